@@ -1,0 +1,109 @@
+//! The `wide` crate: a vector is four registers of four f32, on whatever SIMD the target's baseline has.
+//!
+//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice there, so this level has bits of its
+//! own. On aarch64 it is NEON, which fuses.
+
+use wide::{bytemuck::cast, f32x4, i32x4};
+
+use crate::level::Portable;
+use crate::simd::{LANES, Simd};
+
+/// Applies an expression to each of the four registers.
+macro_rules! each {
+    ($q:ident => $value:expr) => {{
+        let mut out = [f32x4::ZERO; 4];
+        let mut $q = 0;
+        while $q < 4 {
+            out[$q] = $value;
+            $q += 1;
+        }
+        out
+    }};
+}
+
+impl Simd for Portable {
+    type F = [f32x4; 4];
+
+    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 that the smallest targets have.
+    const ROWS: usize = 2;
+    const COLS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        [f32x4::splat(x); 4]
+    }
+
+    #[inline(always)]
+    fn load_array(self, from: &[f32; LANES]) -> Self::F {
+        cast(*from)
+    }
+
+    #[inline(always)]
+    fn store_array(self, to: &mut [f32; LANES], v: Self::F) {
+        *to = cast(v);
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => a[q] + b[q])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => a[q] - b[q])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => a[q] * b[q])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => a[q] / b[q])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        each!(q => a[q].mul_add(b[q], c[q]))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => b[q].simd_lt(a[q]).select(a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        each!(q => a[q].abs())
+    }
+
+    #[inline(always)]
+    fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F {
+        each!(q => a[q].simd_lt(b[q]).select(yes[q], no[q]))
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: Self::F) -> Self::F {
+        each!(q => cast(cast::<f32x4, i32x4>(a[q]) << 23))
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        let v: [f32; 4] = cast((v[0] + v[2]) + (v[1] + v[3]));
+        (v[0] + v[2]) + (v[1] + v[3])
+    }
+
+    #[inline(always)]
+    fn max_lane(self, v: Self::F) -> f32 {
+        let v: [f32; 4] = cast(self.pair_max(self.pair_max(v[0], v[2]), self.pair_max(v[1], v[3])));
+        v[0].max(v[1]).max(v[2].max(v[3]))
+    }
+}
+
+impl Portable {
+    #[inline(always)]
+    fn pair_max(self, a: f32x4, b: f32x4) -> f32x4 {
+        b.simd_lt(a).select(a, b)
+    }
+}

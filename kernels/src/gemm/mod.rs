@@ -1,0 +1,146 @@
+//! The matrix product out = epilogue(bias + A · B), where the time of a transformer goes.
+//!
+//! # The plain form
+//!
+//! ```text
+//! for m in 0..M                       rows of A: tokens
+//!     for n in 0..N                   columns of B: output features
+//!         out[m][n] = bias[n]
+//!         for k in 0..K
+//!             out[m][n] += A[m][k] * B[k][n]
+//! ```
+//!
+//! # What is done to it, and why it is still the same
+//!
+//! 1. **A tile in registers** ([`mod@tile`]). R rows by 16·C columns of `out` are kept in registers for all of k. Each step
+//!    of k loads C vectors of B and R numbers of A, and makes R·C multiply-adds: 24 for 14 loads on AVX-512, so the
+//!    arithmetic units and not the loads are the limit. Each element still is one chain over k, in order.
+//! 2. **Packed panels** ([`mod@pack`]). B is stored so that a tile reads it front to back: 16·C columns together, all k.
+//! 3. **Rows split evenly.** 16 rows by tiles of at most 12 become 8 + 8, not 12 + 4: a tile of 4 rows has too few
+//!    multiply-adds in flight to hide their latency, one of 8 has enough.
+//! 4. **A panel at a time.** The loop over panels is the outer one: a panel (98 KB at K = 768) stays in the second-level
+//!    cache while all rows pass over it.
+//! 5. **The epilogue in the tile.** Bias starts the chain; the activation or the residual is applied while the tile's
+//!    output is in the first-level cache.
+//!
+//! What is *not* done is as important: k is never split, and one row takes the same path as a thousand. So an element's
+//! bits depend on its row of A and its column of B alone, never on the batch around it or on the threads.
+
+mod pack;
+mod tile;
+
+pub use pack::{PackedMatrix, Panels};
+
+use crate::level::{Level, Operator};
+use crate::math::{Activation, activate_lanes};
+use crate::simd::{LANES, Simd};
+use crate::view::{MatMut, MatRef};
+use tile::{Tile, run_tile};
+
+/// What happens to a tile between the sum and the store.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a> {
+    /// Nothing.
+    Store,
+    /// The activation of each element.
+    Activate(Activation),
+    /// A matrix of the shape of `out` is added: the residual connection.
+    Add(MatRef<'a>),
+}
+
+/// out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n]).
+///
+/// Shapes: `a` [M, K], `b` K by N, `bias` [N], `out` [M, N]. `out` may have more columns than `b` if they are within `b`'s
+/// last panel: these get 0 (the panel is padded with zeros there).
+///
+/// # Panics
+/// If the shapes do not fit, or `b` was packed for another panel width than the level's.
+pub fn gemm(
+    level: Level,
+    a: MatRef<'_>,
+    b: Panels<'_>,
+    bias: Option<&[f32]>,
+    epilogue: Epilogue<'_>,
+    out: MatMut<'_>,
+) {
+    assert_eq!(a.cols(), b.k(), "gemm: columns of a and rows of b");
+    assert_eq!(a.rows(), out.rows(), "gemm: rows of a and of out");
+    assert!(b.fits(out.cols()), "gemm: {} columns of b, {} of out", b.n(), out.cols());
+    assert_eq!(b.width(), level.panel_width(), "gemm: b was packed for another level than {level}");
+    assert!(bias.is_none_or(|bias| bias.len() == out.cols()), "gemm: one bias a column");
+    if let Epilogue::Add(residual) = epilogue {
+        assert_eq!((residual.rows(), residual.cols()), (out.rows(), out.cols()), "gemm: the residual has out's shape");
+    }
+    level.enter(Gemm { a, b, bias, epilogue, out });
+}
+
+struct Gemm<'a> {
+    a: MatRef<'a>,
+    b: Panels<'a>,
+    bias: Option<&'a [f32]>,
+    epilogue: Epilogue<'a>,
+    out: MatMut<'a>,
+}
+
+impl Operator for Gemm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, b, bias, epilogue, mut out } = self;
+        let width = S::COLS * LANES;
+        let tiles = a.rows().div_ceil(S::ROWS);
+        // Loop 1, over panels.
+        let mut panel = 0;
+        while panel * width < out.cols() {
+            let first = panel * width;
+            let columns = width.min(out.cols() - first);
+            // The bias of this panel, with zeros beyond the last column.
+            let mut start = [0.0; tile::MAX_WIDTH];
+            if let Some(bias) = bias {
+                start[..columns].copy_from_slice(&bias[first..first + columns]);
+            }
+            // Loop 2, over tiles of rows. Tile t ends at row (t+1)·M/tiles, so their sizes differ by at most one.
+            let mut row = 0;
+            for t in 0..tiles {
+                let end = (t + 1) * a.rows() / tiles;
+                let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), out: out.rows_in(row..end), first, columns };
+                run_tile(s, &mut tile, &start[..width]);
+                finish(s, &mut tile, epilogue, row);
+                row = end;
+            }
+            panel += 1;
+        }
+    }
+
+    fn reference(mut self) {
+        crate::reference::gemm(self.a, self.b, self.bias, self.epilogue, &mut self.out);
+    }
+}
+
+/// Applies the epilogue to the tile's part of the output, which has just been stored. `row` is its first row in the whole.
+#[inline(always)]
+fn finish<S: Simd>(s: S, tile: &mut Tile<'_>, epilogue: Epilogue<'_>, row: usize) {
+    let columns = tile.first..tile.first + tile.columns;
+    match epilogue {
+        Epilogue::Store => {}
+        Epilogue::Activate(activation) => {
+            let (_, right) = tile.out.reborrow().split_at_col(columns.start);
+            let (mut part, _) = right.split_at_col(tile.columns);
+            activate_lanes(s, activation, &mut part);
+        }
+        Epilogue::Add(residual) => {
+            for i in 0..tile.out.rows() {
+                let residual = &residual.row(row + i)[columns.clone()];
+                let out = &mut tile.out.row_mut(i)[columns.clone()];
+                let mut at = 0;
+                while at < out.len() {
+                    let end = (at + LANES).min(out.len());
+                    let sum = s.add(s.load_first(&out[at..end], 0.0), s.load_first(&residual[at..end], 0.0));
+                    s.store_first(&mut out[at..end], sum);
+                    at = end;
+                }
+            }
+        }
+    }
+}

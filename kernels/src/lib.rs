@@ -1,0 +1,52 @@
+//! The ground floor of `likewise`: the arithmetic of a transformer encoder on one thread.
+//!
+//! Everything here is a safe function that takes a [`Level`] (which instructions to use) and slices or matrix views,
+//! and computes one operator. There are no threads, no files and no global state.
+//!
+//! # The tour, in reading order
+//!
+//! 1. [`reference`](mod@reference): every operator in its plainest form, with sums in f64. The lesson, and the oracle of all tests.
+//! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type proves that it is there.
+//! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always sixteen f32**, whatever
+//!    the width of a register, so a sum of lanes is the same tree on every level and gives the same bits.
+//! 4. [`view`]: matrices as borrowed rows with a stride, and how one is split into disjoint parts.
+//! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest error.
+//! 6. [`softmax`], [`layer_norm`], [`vector`]: operators on rows.
+//! 7. [`gemm`]: the matrix product, where the time goes.
+//! 8. [`peak`]: what the machine could do at best, to compare with.
+//!
+//! # Example
+//!
+//! ```
+//! use likewise_kernels::{Level, gemm::{Epilogue, PackedMatrix, gemm}, view::{MatMut, MatRef}};
+//!
+//! let level = Level::best();
+//! // y = x · Wᵀ + b, with W [N, K] stored row by row as checkpoints store it.
+//! let w = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
+//! let packed = PackedMatrix::pack(level, 2, 3, |n, row| row.copy_from_slice(&w[n]));
+//! let x = [1.0, 0.0, -1.0];
+//! let mut y = [0.0; 2];
+//! gemm(
+//!     level,
+//!     MatRef::new(&x, 1, 3),
+//!     packed.panels(),
+//!     Some(&[0.5, 0.5]),
+//!     Epilogue::Store,
+//!     MatMut::new(&mut y, 1, 2),
+//! );
+//! assert_eq!(y, [-1.5, -1.5]);
+//! ```
+
+mod arch;
+pub mod gemm;
+pub mod layer_norm;
+mod level;
+pub mod math;
+pub mod peak;
+pub mod reference;
+mod simd;
+pub mod softmax;
+pub mod vector;
+pub mod view;
+
+pub use level::{Level, UnavailableLevel};

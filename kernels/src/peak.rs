@@ -1,0 +1,68 @@
+//! What the machine could do at best.
+//!
+//! A figure in GFLOP/s says little by itself: clocks change, and other work shares the machine. So the peak is measured
+//! in the same run, by a loop of nothing but independent multiply-adds on registers, and results are given as a fraction
+//! of it.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::level::{Level, Operator};
+use crate::simd::{LANES, Simd};
+
+/// Multiply-adds of this thread, in floating-point operations (two each) a second: the best of `rounds` short runs.
+///
+/// For `Level::REFERENCE` the figure is that of plain f64 arithmetic.
+pub fn multiply_add_peak(level: Level, rounds: usize) -> f64 {
+    (0..rounds.max(1)).map(|_| level.enter(MultiplyAdd { steps: 200_000 })).fold(0.0, f64::max)
+}
+
+struct MultiplyAdd {
+    steps: usize,
+}
+
+/// Chains that run side by side: enough to hide the latency of a multiply-add, few enough for sixteen registers.
+const CHAINS: usize = 12;
+
+impl Operator for MultiplyAdd {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        // A vector takes 16/LANES-of-a-register registers, so narrow levels get fewer chains of it.
+        let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
+        let mut sums = [s.splat(0.0); CHAINS];
+        let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
+        let start = Instant::now();
+        for _ in 0..self.steps {
+            for sum in sums.iter_mut().take(chains) {
+                *sum = s.mul_add(*sum, a, b);
+            }
+        }
+        let elapsed = start.elapsed();
+        let mut total = s.splat(0.0);
+        for sum in sums {
+            total = s.add(total, sum);
+        }
+        black_box(s.sum(total));
+        rate(self.steps * chains * LANES, elapsed)
+    }
+
+    fn reference(self) -> f64 {
+        let mut sums = [0.0_f64; 4];
+        let (a, b) = (black_box(0.5), black_box(0.25));
+        let start = Instant::now();
+        for _ in 0..self.steps {
+            for sum in &mut sums {
+                *sum = *sum * a + b;
+            }
+        }
+        let elapsed = start.elapsed();
+        black_box(sums);
+        rate(self.steps * sums.len(), elapsed)
+    }
+}
+
+fn rate(multiply_adds: usize, elapsed: Duration) -> f64 {
+    2.0 * multiply_adds as f64 / elapsed.as_secs_f64()
+}

@@ -1,0 +1,101 @@
+//! The vector operations that every level provides.
+
+/// Lanes of a vector on every level: sixteen f32.
+///
+/// One AVX-512 register, two of AVX2, four of SSE or NEON. Fixing the number of lanes instead of the register fixes the
+/// order in which lanes are added up, and with it the bits of every sum.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen f32 and what can be done with them.
+///
+/// A value of the implementing type proves that this CPU has the instructions (see [`crate::level`](mod@crate::level)).
+/// Every method is `#[inline(always)]` and none carries `#[target_feature]`: the function that enters the level does.
+///
+/// Comparisons follow x86: where an operand is NaN, `max` returns its second operand and `select_lt` its last.
+pub(crate) trait Simd: Copy {
+    /// Sixteen f32.
+    type F: Copy;
+
+    /// Rows of the matmul tile, chosen so that `ROWS * COLS` vectors of accumulators and `COLS` of weights fit the registers.
+    const ROWS: usize;
+    /// Vectors in a row of the matmul tile.
+    const COLS: usize;
+
+    /// All lanes x.
+    fn splat(self, x: f32) -> Self::F;
+
+    /// Sixteen numbers. They need not be aligned.
+    fn load_array(self, from: &[f32; LANES]) -> Self::F;
+
+    /// Writes sixteen numbers. They need not be aligned.
+    fn store_array(self, to: &mut [f32; LANES], v: Self::F);
+
+    /// a + b.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a - b.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a * b.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a / b, correctly rounded.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a * b + c, rounded once where [`crate::Level::is_fused`].
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger of a and b.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// |a|.
+    fn abs(self, a: Self::F) -> Self::F;
+    /// Lane by lane `if a < b { yes } else { no }`.
+    fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+    /// The bits of each lane moved up by 23: its low eight bits become the exponent of the result.
+    fn low_bits_to_exponent(self, a: Self::F) -> Self::F;
+    /// The sum of all lanes, by one tree: lane i + lane i+8, then +4, then +2, then +1.
+    fn sum(self, v: Self::F) -> f32;
+    /// The largest lane.
+    fn max_lane(self, v: Self::F) -> f32;
+
+    /// The first sixteen numbers of a slice.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::F {
+        match from.first_chunk() {
+            Some(from) => self.load_array(from),
+            None => too_short(from.len()),
+        }
+    }
+
+    /// Writes to the first sixteen places of a slice.
+    #[inline(always)]
+    fn store(self, to: &mut [f32], v: Self::F) {
+        match to.first_chunk_mut() {
+            Some(to) => self.store_array(to, v),
+            None => too_short(to.len()),
+        }
+    }
+
+    /// A slice of at most sixteen numbers, with `fill` in the lanes beyond it.
+    #[inline(always)]
+    fn load_first(self, from: &[f32], fill: f32) -> Self::F {
+        if from.len() == LANES {
+            return self.load(from);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    /// Writes the first lanes to a slice of at most sixteen numbers.
+    #[inline(always)]
+    fn store_first(self, to: &mut [f32], v: Self::F) {
+        if to.len() == LANES {
+            return self.store(to, v);
+        }
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, v);
+        let n = to.len();
+        to.copy_from_slice(&lanes[..n]);
+    }
+}
+
+#[cold]
+fn too_short(len: usize) -> ! {
+    panic!("a vector of {LANES} in a slice of {len}")
+}
