@@ -32,7 +32,9 @@ pub fn activation(f: Activation, x: f64) -> f64 {
         Activation::Gelu if x == f64::NEG_INFINITY => 0.0,
         Activation::Gelu => x * normal_distribution(x),
         Activation::GeluTanh => x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)),
-        Activation::Relu => x.max(0.0),
+        // Not x.max(0.0), which is 0 for NaN.
+        Activation::Relu if x < 0.0 => 0.0,
+        Activation::Relu => x,
         Activation::Silu => x * sigmoid(x),
         Activation::Tanh => x.tanh(),
         Activation::QuickGelu => x * sigmoid(1.702 * x),
@@ -42,7 +44,7 @@ pub fn activation(f: Activation, x: f64) -> f64 {
 
 /// Φ(x), the normal distribution function, with a relative error below 10⁻¹³ (tests/math.rs).
 ///
-/// |x| ≤ 3: the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)). Beyond: the continued fraction of the tail,
+/// |x| ≤ 2: the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)). Beyond: the continued fraction of the tail,
 /// Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and Stegun 26.2.11 and 26.2.14.
 pub fn normal_distribution(x: f64) -> f64 {
     let t = x.abs();

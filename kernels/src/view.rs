@@ -38,7 +38,7 @@ impl<'a> MatRef<'a> {
     /// If a row is longer than the stride, or the last one ends beyond `data`.
     pub fn with_stride(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
-        Self { data, rows, cols, stride }
+        Self { data, rows, cols, stride: step(cols, stride) }
     }
 
     /// Number of rows.
@@ -113,7 +113,7 @@ impl<'a> MatMut<'a> {
     /// If a row is longer than the stride, or the last one ends beyond `data`.
     pub fn with_stride(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
-        Self { first: data.as_mut_ptr(), rows, cols, stride, owner: PhantomData }
+        Self { first: data.as_mut_ptr(), rows, cols, stride: step(cols, stride), owner: PhantomData }
     }
 
     /// A view from its parts.
@@ -179,4 +179,9 @@ impl<'a> MatMut<'a> {
 fn extent(rows: usize, cols: usize, stride: usize) -> usize {
     assert!(cols <= stride || rows <= 1, "rows of {cols} that start {stride} apart");
     if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols }
+}
+
+/// The stride, but none between rows without numbers: they take no memory, so there is none to step through.
+fn step(cols: usize, stride: usize) -> usize {
+    if cols == 0 { 0 } else { stride }
 }

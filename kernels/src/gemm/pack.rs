@@ -116,7 +116,7 @@ pub struct PanelMut<'a> {
 
 impl PanelMut<'_> {
     /// Fills the panel with the rows of W that `fill` writes. `scratch` is room for `width · k` numbers.
-    pub fn fill(&mut self, scratch: &mut [f32], fill: impl Fn(usize, &mut [f32])) {
+    pub fn fill(&mut self, scratch: &mut [f32], mut fill: impl FnMut(usize, &mut [f32])) {
         let scratch = &mut scratch[..self.width * self.k];
         for (row, i) in scratch.chunks_exact_mut(self.k.max(1)).zip(self.rows.clone()) {
             fill(i, row);

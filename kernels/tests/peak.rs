@@ -1,0 +1,17 @@
+//! The measure of what the machine could do: there is little to say about it but that it is a rate.
+
+mod common;
+
+use likewise_kernels::peak::multiply_add_peak;
+
+#[test]
+fn peak_is_a_rate() {
+    common::on_each_level(|level, failures| {
+        // No rounds count as one.
+        for rounds in [0, 1, 3] {
+            let rate = multiply_add_peak(level, rounds);
+            println!("{level}: {:.1} GFLOP/s", rate / 1e9);
+            failures.check(rate.is_finite() && rate > 0.0, || format!("{rate} in {rounds} rounds"));
+        }
+    });
+}

@@ -1,0 +1,400 @@
+//! Weights: bytes to named tensors.
+//!
+//! A checkpoint is one safetensors file, or several with an index. It is mapped into memory, not read: a tensor is a name
+//! and a range of bytes, and its numbers are widened to f32 when they are used.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+
+/// The bytes of a weight file.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    Mapped(Arc<Mmap>),
+    Memory(Arc<Cow<'static, [u8]>>),
+}
+
+impl Bytes {
+    /// Maps a file.
+    pub(crate) fn map(file: &File) -> std::io::Result<Self> {
+        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. What cannot be ruled out is
+        // that another process truncates the file while it is mapped: the operating system then ends this process with
+        // SIGBUS. Model files are not written in place by any tool of the field, and the documentation says so.
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self::Mapped(Arc::new(map)))
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+
+    /// Tells the operating system that a range will not be needed again soon, so that it need not stay in memory.
+    fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            // Only whole pages can be given back; those at the ends may hold parts of other tensors, which is fine: they
+            // are read from the file again when they are touched.
+            //
+            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay
+            // what they are in the file.
+            let advised = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Advice only: if it is refused, memory is used for longer, and nothing else changes.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+}
+
+/// One weight file.
+struct Shard {
+    /// Its name, for messages.
+    label: String,
+    bytes: Bytes,
+}
+
+/// Where a tensor lies.
+#[derive(Clone)]
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+/// All tensors of a model, by name.
+pub struct Checkpoint {
+    shards: Vec<Arc<Shard>>,
+    entries: HashMap<String, Entry>,
+    /// What stands before every name: "", "bert.", "0.auto_model.mpnet.", ...
+    prefix: String,
+    /// The file that lists the tensors, for messages.
+    label: String,
+}
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// If there is neither, or a file is not valid safetensors, or index and shards disagree.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        if let Some(bytes) = files.weights(SINGLE)? {
+            return Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)]);
+        }
+        let Some(index) = files.json(INDEX)? else {
+            return Err(Error::MissingFile {
+                origin: files.origin(),
+                name: format!("{SINGLE} or {INDEX}"),
+                why: "the weights; other formats, such as pytorch_model.bin, are not read",
+            });
+        };
+        Self::open_shards(files, &index)
+    }
+
+    /// A checkpoint of one safetensors file that is already in memory.
+    ///
+    /// # Errors
+    /// If the bytes are not valid safetensors.
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        let bytes = Bytes::Memory(Arc::new(bytes.into()));
+        Self::from_shards(SINGLE.to_owned(), vec![(SINGLE.to_owned(), bytes)])
+    }
+
+    fn open_shards(files: &ModelFiles, index: &crate::config::Keys) -> Result<Self> {
+        let map = index.map_of_strings("weight_map")?;
+        let mut names: Vec<&str> = map.values().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut shards = Vec::new();
+        for name in names {
+            let bytes = files.weights(name)?.ok_or_else(|| Error::MissingFile {
+                origin: files.origin(),
+                name: name.to_owned(),
+                why: "a shard that model.safetensors.index.json names",
+            })?;
+            shards.push((files.label(name), bytes));
+        }
+        let checkpoint = Self::from_shards(files.label(INDEX), shards)?;
+        for (tensor, shard) in &map {
+            let label = files.label(shard);
+            let why = match checkpoint.entries.get(tensor) {
+                None => "which has no such tensor",
+                Some(entry) if checkpoint.shards[entry.shard].label != label => "but is in another shard",
+                Some(_) => continue,
+            };
+            return Err(Error::Shard { file: files.label(INDEX), name: tensor.clone(), shard: shard.clone(), why });
+        }
+        Ok(checkpoint)
+    }
+
+    fn from_shards(label: String, files: Vec<(String, Bytes)>) -> Result<Self> {
+        let mut shards = Vec::new();
+        let mut entries = HashMap::new();
+        for (number, (file, bytes)) in files.into_iter().enumerate() {
+            let all = bytes.as_slice();
+            // Checks that offsets are in order, sizes fit shapes, and the tensors fill the file to its last byte.
+            let (header, metadata) = SafeTensors::read_metadata(all).map_err(|source| Error::Safetensors {
+                file: file.clone(),
+                bytes: all.len(),
+                source,
+            })?;
+            let start = header + size_of::<u64>();
+            for (name, info) in metadata.tensors() {
+                let range = start + info.data_offsets.0..start + info.data_offsets.1;
+                let entry = Entry { shard: number, dtype: info.dtype, shape: info.shape.clone(), range };
+                if entries.insert(name.clone(), entry).is_some() {
+                    return Err(Error::Shard { file: label, name, shard: file, why: "but another shard has it too" });
+                }
+            }
+            shards.push(Arc::new(Shard { label: file, bytes }));
+        }
+        Ok(Self { shards, entries, prefix: String::new(), label })
+    }
+
+    /// Finds what stands before the names: any of `prefixes`, or nothing, such that `name` exists.
+    ///
+    /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the encoder's ("bert."), and tools
+    /// that save a whole pipeline put the path of its attributes before that.
+    pub(crate) fn find_prefix(&mut self, prefixes: &[&str], name: &str) {
+        let outer = ["", "0.auto_model.", "0.model.", "auto_model.", "model."];
+        let candidates = outer.iter().flat_map(|outer| {
+            std::iter::once((*outer).to_owned()).chain(prefixes.iter().map(move |prefix| format!("{outer}{prefix}")))
+        });
+        for prefix in candidates {
+            if self.entries.contains_key(&format!("{prefix}{name}")) {
+                self.prefix = prefix;
+                return;
+            }
+        }
+    }
+
+    /// A tensor, which must have the given shape.
+    ///
+    /// Layer norms of old checkpoints call their weight and bias gamma and beta; both are found.
+    ///
+    /// # Errors
+    /// If there is none of that name, its shape differs, or it is not F32, F16 or BF16.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let found = std::iter::once(name.to_owned())
+            .chain(old_name(name))
+            .map(|name| format!("{}{name}", self.prefix))
+            .find_map(|name| self.entries.get_key_value(&name));
+        let Some((full, entry)) = found else {
+            return Err(Error::MissingTensor { file: self.label.clone(), name: name.to_owned(), near: self.near(name) });
+        };
+        let shard = self.shards[entry.shard].clone();
+        if entry.shape != shape {
+            return Err(Error::TensorShape {
+                file: shard.label.clone(),
+                name: full.clone(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+            });
+        }
+        let dtype = Float::of(entry.dtype).ok_or_else(|| Error::TensorDtype {
+            file: shard.label.clone(),
+            name: full.clone(),
+            found: format!("{:?}", entry.dtype),
+        })?;
+        Ok(Tensor { name: full.clone(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
+    }
+
+    /// Names and shapes of all tensors, sorted by name.
+    pub fn tensors(&self) -> BTreeMap<&str, &[usize]> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice())).collect()
+    }
+
+    /// Tensors that the encoder does not use and that are not known to be of no use to it.
+    ///
+    /// A tensor that is there and not understood may change what the model computes, so it is reported and not skipped.
+    pub(crate) fn unknown(&self, used: impl Fn(&str) -> bool) -> Vec<String> {
+        let strip = |name: &str| name.strip_prefix(&self.prefix).unwrap_or(name).to_owned();
+        let mut names: Vec<String> =
+            self.entries.keys().filter(|name| !used(&strip(name)) && !is_known_unused(&strip(name))).cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// The file that lists the tensors, for messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Up to three names that resemble the one that is missing.
+    fn near(&self, name: &str) -> Vec<String> {
+        let mut names: Vec<(usize, &String)> =
+            self.entries.keys().map(|known| (distance(name, known.strip_prefix(&self.prefix).unwrap_or(known)), known)).collect();
+        names.sort();
+        names.into_iter().take(3).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// What a layer norm's weight and bias were called in the first checkpoints.
+fn old_name(name: &str) -> Option<String> {
+    let (module, leaf) = name.rsplit_once('.')?;
+    let leaf = match leaf {
+        "weight" => "gamma",
+        "bias" => "beta",
+        _ => return None,
+    };
+    module.ends_with("LayerNorm").then(|| format!("{module}.{leaf}"))
+}
+
+/// Tensors that checkpoints carry and a sentence encoder has no use for: the pooler and the heads of pre-training and
+/// classification, and buffers that repeat the numbers 0, 1, 2, ...
+fn is_known_unused(name: &str) -> bool {
+    const HEADS: [&str; 8] = ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];
+    const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
+    HEADS.iter().any(|head| name.starts_with(head)) || BUFFERS.contains(&name)
+}
+
+/// The number of single-character edits that turn one string into the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The types of numbers that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Float {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Float {
+    fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// A tensor of f32, f16 or bf16 that lies in a checkpoint.
+#[derive(Clone)]
+pub struct Tensor {
+    name: String,
+    shard: Arc<Shard>,
+    range: Range<usize>,
+    dtype: Float,
+    shape: Vec<usize>,
+}
+
+impl Tensor {
+    /// Its size along each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// "F32", "F16" or "BF16".
+    pub fn dtype(&self) -> &'static str {
+        match self.dtype {
+            Float::F32 => "F32",
+            Float::F16 => "F16",
+            Float::Bf16 => "BF16",
+        }
+    }
+
+    /// Numbers in one row: the product of all axes but the first.
+    fn width(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// Writes row i, widened to f32. Widening is exact.
+    ///
+    /// # Panics
+    /// If there is no such row or `out` has not its length.
+    pub fn row(&self, i: usize, out: &mut [f32]) {
+        let width = self.width();
+        assert!(i < self.shape[0] && out.len() == width, "row {i} of {:?}, to {} numbers", self.shape, out.len());
+        let size = width * self.dtype.bytes();
+        let bytes = &self.shard.bytes.as_slice()[self.range.clone()][i * size..][..size];
+        widen(self.dtype, bytes, out);
+    }
+
+    /// All numbers, widened to f32, which must be finite.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; self.shape.iter().product()];
+        widen(self.dtype, &self.shard.bytes.as_slice()[self.range.clone()], &mut out);
+        let width = self.width().max(1);
+        match out.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(self.not_finite(at / width, out[at])),
+            None => Ok(out),
+        }
+    }
+
+    /// The error that row `row` has a value which is not finite.
+    pub(crate) fn not_finite(&self, row: usize, value: f32) -> Error {
+        Error::TensorNotFinite { file: self.shard.label.clone(), name: self.name.clone(), row, value }
+    }
+
+    /// Bytes that it takes in the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Lets the operating system take back the tensor's pages, because its numbers have been copied elsewhere.
+    pub(crate) fn release(&self) {
+        self.shard.bytes.release(self.range.clone());
+    }
+}
+
+/// Little-endian numbers to f32. The bytes of a safetensors file are aligned to eight at best, so none is cast.
+fn widen(dtype: Float, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Float::F32 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *out = f32::from_le_bytes(*bytes);
+            }
+        }
+        Float::F16 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = half::f16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+        Float::Bf16 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = half::bf16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! JSON files of a model folder: typed values, and errors that name file, key, expected and found.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The keys of a JSON object in a file.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    file: String,
+    map: Map<String, Value>,
+}
+
+impl Keys {
+    /// Parses a file that must hold one JSON object. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// If it is not JSON or not an object.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        match parse(file, bytes)? {
+            Value::Object(map) => Ok(Self { file: file.to_owned(), map }),
+            other => Err(Error::config(file, "(the whole file)", "an object", kind(&other))),
+        }
+    }
+
+    /// The keys of an object that was parsed as part of a file.
+    pub(crate) fn of(file: &str, value: &Value) -> Result<Self> {
+        match value {
+            Value::Object(map) => Ok(Self { file: file.to_owned(), map: map.clone() }),
+            other => Err(Error::config(file, "(an element)", "an object", kind(other))),
+        }
+    }
+
+    /// The file's name in messages.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// A value, null counting as absent.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The error that a key has a value that cannot be used.
+    pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> Error {
+        let found = self.map.get(key).map_or_else(|| "nothing".to_owned(), shown);
+        Error::config(&self.file, key, expected, found)
+    }
+
+    /// A value as `read` takes it, or None if the key is absent or null.
+    fn optional<'a, T>(&'a self, key: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        self.get(key).map(|value| read(value).ok_or_else(|| self.wrong(key, expected))).transpose()
+    }
+
+    /// A whole number of at least 1 that fits the sizes of this program.
+    pub(crate) fn size(&self, key: &str) -> Result<Option<usize>> {
+        // Products of a few such sizes (parameters, bytes) stay far below 2⁶⁴, so none of them can overflow.
+        const MOST: u64 = 1 << 24;
+        let read = |value: &Value| value.as_u64().filter(|n| (1..=MOST).contains(n)).map(|n| n as usize);
+        self.optional(key, "a whole number from 1 to 16777216", read)
+    }
+
+    /// A token id.
+    pub(crate) fn id(&self, key: &str) -> Result<Option<u32>> {
+        self.optional(key, "a token id", |value| value.as_u64().and_then(|n| u32::try_from(n).ok()))
+    }
+
+    /// A positive number.
+    pub(crate) fn positive(&self, key: &str) -> Result<Option<f32>> {
+        let read = |value: &Value| value.as_f64().map(|x| x as f32).filter(|x| *x > 0.0 && x.is_finite());
+        self.optional(key, "a positive number", read)
+    }
+
+    /// true or false.
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.optional(key, "true or false", Value::as_bool)
+    }
+
+    /// A string.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+        self.optional(key, "a string", Value::as_str)
+    }
+
+    /// An object whose values are strings; empty if the key is absent.
+    pub(crate) fn map_of_strings(&self, key: &str) -> Result<BTreeMap<String, String>> {
+        let Some(value) = self.get(key) else { return Ok(BTreeMap::new()) };
+        let read = |map: &Map<String, Value>| {
+            map.iter().map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect::<Option<BTreeMap<_, _>>>()
+        };
+        value.as_object().and_then(read).ok_or_else(|| self.wrong(key, "an object of strings"))
+    }
+}
+
+/// Parses JSON.
+pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Json { file: file.to_owned(), source })
+}
+
+/// What kind of value it is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A value as a message shows it: itself if it is short, else its kind.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.len() <= 80 { text } else { kind(value).to_owned() }
+}

@@ -1,0 +1,570 @@
+//! The face of the library: texts to vectors and scores.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use likewise_kernels::Level;
+
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::config::Keys;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::layers::encoder::{Buffers, Encoder};
+use crate::models::Blueprint;
+use crate::modules::SentenceHead;
+use crate::parallel::{Member, Pool, Reader};
+use crate::similarity::Similarity;
+use crate::tokenize::{Tokenizer, Tokens, Usage};
+use crate::trace::{Blind, Observer, Recorder};
+
+/// A model, ready to embed. All methods take `&self`, and any number of threads may call them.
+///
+/// In f32 (all there is yet) a text's vector has the same bits alone and in any batch, in any order, with any number of
+/// threads, and on every level that has fused multiply-add.
+pub struct Embedder {
+    level: Level,
+    pool: Pool,
+    tokenizer: Tokenizer,
+    encoder: Encoder,
+    head: SentenceHead,
+    similarity: Similarity,
+    prompt: String,
+    prompts: BTreeMap<String, String>,
+    on_long: OnLong,
+    name: String,
+    /// Matrices that passes have used and that the next may use again.
+    buffers: Mutex<Vec<Buffers>>,
+}
+
+/// What to do with a text that is longer than the model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnLong {
+    /// Read its beginning, and say so in [`Usage`].
+    #[default]
+    Truncate,
+    /// Give [`Error::TooLong`].
+    Error,
+}
+
+/// How to open a model. Made by [`Embedder::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    level: Option<Level>,
+    threads: Option<usize>,
+    max_length: Option<usize>,
+    on_long: OnLong,
+    prompt_name: Option<String>,
+}
+
+/// Sentence vectors, in the order of the texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    data: Vec<f32>,
+    width: usize,
+    usage: Vec<Usage>,
+}
+
+/// Scores of sentences against a source, in the order of the sentences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// More is more alike.
+    pub values: Vec<f32>,
+    /// How much of the source was read.
+    pub source: Usage,
+    /// How much of each sentence was read.
+    pub sentences: Vec<Usage>,
+}
+
+/// Everything a pass over a batch computed. For comparing with another implementation.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The intermediate results.
+    pub sites: Recorder,
+    /// Token ids of all texts, end to end [T].
+    pub ids: Vec<u32>,
+    /// Tokens of each text.
+    pub lengths: Vec<usize>,
+    /// The pooled vectors, before the modules after pooling [texts, D].
+    pub pooled: Vec<f32>,
+    /// The sentence vectors.
+    pub vectors: Embeddings,
+}
+
+/// What a model is. Made by [`Embedder::info`].
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// The folder's name.
+    pub name: String,
+    /// The architecture and its sizes.
+    pub blueprint: Blueprint,
+    /// The sentence head's modules, in words.
+    pub modules: Vec<String>,
+    /// The similarity function.
+    pub similarity: Similarity,
+    /// The most tokens of a text.
+    pub max_length: usize,
+    /// Width of a sentence vector.
+    pub width: usize,
+    /// The type of the weights in the file.
+    pub dtype: &'static str,
+    /// Instructions.
+    pub level: Level,
+    /// Threads.
+    pub threads: usize,
+    /// Names and texts of the prompts that the model defines.
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt that is put before every text.
+    pub prompt: String,
+    /// Parameters of the encoder, without unused tensors.
+    pub parameters: usize,
+    /// Bytes of packed weights, resident.
+    pub packed_bytes: usize,
+    /// Bytes of embedding tables, mapped; only rows that texts need become resident.
+    pub mapped_bytes: usize,
+}
+
+const CONFIG: &str = "config.json";
+const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
+
+impl Builder {
+    /// The instruction set. Default: the fastest there is.
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// The number of threads. Default: as many as this process may use, by its affinity and cgroup.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most tokens of a text, special ones included. Default: the model's own.
+    pub fn max_length(mut self, tokens: usize) -> Self {
+        self.max_length = Some(tokens);
+        self
+    }
+
+    /// What to do with longer texts. Default: truncate.
+    pub fn on_long(mut self, on_long: OnLong) -> Self {
+        self.on_long = on_long;
+        self
+    }
+
+    /// The prompt, by name, that is put before every text. Default: the model's `default_prompt_name`, if it has one.
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+
+    /// Opens a model folder.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
+    pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
+        self.open_files(&ModelFiles::folder(folder))
+    }
+
+    /// Opens a model whose files come from anywhere.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
+        let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
+        let level = self.level.unwrap_or_else(Level::best);
+        let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
+        let blueprint = Blueprint::from_config(&config)?;
+        let head = SentenceHead::load(files, blueprint.width)?;
+        let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
+        let sentence = files.json(SENTENCE_CONFIG)?;
+        let similarity = Similarity::from_config(sentence.as_ref())?;
+        refuse_other_models(sentence.as_ref())?;
+        let prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
+        let pool = Pool::new(threads)?;
+        let encoder = Encoder::load(Checkpoint::open(files)?, blueprint, level, &pool)?;
+        let name = files.name().unwrap_or_else(|| "model".to_owned());
+        let (on_long, buffers) = (self.on_long, Mutex::default());
+        Ok(Embedder { level, pool, tokenizer, encoder, head, similarity, prompt, prompts, on_long, name, buffers })
+    }
+}
+
+/// Refuses what config_sentence_transformers.json may ask for and is not built.
+fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
+    let Some(config) = config else { return Ok(()) };
+    if config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer") {
+        return Err(config.wrong("model_type", "SentenceTransformer"));
+    }
+    if config.get("truncate_dim").is_some() {
+        return Err(config.wrong("truncate_dim", "null: shortening vectors is not supported yet"));
+    }
+    Ok(())
+}
+
+/// The text of the prompt that was asked for, or of the model's default one.
+fn choose_prompt(
+    files: &ModelFiles,
+    config: Option<&Keys>,
+    prompts: &BTreeMap<String, String>,
+    asked: Option<String>,
+) -> Result<String> {
+    let default = config.map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
+    let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
+    prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
+        name,
+        origin: files.label(SENTENCE_CONFIG),
+        known: prompts.keys().cloned().collect(),
+    })
+}
+
+/// A text's ids, ready to be put in a batch.
+struct Encoded {
+    ids: Vec<u32>,
+    usage: Usage,
+}
+
+/// Tokens of a pass that one thread makes alone: enough that each panel of weights, once in the cache, is used for twenty
+/// tiles, few enough that the activations (some ten kilobytes a token) stay near.
+const TOKENS_PER_BATCH: usize = 256;
+
+/// With fewer tokens than this a thread, all threads share one pass: alone, a thread would wait for its weights.
+const TOKENS_FOR_A_THREAD: usize = 96;
+
+impl Embedder {
+    /// Opens a model folder with all defaults.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or asks for something that is not supported.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        Self::builder().open(folder)
+    }
+
+    /// Settings to open a model with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The sentence vectors of some texts, in their order.
+    ///
+    /// # Errors
+    /// If a text cannot be tokenized, is too long and [`OnLong::Error`] is set, or its vector is not finite.
+    pub fn embed<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_with(texts, |_| ())
+    }
+
+    /// As [`Self::embed`]; `progress` is called, from any thread, with the number of texts that have just been finished.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn embed_with<T: AsRef<str> + Sync>(&self, texts: &[T], progress: impl Fn(usize) + Sync) -> Result<Embeddings> {
+        let encoded = self.encode(texts)?;
+        let width = self.width();
+        let mut data = vec![0.0; texts.len() * width];
+        let plan = self.plan(&encoded);
+        let compute = |members: &[usize]| -> Result<Vec<f32>> {
+            let batch = self.batch(members.iter().map(|&i| &encoded[i]));
+            let mut vectors = vec![0.0; members.len() * width];
+            match plan.shared {
+                true => self.pass_together(&batch, &mut vectors),
+                false => self.pass_alone(&batch, &mut vectors, &mut Blind, |_, _| ()),
+            }
+            self.check(&vectors, members, &batch)?;
+            progress(members.len());
+            Ok(vectors)
+        };
+        let results = if plan.shared {
+            plan.batches.iter().map(|members| compute(members)).collect::<Vec<_>>()
+        } else {
+            self.pool.map(plan.batches.len(), |i| compute(&plan.batches[i]))
+        };
+        for (members, vectors) in plan.batches.iter().zip(results) {
+            for (vector, &i) in vectors?.chunks_exact(width).zip(members) {
+                data[i * width..][..width].copy_from_slice(vector);
+            }
+        }
+        Ok(Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() })
+    }
+
+    /// How alike each sentence is to the source, by the model's similarity function: more is more alike.
+    ///
+    /// # Errors
+    /// If there are no sentences, and as [`Self::embed`]. In [`Error::TooLong`] text 0 is the source.
+    pub fn similarity<T: AsRef<str>>(&self, source: &str, sentences: &[T]) -> Result<Scores> {
+        if sentences.is_empty() {
+            return Err(Error::Empty("sentences"));
+        }
+        let texts: Vec<&str> = std::iter::once(source).chain(sentences.iter().map(AsRef::as_ref)).collect();
+        let vectors = self.embed(&texts)?;
+        let score = |i| self.similarity.score(self.level, vectors.row(0), vectors.row(i));
+        let values = (1..vectors.len()).map(score).collect::<Result<_>>()?;
+        Ok(Scores { values, source: vectors.usage[0], sentences: vectors.usage[1..].to_vec() })
+    }
+
+    /// How alike two vectors of this model are.
+    ///
+    /// # Errors
+    /// If they have different lengths.
+    pub fn score(&self, a: &[f32], b: &[f32]) -> Result<f32> {
+        self.similarity.score(self.level, a, b)
+    }
+
+    /// The tokens of a text, as the model reads them.
+    ///
+    /// # Errors
+    /// If the tokenizer refuses it.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.tokens(&self.with_prompt(text))
+    }
+
+    /// Every intermediate result of one pass over some texts, by one thread. The bits are those of [`Self::embed`].
+    ///
+    /// # Errors
+    /// If there are no texts, a text has no tokens at all, and as [`Self::embed`].
+    pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
+        let encoded = self.encode(texts)?;
+        if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
+            return Err(Error::Empty("tokens to trace"));
+        }
+        let batch = self.batch(&encoded);
+        let width = self.width();
+        let (mut sites, mut data) = (Recorder::default(), vec![0.0; texts.len() * width]);
+        let mut pooled = vec![0.0; texts.len() * width];
+        self.pass_alone(&batch, &mut data, &mut sites, |buffers, reader| {
+            let tokens = reader.read(&buffers.x);
+            for (s, out) in pooled.chunks_exact_mut(width).enumerate() {
+                self.head.pool(self.level, tokens.rows_in(batch.sentence(s)), out);
+            }
+        });
+        let vectors = Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() };
+        let lengths = encoded.iter().map(|text| text.ids.len()).collect();
+        Ok(Trace { sites, ids: batch.ids().to_vec(), lengths, pooled, vectors })
+    }
+
+    /// Width of a sentence vector.
+    pub fn width(&self) -> usize {
+        self.head.width()
+    }
+
+    /// The model's similarity function.
+    pub fn similarity_function(&self) -> Similarity {
+        self.similarity
+    }
+
+    /// What the model is and what it takes.
+    pub fn info(&self) -> Info {
+        let blueprint = self.encoder.blueprint().clone();
+        Info {
+            name: self.name.clone(),
+            parameters: parameters(&blueprint),
+            modules: self.head.describe(),
+            similarity: self.similarity,
+            max_length: self.tokenizer.limit(),
+            width: self.width(),
+            dtype: self.encoder.dtype(),
+            level: self.level,
+            threads: self.pool.size(),
+            prompts: self.prompts.clone(),
+            prompt: self.prompt.clone(),
+            packed_bytes: self.encoder.packed_bytes(),
+            mapped_bytes: self.encoder.mapped_bytes(),
+            blueprint,
+        }
+    }
+
+    /// Ids of all texts, by all threads.
+    fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
+        // A task of several texts, because one takes some ten microseconds.
+        const TASK: usize = 64;
+        let one = |i: usize| self.encode_one(i, texts[i].as_ref());
+        let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
+            (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
+        });
+        let mut encoded = Vec::with_capacity(texts.len());
+        for task in tasks {
+            encoded.extend(task?);
+        }
+        Ok(encoded)
+    }
+
+    fn encode_one(&self, number: usize, text: &str) -> Result<Encoded> {
+        let (ids, usage) = self.tokenizer.ids(&self.with_prompt(text))?;
+        if self.on_long == OnLong::Error && usage.truncated() {
+            return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
+        }
+        let vocabulary = self.encoder.blueprint().vocabulary;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
+        }
+        Ok(Encoded { ids, usage })
+    }
+
+    fn with_prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{}{text}", self.prompt)) }
+    }
+
+    /// Which texts go together, and whether all threads share each pass.
+    fn plan(&self, encoded: &[Encoded]) -> Plan {
+        // A text without any token (only a tokenizer that adds no special ones gives such) keeps its vector of zeros, which
+        // is what the reference's mean over nothing comes to.
+        let mut order: Vec<usize> = (0..encoded.len()).filter(|&i| !encoded[i].ids.is_empty()).collect();
+        let tokens: usize = encoded.iter().map(|text| text.ids.len()).sum();
+        let threads = self.pool.size();
+        if threads > 1 && tokens < TOKENS_FOR_A_THREAD * threads && !order.is_empty() {
+            return Plan { batches: vec![order], shared: true };
+        }
+        // Longest first, so that what is left when threads run out of work is short. As many batches for each thread, of
+        // about the same number of tokens.
+        order.sort_by_key(|&i| std::cmp::Reverse(encoded[i].ids.len()));
+        let batches = tokens.div_ceil(TOKENS_PER_BATCH * threads).max(1) * threads;
+        let budget = tokens.div_ceil(batches);
+        let mut plan = Plan { batches: Vec::new(), shared: false };
+        let (mut batch, mut size) = (Vec::new(), 0);
+        for i in order {
+            size += encoded[i].ids.len();
+            batch.push(i);
+            if size >= budget {
+                plan.batches.push(std::mem::take(&mut batch));
+                size = 0;
+            }
+        }
+        plan.batches.extend((!batch.is_empty()).then_some(batch));
+        plan
+    }
+
+    fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
+        let positions = self.encoder.blueprint().positions;
+        Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
+    }
+
+    /// One pass by this thread. `then` may look at the token vectors.
+    fn pass_alone<O: Observer>(
+        &self,
+        batch: &Batch,
+        vectors: &mut [f32],
+        observer: &mut O,
+        mut then: impl FnMut(&Buffers, &Reader),
+    ) {
+        self.with_buffers(batch, |buffers| {
+            Member::alone(buffers, |member, buffers| {
+                self.encoder.forward(member, batch, buffers, observer);
+                member.look(|reader| {
+                    self.pool_sentences(0..batch.sentences(), batch, buffers, reader, vectors);
+                    then(buffers, reader);
+                });
+            });
+        });
+    }
+
+    /// One pass by all threads.
+    fn pass_together(&self, batch: &Batch, vectors: &mut [f32]) {
+        self.with_buffers(batch, |buffers| {
+            self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut Blind));
+            Member::alone(buffers, |member, buffers| {
+                member.look(|reader| self.pool_sentences(0..batch.sentences(), batch, buffers, reader, vectors));
+            });
+        });
+    }
+
+    fn pool_sentences(
+        &self,
+        sentences: Range<usize>,
+        batch: &Batch,
+        buffers: &Buffers,
+        reader: &Reader,
+        vectors: &mut [f32],
+    ) {
+        let tokens = reader.read(&buffers.x);
+        for (s, out) in sentences.zip(vectors.chunks_exact_mut(self.width())) {
+            self.head.apply(self.level, tokens.rows_in(batch.sentence(s)), out);
+        }
+    }
+
+    /// Runs a pass with matrices of an earlier one, or new ones.
+    fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Buffers)) {
+        let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = free().pop().unwrap_or_else(|| Buffers::new(self.encoder.blueprint()));
+        buffers.resize(batch.tokens());
+        pass(&mut buffers);
+        free().push(buffers);
+    }
+
+    /// Refuses vectors that are not finite, saying which weight is to blame if it can be found.
+    fn check(&self, vectors: &[f32], members: &[usize], batch: &Batch) -> Result<()> {
+        match vectors.iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let text = members[at / self.width()];
+                Err(self.encoder.find_bad_embedding(batch).unwrap_or(Error::NotFinite { text }))
+            }
+        }
+    }
+}
+
+/// How a call is divided into passes.
+struct Plan {
+    /// The texts of each pass.
+    batches: Vec<Vec<usize>>,
+    /// Whether all threads make each pass together.
+    shared: bool,
+}
+
+/// The encoder's parameters.
+fn parameters(b: &Blueprint) -> usize {
+    let norm = 2 * b.width;
+    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
+    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
+    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
+}
+
+impl Embeddings {
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.usage.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.usage.is_empty()
+    }
+
+    /// Numbers in a vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Vector i.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.width..][..self.width]
+    }
+
+    /// All vectors in order.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks_exact(self.width)
+    }
+
+    /// All numbers, vector after vector.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// How much of each text was read.
+    pub fn usage(&self) -> &[Usage] {
+        &self.usage
+    }
+}
+
+impl std::ops::Deref for Scores {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
+}

@@ -1,0 +1,125 @@
+//! Where a model's files come from: a folder, or memory.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::checkpoint::Bytes;
+use crate::config::Keys;
+use crate::error::{Error, Result};
+
+/// The files of a model, by their names in its folder.
+#[derive(Clone, Debug)]
+pub struct ModelFiles(Origin);
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Folder(PathBuf),
+    Memory(BTreeMap<String, Arc<Cow<'static, [u8]>>>),
+}
+
+impl ModelFiles {
+    /// The files in a folder. They are read (the weights: mapped) when they are needed.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self(Origin::Folder(path.into()))
+    }
+
+    /// No files yet: add them with [`Self::with`]. Nothing is mapped.
+    ///
+    /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
+    /// the configurations of its modules (`1_Pooling/config.json`).
+    pub fn in_memory() -> Self {
+        Self(Origin::Memory(BTreeMap::new()))
+    }
+
+    /// Adds a file. `&'static [u8]` (from `include_bytes!`) is used as it lies; a `Vec<u8>` is taken over.
+    #[must_use]
+    pub fn with(self, name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        let mut files = match self.0 {
+            Origin::Memory(files) => files,
+            Origin::Folder(_) => BTreeMap::new(),
+        };
+        files.insert(name.to_owned(), Arc::new(bytes.into()));
+        Self(Origin::Memory(files))
+    }
+
+    /// What to call the model's place in messages.
+    pub(crate) fn origin(&self) -> String {
+        match &self.0 {
+            Origin::Folder(path) => path.display().to_string(),
+            Origin::Memory(_) => "memory".to_owned(),
+        }
+    }
+
+    /// What to call a file in messages.
+    pub(crate) fn label(&self, name: &str) -> String {
+        match &self.0 {
+            Origin::Folder(path) => path.join(name).display().to_string(),
+            Origin::Memory(_) => name.to_owned(),
+        }
+    }
+
+    /// The folder's own name.
+    pub(crate) fn name(&self) -> Option<String> {
+        match &self.0 {
+            Origin::Folder(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                path.file_name().map(|name| name.to_string_lossy().into_owned())
+            }
+            Origin::Memory(_) => None,
+        }
+    }
+
+    /// A whole file, or None if there is none.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
+        match &self.0 {
+            Origin::Memory(files) => Ok(files.get(name).map(|bytes| Cow::Borrowed(&***bytes))),
+            Origin::Folder(folder) => {
+                let path = inside(folder, name)?;
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Io { path, action: "read", source }),
+                }
+            }
+        }
+    }
+
+    /// A file that must be there.
+    pub(crate) fn require(&self, name: &str, why: &'static str) -> Result<Cow<'_, [u8]>> {
+        self.read(name)?.ok_or_else(|| Error::MissingFile { origin: self.origin(), name: name.to_owned(), why })
+    }
+
+    /// The keys of a JSON file that holds an object, or None if there is no such file.
+    pub(crate) fn json(&self, name: &str) -> Result<Option<Keys>> {
+        self.read(name)?.map(|bytes| Keys::parse(&self.label(name), &bytes)).transpose()
+    }
+
+    /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
+    pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
+        match &self.0 {
+            Origin::Memory(files) => Ok(files.get(name).map(|bytes| Bytes::Memory(bytes.clone()))),
+            Origin::Folder(folder) => {
+                let path = inside(folder, name)?;
+                match File::open(&path) {
+                    Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
+                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Io { path, action: "open", source }),
+                }
+            }
+        }
+    }
+}
+
+/// A path below the folder. Names come from files (modules.json, the index of shards), so they are not trusted.
+fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
+    let relative = Path::new(name);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !plain {
+        let file = folder.display().to_string();
+        return Err(Error::config(&file, name, "the name of a file inside the model's folder", "a path that leaves it"));
+    }
+    Ok(folder.join(relative))
+}

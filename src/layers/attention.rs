@@ -1,0 +1,170 @@
+//! Self-attention: the only layer in which tokens learn of one another.
+//!
+//! Each token asks a question (its query), offers a label (its key) and has something to say (its value), all three linear
+//! maps of its vector. In each of H heads, of width d = D/H, token i takes an average of the values of all tokens j of its
+//! sentence, weighted by how well its query fits their keys:
+//!
+//! ```text
+//! score[i][j] = q[i] · k[j] / √d  (+ bias[j − i], in MPNet)
+//! p[i]        = softmax(score[i])
+//! context[i]  = Σ_j p[i][j] v[j]
+//! ```
+//!
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and mapped once more.
+//!
+//! Sentences are handled one at a time, so none sees another and nothing is masked. A block of rows is taken through all
+//! three lines before the next, while its scores (12 rows of at most 512 numbers) are in the first-level cache.
+
+use likewise_kernels::Level;
+use likewise_kernels::gemm::{Epilogue, Panels, gemm};
+use likewise_kernels::softmax::{Scores, softmax};
+use likewise_kernels::view::{MatMut, MatRef};
+
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::layers::encoder::Buffers;
+use crate::layers::layer_norm::LayerNorm;
+use crate::layers::linear::{Linear, Then};
+use crate::models::{Blueprint, RelativeBias};
+use crate::parallel::{Member, Pool};
+use crate::trace::{Observer, Site};
+
+/// LayerNorm(x + output(heads(x))).
+pub(crate) struct Attention {
+    level: Level,
+    heads: usize,
+    head_width: usize,
+    /// Queries, keys and values: D to 3·D.
+    qkv: Linear,
+    output: Linear,
+    norm: LayerNorm,
+}
+
+impl Attention {
+    pub(crate) fn load(checkpoint: &Checkpoint, level: Level, pool: &Pool, blueprint: &Blueprint, layer: usize) -> Result<Self> {
+        let (names, width) = (&blueprint.names, blueprint.width);
+        let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
+        let qkv = [names.query, names.key, names.value].map(module);
+        Ok(Self {
+            level,
+            heads: blueprint.heads,
+            head_width: blueprint.head_width(),
+            qkv: Linear::load(checkpoint, level, pool, &qkv, width, width)?,
+            output: Linear::load(checkpoint, level, pool, &[module(names.attention_output)], width, width)?,
+            norm: LayerNorm::load(checkpoint, level, &module(names.attention_norm), width, blueprint.epsilon)?,
+        })
+    }
+
+    /// Four steps, from `buffers.x` [T, D] to `buffers.attended` [T, D].
+    pub(crate) fn forward<O: Observer>(
+        &self,
+        member: &mut Member<'_>,
+        batch: &Batch,
+        bias: Option<&ScoreBias>,
+        buffers: &Buffers,
+        observer: &mut O,
+        layer: usize,
+    ) {
+        let width = self.heads * self.head_width;
+        self.qkv.forward(member, &buffers.x, Then::Store, &buffers.qkv);
+        observer.look_at(member, Site::Query(layer), &buffers.qkv, 0..width);
+        observer.look_at(member, Site::Key(layer), &buffers.qkv, width..2 * width);
+        observer.look_at(member, Site::Value(layer), &buffers.qkv, 2 * width..3 * width);
+
+        let mut scratch = Scratch::default();
+        member.fill_blocks(&buffers.context, batch.offsets(), self.head_width, |sentence, head, context, reader| {
+            let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
+            let part = |i: usize| qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width);
+            let bias = bias.map(|bias| bias.head(head));
+            self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
+                observer.see(Site::Probabilities(layer), probabilities);
+            });
+        });
+        observer.look(member, Site::Context(layer), &buffers.context);
+
+        self.output.forward(member, &buffers.context, Then::Add(&buffers.x), &buffers.sum);
+        self.norm.forward(member, &buffers.sum, &buffers.attended);
+        observer.look(member, Site::Attention(layer), &buffers.attended);
+    }
+
+    /// context [L, d] of one head of one sentence, from its queries, keys and values [L, d]. `see` is shown each block of
+    /// rows of probabilities.
+    fn one_head(
+        &self,
+        [q, k, v]: [MatRef<'_>; 3],
+        bias: Option<(&[f32], usize)>,
+        mut context: MatMut<'_>,
+        scratch: &mut Scratch,
+        mut see: impl FnMut(MatRef<'_>),
+    ) {
+        let tokens = q.rows();
+        let keys = Panels::transposed(self.level, k, &mut scratch.keys);
+        // The values of a head are some columns of a row-major matrix: a panel as it lies, if whole panels fit.
+        let values = Panels::in_place(self.level, v).unwrap_or_else(|| Panels::copied(self.level, v, &mut scratch.values));
+        let scale = 1.0 / (self.head_width as f32).sqrt();
+        // Rows are padded to whole panels, so that the product has no ragged edge; the softmax leaves the padding zero.
+        let columns = tokens.next_multiple_of(self.level.panel_width());
+        let block = self.level.tile_rows();
+        scratch.scores.resize(block * columns, 0.0);
+        for first in (0..tokens).step_by(block) {
+            let rows = first..(first + block).min(tokens);
+            let mut scores = MatMut::new(&mut scratch.scores, rows.len(), columns);
+            gemm(self.level, q.rows_in(rows.clone()), keys, None, Epilogue::Store, scores.reborrow());
+            let bias = match bias {
+                Some((bias, middle)) => Scores { scale, bias, start: middle - first },
+                None => Scores { scale, bias: &[], start: 0 },
+            };
+            softmax(self.level, scores, tokens, bias);
+            let probabilities = MatRef::with_stride(&scratch.scores, rows.len(), tokens, columns);
+            gemm(self.level, probabilities, values, None, Epilogue::Store, context.rows_in(rows));
+            see(probabilities);
+        }
+    }
+
+    /// Bytes of its weights in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.qkv.bytes() + self.output.bytes()
+    }
+}
+
+/// Memory that one head after another uses.
+#[derive(Default)]
+struct Scratch {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    scores: Vec<f32>,
+}
+
+/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(P − 1) to P − 1, where P is the
+/// longest text. Row i of the scores reads the slice that starts at P − 1 − i.
+///
+/// Such a matrix, constant along its diagonals, is called Toeplitz.
+pub(crate) struct ScoreBias {
+    /// [H, 2·P − 1].
+    values: Vec<f32>,
+    longest: usize,
+}
+
+impl ScoreBias {
+    pub(crate) fn load(checkpoint: &Checkpoint, bias: &RelativeBias, heads: usize, longest: usize) -> Result<Self> {
+        let table = checkpoint.tensor(bias.tensor, &[bias.buckets, heads])?.to_vec()?;
+        let reach = longest as isize - 1;
+        let mut values = Vec::with_capacity(heads * (2 * longest - 1));
+        for head in 0..heads {
+            values.extend((-reach..=reach).map(|distance| table[(bias.bucket)(distance) * heads + head]));
+        }
+        Ok(Self { values, longest })
+    }
+
+    /// The values of one head, and where that of j − i = 0 stands among them.
+    pub(crate) fn head(&self, head: usize) -> (&[f32], usize) {
+        let width = 2 * self.longest - 1;
+        (&self.values[head * width..][..width], self.longest - 1)
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.values.as_slice())
+    }
+}

@@ -1,0 +1,143 @@
+//! The encoder: token ids to one vector per token.
+
+use likewise_kernels::Level;
+
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::layers::attention::{Attention, ScoreBias};
+use crate::layers::embeddings::Embeddings;
+use crate::layers::feed_forward::FeedForward;
+use crate::models::Blueprint;
+use crate::parallel::{Member, Pool, Shared, Workspace};
+use crate::trace::{Observer, Site};
+
+/// Embeddings and layers, as a [`Blueprint`] describes them, with their weights.
+pub(crate) struct Encoder {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    score_bias: Option<ScoreBias>,
+    blueprint: Blueprint,
+}
+
+struct Layer {
+    attention: Attention,
+    feed_forward: FeedForward,
+}
+
+impl Encoder {
+    /// The forward pass: the tokens' vectors come to stand in `buffers.x` [T, D].
+    ///
+    /// All members of the team call it; each computes its part of every step.
+    pub(crate) fn forward<O: Observer>(&self, member: &mut Member<'_>, batch: &Batch, buffers: &Buffers, observer: &mut O) {
+        self.embeddings.forward(member, batch, &buffers.x);
+        observer.look(member, Site::Embeddings, &buffers.x);
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.attention.forward(member, batch, self.score_bias.as_ref(), buffers, observer, i);
+            layer.feed_forward.forward(member, buffers, observer, i);
+        }
+    }
+
+    /// Loads the weights and packs them for `level`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not known.
+    pub(crate) fn load(mut checkpoint: Checkpoint, blueprint: Blueprint, level: Level, pool: &Pool) -> Result<Self> {
+        checkpoint.find_prefix(blueprint.names.prefixes, blueprint.names.words);
+        let embeddings = Embeddings::load(&checkpoint, level, &blueprint)?;
+        let bias = |bias| ScoreBias::load(&checkpoint, &bias, blueprint.heads, blueprint.longest());
+        let score_bias = blueprint.relative_bias.map(bias).transpose()?;
+        let layers = (0..blueprint.layers)
+            .map(|i| {
+                Ok(Layer {
+                    attention: Attention::load(&checkpoint, level, pool, &blueprint, i)?,
+                    feed_forward: FeedForward::load(&checkpoint, level, pool, &blueprint, i)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let unknown = checkpoint.unknown(|name| blueprint.uses(name));
+        if !unknown.is_empty() {
+            let file = checkpoint.label().to_owned();
+            return Err(Error::UnknownTensor { file, family: blueprint.family, names: unknown });
+        }
+        Ok(Self { embeddings, layers, score_bias, blueprint })
+    }
+
+    /// What it was built from.
+    pub(crate) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    /// Why the vectors of a batch may be not finite: the embedding that is not, if there is one.
+    pub(crate) fn find_bad_embedding(&self, batch: &Batch) -> Option<Error> {
+        self.embeddings.find_bad_row(batch)
+    }
+
+    /// Bytes of packed weights in memory.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.attention.bytes() + layer.feed_forward.bytes());
+        layers.sum::<usize>() + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+    }
+
+    /// Bytes of tables that stay mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.embeddings.mapped_bytes()
+    }
+
+    /// The type of the numbers in the checkpoint.
+    pub(crate) fn dtype(&self) -> &'static str {
+        self.embeddings.dtype()
+    }
+}
+
+/// The matrices of a pass, used again for the next.
+pub(crate) struct Buffers {
+    /// A layer's input and output [T, D].
+    pub(crate) x: Shared,
+    /// Queries, keys and values side by side [T, 3·D].
+    pub(crate) qkv: Shared,
+    /// The heads' averages, side by side [T, D].
+    pub(crate) context: Shared,
+    /// Before a layer norm [T, D].
+    pub(crate) sum: Shared,
+    /// After attention and its layer norm [T, D].
+    pub(crate) attended: Shared,
+    /// Inside the feed-forward network [T, F].
+    pub(crate) inner: Shared,
+}
+
+impl Buffers {
+    /// For a model of width D and inner width F.
+    pub(crate) fn new(blueprint: &Blueprint) -> Self {
+        let width = blueprint.width;
+        Self {
+            x: Shared::new(width),
+            qkv: Shared::new(3 * width),
+            context: Shared::new(width),
+            sum: Shared::new(width),
+            attended: Shared::new(width),
+            inner: Shared::new(blueprint.inner),
+        }
+    }
+
+    /// Makes room for T tokens.
+    pub(crate) fn resize(&mut self, tokens: usize) {
+        self.each(|matrix| matrix.resize(tokens));
+    }
+
+    /// Bytes that they occupy.
+    pub(crate) fn bytes(&self) -> usize {
+        [&self.x, &self.qkv, &self.context, &self.sum, &self.attended, &self.inner].map(Shared::bytes).iter().sum()
+    }
+
+    fn each(&mut self, apply: impl Fn(&mut Shared)) {
+        let Self { x, qkv, context, sum, attended, inner } = self;
+        [x, qkv, context, sum, attended, inner].into_iter().for_each(apply);
+    }
+}
+
+impl Workspace for Buffers {
+    fn join(&mut self, team: u64) {
+        self.each(|matrix| matrix.join(team));
+    }
+}

@@ -1,0 +1,54 @@
+//! How alike are two texts?
+//!
+//! `likewise` answers with a transformer written from scratch in Rust: it maps safetensors weights into memory, runs
+//! hand-written MPNet, XLM-RoBERTa and BERT layers on hand-written SIMD kernels, pools the token vectors into a sentence
+//! vector, and scores by cosine.
+//!
+//! ```no_run
+//! # fn main() -> likewise::Result<()> {
+//! let model = likewise::Embedder::open("path/to/all-mpnet-base-v2")?; // Send + Sync, &self everywhere
+//! let vectors = model.embed(&["That is a happy person", "Today is a sunny day"])?;
+//! let scores = model.similarity("That is a happy person", &["That is a happy dog", "Today is a sunny day"])?;
+//! assert!(scores[0] > scores[1]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The flow, and where to read it
+//!
+//! ```text
+//! text -> tokens -> packed batch -> embeddings -> encoder layers -> pooling & modules -> vectors -> scores
+//! ```
+//!
+//! Each file uses only those before it in this list, and the kernels below them.
+//!
+//! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
+//! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
+//!    screen. 5. `modules`, `similarity`, `embedder`: sentences. Beside them `parallel` (threads), `trace` (watching a
+//!    pass) and `error`.
+
+mod batch;
+mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod config;
+mod embedder;
+mod error;
+mod files;
+mod layers;
+mod models;
+mod modules;
+mod parallel;
+mod similarity;
+mod tokenize;
+mod trace;
+
+pub use checkpoint::{Checkpoint, Tensor};
+pub use embedder::{Builder, Embedder, Embeddings, Info, OnLong, Scores, Trace};
+pub use error::{Error, Result};
+pub use files::ModelFiles;
+pub use likewise_kernels::{Level, UnavailableLevel, math::Activation};
+pub use models::{Blueprint, Names, Positions, RelativeBias};
+pub use similarity::{Similarity, pearson, spearman};
+pub use tokenize::{Tokens, Usage};
+pub use trace::{Recorder, Site};

@@ -1,0 +1,233 @@
+//! The architectures, each as data.
+//!
+//! BERT, RoBERTa, XLM-RoBERTa and MPNet are one network: embeddings, then layers of attention and feed-forward, each with a
+//! residual connection and a layer norm after it. They differ in the names of their tensors, in the position of the first
+//! token, in whether there are segments, and MPNet adds a bias to the attention scores. A [`Blueprint`] says these things;
+//! the forward pass (`layers/encoder.rs`) has no case for any of them.
+
+mod bert;
+mod mpnet;
+mod xlm_roberta;
+
+use likewise_kernels::math::Activation;
+
+use crate::config::Keys;
+use crate::error::Result;
+
+/// All that distinguishes one encoder from another.
+///
+/// Letters, here and everywhere: T tokens in a batch, L tokens in a sentence, D width, H heads, d = D/H, F inner width,
+/// V vocabulary.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// The architecture's name.
+    pub family: &'static str,
+    /// D.
+    pub width: usize,
+    /// H.
+    pub heads: usize,
+    /// F.
+    pub inner: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// V.
+    pub vocabulary: usize,
+    /// Rows of the table of positions.
+    pub position_rows: usize,
+    /// Which row a token gets.
+    pub positions: Positions,
+    /// Rows of the table of segments, of which the first is added to every token; None if there is no such table.
+    pub segments: Option<usize>,
+    /// What is added to the variance in a layer norm.
+    pub epsilon: f32,
+    /// Between the two maps of the feed-forward network.
+    pub activation: Activation,
+    /// Added to the attention scores.
+    pub relative_bias: Option<RelativeBias>,
+    /// What the tensors are called.
+    pub names: Names,
+}
+
+/// How tokens are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// 0, 1, 2, …
+    FromZero,
+    /// Tokens that are not padding get p + 1, p + 2, …, where p is the id of the padding token; a padding token, which
+    /// can occur as text, gets p and is not counted.
+    AfterPadding(u32),
+}
+
+/// A bias of the attention scores that depends on j − i alone, in every layer the same.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeBias {
+    /// The tensor [buckets, H].
+    pub tensor: &'static str,
+    /// Its rows.
+    pub buckets: usize,
+    /// The row for a key that is `j − i` tokens after the query.
+    pub bucket: fn(isize) -> usize,
+}
+
+/// What the tensors are called. In the names of a layer `{}` stands for its number; each names a module with a `weight`
+/// and a `bias`.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// Before all names, where the checkpoint is of a model with a head.
+    pub prefixes: &'static [&'static str],
+    /// [V, D].
+    pub words: &'static str,
+    /// [position_rows, D].
+    pub positions: &'static str,
+    /// [segments, D].
+    pub segments: &'static str,
+    /// The layer norm of the embeddings.
+    pub embedding_norm: &'static str,
+    /// [D, D] each.
+    pub query: &'static str,
+    /// See `query`.
+    pub key: &'static str,
+    /// See `query`.
+    pub value: &'static str,
+    /// [D, D]: the map after the heads are joined.
+    pub attention_output: &'static str,
+    /// The layer norm after attention.
+    pub attention_norm: &'static str,
+    /// [F, D].
+    pub inner: &'static str,
+    /// [D, F].
+    pub output: &'static str,
+    /// The layer norm after the feed-forward network.
+    pub output_norm: &'static str,
+}
+
+impl Blueprint {
+    /// The architecture that a config.json describes.
+    ///
+    /// # Errors
+    /// If `model_type` or a value that changes the computation is not supported.
+    pub fn from_config(config: &Keys) -> Result<Self> {
+        let blueprint = match config.text("model_type")? {
+            Some("bert") => bert::blueprint(config)?,
+            Some("roberta") => xlm_roberta::blueprint(config, &xlm_roberta::ROBERTA)?,
+            Some("xlm-roberta") => xlm_roberta::blueprint(config, &xlm_roberta::XLM_ROBERTA)?,
+            Some("mpnet") => mpnet::blueprint(config)?,
+            _ => return Err(config.wrong("model_type", "one of bert, roberta, xlm-roberta, mpnet")),
+        };
+        refuse_other_mathematics(config)?;
+        if !blueprint.width.is_multiple_of(blueprint.heads) {
+            let expected = format!("a divisor of hidden_size {}", blueprint.width);
+            return Err(config.wrong("num_attention_heads", expected));
+        }
+        if blueprint.longest() == 0 {
+            return Err(config.wrong("max_position_embeddings", "more rows than the first position skips"));
+        }
+        Ok(blueprint)
+    }
+
+    /// The most tokens that a text can have: the rows of the table of positions less those that no token gets.
+    pub fn longest(&self) -> usize {
+        match self.positions {
+            Positions::FromZero => self.position_rows,
+            Positions::AfterPadding(padding) => self.position_rows.saturating_sub(padding as usize + 1),
+        }
+    }
+
+    /// d: the width of a head.
+    pub fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Whether a tensor of this name, without the checkpoint's prefix, is one of the encoder's.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        let names = &self.names;
+        if [names.words, names.positions].contains(&name) || (self.segments.is_some() && name == names.segments) {
+            return true;
+        }
+        if self.relative_bias.is_some_and(|bias| bias.tensor == name) {
+            return true;
+        }
+        let Some((module, leaf)) = name.rsplit_once('.') else { return false };
+        if !["weight", "bias", "gamma", "beta"].contains(&leaf) {
+            return false;
+        }
+        let of_layer = |pattern: &str| {
+            let Some((before, after)) = pattern.split_once("{}") else { return module == pattern };
+            let number = module.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            number.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n < self.layers)
+        };
+        [
+            names.embedding_norm,
+            names.query,
+            names.key,
+            names.value,
+            names.attention_output,
+            names.attention_norm,
+            names.inner,
+            names.output,
+            names.output_norm,
+        ]
+        .into_iter()
+        .any(of_layer)
+    }
+}
+
+/// The values of a class for keys that config.json leaves out (transformers 5.23.0, `configuration_*.py`).
+struct Defaults {
+    vocabulary: usize,
+    positions: usize,
+    segments: usize,
+    padding: u32,
+}
+
+/// What BERT, RoBERTa and MPNet read from the same keys.
+fn standard(config: &Keys, family: &'static str, names: Names, defaults: &Defaults) -> Result<Blueprint> {
+    Ok(Blueprint {
+        family,
+        width: config.size("hidden_size")?.unwrap_or(768),
+        heads: config.size("num_attention_heads")?.unwrap_or(12),
+        inner: config.size("intermediate_size")?.unwrap_or(3072),
+        layers: config.size("num_hidden_layers")?.unwrap_or(12),
+        vocabulary: config.size("vocab_size")?.unwrap_or(defaults.vocabulary),
+        position_rows: config.size("max_position_embeddings")?.unwrap_or(defaults.positions),
+        positions: Positions::FromZero,
+        segments: Some(config.size("type_vocab_size")?.unwrap_or(defaults.segments)),
+        epsilon: config.positive("layer_norm_eps")?.unwrap_or(1e-12),
+        activation: activation(config, "hidden_act")?,
+        relative_bias: None,
+        names,
+    })
+}
+
+/// The activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is absent.
+fn activation(config: &Keys, key: &str) -> Result<Activation> {
+    Ok(match config.text(key)? {
+        None | Some("gelu") => Activation::Gelu,
+        Some("gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
+        Some("relu") => Activation::Relu,
+        Some("silu" | "swish") => Activation::Silu,
+        Some("tanh") => Activation::Tanh,
+        Some("quick_gelu") => Activation::QuickGelu,
+        Some("mish") => Activation::Mish,
+        Some(_) => {
+            let all = "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh, quick_gelu, mish";
+            return Err(config.wrong(key, all));
+        }
+    })
+}
+
+/// Refuses the keys that would change the mathematics in ways that are not built.
+fn refuse_other_mathematics(config: &Keys) -> Result<()> {
+    if config.text("position_embedding_type")?.is_some_and(|kind| kind != "absolute") {
+        return Err(config.wrong("position_embedding_type", "absolute"));
+    }
+    for key in ["is_decoder", "add_cross_attention"] {
+        if config.flag(key)? == Some(true) {
+            return Err(config.wrong(key, "false: an encoder, whose tokens see each other both ways"));
+        }
+    }
+    if config.get("embedding_size").is_some() && config.size("embedding_size")? != config.size("hidden_size")? {
+        return Err(config.wrong("embedding_size", "the same as hidden_size"));
+    }
+    Ok(())
+}

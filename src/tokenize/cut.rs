@@ -1,0 +1,158 @@
+//! Where a very long text may be cut into pieces without changing its tokens.
+//!
+//! The tokenizer works on a whole text at a time and takes some hundred bytes of memory a character, although the model
+//! reads a few hundred tokens. So a long text is given to it in pieces: those that hold the tokens to be kept, and then
+//! the rest, piece by piece, only to be counted.
+//!
+//! That gives the same tokens as the whole if, at each cut, no token, no normalization and no special token reaches across
+//! it. Tokenizers for words guarantee this at a space between words. A cut is made
+//!
+//! * before a single ASCII space whose neighbours are ASCII letters or digits. None of Unicode's normalizations joins
+//!   these to anything, a run of spaces that a normalizer would fold is excluded, and no added token spans the place,
+//!   because it would have to contain a space ([`Cutter::for_tokenizer`] refuses tokenizers with such tokens);
+//! * only for tokenizers of which every part is known to treat words apart: the normalizers and pre-tokenizers in the
+//!   lists below. The space goes with the word after it, as pre-tokenizers that mark the beginnings of words expect.
+//!
+//! A text without such a place (ten megabytes of Chinese, or of one letter) is tokenized whole. So is any text if the
+//! tokenizer is not known. That costs time and memory in proportion to its length, and more of both.
+
+use serde_json::Value;
+
+use crate::config;
+use crate::error::Result;
+
+/// Cuts long texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cutter {
+    /// The least length of a piece, in bytes.
+    piece: usize,
+}
+
+/// Long enough that a text of the usual length is one piece, short enough that its tokens take a few megabytes.
+const PIECE: usize = 32 * 1024;
+
+impl Cutter {
+    /// The cutter for a tokenizer.json, or None if its texts must be tokenized whole.
+    pub(super) fn for_tokenizer(file: &str, bytes: &[u8]) -> Result<Option<Self>> {
+        let tokenizer = config::parse(file, bytes)?;
+        let local = normalizer_is_local(&tokenizer["normalizer"])
+            && splits_at_spaces(&tokenizer["pre_tokenizer"])
+            && !has_token_with_space(&tokenizer["added_tokens"]);
+        Ok(local.then_some(Self { piece: PIECE }))
+    }
+
+    /// The text in pieces of `piece` bytes or a little more; in one if it is short or cannot be cut.
+    pub(super) fn pieces<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> + use<'t> {
+        let least = self.piece;
+        let mut rest = Some(text);
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let Some(cut) = place_to_cut(text.as_bytes(), least) else { return rest.take() };
+            let (piece, after) = text.split_at(cut);
+            rest = Some(after);
+            Some(piece)
+        })
+    }
+}
+
+/// The first place at or after `least` bytes where a text may be cut: the index of the space.
+fn place_to_cut(text: &[u8], least: usize) -> Option<usize> {
+    let start = least.max(1);
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric();
+    (start..text.len().saturating_sub(1)).find(|&i| text[i] == b' ' && is_word(text[i - 1]) && is_word(text[i + 1]))
+}
+
+/// Whether a normalizer changes the characters around a cut in the same way as in the whole text.
+fn normalizer_is_local(normalizer: &Value) -> bool {
+    match normalizer["type"].as_str() {
+        None => normalizer.is_null(),
+        Some("Sequence") => all(&normalizer["normalizers"], normalizer_is_local),
+        Some("BertNormalizer" | "Lowercase" | "NFC" | "NFD" | "NFKC" | "NFKD" | "StripAccents" | "Nmt" | "Precompiled") => true,
+        // Of the replacements only those of runs of spaces are known; a cut is never next to one.
+        Some("Replace") => {
+            let pattern = &normalizer["pattern"];
+            pattern["Regex"].as_str() == Some(" {2,}") || pattern["String"].as_str() == Some("  ")
+        }
+        // Strip cuts spaces at the ends, and a piece begins with one; but it takes none from the right of a piece, which
+        // ends in a letter or digit, or in the end of the text.
+        Some("Strip") => normalizer["strip_left"].as_bool() == Some(false),
+        Some(_) => false,
+    }
+}
+
+/// Whether a pre-tokenizer keeps the words on both sides of a space apart, and marks a word after a space in the same way
+/// at the beginning of a text.
+fn splits_at_spaces(pre_tokenizer: &Value) -> bool {
+    match pre_tokenizer["type"].as_str() {
+        Some("BertPreTokenizer" | "Whitespace" | "WhitespaceSplit") => true,
+        Some("Metaspace") => pre_tokenizer["split"].as_bool() != Some(false),
+        Some("ByteLevel") => pre_tokenizer["use_regex"].as_bool() != Some(false),
+        // Whatever follows a step that splits at spaces works on words.
+        Some("Sequence") => pre_tokenizer["pretokenizers"].as_array().and_then(|steps| steps.first()).is_some_and(splits_at_spaces),
+        _ => false,
+    }
+}
+
+fn all(list: &Value, test: impl Fn(&Value) -> bool) -> bool {
+    list.as_array().is_some_and(|list| list.iter().all(test))
+}
+
+fn has_token_with_space(added: &Value) -> bool {
+    !added.is_null() && !all(added, |token| token["content"].as_str().is_some_and(|content| !content.contains(' ')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokenizers::Tokenizer;
+
+    use super::*;
+
+    const MPNET: &[u8] = include_bytes!("../../fixtures/models/tiny-mpnet/tokenizer.json");
+    const XLM_R: &[u8] = include_bytes!("../../fixtures/models/tiny-xlm-roberta/tokenizer.json");
+    const BERT: &[u8] = include_bytes!("../../fixtures/models/tiny-bert/tokenizer.json");
+
+    /// Ids of a text, whole or in pieces of at least so many bytes.
+    fn ids(tokenizer: &Tokenizer, text: &str, piece: usize) -> Vec<u32> {
+        let ids = |text: &str| tokenizer.encode_fast(text, false).expect("tokens").get_ids().to_vec();
+        Cutter { piece }.pieces(text).flat_map(ids).collect()
+    }
+
+    fn tokenizers() -> Vec<Tokenizer> {
+        let load = |bytes: &[u8]| {
+            assert!(Cutter::for_tokenizer("tokenizer.json", bytes).expect("JSON").is_some(), "a tokenizer of words");
+            let mut tokenizer = Tokenizer::from_bytes(bytes).expect("a tokenizer");
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None).expect("no truncation");
+            tokenizer
+        };
+        [MPNET, XLM_R, BERT].map(load).into()
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_have_the_tokens_of_the_whole(text in "([a-zA-Z0-9]{1,6}| |  |é|e\u{301}|今天|ﬁ|\u{200d}|<s>|<mask>|\\PC|[.,!?\t\n-]){0,60}", piece in 1_usize..20) {
+            for tokenizer in tokenizers() {
+                prop_assert_eq!(ids(&tokenizer, &text, piece), ids(&tokenizer, &text, usize::MAX / 2));
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_text() {
+        let text = "one two  three four,five six";
+        let pieces: Vec<&str> = Cutter { piece: 5 }.pieces(text).collect();
+        assert_eq!(pieces, ["one two  three", " four,five", " six"]);
+        assert_eq!(Cutter { piece: 5 }.pieces("").collect::<Vec<_>>(), [""]);
+    }
+
+    #[test]
+    fn tokenizers_that_look_across_spaces_are_not_cut() {
+        let cut = |json: &str| Cutter::for_tokenizer("tokenizer.json", json.as_bytes()).expect("JSON").is_some();
+        assert!(cut(r#"{"normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": []}"#));
+        assert!(!cut(r#"{"normalizer": null, "pre_tokenizer": null, "added_tokens": []}"#));
+        assert!(!cut(r#"{"normalizer": {"type": "Prepend"}, "pre_tokenizer": {"type": "WhitespaceSplit"}}"#));
+        assert!(!cut(r#"{"pre_tokenizer": {"type": "Metaspace", "split": false}}"#));
+        assert!(!cut(r#"{"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [{"content": "a b"}]}"#));
+    }
+}

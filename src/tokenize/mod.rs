@@ -1,0 +1,195 @@
+//! Text to token ids.
+//!
+//! The `tokenizers` crate does it, the same code as the reference's, from the model's tokenizer.json. What is decided here
+//! is how long a text may be: a tokenizer.json often has a truncation and a padding baked in from whatever it was last
+//! used for, and the reference overrides both.
+
+mod cut;
+
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection, TruncationParams};
+
+use crate::config::Keys;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::models::Blueprint;
+use cut::Cutter;
+
+/// The tokens of a text, as the model reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, special ones included, cut to the model's maximum.
+    pub ids: Vec<u32>,
+    /// Where each token stands in the text, in characters (not bytes); (0, 0) for special tokens.
+    pub offsets: Vec<(usize, usize)>,
+    /// How much of the text they are.
+    pub usage: Usage,
+}
+
+/// How much of a text was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the whole text, special ones included.
+    pub tokens: usize,
+    /// Tokens that the model reads.
+    pub used: usize,
+}
+
+impl Usage {
+    /// Whether the end of the text was cut off.
+    pub fn truncated(&self) -> bool {
+        self.used < self.tokens
+    }
+}
+
+/// A model's tokenizer, with its maximum length set.
+pub(crate) struct Tokenizer {
+    inner: Inner,
+    /// Its file, for messages.
+    label: String,
+    /// The most tokens of a text, special ones included.
+    limit: usize,
+    /// Special tokens that are put around a text.
+    special: usize,
+    cutter: Option<Cutter>,
+}
+
+const TOKENIZER: &str = "tokenizer.json";
+
+impl Tokenizer {
+    /// Reads tokenizer.json and what else bears on the length. `asked` overrides the model's maximum.
+    ///
+    /// # Errors
+    /// If there is no tokenizer.json, it is not one, or `asked` is not between the special tokens + 1 and the model's
+    /// positions.
+    pub(crate) fn load(files: &ModelFiles, blueprint: &Blueprint, asked: Option<usize>) -> Result<Self> {
+        let label = files.label(TOKENIZER);
+        let bytes = files.require(TOKENIZER, "the tokenizer; vocab.txt and sentencepiece.bpe.model are not read yet")?;
+        let failed = |what| move |source| Error::Tokenizer { file: files.label(TOKENIZER), what, source };
+        let mut inner = Inner::from_bytes(&bytes).map_err(failed("not a valid tokenizer"))?;
+        let sentence = sentence_config(files)?;
+        let tokenizer_config = files.json("tokenizer_config.json")?;
+        if sentence.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))? == Some(true) {
+            lower_case_first(&mut inner).map_err(failed("cannot put lower-casing before its normalizer"))?;
+        }
+
+        let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        let (least, most) = (special + 1, blueprint.longest());
+        let limit = match asked {
+            Some(asked) if !(least..=most).contains(&asked) => return Err(Error::MaxLength { asked, least, most }),
+            Some(asked) => asked,
+            None => model_limit(sentence.as_ref(), tokenizer_config.as_ref(), blueprint)?.min(most).max(least),
+        };
+        let direction = direction(tokenizer_config.as_ref())?;
+        inner.with_padding(None);
+        let truncation = TruncationParams { max_length: limit, direction, ..TruncationParams::default() };
+        inner.with_truncation(Some(truncation)).map_err(failed("cannot set its maximum length"))?;
+        let cutter = if direction == TruncationDirection::Right { Cutter::for_tokenizer(&label, &bytes)? } else { None };
+        Ok(Self { inner, label, limit, special, cutter })
+    }
+
+    /// The most tokens of a text, special ones included.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Its file, for messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The ids of a text and how much of it they are.
+    pub(crate) fn ids(&self, text: &str) -> Result<(Vec<u32>, Usage)> {
+        let (text, beyond) = self.shorten(text)?;
+        let encoding = self.inner.encode_fast(text, true).map_err(|source| self.refused(source))?;
+        let usage = self.usage(&encoding, beyond);
+        Ok((encoding.get_ids().to_vec(), usage))
+    }
+
+    /// The ids of a text with their offsets.
+    pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
+        let (text, beyond) = self.shorten(text)?;
+        let encoding = self.inner.encode_char_offsets(text, true).map_err(|source| self.refused(source))?;
+        let usage = self.usage(&encoding, beyond);
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec(), usage })
+    }
+
+    /// The beginning of a text that has at least `limit` tokens, and the number of tokens of the rest. The whole and 0 for
+    /// texts of a usual length.
+    fn shorten<'t>(&self, text: &'t str) -> Result<(&'t str, usize)> {
+        let Some(cutter) = &self.cutter else { return Ok((text, 0)) };
+        let (mut kept, mut beyond, mut counted) = (None, 0, 0);
+        let mut end = 0;
+        for piece in cutter.pieces(text) {
+            if end == 0 && piece.len() == text.len() {
+                return Ok((text, 0));
+            }
+            end += piece.len();
+            let tokens = self.count(piece)?;
+            if kept.is_some() {
+                beyond += tokens;
+            } else {
+                counted += tokens;
+                kept = (counted >= self.limit).then_some(end);
+            }
+        }
+        Ok((&text[..kept.unwrap_or(text.len())], beyond))
+    }
+
+    /// Tokens of a piece of text, without special ones.
+    fn count(&self, piece: &str) -> Result<usize> {
+        let encoding = self.inner.encode_fast(piece, false).map_err(|source| self.refused(source))?;
+        Ok(encoding.len() + encoding.get_overflowing().iter().map(|rest| rest.len()).sum::<usize>())
+    }
+
+    fn usage(&self, encoding: &tokenizers::Encoding, beyond: usize) -> Usage {
+        let used = encoding.len();
+        // Each part that was cut off has been given special tokens of its own.
+        let cut: usize = encoding.get_overflowing().iter().map(|part| part.len().saturating_sub(self.special)).sum();
+        Usage { tokens: used + cut + beyond, used }
+    }
+
+    fn refused(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        Error::Tokenizer { file: self.label.clone(), what: "refused a text", source }
+    }
+}
+
+/// sentence_bert_config.json, under whichever of its names it goes.
+fn sentence_config(files: &ModelFiles) -> Result<Option<Keys>> {
+    for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
+        if let Some(keys) = files.json(&format!("sentence_{family}_config.json"))? {
+            return Ok(Some(keys));
+        }
+    }
+    Ok(None)
+}
+
+/// The model's maximum, in tokens with special ones (sentence-transformers 6.2.0, `base/modules/transformer.py`):
+/// `max_seq_length` if it is given, whatever the tokenizer says; else the least of the tokenizer's `model_max_length` and
+/// the rows of the table of positions.
+fn model_limit(sentence: Option<&Keys>, tokenizer: Option<&Keys>, blueprint: &Blueprint) -> Result<usize> {
+    if let Some(limit) = sentence.map_or(Ok(None), |keys| keys.size("max_seq_length"))? {
+        return Ok(limit);
+    }
+    // Tokenizers without a maximum say 10³⁰.
+    let stated = tokenizer.map_or(Ok(None), |keys| keys.positive("model_max_length"))?;
+    Ok(stated.map_or(usize::MAX, |limit| limit as usize).min(blueprint.position_rows))
+}
+
+/// From which side a text that is too long is cut.
+fn direction(tokenizer: Option<&Keys>) -> Result<TruncationDirection> {
+    let Some(keys) = tokenizer else { return Ok(TruncationDirection::Right) };
+    match keys.text("truncation_side")? {
+        None | Some("right") => Ok(TruncationDirection::Right),
+        Some("left") => Ok(TruncationDirection::Left),
+        Some(_) => Err(keys.wrong("truncation_side", "left or right")),
+    }
+}
+
+/// `do_lower_case` of sentence_bert_config.json: lower-casing before the tokenizer's own normalizer.
+fn lower_case_first(inner: &mut Inner) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
+    steps.extend(inner.get_normalizer().cloned());
+    inner.with_normalizer(Some(Sequence::new(steps)))?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Watching the forward pass.
+//!
+//! Each stage ends by showing its result to an observer. The usual one is blind, and the compiler removes the call. A
+//! [`Recorder`] keeps everything, under the names that the golden files use.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use likewise_kernels::view::MatRef;
+
+use crate::parallel::{Member, Shared};
+
+/// A place in the forward pass. The number is the layer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// After the embeddings' layer norm [T, D].
+    Embeddings,
+    /// Queries, with their bias and before scaling [T, D].
+    Query(usize),
+    /// Keys [T, D].
+    Key(usize),
+    /// Values [T, D].
+    Value(usize),
+    /// The softmax of the scores: for each sentence [H, L, L], one after another.
+    Probabilities(usize),
+    /// The heads' averages, joined [T, D].
+    Context(usize),
+    /// After attention, its residual connection and layer norm [T, D].
+    Attention(usize),
+    /// After the activation of the feed-forward network [T, F].
+    Intermediate(usize),
+    /// The layer's output [T, D].
+    Output(usize),
+}
+
+impl Site {
+    /// Its name in trace and golden files.
+    pub fn name(self) -> String {
+        let (layer, what) = match self {
+            Self::Embeddings => return "embeddings".to_owned(),
+            Self::Query(layer) => (layer, "query"),
+            Self::Key(layer) => (layer, "key"),
+            Self::Value(layer) => (layer, "value"),
+            Self::Probabilities(layer) => (layer, "probabilities"),
+            Self::Context(layer) => (layer, "context"),
+            Self::Attention(layer) => (layer, "attention"),
+            Self::Intermediate(layer) => (layer, "intermediate"),
+            Self::Output(layer) => (layer, "output"),
+        };
+        format!("layer.{layer}.{what}")
+    }
+}
+
+/// Sees every intermediate result.
+pub(crate) trait Observer {
+    /// Whether it looks at all.
+    const ON: bool;
+
+    /// Some rows of a site's result, which come in order.
+    fn see(&mut self, site: Site, rows: MatRef<'_>);
+
+    /// Shows a matrix that the last step has filled.
+    fn look(&mut self, member: &Member<'_>, site: Site, matrix: &Shared) {
+        self.look_at(member, site, matrix, 0..matrix.cols());
+    }
+
+    /// Shows some columns of a matrix that the last step has filled.
+    fn look_at(&mut self, member: &Member<'_>, site: Site, matrix: &Shared, columns: Range<usize>) {
+        if Self::ON {
+            assert_eq!(member.team_size(), 1, "a trace is of one thread");
+            member.look(|reader| self.see(site, reader.read(matrix).cols_in(columns)));
+        }
+    }
+}
+
+/// Sees nothing.
+pub(crate) struct Blind;
+
+impl Observer for Blind {
+    const ON: bool = false;
+    fn see(&mut self, _: Site, _: MatRef<'_>) {}
+}
+
+/// Every intermediate result of a forward pass, by the name of its site.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    sites: BTreeMap<String, Vec<f32>>,
+}
+
+impl Observer for Recorder {
+    const ON: bool = true;
+
+    fn see(&mut self, site: Site, rows: MatRef<'_>) {
+        let record = self.sites.entry(site.name()).or_default();
+        for i in 0..rows.rows() {
+            record.extend_from_slice(rows.row(i));
+        }
+    }
+}
+
+impl Recorder {
+    /// The names of all sites.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        self.sites.keys().map(String::as_str)
+    }
+
+    /// The numbers of a site, row after row.
+    pub fn get(&self, site: &str) -> Option<&[f32]> {
+        self.sites.get(site).map(Vec::as_slice)
+    }
+}
