@@ -8,7 +8,7 @@ use crate::models::Positions;
 
 /// Tokens of several sentences: T in all.
 #[derive(Clone, Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     ids: Vec<u32>,
     positions: Vec<usize>,
     /// Sentence s has the tokens `offsets[s]..offsets[s + 1]`.
@@ -20,7 +20,7 @@ impl Batch {
     ///
     /// # Panics
     /// If a sentence has no tokens: it would have no vector.
-    pub fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, positions: Positions) -> Self {
+    pub(crate) fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, positions: Positions) -> Self {
         let mut batch = Self { offsets: vec![0], ..Self::default() };
         for ids in sentences {
             assert!(!ids.is_empty(), "a sentence of no tokens");
@@ -32,32 +32,32 @@ impl Batch {
     }
 
     /// T.
-    pub fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         self.ids.len()
     }
 
     /// Number of sentences.
-    pub fn sentences(&self) -> usize {
+    pub(crate) fn sentences(&self) -> usize {
         self.offsets.len() - 1
     }
 
     /// The token ids [T].
-    pub fn ids(&self) -> &[u32] {
+    pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
     /// The rows of the table of positions [T].
-    pub fn positions(&self) -> &[usize] {
+    pub(crate) fn positions(&self) -> &[usize] {
         &self.positions
     }
 
     /// Where each sentence starts, and T.
-    pub fn offsets(&self) -> &[usize] {
+    pub(crate) fn offsets(&self) -> &[usize] {
         &self.offsets
     }
 
     /// The tokens of sentence s.
-    pub fn sentence(&self, s: usize) -> std::ops::Range<usize> {
+    pub(crate) fn sentence(&self, s: usize) -> std::ops::Range<usize> {
         self.offsets[s]..self.offsets[s + 1]
     }
 }

@@ -48,9 +48,8 @@ impl Bytes {
             //
             // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay
             // what they are in the file.
-            let advised = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
-            };
+            let advised =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
             // Advice only: if it is refused, memory is used for longer, and nothing else changes.
             drop(advised);
         }
@@ -196,7 +195,11 @@ impl Checkpoint {
             .map(|name| format!("{}{name}", self.prefix))
             .find_map(|name| self.entries.get_key_value(&name));
         let Some((full, entry)) = found else {
-            return Err(Error::MissingTensor { file: self.label.clone(), name: name.to_owned(), near: self.near(name) });
+            return Err(Error::MissingTensor {
+                file: self.label.clone(),
+                name: name.to_owned(),
+                near: self.near(name),
+            });
         };
         let shard = self.shards[entry.shard].clone();
         if entry.shape != shape {
@@ -238,8 +241,11 @@ impl Checkpoint {
 
     /// Up to three names that resemble the one that is missing.
     fn near(&self, name: &str) -> Vec<String> {
-        let mut names: Vec<(usize, &String)> =
-            self.entries.keys().map(|known| (distance(name, known.strip_prefix(&self.prefix).unwrap_or(known)), known)).collect();
+        let mut names: Vec<(usize, &String)> = self
+            .entries
+            .keys()
+            .map(|known| (distance(name, known.strip_prefix(&self.prefix).unwrap_or(known)), known))
+            .collect();
         names.sort();
         names.into_iter().take(3).map(|(_, name)| name.clone()).collect()
     }
@@ -259,7 +265,8 @@ fn old_name(name: &str) -> Option<String> {
 /// Tensors that checkpoints carry and a sentence encoder has no use for: the pooler and the heads of pre-training and
 /// classification, and buffers that repeat the numbers 0, 1, 2, ...
 fn is_known_unused(name: &str) -> bool {
-    const HEADS: [&str; 8] = ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];
+    const HEADS: [&str; 8] =
+        ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];
     const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
     HEADS.iter().any(|head| name.starts_with(head)) || BUFFERS.contains(&name)
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// The keys of a JSON object in a file.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub(crate) struct Keys {
     file: String,
     map: Map<String, Value>,
 }
@@ -18,7 +18,7 @@ impl Keys {
     ///
     /// # Errors
     /// If it is not JSON or not an object.
-    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         match parse(file, bytes)? {
             Value::Object(map) => Ok(Self { file: file.to_owned(), map }),
             other => Err(Error::config(file, "(the whole file)", "an object", kind(&other))),
@@ -33,11 +33,6 @@ impl Keys {
         }
     }
 
-    /// The file's name in messages.
-    pub(crate) fn file(&self) -> &str {
-        &self.file
-    }
-
     /// A value, null counting as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|value| !value.is_null())
@@ -50,7 +45,12 @@ impl Keys {
     }
 
     /// A value as `read` takes it, or None if the key is absent or null.
-    fn optional<'a, T>(&'a self, key: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+    fn optional<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
         self.get(key).map(|value| read(value).ok_or_else(|| self.wrong(key, expected))).transpose()
     }
 

@@ -119,7 +119,12 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain {
         let file = folder.display().to_string();
-        return Err(Error::config(&file, name, "the name of a file inside the model's folder", "a path that leaves it"));
+        return Err(Error::config(
+            &file,
+            name,
+            "the name of a file inside the model's folder",
+            "a path that leaves it",
+        ));
     }
     Ok(folder.join(relative))
 }

@@ -29,12 +29,11 @@
 
 mod batch;
 mod checkpoint;
-#[cfg(feature = "cli")]
-pub mod cli;
 mod config;
 mod embedder;
 mod error;
 mod files;
+pub mod hub;
 mod layers;
 mod models;
 mod modules;

@@ -221,7 +221,10 @@ impl Member<'_> {
         mut fill: impl FnMut(usize, usize, MatMut<'_>, &Reader),
     ) {
         let groups = out.cols / width;
-        assert!(offsets.is_sorted() && offsets.last().is_none_or(|&end| end <= out.rows), "groups of rows follow one another");
+        assert!(
+            offsets.is_sorted() && offsets.last().is_none_or(|&end| end <= out.rows),
+            "groups of rows follow one another"
+        );
         out.claim(self, Split::Blocks(width));
         let blocks = offsets.len().saturating_sub(1) * groups;
         for block in (self.index..blocks).step_by(self.team.size) {
@@ -354,11 +357,6 @@ impl Shared {
         self.cols
     }
 
-    /// Bytes that it occupies.
-    pub(crate) fn bytes(&self) -> usize {
-        self.storage.len() * size_of::<f32>()
-    }
-
     /// Lets a team use it. Exclusive access proves that no other team does.
     pub(crate) fn join(&mut self, team: u64) {
         self.team = team;
@@ -454,7 +452,11 @@ mod tests {
                     for i in 0..13 {
                         for j in 0..37 {
                             let expected = (i * 100 + j) as f32 + if j == 0 { 0.5 } else { 0.0 };
-                            assert_eq!(reader.read(&two.0).row(i)[j], expected, "{threads} threads, row {i}, column {j}");
+                            assert_eq!(
+                                reader.read(&two.0).row(i)[j],
+                                expected,
+                                "{threads} threads, row {i}, column {j}"
+                            );
                         }
                     }
                 });

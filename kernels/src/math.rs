@@ -204,7 +204,7 @@ fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 /// ½ (1 + tanh u) = σ(2u), so this form of GELU is x σ(2 √(2/π) (x + 0.044715 x³)).
 #[inline(always)]
 fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
-    const TWO_ROOT: f32 = 1.595_769_1;
+    const TWO_ROOT: f32 = 1.595_769_2;
     let cubed = s.mul(s.mul(x, x), x);
     let inner = s.mul_add(cubed, s.splat(0.044_715), x);
     s.mul(x, sigmoid(s, s.mul(inner, s.splat(TWO_ROOT))))

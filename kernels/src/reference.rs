@@ -13,8 +13,8 @@ pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilog
     for m in 0..a.rows() {
         for n in 0..out.cols() {
             let mut sum = bias.map_or(0.0, |bias| f64::from(bias[n]));
-            for (k, &x) in a.row(m).iter().enumerate() {
-                sum += f64::from(x) * f64::from(b.at(k, n));
+            for (&x, w) in a.row(m).iter().zip(b.column(n)) {
+                sum += f64::from(x) * f64::from(w);
             }
             out.row_mut(m)[n] = match epilogue {
                 Epilogue::Store => sum,

@@ -29,7 +29,10 @@ pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: Scores<'_>) {
     assert!(len <= x.cols(), "softmax over {len} of {} columns", x.cols());
     if !scores.bias.is_empty() {
         let rows = x.rows();
-        assert!(rows <= scores.start + 1 && scores.start + len <= scores.bias.len(), "the bias does not reach over the rows");
+        assert!(
+            rows <= scores.start + 1 && scores.start + len <= scores.bias.len(),
+            "the bias does not reach over the rows"
+        );
     }
     level.enter(Softmax { x, len, scores });
 }

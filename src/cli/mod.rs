@@ -1,1 +1,104 @@
-//! x
+//! The command line: one file a subcommand. Only these files print, and only they read the environment.
+//!
+//! Results go to stdout, everything else to stderr. Exit code 0: done; 1: failed; 2: used wrongly.
+
+mod bench;
+mod embed;
+mod eval;
+mod info;
+mod input;
+mod model;
+mod output;
+mod similarity;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "likewise",
+    version,
+    about = "How alike are two texts? Sentence similarity and embeddings in pure Rust.",
+    after_help = "Examples:\n  \
+        likewise similarity \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
+        likewise embed --input sentences.txt --output vectors.npy\n  \
+        likewise eval pairs.tsv\n\n\
+        A model is a folder as sentence-transformers saves it, or the name of one in the local Hugging Face cache.\n\
+        Give it with --model or LIKEWISE_MODEL.",
+    propagate_version = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Score sentences by how alike they are to a source
+    Similarity(similarity::Args),
+    /// Turn texts into vectors
+    Embed(embed::Args),
+    /// Compare scores with human judgements: Pearson and Spearman correlations
+    Eval(eval::Args),
+    /// Measure speed, text to vectors
+    Bench(bench::Args),
+    /// Describe a model: architecture, modules, sizes, memory
+    Info(info::Args),
+}
+
+/// What a subcommand ends with. The error is printed with everything beneath it.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Runs the command that the arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    // Prints help, or what is wrong with the arguments, and ends with 0 or 2.
+    let outcome = match Cli::parse().command {
+        Command::Similarity(args) => similarity::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Info(args) => info::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough (`likewise … | head`).
+        Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(error.as_ref()));
+            ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// The arguments do not make sense together.
+#[derive(Debug)]
+struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Misuse {}
+
+/// An error and all that lie beneath it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

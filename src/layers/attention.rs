@@ -42,7 +42,13 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    pub(crate) fn load(checkpoint: &Checkpoint, level: Level, pool: &Pool, blueprint: &Blueprint, layer: usize) -> Result<Self> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        level: Level,
+        pool: &Pool,
+        blueprint: &Blueprint,
+        layer: usize,
+    ) -> Result<Self> {
         let (names, width) = (&blueprint.names, blueprint.width);
         let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
         let qkv = [names.query, names.key, names.value].map(module);
@@ -75,7 +81,8 @@ impl Attention {
         let mut scratch = Scratch::default();
         member.fill_blocks(&buffers.context, batch.offsets(), self.head_width, |sentence, head, context, reader| {
             let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
-            let part = |i: usize| qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width);
+            let part =
+                |i: usize| qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width);
             let bias = bias.map(|bias| bias.head(head));
             self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
                 observer.see(Site::Probabilities(layer), probabilities);
@@ -101,7 +108,8 @@ impl Attention {
         let tokens = q.rows();
         let keys = Panels::transposed(self.level, k, &mut scratch.keys);
         // The values of a head are some columns of a row-major matrix: a panel as it lies, if whole panels fit.
-        let values = Panels::in_place(self.level, v).unwrap_or_else(|| Panels::copied(self.level, v, &mut scratch.values));
+        let values =
+            Panels::in_place(self.level, v).unwrap_or_else(|| Panels::copied(self.level, v, &mut scratch.values));
         let scale = 1.0 / (self.head_width as f32).sqrt();
         // Rows are padded to whole panels, so that the product has no ragged edge; the softmax leaves the padding zero.
         let columns = tokens.next_multiple_of(self.level.panel_width());

@@ -29,7 +29,13 @@ impl Encoder {
     /// The forward pass: the tokens' vectors come to stand in `buffers.x` [T, D].
     ///
     /// All members of the team call it; each computes its part of every step.
-    pub(crate) fn forward<O: Observer>(&self, member: &mut Member<'_>, batch: &Batch, buffers: &Buffers, observer: &mut O) {
+    pub(crate) fn forward<O: Observer>(
+        &self,
+        member: &mut Member<'_>,
+        batch: &Batch,
+        buffers: &Buffers,
+        observer: &mut O,
+    ) {
         self.embeddings.forward(member, batch, &buffers.x);
         observer.look(member, Site::Embeddings, &buffers.x);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -123,11 +129,6 @@ impl Buffers {
     /// Makes room for T tokens.
     pub(crate) fn resize(&mut self, tokens: usize) {
         self.each(|matrix| matrix.resize(tokens));
-    }
-
-    /// Bytes that they occupy.
-    pub(crate) fn bytes(&self) -> usize {
-        [&self.x, &self.qkv, &self.context, &self.sum, &self.attended, &self.inner].map(Shared::bytes).iter().sum()
     }
 
     fn each(&mut self, apply: impl Fn(&mut Shared)) {

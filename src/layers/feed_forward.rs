@@ -21,7 +21,13 @@ pub(crate) struct FeedForward {
 }
 
 impl FeedForward {
-    pub(crate) fn load(checkpoint: &Checkpoint, level: Level, pool: &Pool, blueprint: &Blueprint, layer: usize) -> Result<Self> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        level: Level,
+        pool: &Pool,
+        blueprint: &Blueprint,
+        layer: usize,
+    ) -> Result<Self> {
         let (names, width) = (&blueprint.names, blueprint.width);
         let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
         Ok(Self {
@@ -33,7 +39,13 @@ impl FeedForward {
     }
 
     /// Three steps, from `buffers.attended` [T, D] to `buffers.x` [T, D].
-    pub(crate) fn forward<O: Observer>(&self, member: &mut Member<'_>, buffers: &Buffers, observer: &mut O, layer: usize) {
+    pub(crate) fn forward<O: Observer>(
+        &self,
+        member: &mut Member<'_>,
+        buffers: &Buffers,
+        observer: &mut O,
+        layer: usize,
+    ) {
         self.inner.forward(member, &buffers.attended, Then::Activate(self.activation), &buffers.inner);
         observer.look(member, Site::Intermediate(layer), &buffers.inner);
         self.output.forward(member, &buffers.inner, Then::Add(&buffers.attended), &buffers.sum);

@@ -18,7 +18,13 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     /// Loads `{module}.weight` and `{module}.bias`, both [D].
-    pub(crate) fn load(checkpoint: &Checkpoint, level: Level, module: &str, width: usize, epsilon: f32) -> Result<Self> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        level: Level,
+        module: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Self> {
         let load = |leaf: &str| checkpoint.tensor(&format!("{module}.{leaf}"), &[width])?.to_vec();
         Ok(Self { level, weight: load("weight")?, bias: load("bias")?, epsilon })
     }

@@ -79,7 +79,9 @@ fn pack(level: Level, pool: &Pool, tensors: &[Tensor], outputs: usize, inputs: u
         let mut scratch = vec![0.0; panel.scratch()];
         panel.fill(&mut scratch, |row, out| {
             tensors[row / outputs].row(row % outputs, out);
-            if bad.is_none() && let Some(&value) = out.iter().find(|x| !x.is_finite()) {
+            if bad.is_none()
+                && let Some(&value) = out.iter().find(|x| !x.is_finite())
+            {
                 bad = Some((row, value));
             }
         });

@@ -106,7 +106,7 @@ impl Blueprint {
     ///
     /// # Errors
     /// If `model_type` or a value that changes the computation is not supported.
-    pub fn from_config(config: &Keys) -> Result<Self> {
+    pub(crate) fn from_config(config: &Keys) -> Result<Self> {
         let blueprint = match config.text("model_type")? {
             Some("bert") => bert::blueprint(config)?,
             Some("roberta") => xlm_roberta::blueprint(config, &xlm_roberta::ROBERTA)?,

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn buckets_follow_the_formula() {
-        for distance in -600..=600 {
+        for distance in -600_isize..=600 {
             // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it; f32 does not.
             let exact = [16, 32, 64].contains(&distance.unsigned_abs());
             let formula = by_formula(distance);

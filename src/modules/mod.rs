@@ -46,7 +46,9 @@ impl SentenceHead {
         let label = files.label(MODULES);
         let entries = match config::parse(&label, &bytes)? {
             Value::Array(entries) => entries,
-            other => return Err(Error::config(&label, "(the whole file)", "an array of modules", config::kind(&other))),
+            other => {
+                return Err(Error::config(&label, "(the whole file)", "an array of modules", config::kind(&other)));
+            }
         };
         let mut pooling = None;
         let mut after = Vec::new();
@@ -63,7 +65,12 @@ impl SentenceHead {
             }
         }
         let Some(pooling) = pooling else {
-            return Err(Error::config(&label, "(the whole file)", "a Transformer and a Pooling module", "fewer modules"));
+            return Err(Error::config(
+                &label,
+                "(the whole file)",
+                "a Transformer and a Pooling module",
+                "fewer modules",
+            ));
         };
         Ok(Self { pooling, after, width })
     }

@@ -67,7 +67,9 @@ fn normalizer_is_local(normalizer: &Value) -> bool {
     match normalizer["type"].as_str() {
         None => normalizer.is_null(),
         Some("Sequence") => all(&normalizer["normalizers"], normalizer_is_local),
-        Some("BertNormalizer" | "Lowercase" | "NFC" | "NFD" | "NFKC" | "NFKD" | "StripAccents" | "Nmt" | "Precompiled") => true,
+        Some(
+            "BertNormalizer" | "Lowercase" | "NFC" | "NFD" | "NFKC" | "NFKD" | "StripAccents" | "Nmt" | "Precompiled",
+        ) => true,
         // Of the replacements only those of runs of spaces are known; a cut is never next to one.
         Some("Replace") => {
             let pattern = &normalizer["pattern"];
@@ -88,7 +90,9 @@ fn splits_at_spaces(pre_tokenizer: &Value) -> bool {
         Some("Metaspace") => pre_tokenizer["split"].as_bool() != Some(false),
         Some("ByteLevel") => pre_tokenizer["use_regex"].as_bool() != Some(false),
         // Whatever follows a step that splits at spaces works on words.
-        Some("Sequence") => pre_tokenizer["pretokenizers"].as_array().and_then(|steps| steps.first()).is_some_and(splits_at_spaces),
+        Some("Sequence") => {
+            pre_tokenizer["pretokenizers"].as_array().and_then(|steps| steps.first()).is_some_and(splits_at_spaces)
+        }
         _ => false,
     }
 }

@@ -7,7 +7,7 @@
 mod cut;
 
 use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection, TruncationParams};
+use tokenizers::{Encoding, NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection};
 
 use crate::config::Keys;
 use crate::error::{Error, Result};
@@ -51,6 +51,8 @@ pub(crate) struct Tokenizer {
     limit: usize,
     /// Special tokens that are put around a text.
     special: usize,
+    /// From which side a text that is too long is cut.
+    direction: TruncationDirection,
     cutter: Option<Cutter>,
 }
 
@@ -64,7 +66,8 @@ impl Tokenizer {
     /// positions.
     pub(crate) fn load(files: &ModelFiles, blueprint: &Blueprint, asked: Option<usize>) -> Result<Self> {
         let label = files.label(TOKENIZER);
-        let bytes = files.require(TOKENIZER, "the tokenizer; vocab.txt and sentencepiece.bpe.model are not read yet")?;
+        let bytes =
+            files.require(TOKENIZER, "the tokenizer; vocab.txt and sentencepiece.bpe.model are not read yet")?;
         let failed = |what| move |source| Error::Tokenizer { file: files.label(TOKENIZER), what, source };
         let mut inner = Inner::from_bytes(&bytes).map_err(failed("not a valid tokenizer"))?;
         let sentence = sentence_config(files)?;
@@ -82,10 +85,11 @@ impl Tokenizer {
         };
         let direction = direction(tokenizer_config.as_ref())?;
         inner.with_padding(None);
-        let truncation = TruncationParams { max_length: limit, direction, ..TruncationParams::default() };
-        inner.with_truncation(Some(truncation)).map_err(failed("cannot set its maximum length"))?;
-        let cutter = if direction == TruncationDirection::Right { Cutter::for_tokenizer(&label, &bytes)? } else { None };
-        Ok(Self { inner, label, limit, special, cutter })
+        // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
+        inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
+        let cutter =
+            if direction == TruncationDirection::Right { Cutter::for_tokenizer(&label, &bytes)? } else { None };
+        Ok(Self { inner, label, limit, special, direction, cutter })
     }
 
     /// The most tokens of a text, special ones included.
@@ -102,16 +106,33 @@ impl Tokenizer {
     pub(crate) fn ids(&self, text: &str) -> Result<(Vec<u32>, Usage)> {
         let (text, beyond) = self.shorten(text)?;
         let encoding = self.inner.encode_fast(text, true).map_err(|source| self.refused(source))?;
-        let usage = self.usage(&encoding, beyond);
-        Ok((encoding.get_ids().to_vec(), usage))
+        let ids = self.cut(encoding.get_ids(), &encoding);
+        let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
+        Ok((ids, usage))
     }
 
     /// The ids of a text with their offsets.
     pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
         let (text, beyond) = self.shorten(text)?;
         let encoding = self.inner.encode_char_offsets(text, true).map_err(|source| self.refused(source))?;
-        let usage = self.usage(&encoding, beyond);
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec(), usage })
+        let ids = self.cut(encoding.get_ids(), &encoding);
+        let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
+        Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding), usage })
+    }
+
+    /// One property of each token of an encoding, without the tokens that are too many: the special ones that were put
+    /// around the text stay, and of the text its beginning (or its end) does.
+    fn cut<T: Copy>(&self, all: &[T], encoding: &Encoding) -> Vec<T> {
+        let Some(excess) = all.len().checked_sub(self.limit + 1).map(|n| n + 1) else { return all.to_vec() };
+        let special = encoding.get_special_tokens_mask();
+        let before = special.iter().take_while(|&&mask| mask == 1).count();
+        let after =
+            special.iter().rev().take_while(|&&mask| mask == 1).count().min(self.special.saturating_sub(before));
+        let text = match self.direction {
+            TruncationDirection::Right => before..all.len() - after - excess,
+            TruncationDirection::Left => before + excess..all.len() - after,
+        };
+        [&all[..before], &all[text], &all[all.len() - after..]].concat()
     }
 
     /// The beginning of a text that has at least `limit` tokens, and the number of tokens of the rest. The whole and 0 for
@@ -138,15 +159,7 @@ impl Tokenizer {
 
     /// Tokens of a piece of text, without special ones.
     fn count(&self, piece: &str) -> Result<usize> {
-        let encoding = self.inner.encode_fast(piece, false).map_err(|source| self.refused(source))?;
-        Ok(encoding.len() + encoding.get_overflowing().iter().map(|rest| rest.len()).sum::<usize>())
-    }
-
-    fn usage(&self, encoding: &tokenizers::Encoding, beyond: usize) -> Usage {
-        let used = encoding.len();
-        // Each part that was cut off has been given special tokens of its own.
-        let cut: usize = encoding.get_overflowing().iter().map(|part| part.len().saturating_sub(self.special)).sum();
-        Usage { tokens: used + cut + beyond, used }
+        Ok(self.inner.encode_fast(piece, false).map_err(|source| self.refused(source))?.len())
     }
 
     fn refused(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {

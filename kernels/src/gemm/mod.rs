@@ -14,7 +14,7 @@
 //!
 //! 1. **A tile in registers** ([`mod@tile`]). R rows by 16·C columns of `out` are kept in registers for all of k. Each step
 //!    of k loads C vectors of B and R numbers of A, and makes R·C multiply-adds: 24 for 14 loads on AVX-512, so the
-//!    arithmetic units and not the loads are the limit. Each element still is one chain over k, in order.
+//!    arithmetic units and not the loads are the limit.
 //! 2. **Packed panels** ([`mod@pack`]). B is stored so that a tile reads it front to back: 16·C columns together, all k.
 //! 3. **Rows split evenly.** 16 rows by tiles of at most 12 become 8 + 8, not 12 + 4: a tile of 4 rows has too few
 //!    multiply-adds in flight to hide their latency, one of 8 has enough.
@@ -23,8 +23,11 @@
 //! 5. **The epilogue in the tile.** Bias starts the chain; the activation or the residual is applied while the tile's
 //!    output is in the first-level cache.
 //!
-//! What is *not* done is as important: k is never split, and one row takes the same path as a thousand. So an element's
-//! bits depend on its row of A and its column of B alone, never on the batch around it or on the threads.
+//! 6. **Short sums.** k is summed in runs of 128, which are then added up: a long chain of additions loses more digits.
+//!
+//! What is *not* done is as important: the runs end at fixed places whatever the number of rows or threads, and one row
+//! takes the same path as a thousand. So an element's bits depend on its row of A and its column of B alone, never on the
+//! batch around it or on the threads.
 
 mod pack;
 mod tile;
@@ -55,14 +58,7 @@ pub enum Epilogue<'a> {
 ///
 /// # Panics
 /// If the shapes do not fit, or `b` was packed for another panel width than the level's.
-pub fn gemm(
-    level: Level,
-    a: MatRef<'_>,
-    b: Panels<'_>,
-    bias: Option<&[f32]>,
-    epilogue: Epilogue<'_>,
-    out: MatMut<'_>,
-) {
+pub fn gemm(level: Level, a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilogue<'_>, out: MatMut<'_>) {
     assert_eq!(a.cols(), b.k(), "gemm: columns of a and rows of b");
     assert_eq!(a.rows(), out.rows(), "gemm: rows of a and of out");
     assert!(b.fits(out.cols()), "gemm: {} columns of b, {} of out", b.n(), out.cols());
@@ -104,7 +100,8 @@ impl Operator for Gemm<'_> {
             let mut row = 0;
             for t in 0..tiles {
                 let end = (t + 1) * a.rows() / tiles;
-                let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), out: out.rows_in(row..end), first, columns };
+                let mut tile =
+                    Tile { a: a.rows_in(row..end), b: b.panel(panel), out: out.rows_in(row..end), first, columns };
                 run_tile(s, &mut tile, &start[..width]);
                 finish(s, &mut tile, epilogue, row);
                 row = end;

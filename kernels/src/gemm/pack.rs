@@ -81,6 +81,7 @@ impl PackedMatrix {
             width: self.width,
             next: self.k * self.width,
             stride: self.width,
+            padding: padding(self.n, self.width),
         }
     }
 
@@ -155,6 +156,8 @@ pub struct Panels<'a> {
     next: usize,
     /// From one k to the next in a panel.
     stride: usize,
+    /// Columns of zeros after the last, up to the end of its panel.
+    padding: usize,
 }
 
 impl<'a> Panels<'a> {
@@ -163,7 +166,15 @@ impl<'a> Panels<'a> {
     pub fn in_place(level: Level, b: MatRef<'a>) -> Option<Self> {
         let width = level.panel_width();
         let whole = b.cols().is_multiple_of(width);
-        whole.then(|| Self { data: b.data(), n: b.cols(), k: b.rows(), width, next: width, stride: b.stride() })
+        whole.then(|| Self {
+            data: b.data(),
+            n: b.cols(),
+            k: b.rows(),
+            width,
+            next: width,
+            stride: b.stride(),
+            padding: 0,
+        })
     }
 
     /// Copies B [K, N] to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
@@ -177,7 +188,7 @@ impl<'a> Panels<'a> {
                 scratch[panel * k * width + i * width..][..part.len()].copy_from_slice(part);
             }
         }
-        Self { data: scratch, n, k, width, next: k * width, stride: width }
+        Self { data: scratch, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
     }
 
     /// Packs the transpose of B' [N, K] to `scratch`: columns of the product are rows of B'.
@@ -192,7 +203,7 @@ impl<'a> Panels<'a> {
                 panel[at * width + i % width] = x;
             }
         }
-        Self { data: scratch, n, k, width, next: k * width, stride: width }
+        Self { data: scratch, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
     }
 
     /// Some of the panels, as a matrix of its own: those of columns `range`.
@@ -200,9 +211,15 @@ impl<'a> Panels<'a> {
     /// # Panics
     /// If the range does not begin at a panel.
     pub fn columns(self, range: std::ops::Range<usize>) -> Self {
-        assert!(range.start.is_multiple_of(self.width) && range.end <= self.n, "columns {range:?} by {} of {}", self.width, self.n);
+        assert!(
+            range.start.is_multiple_of(self.width) && range.end <= self.n,
+            "columns {range:?} by {} of {}",
+            self.width,
+            self.n
+        );
         let start = (range.start / self.width * self.next).min(self.data.len());
-        Self { data: &self.data[start..], n: range.len(), ..self }
+        let padding = if range.end == self.n { self.padding } else { 0 };
+        Self { data: &self.data[start..], n: range.len(), padding, ..self }
     }
 
     /// Rows of B: the length of the sums.
@@ -222,12 +239,13 @@ impl<'a> Panels<'a> {
 
     /// Whether an output of `cols` columns has those of B and at most the padding of the last panel.
     pub(crate) fn fits(&self, cols: usize) -> bool {
-        self.n <= cols && cols <= self.n.next_multiple_of(self.width)
+        self.n <= cols && cols <= self.n + self.padding
     }
 
-    /// B[k][n].
-    pub(crate) fn at(&self, k: usize, n: usize) -> f32 {
-        self.data[n / self.width * self.next + k * self.stride + n % self.width]
+    /// Column n: B[0][n], B[1][n], …
+    pub(crate) fn column(&self, n: usize) -> impl Iterator<Item = f32> + use<'a> {
+        let first = (n / self.width * self.next + n % self.width).min(self.data.len());
+        self.data[first..].iter().step_by(self.stride.max(1)).copied().take(self.k)
     }
 
     /// Panel i.
@@ -235,6 +253,11 @@ impl<'a> Panels<'a> {
     pub(super) fn panel(&self, i: usize) -> Panel<'a> {
         Panel { data: &self.data[(i * self.next).min(self.data.len())..], stride: self.stride }
     }
+}
+
+/// Columns that fill up the last panel of `n`.
+fn padding(n: usize, width: usize) -> usize {
+    n.next_multiple_of(width) - n
 }
 
 /// One panel, to multiply with: K rows of `width` numbers, `stride` apart.

@@ -16,6 +16,13 @@ use super::pack::Panel;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
+/// Steps of k that are summed in one run. The runs are then added up, in order.
+///
+/// A sum of n numbers errs by about √n roundings. One run over k = 3072 errs by 55; runs of 128 and then 24 of them by 12,
+/// which is less than the reference implementation's own error. To keep the runs' total costs one load, addition and store
+/// per accumulator in 128 steps: about 1 %.
+const CHUNK: usize = 128;
+
 /// The widest panel of any level, in numbers.
 pub(super) const MAX_WIDTH: usize = 32;
 
@@ -73,16 +80,45 @@ fn run_rows<S: Simd, const R: usize, const C: usize>(s: S, tile: &mut Tile<'_>, 
     let (a, a_stride) = (tile.a.data(), tile.a.stride());
     let (b, b_stride) = (tile.b.data, tile.b.stride);
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
-    let mut acc = [[s.splat(0.0); C]; R];
-    for row in acc.iter_mut() {
+    let mut total = [[s.splat(0.0); C]; R];
+    for row in total.iter_mut() {
         for (c, v) in row.iter_mut().enumerate() {
             *v = s.load(&start[c * LANES..]);
         }
     }
-    // SAFETY: the assertion above says that R rows of k numbers, `a_stride` apart, lie in `a`, and k rows of C vectors,
-    // `b_stride` apart, in `b`. These are all that `multiply` reads.
-    unsafe { multiply::<S, R, C>(s, k, a.as_ptr(), a_stride, b.as_ptr(), b_stride, &mut acc) };
-    for (i, row) in acc.iter().enumerate() {
+    let mut at = 0;
+    loop {
+        let steps = CHUNK.min(k - at);
+        // The first run goes on from the bias. Each later one starts from zero and is added when it is complete.
+        let mut acc = if at == 0 { total } else { [[s.splat(0.0); C]; R] };
+        // SAFETY: the assertion above says that R rows of k numbers, `a_stride` apart, lie in `a`, and k rows of C vectors,
+        // `b_stride` apart, in `b`. `at + steps` is at most k, so what `multiply` reads is among them.
+        unsafe {
+            multiply::<S, R, C>(
+                s,
+                steps,
+                a.as_ptr().add(at),
+                a_stride,
+                b.as_ptr().add(at * b_stride),
+                b_stride,
+                &mut acc,
+            )
+        };
+        if at == 0 {
+            total = acc;
+        } else {
+            for (total, acc) in total.iter_mut().zip(&acc) {
+                for (total, &acc) in total.iter_mut().zip(acc) {
+                    *total = s.add(*total, acc);
+                }
+            }
+        }
+        at += steps;
+        if at == k {
+            break;
+        }
+    }
+    for (i, row) in total.iter().enumerate() {
         let out = &mut tile.out.row_mut(i)[tile.first..tile.first + tile.columns];
         for (part, &v) in out.chunks_mut(LANES).zip(row) {
             s.store_first(part, v);
@@ -111,11 +147,11 @@ unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
             // SAFETY: row `step` of `b` is one of its k rows of C vectors.
             *v = s.load_array(unsafe { &*b.add(step * b_stride + c * LANES).cast() });
         }
-        for r in 0..R {
+        for (r, row) in acc.iter_mut().enumerate() {
             // SAFETY: element `step` of row r is one of the k numbers of one of the R rows.
             let x = s.splat(unsafe { *a.add(r * a_stride + step) });
             for c in 0..C {
-                acc[r][c] = s.mul_add(x, weights[c], acc[r][c]);
+                row[c] = s.mul_add(x, weights[c], row[c]);
             }
         }
     }

@@ -1,0 +1,126 @@
+//! `likewise bench`: speed, text to vectors.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use likewise::{Embedder, Embeddings, Info};
+use serde_json::json;
+
+use super::model::ModelArgs;
+use super::{Outcome, input};
+
+/// Measure speed, text to vectors.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Times are of everything from text to vectors: tokenizing, the network, pooling. The first run is not\n\
+    counted; the median of the others is.\n\n\
+    Example:\n  likewise bench --model all-MiniLM-L6-v2 --input sentences.txt --repeat 5"
+)]
+pub(super) struct Args {
+    /// Texts, a line each; '-' for stdin
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// How often to embed all of them
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    repeat: u32,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let texts = input::lines(&args.input)?;
+    if texts.is_empty() {
+        return Err(format!("{}: expected at least one text, found none", input::label(&args.input)).into());
+    }
+    let start = Instant::now();
+    let model = args.model.open()?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let vectors = model.embed(&texts)?;
+    check(&model, &texts, &vectors)?;
+    let info = model.info();
+
+    let mut seconds = Vec::new();
+    for _ in 0..args.repeat {
+        let start = Instant::now();
+        std::hint::black_box(model.embed(&texts)?);
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
+    let peak = peak(&info);
+    let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
+    let operations: f64 = vectors.usage().iter().map(|usage| operations(&info, usage.used)).sum();
+    let fraction = operations / seconds / peak;
+
+    let rate = |n: usize| n as f64 / seconds;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let result = json!({
+            "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
+            "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": peak_rss_mib(),
+            "level": info.level.name(), "precision": args.model.precision().name(), "threads": info.threads,
+            "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
+        });
+        writeln!(out, "{result}")?;
+    } else {
+        writeln!(out, "{} texts, {tokens} tokens in {seconds:.4} s (median of {})", texts.len(), args.repeat)?;
+        writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
+        writeln!(
+            out,
+            "{:.1} % of the {:.0} GFLOP/s that {} and {} threads reach on registers alone",
+            100.0 * fraction,
+            peak / 1e9,
+            info.level,
+            info.threads
+        )?;
+        let rss = peak_rss_mib().map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
+        writeln!(out, "loaded in {load_seconds:.3} s, peak memory {rss}")?;
+    }
+    Ok(())
+}
+
+/// Refuses to time wrong answers: texts from the beginning, the middle and the end must have alone the bits that they
+/// have among all others.
+fn check(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
+    for i in [0, texts.len() / 2, texts.len() - 1] {
+        let alone = model.embed(&texts[i..=i])?;
+        let same = alone.row(0).iter().zip(vectors.row(i)).all(|(a, b)| a.to_bits() == b.to_bits());
+        if !same {
+            return Err(format!("text {i} has another vector alone than among {} texts", texts.len()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Multiply-add rate of all threads at the same time, in FLOP/s.
+fn peak(info: &Info) -> f64 {
+    const ROUNDS: usize = 20;
+    let measure = || likewise_kernels::peak::multiply_add_peak(info.level, ROUNDS);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..info.threads).map(|_| scope.spawn(measure)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum()
+    })
+}
+
+/// Floating-point operations for a text of L tokens: the linear maps, and the two products of attention.
+fn operations(info: &Info, tokens: usize) -> f64 {
+    let b = &info.blueprint;
+    let linear = 2 * (4 * b.width * b.width + 2 * b.width * b.inner);
+    let attention = 4 * b.width * tokens;
+    (b.layers * tokens * (linear + attention)) as f64
+}
+
+/// The most memory that this process has had resident, in MiB, where the operating system tells.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

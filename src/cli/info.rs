@@ -1,0 +1,80 @@
+//! `likewise info`: what a model is and what it takes.
+
+use std::io::Write;
+
+use likewise::{Info, Positions};
+use serde_json::json;
+
+use super::model::ModelArgs;
+use super::{Outcome, output};
+
+/// Describe a model.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let info = args.model.open()?.info();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", as_json(&info, args.model.precision().name()))?;
+    } else {
+        for (name, value) in rows(&info, args.model.precision().name()) {
+            writeln!(out, "{name:<14} {value}")?;
+        }
+    }
+    Ok(())
+}
+
+fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
+    let b = &info.blueprint;
+    let first = match b.positions {
+        Positions::FromZero => 0,
+        Positions::AfterPadding(padding) => padding + 1,
+    };
+    let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
+    vec![
+        ("model", info.name.clone()),
+        (
+            "architecture",
+            format!("{}, {} layers, {} heads, width {}, inner width {}", b.family, b.layers, b.heads, b.width, b.inner),
+        ),
+        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.epsilon)),
+        ("positions", format!("from {first}, {} in all", b.longest())),
+        ("vocabulary", b.vocabulary.to_string()),
+        ("parameters", format!("{:.1} million, {} in the file", info.parameters as f64 / 1e6, info.dtype)),
+        (
+            "modules",
+            std::iter::once("Transformer".to_owned()).chain(info.modules.clone()).collect::<Vec<_>>().join(" → "),
+        ),
+        ("vector", format!("{} numbers, compared by {}", info.width, info.similarity)),
+        ("max length", format!("{} tokens", info.max_length)),
+        ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
+        ("level", format!("{}, {precision}, {} threads", info.level, info.threads)),
+        (
+            "memory",
+            format!(
+                "{} of packed weights; {} of tables mapped, read as needed",
+                output::mib(info.packed_bytes),
+                output::mib(info.mapped_bytes)
+            ),
+        ),
+    ]
+}
+
+fn as_json(info: &Info, precision: &str) -> serde_json::Value {
+    let b = &info.blueprint;
+    json!({
+        "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
+        "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
+        "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
+        "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": precision,
+        "threads": info.threads, "packed_bytes": info.packed_bytes, "mapped_bytes": info.mapped_bytes,
+    })
+}

@@ -1,0 +1,132 @@
+//! The options that choose a model and how it is run.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use likewise::{Embedder, Level, OnLong, Usage, hub};
+
+use super::{Misuse, Outcome};
+
+/// Options common to all subcommands.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArgs {
+    /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache
+    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
+    model: Option<String>,
+
+    /// The branch, tag or commit of a hub id
+    #[arg(long, default_value = "main")]
+    revision: String,
+
+    /// The type of weights and activations in the matmuls
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+
+    /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Instructions: reference, portable, avx2, avx512 [default: the fastest that the CPU has]
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
+
+    /// The most tokens of a text that are read [default: the model's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+
+    /// What to do with longer texts
+    #[arg(long, value_enum, default_value_t = LongText::Truncate)]
+    on_long: LongText,
+
+    /// Put this prompt of the model's before every text [default: the model's default_prompt_name]
+    #[arg(long, value_name = "NAME")]
+    prompt_name: Option<String>,
+}
+
+/// A type of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// 32-bit floats.
+    F32,
+}
+
+impl Precision {
+    /// Its name on the command line and in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LongText {
+    /// Read their beginning, and say so
+    Truncate,
+    /// Fail
+    Error,
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub(super) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
+        let mut builder = Embedder::builder().on_long(match self.on_long {
+            LongText::Truncate => OnLong::Truncate,
+            LongText::Error => OnLong::Error,
+        });
+        if let Some(threads) = self.threads {
+            builder = builder.threads(usize::from(threads));
+        }
+        if let Some(level) = self.level {
+            builder = builder.level(level);
+        }
+        if let Some(tokens) = self.max_length {
+            builder = builder.max_length(tokens);
+        }
+        if let Some(name) = &self.prompt_name {
+            builder = builder.prompt_name(name);
+        }
+        Ok(builder.open(self.folder()?)?)
+    }
+
+    /// The type of numbers that was asked for.
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn folder(&self) -> Result<PathBuf, Box<dyn std::error::Error>> {
+        let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) else {
+            let what = "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
+            return Err(Box::new(Misuse(what.to_owned())));
+        };
+        if Path::new(model).is_dir() {
+            return Ok(PathBuf::from(model));
+        }
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = hub::cache_folder(
+            variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")),
+            variable("HF_HOME"),
+            variable("XDG_CACHE_HOME"),
+            variable("HOME"),
+        );
+        Ok(hub::find(&cache, model, &self.revision)?)
+    }
+}
+
+/// Says on stderr how many texts were longer than the model reads.
+pub(super) fn report_truncation(usage: &[Usage]) -> Outcome {
+    let cut: Vec<&Usage> = usage.iter().filter(|usage| usage.truncated()).collect();
+    if let Some(longest) = cut.iter().max_by_key(|usage| usage.tokens) {
+        let (texts, are) = if cut.len() == 1 { ("text", "was") } else { ("texts", "were") };
+        eprintln!(
+            "note: {} of {} {texts} {are} cut to {} tokens (the longest has {}); --on-long error refuses them instead",
+            cut.len(),
+            usage.len(),
+            longest.used,
+            longest.tokens
+        );
+    }
+    Ok(())
+}

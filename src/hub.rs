@@ -1,0 +1,139 @@
+//! Models in the local Hugging Face cache.
+//!
+//! The layout (huggingface_hub, "Understand caching"):
+//!
+//! ```text
+//! $HF_HUB_CACHE/models--sentence-transformers--all-mpnet-base-v2/
+//!     refs/main                      a commit
+//!     snapshots/<commit>/<file>      symbolic links to ../../blobs/<hash>, themselves links at times
+//! ```
+//!
+//! It is only read: nothing here uses the network.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The snapshot folder of a model.
+///
+/// `id` is `organisation/name`; a bare name is also tried under `sentence-transformers/`, as the reference does.
+/// `revision` is a branch, a tag or a commit.
+///
+/// # Errors
+/// If the cache has no such model or revision, or `id` is not a model's name. The error lists every path that was tried.
+pub fn find(cache: &Path, id: &str, revision: &str) -> Result<PathBuf> {
+    let not_found = |why, looked| Error::ModelNotFound { id: id.to_owned(), why, looked };
+    if !is_repository(id) {
+        return Err(not_found("not a folder, and not a model's name (organisation/name)", vec![PathBuf::from(id)]));
+    }
+    if !is_plain(revision) {
+        return Err(not_found(
+            "the revision is not the name of a branch, tag or commit",
+            vec![PathBuf::from(revision)],
+        ));
+    }
+    let mut looked = vec![PathBuf::from(id)];
+    let bare = (!id.contains('/')).then(|| format!("sentence-transformers/{id}"));
+    for id in std::iter::once(id.to_owned()).chain(bare) {
+        let repository = cache.join(format!("models--{}", id.replace('/', "--")));
+        let snapshots = repository.join("snapshots");
+        let by_commit = snapshots.join(revision);
+        if by_commit.is_dir() {
+            return Ok(by_commit);
+        }
+        let reference = repository.join("refs").join(revision);
+        match std::fs::read_to_string(&reference) {
+            Ok(commit) if is_plain(commit.trim()) => {
+                let snapshot = snapshots.join(commit.trim());
+                if snapshot.is_dir() {
+                    return Ok(snapshot);
+                }
+                looked.push(snapshot);
+            }
+            Ok(_) => looked.push(reference),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => looked.push(reference),
+            Err(source) => return Err(Error::Io { path: reference, action: "read", source }),
+        }
+    }
+    Err(not_found("neither a folder nor in the Hugging Face cache", looked))
+}
+
+/// Where the cache is, given the values of HF_HUB_CACHE (or HUGGINGFACE_HUB_CACHE), HF_HOME, XDG_CACHE_HOME and HOME.
+pub fn cache_folder(
+    hub_cache: Option<PathBuf>,
+    hf_home: Option<PathBuf>,
+    xdg_cache: Option<PathBuf>,
+    home: Option<PathBuf>,
+) -> PathBuf {
+    hub_cache.unwrap_or_else(|| {
+        let hf_home = hf_home.unwrap_or_else(|| {
+            let cache = xdg_cache.unwrap_or_else(|| home.unwrap_or_default().join(".cache"));
+            cache.join("huggingface")
+        });
+        hf_home.join("hub")
+    })
+}
+
+/// `name` or `organisation/name`, of the characters that the hub allows.
+fn is_repository(id: &str) -> bool {
+    let part = |part: &str| is_plain(part) && !part.contains('/') && !part.contains("--");
+    match id.split_once('/') {
+        Some((organisation, name)) => part(organisation) && part(name),
+        None => part(id),
+    }
+}
+
+/// A relative path that stays where it is: letters, digits, `.`, `_`, `-` and `/`, and no part that is empty or only dots.
+fn is_plain(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    name.chars().all(allowed) && name.split('/').all(|part| !part.trim_matches('.').is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: PathBuf, text: &str) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    #[test]
+    fn finds_branches_commits_and_bare_names() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let model = cache.path().join("models--sentence-transformers--tiny");
+        let snapshot = model.join("snapshots/0123abc");
+        write(snapshot.join("config.json"), "{}");
+        write(model.join("refs/main"), "0123abc");
+        write(model.join("refs/refs/pr/1"), "0123abc\n");
+        for (id, revision) in
+            [("sentence-transformers/tiny", "main"), ("tiny", "main"), ("tiny", "0123abc"), ("tiny", "refs/pr/1")]
+        {
+            assert_eq!(find(cache.path(), id, revision).expect("found"), snapshot, "{id} {revision}");
+        }
+    }
+
+    #[test]
+    fn says_where_it_looked() {
+        let cache = tempfile::tempdir().expect("a folder");
+        write(cache.path().join("models--a--b/refs/main"), "gone");
+        let message = find(cache.path(), "a/b", "main").expect_err("no snapshot").to_string();
+        assert!(message.contains("snapshots/gone"), "{message}");
+        let message = find(cache.path(), "c", "main").expect_err("no model").to_string();
+        assert!(message.contains("models--c") && message.contains("models--sentence-transformers--c"), "{message}");
+        for (id, revision) in
+            [("../b", "main"), ("a/..", "main"), ("a/b/c", "main"), ("a/b", "../../x"), ("", "main"), ("a/b", "")]
+        {
+            assert!(find(cache.path(), id, revision).is_err(), "{id} {revision}");
+        }
+    }
+
+    #[test]
+    fn the_cache_follows_the_environment() {
+        let path = |s: &str| Some(PathBuf::from(s));
+        assert_eq!(cache_folder(path("/c"), path("/h"), None, path("/u")), Path::new("/c"));
+        assert_eq!(cache_folder(None, path("/h"), None, path("/u")), Path::new("/h/hub"));
+        assert_eq!(cache_folder(None, None, path("/x"), path("/u")), Path::new("/x/huggingface/hub"));
+        assert_eq!(cache_folder(None, None, None, path("/u")), Path::new("/u/.cache/huggingface/hub"));
+    }
+}
