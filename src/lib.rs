@@ -1,4 +1,5 @@
-//! How alike are two texts?
+#![doc = include_str!("../README.md")]
+//! # How it works
 //!
 //! `likewise` answers with a transformer written from scratch in Rust: it maps safetensors weights into memory, runs
 //! hand-written MPNet, XLM-RoBERTa and BERT layers on hand-written SIMD kernels, pools the token vectors into a sentence

@@ -1,0 +1,147 @@
+//! Promises about the code itself: no C in any build, `unsafe` only where it is allowed, threads only in one place.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The packages that a build compiles or runs, as `cargo tree` lists them.
+fn packages(features: &[&str]) -> Vec<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["tree", "--package", "likewise", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .args(features)
+        .current_dir(root())
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let mut names: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Words of networking code.
+const NETWORK: [&str; 5] = ["std::net", "TcpStream", "TcpListener", "UdpSocket", "http://"];
+
+/// Packages that do networking.
+const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub", "rustls", "tokio", "socket2"];
+
+#[test]
+fn offline_by_construction() {
+    for path in sources(&root().join("src")) {
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        for (i, line) in code(&text) {
+            for word in NETWORK {
+                assert!(!line.contains(word), "{}:{i}: {word}", path.display());
+            }
+        }
+    }
+    let packages = packages(&["--all-features"]);
+    for name in NETWORK_PACKAGES {
+        assert!(!packages.iter().any(|package| package == name), "{name} is networking code");
+    }
+}
+
+/// Packages that compile C, or bind to a library in C that a linker must find.
+fn brings_c(name: &str) -> bool {
+    const COMPILERS: [&str; 8] = ["cc", "cmake", "bindgen", "pkg-config", "vcpkg", "nasm-rs", "autotools", "cxx-build"];
+    const LIBRARIES: [&str; 8] =
+        ["openssl", "native-tls", "onig", "ring", "aws-lc-rs", "libz-ng", "zstd-safe", "esaxx-rs-cpp"];
+    // Bindings to what is part of the operating system's own interface, and compile nothing.
+    const SYSTEM: [&str; 3] = ["windows-sys", "linux-raw-sys", "js-sys"];
+    COMPILERS.contains(&name) || LIBRARIES.contains(&name) || (name.ends_with("-sys") && !SYSTEM.contains(&name))
+}
+
+#[test]
+fn no_c_in_any_build() {
+    for features in [&["--no-default-features"][..], &[][..], &["--all-features"][..]] {
+        let packages = packages(features);
+        assert!(packages.iter().any(|name| name == "tokenizers"), "cargo tree lists the packages: {packages:?}");
+        let c: Vec<&String> = packages.iter().filter(|name| brings_c(name)).collect();
+        assert!(c.is_empty(), "{features:?} brings C: {c:?}");
+        println!("{features:?}: {} packages, none with C", packages.len());
+    }
+}
+
+#[test]
+fn the_library_core_is_small() {
+    let packages = packages(&["--no-default-features"]);
+    for name in ["clap", "indicatif"] {
+        assert!(!packages.iter().any(|package| package == name), "the library core does not need {name}");
+    }
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The lines of a file that are code, with their numbers.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(i, line)| (i + 1, line))
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
+#[test]
+fn unsafe_is_where_it_is_allowed() {
+    const ALLOWED: [&str; 7] = [
+        "kernels/src/level.rs",
+        "kernels/src/arch/avx2.rs",
+        "kernels/src/arch/avx512.rs",
+        "kernels/src/gemm/tile.rs",
+        "kernels/src/view.rs",
+        "src/checkpoint.rs",
+        "src/parallel.rs",
+    ];
+    for folder in ["src", "kernels/src"] {
+        for path in sources(&root().join(folder)) {
+            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let lines: Vec<usize> = code(&text).filter(|(_, line)| has_word(line, "unsafe")).map(|(i, _)| i).collect();
+            assert!(lines.is_empty() || ALLOWED.contains(&name.as_str()), "{name} has unsafe in lines {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_printing_have_their_places() {
+    for path in sources(&root().join("src")) {
+        let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        for (i, line) in code(&text) {
+            if name != "src/parallel.rs" {
+                assert!(!line.contains("rayon"), "{name}:{i}: rayon is for src/parallel.rs alone");
+            }
+            if !name.starts_with("src/cli/") && name != "src/main.rs" {
+                for word in ["println!", "eprintln!", "env::var", "stdout()"] {
+                    assert!(
+                        !line.contains(word),
+                        "{name}:{i}: only the command prints and reads the environment ({word})"
+                    );
+                }
+                for word in ["avx2", "avx512", "neon", "x86_64"] {
+                    assert!(!line.contains(word), "{name}:{i}: no CPU is named above the kernels ({word})");
+                }
+            }
+        }
+    }
+}

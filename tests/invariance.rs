@@ -1,0 +1,113 @@
+//! Promise 2, the same bits: alone, in any batch, in any order, with any number of threads, traced or not, and on every
+//! level that fuses.
+
+mod common;
+
+use common::{Golden, TINY, computed, model, same_bits};
+use likewise::{Embedder, Embeddings, Level, ModelFiles};
+
+/// Sixty-four texts of all lengths.
+fn texts(name: &str) -> Vec<String> {
+    let golden = Golden::load(name).texts;
+    (0..64).map(|i| golden[i * 7 % golden.len()].clone()).collect()
+}
+
+fn open(files: &ModelFiles, level: Level, threads: usize) -> Embedder {
+    Embedder::builder().level(level).threads(threads).open_files(files).expect("a model")
+}
+
+/// The vectors of texts that are embedded one by one.
+fn alone(model: &Embedder, texts: &[String]) -> Vec<Vec<f32>> {
+    texts.iter().map(|text| model.embed(&[text]).expect("a vector").row(0).to_vec()).collect()
+}
+
+/// Fails, naming the text, if a vector has other bits than expected.
+fn assert_same(got: &Embeddings, expected: &[Vec<f32>], order: &[usize], what: &str) {
+    for (row, &i) in got.rows().zip(order) {
+        assert!(same_bits(row, &expected[i]), "{what}: text {i} has other bits");
+    }
+}
+
+/// Batch, order and threads, on one level. Returns the vectors.
+fn check_level(files: &ModelFiles, level: Level, texts: &[String], label: &str) -> Vec<Vec<f32>> {
+    let one = open(files, level, 1);
+    let expected = alone(&one, texts);
+    let order: Vec<usize> = (0..texts.len()).collect();
+    let reversed: Vec<usize> = order.iter().rev().copied().collect();
+    let shuffled: Vec<usize> = order.iter().map(|i| i * 29 % texts.len()).collect();
+    for threads in [1, 2, 7] {
+        let model = open(files, level, threads);
+        for order in [&order, &reversed, &shuffled] {
+            let chosen: Vec<&String> = order.iter().map(|&i| &texts[i]).collect();
+            // All at once, where each thread takes batches, and a few, where all threads share a pass.
+            let what = format!("{label} {level}, {threads} threads");
+            assert_same(&model.embed(&chosen).expect("vectors"), &expected, order, &what);
+            assert_same(&model.embed(&chosen[..3]).expect("vectors"), &expected, &order[..3], &format!("{what}, few"));
+        }
+        for (i, text) in texts.iter().enumerate().take(5) {
+            let vector = model.embed(&[text]).expect("a vector");
+            assert!(same_bits(vector.row(0), &expected[i]), "{label} {level}, {threads} threads, alone: text {i}");
+        }
+    }
+    let some: Vec<&String> = texts.iter().take(9).collect();
+    let trace = one.trace(&some).expect("a trace");
+    assert_same(&trace.vectors, &expected, &order[..9], &format!("{label} {level}, traced"));
+    expected
+}
+
+/// All levels, and that those which fuse agree.
+fn check(files: &ModelFiles, levels: &[Level], texts: &[String], label: &str) {
+    let mut fused: Option<(Level, Vec<Vec<f32>>)> = None;
+    for &level in levels {
+        let vectors = check_level(files, level, texts, label);
+        if !level.is_fused() {
+            continue;
+        }
+        match &fused {
+            None => fused = Some((level, vectors)),
+            Some((first, expected)) => {
+                for (i, (a, b)) in vectors.iter().zip(expected).enumerate() {
+                    assert!(same_bits(a, b), "{label}: text {i} has other bits on {level} than on {first}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiny_models() {
+    for name in TINY {
+        check(&ModelFiles::folder(model(name)), &Level::available(), &texts(name), name);
+    }
+}
+
+#[test]
+fn full_depth() {
+    let files = common::in_memory(&computed::files("full-mpnet", "tiny-mpnet"));
+    // The slow levels are left to the tiny models: what could make a difference there is the same code.
+    let levels: Vec<Level> = Level::available().into_iter().filter(|level| level.is_fused()).collect();
+    let texts: Vec<String> = texts("tiny-mpnet").into_iter().filter(|text| text.len() < 80).take(16).collect();
+    check(&files, &levels, &texts, "full-mpnet");
+}
+
+#[test]
+fn several_callers_at_once() {
+    let files = ModelFiles::folder(model("tiny-mpnet"));
+    let model = open(&files, Level::best(), 2);
+    let texts = texts("tiny-mpnet");
+    let expected = alone(&model, &texts);
+    std::thread::scope(|scope| {
+        for caller in 0..4 {
+            let (model, texts, expected) = (&model, &texts, &expected);
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let first = (caller * 13 + round * 5) % texts.len();
+                    let count = if round % 2 == 0 { 1 } else { 30 };
+                    let order: Vec<usize> = (first..first + count).map(|i| i % texts.len()).collect();
+                    let chosen: Vec<&String> = order.iter().map(|&i| &texts[i]).collect();
+                    assert_same(&model.embed(&chosen).expect("vectors"), expected, &order, "several callers");
+                }
+            });
+        }
+    });
+}
