@@ -41,12 +41,12 @@ impl Batch {
         self.offsets.len() - 1
     }
 
-    /// The token ids [T].
+    /// The token ids `[T]`.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// The rows of the table of positions [T].
+    /// The rows of the table of positions `[T]`.
     pub(crate) fn positions(&self) -> &[usize] {
         &self.positions
     }

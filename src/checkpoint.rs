@@ -117,6 +117,9 @@ impl Checkpoint {
 
     fn open_shards(files: &ModelFiles, index: &crate::config::Keys) -> Result<Self> {
         let map = index.map_of_strings("weight_map")?;
+        if map.is_empty() {
+            return Err(index.wrong("weight_map", "an object that names a shard for each tensor"));
+        }
         let mut names: Vec<&str> = map.values().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
@@ -227,9 +230,12 @@ impl Checkpoint {
     ///
     /// A tensor that is there and not understood may change what the model computes, so it is reported and not skipped.
     pub(crate) fn unknown(&self, used: impl Fn(&str) -> bool) -> Vec<String> {
-        let strip = |name: &str| name.strip_prefix(&self.prefix).unwrap_or(name).to_owned();
-        let mut names: Vec<String> =
-            self.entries.keys().filter(|name| !used(&strip(name)) && !is_known_unused(&strip(name))).cloned().collect();
+        let understood = |name: &&String| match name.strip_prefix(&self.prefix) {
+            Some(own) => used(own) || is_known_unused(own),
+            // Beside the encoder: a head, or something of an encoder's name that is not read.
+            None => is_known_unused(name),
+        };
+        let mut names: Vec<String> = self.entries.keys().filter(|name| !understood(name)).cloned().collect();
         names.sort();
         names
     }

@@ -85,11 +85,11 @@ pub struct Scores {
 pub struct Trace {
     /// The intermediate results.
     pub sites: Recorder,
-    /// Token ids of all texts, end to end [T].
+    /// Token ids of all texts, end to end `[T]`.
     pub ids: Vec<u32>,
     /// Tokens of each text.
     pub lengths: Vec<usize>,
-    /// The pooled vectors, before the modules after pooling [texts, D].
+    /// The pooled vectors, before the modules after pooling `[texts, D]`.
     pub pooled: Vec<f32>,
     /// The sentence vectors.
     pub vectors: Embeddings,

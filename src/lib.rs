@@ -1,5 +1,4 @@
-#![doc = include_str!("../README.md")]
-//! # How it works
+//! How alike are two texts?
 //!
 //! `likewise` answers with a transformer written from scratch in Rust: it maps safetensors weights into memory, runs
 //! hand-written MPNet, XLM-RoBERTa and BERT layers on hand-written SIMD kernels, pools the token vectors into a sentence
@@ -52,3 +51,8 @@ pub use models::{Blueprint, Names, Positions, RelativeBias};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};
 pub use trace::{Recorder, Site};
+
+/// The examples of README.md, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

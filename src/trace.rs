@@ -13,23 +13,23 @@ use crate::parallel::{Member, Shared};
 /// A place in the forward pass. The number is the layer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// After the embeddings' layer norm [T, D].
+    /// After the embeddings' layer norm `[T, D]`.
     Embeddings,
-    /// Queries, with their bias and before scaling [T, D].
+    /// Queries, with their bias and before scaling `[T, D]`.
     Query(usize),
-    /// Keys [T, D].
+    /// Keys `[T, D]`.
     Key(usize),
-    /// Values [T, D].
+    /// Values `[T, D]`.
     Value(usize),
-    /// The softmax of the scores: for each sentence [H, L, L], one after another.
+    /// The softmax of the scores: for each sentence `[H, L, L]`, one after another.
     Probabilities(usize),
-    /// The heads' averages, joined [T, D].
+    /// The heads' averages, joined `[T, D]`.
     Context(usize),
-    /// After attention, its residual connection and layer norm [T, D].
+    /// After attention, its residual connection and layer norm `[T, D]`.
     Attention(usize),
-    /// After the activation of the feed-forward network [T, F].
+    /// After the activation of the feed-forward network `[T, F]`.
     Intermediate(usize),
-    /// The layer's output [T, D].
+    /// The layer's output `[T, D]`.
     Output(usize),
 }
 

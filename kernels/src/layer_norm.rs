@@ -11,7 +11,7 @@ use crate::view::{MatMut, MatRef};
 /// outlier, and transformers have them.
 ///
 /// # Panics
-/// If the shapes differ: `x` and `y` [T, D], `weight` and `bias` [D].
+/// If the shapes differ: `x` and `y` `[T, D]`, `weight` and `bias` `[D]`.
 pub fn layer_norm(level: Level, x: MatRef<'_>, weight: &[f32], bias: &[f32], epsilon: f32, y: MatMut<'_>) {
     assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "layer norm keeps the shape");
     assert_eq!((weight.len(), bias.len()), (x.cols(), x.cols()), "weight and bias have one number a column");

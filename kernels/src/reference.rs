@@ -8,7 +8,7 @@ use crate::gemm::{Epilogue, Panels};
 use crate::math::Activation;
 use crate::view::{MatMut, MatRef};
 
-/// out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n]).
+/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
 pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilogue<'_>, out: &mut MatMut<'_>) {
     for m in 0..a.rows() {
         for n in 0..out.cols() {

@@ -155,7 +155,7 @@ pub fn add(level: Level, a: &[f32], b: &[f32], c: Option<&[f32]>, y: &mut [f32])
     level.enter(Add(a, b, c, y));
 }
 
-/// The mean of the rows of x [L, D], to y [D].
+/// The mean of the rows of x `[L, D]`, to y `[D]`.
 ///
 /// Rows are added in blocks of sixteen and then the blocks, so that the rounding error of a long text stays near that of
 /// a short one.

@@ -12,9 +12,9 @@ use super::{Misuse, Outcome, input, output};
 /// Turn texts into vectors.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    likewise embed \"That is a happy person\"\n  \
-    likewise embed --input sentences.txt --output vectors.npy        # numpy.load: float32 [texts, width]\n  \
-    likewise embed --input - --output vectors.safetensors < sentences.txt")]
+    likewise embed --model all-MiniLM-L6-v2 \"That is a happy person\"\n  \
+    likewise embed --model all-MiniLM-L6-v2 --input sentences.txt --output vectors.npy        # numpy.load: float32 [texts, width]\n  \
+    likewise embed --model all-MiniLM-L6-v2 --input - --output vectors.safetensors < sentences.txt")]
 pub(super) struct Args {
     /// Texts
     #[arg(value_name = "TEXT")]
@@ -35,9 +35,9 @@ pub(super) struct Args {
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// A float32 array [texts, width] in NumPy's format.
+    /// A float32 array `[texts, width]` in NumPy's format.
     Npy,
-    /// The tensors `embeddings` F32 [texts, width], `tokens` and `used` U32 [texts].
+    /// The tensors `embeddings` F32 `[texts, width]`, `tokens` and `used` U32 `[texts]`.
     Safetensors,
     /// An object a line: text, embedding, tokens, used, truncated.
     Jsonl,

@@ -12,6 +12,7 @@ mod output;
 mod similarity;
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,9 +23,9 @@ use clap::{Parser, Subcommand};
     version,
     about = "How alike are two texts? Sentence similarity and embeddings in pure Rust.",
     after_help = "Examples:\n  \
-        likewise similarity \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
-        likewise embed --input sentences.txt --output vectors.npy\n  \
-        likewise eval pairs.tsv\n\n\
+        likewise similarity --model all-MiniLM-L6-v2 \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
+        likewise embed --model all-MiniLM-L6-v2 --input sentences.txt --output vectors.npy\n  \
+        likewise eval --model all-MiniLM-L6-v2 pairs.tsv\n\n\
         A model is a folder as sentence-transformers saves it, or the name of one in the local Hugging Face cache.\n\
         Give it with --model or LIKEWISE_MODEL.",
     propagate_version = true
@@ -66,7 +67,8 @@ pub(crate) fn main() -> ExitCode {
         // Whoever read our output has seen enough (`likewise … | head`).
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(error.as_ref()));
+            // Not eprintln!, which panics if nobody reads stderr.
+            drop(writeln!(std::io::stderr(), "error: {}", chain(error.as_ref())));
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }

@@ -1,6 +1,7 @@
 //! The options that choose a model and how it is run.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -120,13 +121,15 @@ pub(super) fn report_truncation(usage: &[Usage]) -> Outcome {
     let cut: Vec<&Usage> = usage.iter().filter(|usage| usage.truncated()).collect();
     if let Some(longest) = cut.iter().max_by_key(|usage| usage.tokens) {
         let (texts, are) = if cut.len() == 1 { ("text", "was") } else { ("texts", "were") };
-        eprintln!(
+        // Not eprintln!, which panics if nobody reads stderr.
+        drop(writeln!(
+            std::io::stderr(),
             "note: {} of {} {texts} {are} cut to {} tokens (the longest has {}); --on-long error refuses them instead",
             cut.len(),
             usage.len(),
             longest.used,
             longest.tokens
-        );
+        ));
     }
     Ok(())
 }

@@ -11,9 +11,9 @@ use super::{Misuse, Outcome, input, output};
 /// Score sentences by how alike they are to a source.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    likewise similarity \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
-    likewise similarity --json \"How do I reset my password?\" --input questions.txt\n  \
-    cat questions.txt | likewise similarity \"How do I reset my password?\" --input -")]
+    likewise similarity --model all-MiniLM-L6-v2 \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
+    likewise similarity --model all-MiniLM-L6-v2 --json \"How do I reset my password?\" --input questions.txt\n  \
+    cat questions.txt | likewise similarity --model all-MiniLM-L6-v2 \"How do I reset my password?\" --input -")]
 pub(super) struct Args {
     /// The text to compare with
     source: String,

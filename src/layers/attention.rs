@@ -62,7 +62,7 @@ impl Attention {
         })
     }
 
-    /// Four steps, from `buffers.x` [T, D] to `buffers.attended` [T, D].
+    /// Four steps, from `buffers.x` `[T, D]` to `buffers.attended` `[T, D]`.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,
@@ -95,7 +95,7 @@ impl Attention {
         observer.look(member, Site::Attention(layer), &buffers.attended);
     }
 
-    /// context [L, d] of one head of one sentence, from its queries, keys and values [L, d]. `see` is shown each block of
+    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`. `see` is shown each block of
     /// rows of probabilities.
     fn one_head(
         &self,
@@ -149,7 +149,7 @@ struct Scratch {
 ///
 /// Such a matrix, constant along its diagonals, is called Toeplitz.
 pub(crate) struct ScoreBias {
-    /// [H, 2·P − 1].
+    /// `[H, 2·P − 1]`.
     values: Vec<f32>,
     longest: usize,
 }

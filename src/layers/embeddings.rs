@@ -42,7 +42,7 @@ impl Embeddings {
         })
     }
 
-    /// A step: x [T, D] from the batch's ids and positions.
+    /// A step: x `[T, D]` from the batch's ids and positions.
     pub(crate) fn forward(&self, member: &mut Member<'_>, batch: &Batch, x: &Shared) {
         member.fill_rows(x, |rows, mut view, _| {
             let mut word = vec![0.0; self.width];

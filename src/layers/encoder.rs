@@ -26,7 +26,7 @@ struct Layer {
 }
 
 impl Encoder {
-    /// The forward pass: the tokens' vectors come to stand in `buffers.x` [T, D].
+    /// The forward pass: the tokens' vectors come to stand in `buffers.x` `[T, D]`.
     ///
     /// All members of the team call it; each computes its part of every step.
     pub(crate) fn forward<O: Observer>(
@@ -98,17 +98,17 @@ impl Encoder {
 
 /// The matrices of a pass, used again for the next.
 pub(crate) struct Buffers {
-    /// A layer's input and output [T, D].
+    /// A layer's input and output `[T, D]`.
     pub(crate) x: Shared,
-    /// Queries, keys and values side by side [T, 3·D].
+    /// Queries, keys and values side by side `[T, 3·D]`.
     pub(crate) qkv: Shared,
-    /// The heads' averages, side by side [T, D].
+    /// The heads' averages, side by side `[T, D]`.
     pub(crate) context: Shared,
-    /// Before a layer norm [T, D].
+    /// Before a layer norm `[T, D]`.
     pub(crate) sum: Shared,
-    /// After attention and its layer norm [T, D].
+    /// After attention and its layer norm `[T, D]`.
     pub(crate) attended: Shared,
-    /// Inside the feed-forward network [T, F].
+    /// Inside the feed-forward network `[T, F]`.
     pub(crate) inner: Shared,
 }
 

@@ -38,7 +38,7 @@ impl FeedForward {
         })
     }
 
-    /// Three steps, from `buffers.attended` [T, D] to `buffers.x` [T, D].
+    /// Three steps, from `buffers.attended` `[T, D]` to `buffers.x` `[T, D]`.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,

@@ -17,7 +17,7 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Loads `{module}.weight` and `{module}.bias`, both [D].
+    /// Loads `{module}.weight` and `{module}.bias`, both `[D]`.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         level: Level,
@@ -29,7 +29,7 @@ impl LayerNorm {
         Ok(Self { level, weight: load("weight")?, bias: load("bias")?, epsilon })
     }
 
-    /// A step: y = LayerNorm(x), both [T, D].
+    /// A step: y = LayerNorm(x), both `[T, D]`.
     pub(crate) fn forward(&self, member: &mut Member<'_>, x: &Shared, y: &Shared) {
         member.fill_rows(y, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
     }

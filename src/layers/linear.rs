@@ -27,7 +27,7 @@ pub(crate) enum Then<'a> {
 }
 
 impl Linear {
-    /// Loads `{module}.weight` [N, K] and `{module}.bias` [N] of each module and joins them to one map with the outputs of
+    /// Loads `{module}.weight` `[N, K]` and `{module}.bias` `[N]` of each module and joins them to one map with the outputs of
     /// all: queries, keys and values are one matmul that way.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
@@ -50,7 +50,7 @@ impl Linear {
         Ok(Self { level, weight, bias })
     }
 
-    /// A step: out [T, N] = then(x [T, K] Wᵀ + b).
+    /// A step: out `[T, N]` = then(x `[T, K]` Wᵀ + b).
     pub(crate) fn forward(&self, member: &mut Member<'_>, x: &Shared, then: Then<'_>, out: &Shared) {
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
             let epilogue = match then {

@@ -61,7 +61,7 @@ pub enum Positions {
 /// A bias of the attention scores that depends on j − i alone, in every layer the same.
 #[derive(Clone, Copy, Debug)]
 pub struct RelativeBias {
-    /// The tensor [buckets, H].
+    /// The tensor `[buckets, H]`.
     pub tensor: &'static str,
     /// Its rows.
     pub buckets: usize,
@@ -75,15 +75,15 @@ pub struct RelativeBias {
 pub struct Names {
     /// Before all names, where the checkpoint is of a model with a head.
     pub prefixes: &'static [&'static str],
-    /// [V, D].
+    /// `[V, D]`.
     pub words: &'static str,
-    /// [position_rows, D].
+    /// `[position_rows, D]`.
     pub positions: &'static str,
-    /// [segments, D].
+    /// `[segments, D]`.
     pub segments: &'static str,
     /// The layer norm of the embeddings.
     pub embedding_norm: &'static str,
-    /// [D, D] each.
+    /// `[D, D]` each.
     pub query: &'static str,
     /// See `query`.
     pub key: &'static str,
@@ -93,9 +93,9 @@ pub struct Names {
     pub attention_output: &'static str,
     /// The layer norm after attention.
     pub attention_norm: &'static str,
-    /// [F, D].
+    /// `[F, D]`.
     pub inner: &'static str,
-    /// [D, F].
+    /// `[D, F]`.
     pub output: &'static str,
     /// The layer norm after the feed-forward network.
     pub output_norm: &'static str,

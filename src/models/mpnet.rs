@@ -12,7 +12,7 @@
 //! ```
 //!
 //! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs one vector of 2·max − 1
-//! numbers, of which row i of the scores reads a slice; the reference builds a tensor [H, L, L] for each batch.
+//! numbers, of which row i of the scores reads a slice; the reference builds a tensor `[H, L, L]` for each batch.
 //!
 //! Positions are counted from 2: the reference has the padding id 1 hard-coded there, whatever `pad_token_id` says.
 //! Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`: `MPNetEmbeddings`, `MPNetEncoder.compute_position_bias`

@@ -58,6 +58,10 @@ impl SentenceHead {
             match (i, class_name(&entry)?) {
                 (0, "Transformer") if path.is_empty() => {}
                 (0, _) => return Err(entry.wrong("type", "Transformer with an empty path as the first module")),
+                // Without a folder of its own, the model's config.json would be read as its configuration.
+                (1, "Pooling") if path.is_empty() => {
+                    return Err(entry.wrong("path", "the folder of the Pooling module"));
+                }
                 (1, "Pooling") => pooling = Some(Pooling::load(files, path, width)?),
                 (1, _) => return Err(entry.wrong("type", "Pooling as the second module")),
                 (_, "Normalize") => after.push(Module::Normalize),
@@ -80,7 +84,7 @@ impl SentenceHead {
         self.width
     }
 
-    /// The sentence vector, from the vectors of the sentence's tokens [L, D].
+    /// The sentence vector, from the vectors of the sentence's tokens `[L, D]`.
     pub(crate) fn apply(&self, level: Level, tokens: MatRef<'_>, out: &mut [f32]) {
         self.pooling.apply(level, tokens, out);
         for module in &self.after {

@@ -70,7 +70,7 @@ impl Pooling {
         Ok(Self::Mean)
     }
 
-    /// One vector [D] from the vectors of a sentence's tokens [L, D].
+    /// One vector `[D]` from the vectors of a sentence's tokens `[L, D]`.
     pub(super) fn apply(self, level: Level, tokens: MatRef<'_>, out: &mut [f32]) {
         match self {
             Self::Mean => mean_of_rows(level, tokens, out),

@@ -6,6 +6,8 @@
 
 mod cut;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{Encoding, NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection};
 
@@ -68,8 +70,10 @@ impl Tokenizer {
         let label = files.label(TOKENIZER);
         let bytes =
             files.require(TOKENIZER, "the tokenizer; vocab.txt and sentencepiece.bpe.model are not read yet")?;
+        // First as JSON, because the crate panics on some files that are not.
+        let cutter = Cutter::for_tokenizer(&label, &bytes)?;
         let failed = |what| move |source| Error::Tokenizer { file: files.label(TOKENIZER), what, source };
-        let mut inner = Inner::from_bytes(&bytes).map_err(failed("not a valid tokenizer"))?;
+        let mut inner = guard(|| Inner::from_bytes(&bytes)).map_err(failed("not a valid tokenizer"))?;
         let sentence = sentence_config(files)?;
         let tokenizer_config = files.json("tokenizer_config.json")?;
         if sentence.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))? == Some(true) {
@@ -78,6 +82,12 @@ impl Tokenizer {
 
         let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         let (least, most) = (special + 1, blueprint.longest());
+        if most < least {
+            // Without this, a text would be cut to more tokens than the table of positions has rows for.
+            let expected = format!("enough for {least} tokens: {special} special ones and one more");
+            let found = format!("enough for {most}");
+            return Err(Error::config(&files.label("config.json"), "max_position_embeddings", expected, found));
+        }
         let limit = match asked {
             Some(asked) if !(least..=most).contains(&asked) => return Err(Error::MaxLength { asked, least, most }),
             Some(asked) => asked,
@@ -87,8 +97,7 @@ impl Tokenizer {
         inner.with_padding(None);
         // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
         inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
-        let cutter =
-            if direction == TruncationDirection::Right { Cutter::for_tokenizer(&label, &bytes)? } else { None };
+        let cutter = cutter.filter(|_| direction == TruncationDirection::Right);
         Ok(Self { inner, label, limit, special, direction, cutter })
     }
 
@@ -105,7 +114,7 @@ impl Tokenizer {
     /// The ids of a text and how much of it they are.
     pub(crate) fn ids(&self, text: &str) -> Result<(Vec<u32>, Usage)> {
         let (text, beyond) = self.shorten(text)?;
-        let encoding = self.inner.encode_fast(text, true).map_err(|source| self.refused(source))?;
+        let encoding = guard(|| self.inner.encode_fast(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding);
         let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
         Ok((ids, usage))
@@ -114,7 +123,7 @@ impl Tokenizer {
     /// The ids of a text with their offsets.
     pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
         let (text, beyond) = self.shorten(text)?;
-        let encoding = self.inner.encode_char_offsets(text, true).map_err(|source| self.refused(source))?;
+        let encoding = guard(|| self.inner.encode_char_offsets(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding);
         let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
         Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding), usage })
@@ -159,12 +168,19 @@ impl Tokenizer {
 
     /// Tokens of a piece of text, without special ones.
     fn count(&self, piece: &str) -> Result<usize> {
-        Ok(self.inner.encode_fast(piece, false).map_err(|source| self.refused(source))?.len())
+        Ok(guard(|| self.inner.encode_fast(piece, false)).map_err(|source| self.refused(source))?.len())
     }
 
     fn refused(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
         Error::Tokenizer { file: self.label.clone(), what: "refused a text", source }
     }
+}
+
+/// What the crate answers. If a part of the tokenizer is damaged (a table of a normalizer, a template without its
+/// tokens), the crate does not always give an error but may panic, when it reads the file or when it meets a text.
+fn guard<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    // What a panic leaves half-done inside the crate is at most an entry of a cache.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("a part of the tokenizer is damaged".into()))
 }
 
 /// sentence_bert_config.json, under whichever of its names it goes.

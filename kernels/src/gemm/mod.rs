@@ -12,10 +12,10 @@
 //!
 //! # What is done to it, and why it is still the same
 //!
-//! 1. **A tile in registers** ([`mod@tile`]). R rows by 16·C columns of `out` are kept in registers for all of k. Each step
+//! 1. **A tile in registers** (tile.rs). R rows by 16·C columns of `out` are kept in registers for all of k. Each step
 //!    of k loads C vectors of B and R numbers of A, and makes R·C multiply-adds: 24 for 14 loads on AVX-512, so the
 //!    arithmetic units and not the loads are the limit.
-//! 2. **Packed panels** ([`mod@pack`]). B is stored so that a tile reads it front to back: 16·C columns together, all k.
+//! 2. **Packed panels** (pack.rs). B is stored so that a tile reads it front to back: 16·C columns together, all k.
 //! 3. **Rows split evenly.** 16 rows by tiles of at most 12 become 8 + 8, not 12 + 4: a tile of 4 rows has too few
 //!    multiply-adds in flight to hide their latency, one of 8 has enough.
 //! 4. **A panel at a time.** The loop over panels is the outer one: a panel (98 KB at K = 768) stays in the second-level
@@ -51,9 +51,9 @@ pub enum Epilogue<'a> {
     Add(MatRef<'a>),
 }
 
-/// out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n]).
+/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
 ///
-/// Shapes: `a` [M, K], `b` K by N, `bias` [N], `out` [M, N]. `out` may have more columns than `b` if they are within `b`'s
+/// Shapes: `a` `[M, K]`, `b` K by N, `bias` `[N]`, `out` `[M, N]`. `out` may have more columns than `b` if they are within `b`'s
 /// last panel: these get 0 (the panel is padded with zeros there).
 ///
 /// # Panics

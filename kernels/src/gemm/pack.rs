@@ -1,6 +1,6 @@
 //! Panels: the order in which the tile reads the right-hand matrix.
 //!
-//! A linear layer computes x · Wᵀ with W [N, K] stored row by row (N output features, K inputs). For one step of k the
+//! A linear layer computes x · Wᵀ with W `[N, K]` stored row by row (N output features, K inputs). For one step of k the
 //! tile wants the weights of `width` neighbouring outputs next to one another. So W is cut into panels of `width` rows,
 //! and each panel is stored transposed:
 //!
@@ -24,7 +24,7 @@
 use crate::level::Level;
 use crate::view::MatRef;
 
-/// A weight matrix W [N, K] of a linear layer, packed for one level.
+/// A weight matrix W `[N, K]` of a linear layer, packed for one level.
 pub struct PackedMatrix {
     /// The panels, from `start` on.
     data: Vec<f32>,
@@ -40,7 +40,7 @@ const LINE: usize = 64;
 const LINE_NUMBERS: usize = LINE / size_of::<f32>();
 
 impl PackedMatrix {
-    /// Packs W [n, k]. `fill` writes row i of it, k numbers.
+    /// Packs W `[n, k]`. `fill` writes row i of it, k numbers.
     pub fn pack(level: Level, n: usize, k: usize, fill: impl Fn(usize, &mut [f32])) -> Self {
         let mut packed = Self::zeros(level, n, k);
         let mut rows = vec![0.0; packed.width * k];
@@ -100,7 +100,7 @@ impl PackedMatrix {
         size_of_val(self.data.as_slice())
     }
 
-    /// What [`Self::bytes`] would be for W [n, k], from the sizes alone.
+    /// What [`Self::bytes`] would be for W `[n, k]`, from the sizes alone.
     pub fn bytes_for(level: Level, n: usize, k: usize) -> usize {
         (n.next_multiple_of(level.panel_width()) * k + LINE_NUMBERS) * size_of::<f32>()
     }
@@ -145,7 +145,7 @@ fn transpose(from: &[f32], k: usize, rows: usize, width: usize, to: &mut [f32]) 
     }
 }
 
-/// A right-hand matrix B [K, N], cut into panels of `width` columns.
+/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a> {
     data: &'a [f32],
@@ -161,7 +161,7 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// B [K, N] as it lies, row by row, without packing: its rows already hold `width` neighbouring columns together.
+    /// B `[K, N]` as it lies, row by row, without packing: its rows already hold `width` neighbouring columns together.
     /// None if the last panel would reach beyond the rows, because N is not a multiple of the level's width.
     pub fn in_place(level: Level, b: MatRef<'a>) -> Option<Self> {
         let width = level.panel_width();
@@ -177,7 +177,7 @@ impl<'a> Panels<'a> {
         })
     }
 
-    /// Copies B [K, N] to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
+    /// Copies B `[K, N]` to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
     pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut Vec<f32>) -> Self {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
@@ -191,7 +191,7 @@ impl<'a> Panels<'a> {
         Self { data: scratch, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
     }
 
-    /// Packs the transpose of B' [N, K] to `scratch`: columns of the product are rows of B'.
+    /// Packs the transpose of B' `[N, K]` to `scratch`: columns of the product are rows of B'.
     pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut Vec<f32>) -> Self {
         let width = level.panel_width();
         let (n, k) = (b.rows(), b.cols());
@@ -242,7 +242,7 @@ impl<'a> Panels<'a> {
         self.n <= cols && cols <= self.n + self.padding
     }
 
-    /// Column n: B[0][n], B[1][n], …
+    /// Column n: `B[0][n]`, `B[1][n]`, …
     pub(crate) fn column(&self, n: usize) -> impl Iterator<Item = f32> + use<'a> {
         let first = (n / self.width * self.next + n % self.width).min(self.data.len());
         self.data[first..].iter().step_by(self.stride.max(1)).copied().take(self.k)

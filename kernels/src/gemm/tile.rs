@@ -126,7 +126,7 @@ fn run_rows<S: Simd, const R: usize, const C: usize>(s: S, tile: &mut Tile<'_>, 
     }
 }
 
-/// acc[r][c] += Σ_k a[r][k] · b[k][c].
+/// `acc[r][c] += Σ_k a[r][k] · b[k][c]`
 ///
 /// # Safety
 /// `a` must be valid for reading `R` rows of `k` numbers that start `a_stride` apart, and `b` for `k` rows of `C` vectors
