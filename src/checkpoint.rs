@@ -4,10 +4,10 @@
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
@@ -82,6 +82,8 @@ pub struct Checkpoint {
     prefix: String,
     /// The file that lists the tensors, for messages.
     label: String,
+    /// The names of tensors that were found when they were asked for.
+    asked: Mutex<HashSet<String>>,
 }
 
 const SINGLE: &str = "model.safetensors";
@@ -166,7 +168,7 @@ impl Checkpoint {
             }
             shards.push(Arc::new(Shard { label: file, bytes }));
         }
-        Ok(Self { shards, entries, prefix: String::new(), label })
+        Ok(Self { shards, entries, prefix: String::new(), label, asked: Mutex::default() })
     }
 
     /// Finds what stands before the names: any of `prefixes`, or nothing, such that `name` exists.
@@ -204,6 +206,7 @@ impl Checkpoint {
                 near: self.near(name),
             });
         };
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(full.clone());
         let shard = self.shards[entry.shard].clone();
         if entry.shape != shape {
             return Err(Error::TensorShape {
@@ -226,16 +229,14 @@ impl Checkpoint {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice())).collect()
     }
 
-    /// Tensors that the encoder does not use and that are not known to be of no use to it.
+    /// Tensors that nobody has asked for and that are not known to be of no use.
     ///
     /// A tensor that is there and not understood may change what the model computes, so it is reported and not skipped.
-    pub(crate) fn unknown(&self, used: impl Fn(&str) -> bool) -> Vec<String> {
-        let understood = |name: &&String| match name.strip_prefix(&self.prefix) {
-            Some(own) => used(own) || is_known_unused(own),
-            // Beside the encoder: a head, or something of an encoder's name that is not read.
-            None => is_known_unused(name),
-        };
-        let mut names: Vec<String> = self.entries.keys().filter(|name| !understood(name)).cloned().collect();
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let strip = |name: &'_ str| name.strip_prefix(&self.prefix).unwrap_or(name).to_owned();
+        let unknown = |name: &&String| !asked.contains(*name) && !is_known_unused(&strip(name));
+        let mut names: Vec<String> = self.entries.keys().filter(unknown).cloned().collect();
         names.sort();
         names
     }

@@ -29,7 +29,7 @@ impl Keys {
     pub(crate) fn of(file: &str, value: &Value) -> Result<Self> {
         match value {
             Value::Object(map) => Ok(Self { file: file.to_owned(), map: map.clone() }),
-            other => Err(Error::config(file, "(an element)", "an object", kind(other))),
+            other => Err(Error::config(file, "(the whole element)", "an object", kind(other))),
         }
     }
 
@@ -71,6 +71,14 @@ impl Keys {
     pub(crate) fn positive(&self, key: &str) -> Result<Option<f32>> {
         let read = |value: &Value| value.as_f64().map(|x| x as f32).filter(|x| *x > 0.0 && x.is_finite());
         self.optional(key, "a positive number", read)
+    }
+
+    /// The keys that begin with a prefix and are neither absent nor null.
+    pub(crate) fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = &str> {
+        self.map
+            .iter()
+            .filter(move |(key, value)| key.starts_with(prefix) && !value.is_null())
+            .map(|(key, _)| key.as_str())
     }
 
     /// true or false.

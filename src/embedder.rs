@@ -300,7 +300,10 @@ impl Embedder {
         }
         let texts: Vec<&str> = std::iter::once(source).chain(sentences.iter().map(AsRef::as_ref)).collect();
         let vectors = self.embed(&texts)?;
-        let score = |i| self.similarity.score(self.level, vectors.row(0), vectors.row(i));
+        let score = |i| match self.score(vectors.row(0), vectors.row(i))? {
+            score if score.is_finite() => Ok(score),
+            _ => Err(Error::NotFinite { text: i }),
+        };
         let values = (1..vectors.len()).map(score).collect::<Result<_>>()?;
         Ok(Scores { values, source: vectors.usage[0], sentences: vectors.usage[1..].to_vec() })
     }

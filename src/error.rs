@@ -197,7 +197,7 @@ pub enum Error {
     Empty(&'static str),
 
     /// A result is infinite or not a number although the weights looked sound.
-    #[error("text {text}: the vector has a value that is not finite; the weights may be damaged")]
+    #[error("text {text}: the vector or its score is not finite; the weights may be damaged")]
     NotFinite {
         /// Index of the text.
         text: usize,

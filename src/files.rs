@@ -89,7 +89,11 @@ impl ModelFiles {
 
     /// A file that must be there.
     pub(crate) fn require(&self, name: &str, why: &'static str) -> Result<Cow<'_, [u8]>> {
-        self.read(name)?.ok_or_else(|| Error::MissingFile { origin: self.origin(), name: name.to_owned(), why })
+        let missing = |why| Error::MissingFile { origin: self.origin(), name: name.to_owned(), why };
+        match &self.0 {
+            Origin::Folder(path) if !path.is_dir() => Err(missing("there is no such folder")),
+            _ => self.read(name)?.ok_or_else(|| missing(why)),
+        }
     }
 
     /// The keys of a JSON file that holds an object, or None if there is no such file.

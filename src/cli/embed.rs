@@ -64,13 +64,15 @@ pub(super) fn run(args: &Args) -> Outcome {
             })?;
         }
         Some(path) => {
+            // Opened first: a path that cannot be written is told before the work, not after it.
+            let file = NewFile::create(path)?;
             let mut all = Collected { data: Vec::new(), usage: Vec::new() };
             embed_in_parts(&model, &texts, |_, part| {
                 all.data.extend_from_slice(part.as_slice());
                 all.usage.extend_from_slice(part.usage());
                 Ok(())
             })?;
-            write_file(path, |out| match format {
+            file.write(|out| match format {
                 Format::Npy => write_npy(out, &all, model.width()),
                 Format::Safetensors => write_safetensors(out, &all, model.width()),
                 Format::Jsonl => all.write_jsonl(out, &texts, model.width()),
@@ -126,21 +128,43 @@ fn format(path: Option<&Path>) -> Result<Format, Misuse> {
     }
 }
 
-/// Writes a file beside its place and puts it there when it is complete, so that no half-written file has its name.
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Outcome) -> Outcome {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let failed = |source| Error::Io { path: path.to_owned(), action: "write", source };
-    let mut out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    let written = write(&mut out).and_then(|()| Ok(out.flush().map_err(failed)?));
-    drop(out);
-    let outcome = written.and_then(|()| Ok(std::fs::rename(&partial, path).map_err(failed)?));
-    if outcome.is_err() {
-        // The first error is the one to report.
-        drop(std::fs::remove_file(&partial));
+/// A file that is written beside its place and put there when it is complete, so that no half-written file has its name.
+struct NewFile {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+    complete: bool,
+}
+
+impl NewFile {
+    fn create(path: &Path) -> Result<Self, Error> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".partial");
+        let partial = PathBuf::from(name);
+        let file =
+            File::create(&partial).map_err(|source| Error::Io { path: path.to_owned(), action: "write", source })?;
+        Ok(Self { path: path.to_owned(), partial, file, complete: false })
     }
-    outcome
+
+    fn write(mut self, write: impl FnOnce(&mut dyn Write) -> Outcome) -> Outcome {
+        let failed = |source| Error::Io { path: self.path.clone(), action: "write", source };
+        let mut out = BufWriter::new(&self.file);
+        write(&mut out)?;
+        out.flush().map_err(failed)?;
+        drop(out);
+        std::fs::rename(&self.partial, &self.path).map_err(failed)?;
+        self.complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.complete {
+            // The error that ended the work is the one to report.
+            drop(std::fs::remove_file(&self.partial));
+        }
+    }
 }
 
 fn write_jsonl(out: &mut dyn Write, texts: &[String], vectors: &Embeddings) -> Outcome {

@@ -91,7 +91,7 @@ fn agreement(model: &Embedder, path: &Path, pairs: &[Pair]) -> Result<Agreement,
     }
     let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
     Ok(Agreement {
-        file: path.display().to_string(),
+        file: input::label(path),
         pairs: pairs.len(),
         pearson: 100.0 * pearson(&judgements, &scores),
         spearman: 100.0 * spearman(&judgements, &scores),

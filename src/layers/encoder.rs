@@ -61,7 +61,7 @@ impl Encoder {
                 })
             })
             .collect::<Result<_>>()?;
-        let unknown = checkpoint.unknown(|name| blueprint.uses(name));
+        let unknown = checkpoint.unknown();
         if !unknown.is_empty() {
             let file = checkpoint.label().to_owned();
             return Err(Error::UnknownTensor { file, family: blueprint.family, names: unknown });

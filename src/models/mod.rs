@@ -137,39 +137,6 @@ impl Blueprint {
     pub fn head_width(&self) -> usize {
         self.width / self.heads
     }
-
-    /// Whether a tensor of this name, without the checkpoint's prefix, is one of the encoder's.
-    pub(crate) fn uses(&self, name: &str) -> bool {
-        let names = &self.names;
-        if [names.words, names.positions].contains(&name) || (self.segments.is_some() && name == names.segments) {
-            return true;
-        }
-        if self.relative_bias.is_some_and(|bias| bias.tensor == name) {
-            return true;
-        }
-        let Some((module, leaf)) = name.rsplit_once('.') else { return false };
-        if !["weight", "bias", "gamma", "beta"].contains(&leaf) {
-            return false;
-        }
-        let of_layer = |pattern: &str| {
-            let Some((before, after)) = pattern.split_once("{}") else { return module == pattern };
-            let number = module.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            number.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n < self.layers)
-        };
-        [
-            names.embedding_norm,
-            names.query,
-            names.key,
-            names.value,
-            names.attention_output,
-            names.attention_norm,
-            names.inner,
-            names.output,
-            names.output_norm,
-        ]
-        .into_iter()
-        .any(of_layer)
-    }
 }
 
 /// The values of a class for keys that config.json leaves out (transformers 5.23.0, `configuration_*.py`).

@@ -53,7 +53,7 @@ impl SentenceHead {
         let mut pooling = None;
         let mut after = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
-            let entry = Keys::of(&label, entry)?;
+            let entry = Keys::of(&format!("{label}: element {i}"), entry)?;
             let path = entry.text("path")?.unwrap_or_default();
             match (i, class_name(&entry)?) {
                 (0, "Transformer") if path.is_empty() => {}

@@ -17,16 +17,6 @@ pub(super) enum Pooling {
     Mean,
 }
 
-/// The modes of the old configurations, in the order in which they are concatenated, and of the new.
-const MODES: [(&str, &str); 6] = [
-    ("pooling_mode_cls_token", "cls"),
-    ("pooling_mode_max_tokens", "max"),
-    ("pooling_mode_mean_tokens", "mean"),
-    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
-    ("pooling_mode_weightedmean_tokens", "weightedmean"),
-    ("pooling_mode_lasttoken", "lasttoken"),
-];
-
 impl Pooling {
     /// Reads `{path}/config.json`, in the spelling of sentence-transformers before or since 5.4.
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
@@ -60,13 +50,12 @@ impl Pooling {
     }
 
     fn old_spelling(keys: &Keys) -> Result<Self> {
-        for (key, mode) in MODES {
-            if mode != "mean" && keys.flag(key)? == Some(true) {
+        // With no mode at all the reference takes the mean, too.
+        for key in keys.beginning_with("pooling_mode_") {
+            if keys.flag(key)? == Some(true) && key != "pooling_mode_mean_tokens" {
                 return Err(keys.wrong(key, "false: of the pooling modes only mean is supported yet"));
             }
         }
-        // With no mode at all the reference takes the mean, too.
-        keys.flag("pooling_mode_mean_tokens")?;
         Ok(Self::Mean)
     }
 
