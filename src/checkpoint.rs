@@ -25,9 +25,9 @@ pub(crate) enum Bytes {
 impl Bytes {
     /// Maps a file.
     pub(crate) fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. What cannot be ruled out is
-        // that another process truncates the file while it is mapped: the operating system then ends this process with
-        // SIGBUS. Model files are not written in place by any tool of the field, and the documentation says so.
+        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That the file is not changed or
+        // cut short in place while it is mapped cannot be checked: it is a condition that the documentation of every
+        // function that opens a folder states, with the way around it.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(Arc::new(map)))
     }
@@ -90,6 +90,8 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 impl Checkpoint {
+    /// The files of a folder are mapped: they must not be changed in place while the checkpoint or a tensor of it lives.
+    ///
     /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
     ///
     /// # Errors

@@ -164,6 +164,11 @@ impl Builder {
 
     /// Opens a model folder.
     ///
+    /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
+    /// this process or another: numbers would change under the computation, or the operating system would end the process.
+    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
+    /// [`ModelFiles::in_memory`].
+    ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
     pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
@@ -238,6 +243,11 @@ const TOKENS_FOR_A_THREAD: usize = 96;
 impl Embedder {
     /// Opens a model folder with all defaults.
     ///
+    /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
+    /// this process or another: numbers would change under the computation, or the operating system would end the process.
+    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
+    /// [`ModelFiles::in_memory`].
+    ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
@@ -250,6 +260,10 @@ impl Embedder {
     }
 
     /// The sentence vectors of some texts, in their order.
+    ///
+    /// A text that is longer than the model reads costs what its tokens take to count: 10 MB of English some 3 s and a few
+    /// megabytes. Of a text without a place to cut it (one word of 10 MB, or Chinese for a SentencePiece tokenizer) the
+    /// whole is tokenized at once, which takes 60 to 140 bytes of memory for each of its bytes.
     ///
     /// # Errors
     /// If a text cannot be tokenized, is too long and [`OnLong::Error`] is set, or its vector is not finite.
@@ -293,13 +307,26 @@ impl Embedder {
     /// How alike each sentence is to the source, by the model's similarity function: more is more alike.
     ///
     /// # Errors
-    /// If there are no sentences, and as [`Self::embed`]. In [`Error::TooLong`] text 0 is the source.
+    /// If there are no sentences, a score is not finite, and as [`Self::embed`]. In an error text 0 is the source.
     pub fn similarity<T: AsRef<str>>(&self, source: &str, sentences: &[T]) -> Result<Scores> {
+        self.similarity_with(source, sentences, |_| ())
+    }
+
+    /// As [`Self::similarity`]; `progress` is called as by [`Self::embed_with`].
+    ///
+    /// # Errors
+    /// As [`Self::similarity`].
+    pub fn similarity_with<T: AsRef<str>>(
+        &self,
+        source: &str,
+        sentences: &[T],
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Scores> {
         if sentences.is_empty() {
             return Err(Error::Empty("sentences"));
         }
         let texts: Vec<&str> = std::iter::once(source).chain(sentences.iter().map(AsRef::as_ref)).collect();
-        let vectors = self.embed(&texts)?;
+        let vectors = self.embed_with(&texts, progress)?;
         let score = |i| match self.score(vectors.row(0), vectors.row(i))? {
             score if score.is_finite() => Ok(score),
             _ => Err(Error::NotFinite { text: i }),

@@ -12,18 +12,18 @@ use crate::error::{Error, Result};
 
 /// The files of a model, by their names in its folder.
 #[derive(Clone, Debug)]
-pub struct ModelFiles(Origin);
-
-#[derive(Clone, Debug)]
-enum Origin {
-    Folder(PathBuf),
-    Memory(BTreeMap<String, Arc<Cow<'static, [u8]>>>),
+pub struct ModelFiles {
+    folder: Option<PathBuf>,
+    /// Files in memory, which come before those of the folder.
+    memory: BTreeMap<String, Arc<Cow<'static, [u8]>>>,
 }
 
 impl ModelFiles {
     /// The files in a folder. They are read (the weights: mapped) when they are needed.
+    ///
+    /// The weight files must not be changed in place while the model is open.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self(Origin::Folder(path.into()))
+        Self { folder: Some(path.into()), memory: BTreeMap::new() }
     }
 
     /// No files yet: add them with [`Self::with`]. Nothing is mapped.
@@ -31,69 +31,57 @@ impl ModelFiles {
     /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
     /// the configurations of its modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self(Origin::Memory(BTreeMap::new()))
+        Self { folder: None, memory: BTreeMap::new() }
     }
 
-    /// Adds a file. `&'static [u8]` (from `include_bytes!`) is used as it lies; a `Vec<u8>` is taken over.
+    /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
+    /// `Vec<u8>` is taken over.
     #[must_use]
-    pub fn with(self, name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
-        let mut files = match self.0 {
-            Origin::Memory(files) => files,
-            Origin::Folder(_) => BTreeMap::new(),
-        };
-        files.insert(name.to_owned(), Arc::new(bytes.into()));
-        Self(Origin::Memory(files))
+    pub fn with(mut self, name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        self.memory.insert(name.to_owned(), Arc::new(bytes.into()));
+        self
     }
 
     /// What to call the model's place in messages.
     pub(crate) fn origin(&self) -> String {
-        match &self.0 {
-            Origin::Folder(path) => path.display().to_string(),
-            Origin::Memory(_) => "memory".to_owned(),
-        }
+        self.folder.as_ref().map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string())
     }
 
     /// What to call a file in messages.
     pub(crate) fn label(&self, name: &str) -> String {
-        match &self.0 {
-            Origin::Folder(path) => path.join(name).display().to_string(),
-            Origin::Memory(_) => name.to_owned(),
+        match &self.folder {
+            Some(folder) if !self.memory.contains_key(name) => folder.join(name).display().to_string(),
+            _ => name.to_owned(),
         }
     }
 
     /// The folder's own name.
     pub(crate) fn name(&self) -> Option<String> {
-        match &self.0 {
-            Origin::Folder(path) => {
-                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-                path.file_name().map(|name| name.to_string_lossy().into_owned())
-            }
-            Origin::Memory(_) => None,
-        }
+        let folder = self.folder.as_ref()?;
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        folder.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
     /// A whole file, or None if there is none.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
-        match &self.0 {
-            Origin::Memory(files) => Ok(files.get(name).map(|bytes| Cow::Borrowed(&***bytes))),
-            Origin::Folder(folder) => {
-                let path = inside(folder, name)?;
-                match std::fs::read(&path) {
-                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::Io { path, action: "read", source }),
-                }
-            }
+        if let Some(bytes) = self.memory.get(name) {
+            return Ok(Some(Cow::Borrowed(bytes)));
+        }
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let path = inside(folder, name)?;
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, action: "read", source }),
         }
     }
 
     /// A file that must be there.
     pub(crate) fn require(&self, name: &str, why: &'static str) -> Result<Cow<'_, [u8]>> {
         let missing = |why| Error::MissingFile { origin: self.origin(), name: name.to_owned(), why };
-        match &self.0 {
-            Origin::Folder(path) if !path.is_dir() => Err(missing("there is no such folder")),
-            _ => self.read(name)?.ok_or_else(|| missing(why)),
-        }
+        let file = self.read(name)?;
+        let nowhere = self.folder.as_ref().is_some_and(|folder| !folder.is_dir());
+        file.ok_or_else(|| missing(if nowhere { "there is no such folder" } else { why }))
     }
 
     /// The keys of a JSON file that holds an object, or None if there is no such file.
@@ -103,16 +91,15 @@ impl ModelFiles {
 
     /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
     pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
-        match &self.0 {
-            Origin::Memory(files) => Ok(files.get(name).map(|bytes| Bytes::Memory(bytes.clone()))),
-            Origin::Folder(folder) => {
-                let path = inside(folder, name)?;
-                match File::open(&path) {
-                    Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
-                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::Io { path, action: "open", source }),
-                }
-            }
+        if let Some(bytes) = self.memory.get(name) {
+            return Ok(Some(Bytes::Memory(bytes.clone())));
+        }
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let path = inside(folder, name)?;
+        match File::open(&path) {
+            Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, action: "open", source }),
         }
     }
 }

@@ -15,8 +15,9 @@
 //! are changes no bit of the result.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
@@ -74,11 +75,19 @@ impl Pool {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Runs `work` once on every thread, as members of one team that fills the workspace together.
+    /// Runs `work` once on every thread, as members of one team that fills the workspace together; or by the caller alone
+    /// if another team is out, which changes how long it takes and no bit of the result.
+    ///
+    /// Alone and not later: a caller that is a thread of some pool itself may be taken, while it waits here, for another
+    /// task that comes here, and would wait for itself.
     pub(crate) fn team<W: Workspace>(&self, workspace: &mut W, work: impl Fn(&mut Member<'_>, &W) + Sync) {
         let Some(threads) = &self.threads else { return Member::alone(workspace, work) };
-        // The lock guards nothing that a panic could leave half-done.
-        let _one_team = self.team.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_team = match self.team.try_lock() {
+            Ok(guard) => guard,
+            // The lock guards nothing that a panic could leave half-done.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Member::alone(workspace, work),
+        };
         let team = Team::new(threads.current_num_threads());
         workspace.join(team.id);
         let workspace = &*workspace;
@@ -225,7 +234,7 @@ impl Member<'_> {
             offsets.is_sorted() && offsets.last().is_none_or(|&end| end <= out.rows),
             "groups of rows follow one another"
         );
-        out.claim(self, Split::Blocks(width));
+        out.claim(self, Split::Blocks(width, offsets));
         let blocks = offsets.len().saturating_sub(1) * groups;
         for block in (self.index..blocks).step_by(self.team.size) {
             let (rows, columns) = (block / groups, block % groups);
@@ -282,19 +291,24 @@ impl Reader {
 
 /// How a step divides its output among the members.
 #[derive(Clone, Copy)]
-enum Split {
+enum Split<'a> {
     Columns(usize),
     Rows,
-    Blocks(usize),
+    Blocks(usize, &'a [usize]),
 }
 
-impl Split {
+impl Split<'_> {
     /// A number that differs between ways to split.
     fn code(self) -> u64 {
+        // 31 bits, below the number of the step.
+        let short = |code: u64| (code ^ code >> 29) & 0x1fff_ffff;
         match self {
-            Self::Columns(unit) => (unit as u64) << 2,
+            Self::Columns(unit) => short(unit as u64) << 2,
             Self::Rows => 1,
-            Self::Blocks(width) => (width as u64) << 2 | 2,
+            Self::Blocks(width, offsets) => {
+                let hash = |hash: u64, &offset: &usize| (hash ^ offset as u64).wrapping_mul(0x0000_0100_0000_01b3);
+                short(offsets.iter().fold(width as u64, hash)) << 2 | 2
+            }
         }
     }
 }
@@ -329,7 +343,7 @@ impl Shared {
     pub(crate) fn new(cols: usize) -> Self {
         Self {
             storage: Vec::new(),
-            first: std::ptr::null_mut(),
+            first: NonNull::dangling().as_ptr(),
             rows: 0,
             cols,
             stride: padded_stride(cols),
@@ -370,7 +384,7 @@ impl Shared {
     }
 
     /// Notes that the present step fills this matrix, split in one way by all members.
-    fn claim(&self, member: &Member<'_>, split: Split) {
+    fn claim(&self, member: &Member<'_>, split: Split<'_>) {
         assert_eq!(self.team, member.team.id, "a matrix of another team");
         let note = member.step << 32 | split.code();
         let before = self.filled.swap(note, Ordering::SeqCst);

@@ -631,7 +631,12 @@ fn help() {
         {
             assert!(shown.contains(part), "{command}: no {part}: {shown}");
         }
-        assert!(command == "info" || shown.contains(&format!("likewise {command} ")), "{command}: no example: {shown}");
+        assert!(shown.contains(&format!("likewise {command} ")), "{command}: no example: {shown}");
+        // A line that is wrapped cannot be copied.
+        let examples = shown.lines().filter(|line| line.trim_start().starts_with("likewise "));
+        for line in examples {
+            assert!(line.len() < 80 && line.matches('"').count() % 2 == 0, "{command}: a wrapped example: {line}");
+        }
     }
     assert_eq!(desk.output(&["--version"]).trim(), format!("likewise {}", env!("CARGO_PKG_VERSION")));
     assert!(desk.output(&["embed", "--version"]).contains(env!("CARGO_PKG_VERSION")));
@@ -672,4 +677,36 @@ fn a_reader_that_leaves() {
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).status().expect("an end");
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
+}
+
+/// Four megabytes of words for 128 tokens: memory must not grow with the text's length times what a token takes.
+#[test]
+fn a_very_long_text_takes_little_memory() {
+    let desk = Desk::with_model("tiny-mpnet");
+    let text = "the old lighthouse keeper climbed the stairs every evening ".repeat(70_000);
+    let input = desk.write("long.txt", text);
+    let run = desk.run(&["bench", "--input", &input.to_string_lossy(), "--repeat", "1", "--json"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let result: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(result["tokens"], 128, "{result}");
+    // Not every system tells.
+    if let Some(peak) = result["peak_rss_mib"].as_f64() {
+        assert!(peak < 64.0, "{peak} MiB for a text of 4 MB and a model of 0.3 MB");
+    }
+}
+
+/// A template that names a token it does not define makes the tokenizers crate panic. The user sees an error, not that.
+#[test]
+fn a_damaged_tokenizer_is_an_error_and_not_a_panic() {
+    let desk = Desk::new();
+    let mut files = common::files("tiny-bert");
+    edit_json(&mut files, "tokenizer.json", |tokenizer| {
+        tokenizer["post_processor"]["special_tokens"] = serde_json::json!({});
+    });
+    for (name, bytes) in files {
+        desk.write(&format!("model/{name}"), bytes);
+    }
+    let run = desk.run(&["similarity", "--model", "model", "a", "b"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("tokenizer.json") && !run.stderr.contains("panicked"), "{}", run.stderr);
 }

@@ -51,11 +51,11 @@ fn offline_by_construction() {
 /// Packages that compile C, or bind to a library in C that a linker must find.
 fn brings_c(name: &str) -> bool {
     const COMPILERS: [&str; 8] = ["cc", "cmake", "bindgen", "pkg-config", "vcpkg", "nasm-rs", "autotools", "cxx-build"];
-    const LIBRARIES: [&str; 8] =
-        ["openssl", "native-tls", "onig", "ring", "aws-lc-rs", "libz-ng", "zstd-safe", "esaxx-rs-cpp"];
+    const LIBRARIES: [&str; 8] = ["openssl", "native-tls", "onig", "ring", "aws-lc-rs", "libz-ng", "zstd-safe", "lzma"];
     // Bindings to what is part of the operating system's own interface, and compile nothing.
     const SYSTEM: [&str; 3] = ["windows-sys", "linux-raw-sys", "js-sys"];
-    COMPILERS.contains(&name) || LIBRARIES.contains(&name) || (name.ends_with("-sys") && !SYSTEM.contains(&name))
+    let bindings = name.ends_with("-sys") || name.ends_with("_sys");
+    COMPILERS.contains(&name) || LIBRARIES.contains(&name) || (bindings && !SYSTEM.contains(&name))
 }
 
 #[test]
@@ -67,6 +67,30 @@ fn no_c_in_any_build() {
         assert!(c.is_empty(), "{features:?} brings C: {c:?}");
         println!("{features:?}: {} packages, none with C", packages.len());
     }
+}
+
+/// Packages that declare the native library they link.
+#[test]
+fn nothing_links_a_library() {
+    // Declares a name so that only one version of it is in a program, and links nothing.
+    const ONLY_ONCE: [&str; 1] = ["rayon-core"];
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--all-features"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let used = packages(&["--all-features"]);
+    let linking: Vec<&str> = metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .filter(|package| !package["links"].is_null())
+        .filter_map(|package| package["name"].as_str())
+        .filter(|name| used.iter().any(|used| used == name) && !ONLY_ONCE.contains(name))
+        .collect();
+    assert!(linking.is_empty(), "these link a library: {linking:?}");
 }
 
 #[test]

@@ -111,3 +111,26 @@ fn several_callers_at_once() {
         }
     });
 }
+
+/// Callers that are threads of another pool: while one waits it may be given another task, which calls in its turn. Also a
+/// progress callback that embeds. Neither may wait for itself.
+#[test]
+fn callers_inside_other_pools() {
+    let texts = texts("tiny-mpnet");
+    let model = open(&ModelFiles::folder(model("tiny-mpnet")), Level::best(), 2);
+    let expected = alone(&model, &texts);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use rayon::prelude::*;
+        let vectors: Vec<Vec<f32>> =
+            texts.par_iter().map(|text| model.embed(&[text]).expect("a vector").row(0).to_vec()).collect();
+        let nested = model.embed_with(&texts, |_| drop(model.embed(&texts[..1]).expect("a vector"))).expect("vectors");
+        let nested: Vec<Vec<f32>> = nested.rows().map(<[f32]>::to_vec).collect();
+        // The receiver is gone only if the time is over, and then the test has failed already.
+        drop(sender.send((vectors, nested)));
+    });
+    let (vectors, nested) = receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("an answer in a minute");
+    for (i, expected) in expected.iter().enumerate() {
+        assert!(same_bits(&vectors[i], expected) && same_bits(&nested[i], expected), "text {i}");
+    }
+}

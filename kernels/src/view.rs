@@ -178,7 +178,12 @@ impl<'a> MatMut<'a> {
 /// Numbers from the first of the first row to the last of the last.
 fn extent(rows: usize, cols: usize, stride: usize) -> usize {
     assert!(cols <= stride || rows <= 1, "rows of {cols} that start {stride} apart");
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols }
+    if rows == 0 || cols == 0 {
+        return 0;
+    }
+    let numbers = (rows - 1).checked_mul(stride).and_then(|before| before.checked_add(cols));
+    // Everything unsafe relies on this number: it must not wrap around.
+    numbers.unwrap_or_else(|| panic!("{rows} rows of {cols} that start {stride} apart are more than memory holds"))
 }
 
 /// The stride, but none between rows without numbers: they take no memory, so there is none to step through.

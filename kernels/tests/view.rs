@@ -164,3 +164,19 @@ fn empty_matrices() {
     let (left, right) = none.split_at_col(3);
     assert_eq!((left.cols(), right.cols()), (3, 4));
 }
+
+/// Sizes that wrap around would let a view reach beyond its memory.
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    use std::panic::catch_unwind;
+    assert!(
+        catch_unwind(|| MatRef::with_stride(&[0.0], 2, 2, usize::MAX).rows()).is_err(),
+        "read, a stride that wraps"
+    );
+    assert!(catch_unwind(|| MatRef::new(&[], 1 << 32, 1 << 32).rows()).is_err(), "read, a size that wraps");
+    assert!(
+        catch_unwind(|| MatMut::with_stride(&mut [0.0], 2, 2, usize::MAX).rows()).is_err(),
+        "write, a stride that wraps"
+    );
+    assert!(catch_unwind(|| MatMut::new(&mut [], 1 << 32, 1 << 32).rows()).is_err(), "write, a size that wraps");
+}

@@ -8,7 +8,7 @@ use likewise::{Embedder, Embeddings, Info};
 use serde_json::json;
 
 use super::model::ModelArgs;
-use super::{Outcome, input};
+use super::{Outcome, input, output};
 
 /// Measure speed, text to vectors.
 #[derive(clap::Args)]
@@ -42,7 +42,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let model = args.model.open()?;
     let load_seconds = start.elapsed().as_secs_f64();
-    let vectors = model.embed(&texts)?;
+    let bar = output::progress(texts.len());
+    let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
     check(&model, &texts, &vectors)?;
     let info = model.info();
 
@@ -105,7 +107,10 @@ fn peak(info: &Info) -> f64 {
     let measure = || likewise_kernels::peak::multiply_add_peak(info.level, ROUNDS);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..info.threads).map(|_| scope.spawn(measure)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum()
+        let join = |thread: std::thread::ScopedJoinHandle<'_, f64>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).sum()
     })
 }
 

@@ -13,8 +13,9 @@ use super::{Misuse, Outcome, input, output};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     likewise embed --model all-MiniLM-L6-v2 \"That is a happy person\"\n  \
-    likewise embed --model all-MiniLM-L6-v2 --input sentences.txt --output vectors.npy        # numpy.load: float32 [texts, width]\n  \
-    likewise embed --model all-MiniLM-L6-v2 --input - --output vectors.safetensors < sentences.txt")]
+    likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
+    likewise embed --model all-MiniLM-L6-v2 --output out.npy --input - < in.txt\n\n\
+    A .npy file is a float32 array [texts, width], as numpy.load reads it.")]
 pub(super) struct Args {
     /// Texts
     #[arg(value_name = "TEXT")]
@@ -97,7 +98,7 @@ impl Collected {
     }
 }
 
-/// Embeds some thousand texts at a time, so that memory and the wait for the first do not grow with their number.
+/// Embeds some thousand texts at a time, so that whoever reads the output has the first soon.
 fn embed_in_parts(
     model: &likewise::Embedder,
     texts: &[String],

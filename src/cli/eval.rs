@@ -87,7 +87,11 @@ fn agreement(model: &Embedder, path: &Path, pairs: &[Pair]) -> Result<Agreement,
     let mut scores = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let [a, b] = pair.texts.each_ref().map(|text| vectors.row(numbers[text.as_str()]));
-        scores.push(f64::from(model.score(a, b)?));
+        let score = model.score(a, b)?;
+        if !score.is_finite() {
+            return Err(format!("{}: the score of pair {} is not finite", input::label(path), scores.len() + 1).into());
+        }
+        scores.push(f64::from(score));
     }
     let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
     Ok(Agreement {

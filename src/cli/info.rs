@@ -10,6 +10,7 @@ use super::{Outcome, output};
 
 /// Describe a model.
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  likewise info --model all-MiniLM-L6-v2")]
 pub(super) struct Args {
     /// Print a JSON object
     #[arg(long)]

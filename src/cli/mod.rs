@@ -23,8 +23,8 @@ use clap::{Parser, Subcommand};
     version,
     about = "How alike are two texts? Sentence similarity and embeddings in pure Rust.",
     after_help = "Examples:\n  \
-        likewise similarity --model all-MiniLM-L6-v2 \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
-        likewise embed --model all-MiniLM-L6-v2 --input sentences.txt --output vectors.npy\n  \
+        likewise similarity --model all-MiniLM-L6-v2 \"A happy person\" \"A happy dog\"\n  \
+        likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
         likewise eval --model all-MiniLM-L6-v2 pairs.tsv\n\n\
         A model is a folder as sentence-transformers saves it, or the name of one in the local Hugging Face cache.\n\
         Give it with --model or LIKEWISE_MODEL.",
@@ -54,6 +54,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 /// Runs the command that the arguments ask for.
 pub(crate) fn main() -> ExitCode {
+    quiet_about_caught_panics();
     // Prints help, or what is wrong with the arguments, and ends with 0 or 2.
     let outcome = match Cli::parse().command {
         Command::Similarity(args) => similarity::run(&args),
@@ -72,6 +73,19 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }
+}
+
+/// The tokenizers crate panics where a tokenizer.json is damaged in certain places. The library makes an error of that,
+/// which is printed; the message of the panic is not, because it would say less and look like a crash.
+fn quiet_about_caught_panics() {
+    const CAUGHT: [&str; 2] = ["tokenizers-", "spm_precompiled-"];
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or("", |location| location.file());
+        if !CAUGHT.iter().any(|package| place.contains(package)) {
+            usual(panic);
+        }
+    }));
 }
 
 /// The arguments do not make sense together.

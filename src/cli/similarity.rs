@@ -11,9 +11,9 @@ use super::{Misuse, Outcome, input, output};
 /// Score sentences by how alike they are to a source.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    likewise similarity --model all-MiniLM-L6-v2 \"That is a happy person\" \"That is a happy dog\" \"Today is a sunny day\"\n  \
-    likewise similarity --model all-MiniLM-L6-v2 --json \"How do I reset my password?\" --input questions.txt\n  \
-    cat questions.txt | likewise similarity --model all-MiniLM-L6-v2 \"How do I reset my password?\" --input -")]
+    likewise similarity --model all-MiniLM-L6-v2 \"A happy person\" \"A happy dog\"\n  \
+    likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
+    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -")]
 pub(super) struct Args {
     /// The text to compare with
     source: String,
@@ -47,7 +47,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(if args.input.is_some() { what.into() } else { Box::new(Misuse(what)) });
     }
     let model = args.model.open()?;
-    let scores = model.similarity(&args.source, &sentences)?;
+    let bar = output::progress(sentences.len());
+    let scores = model.similarity_with(&args.source, &sentences, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
     report_truncation(&usage)?;

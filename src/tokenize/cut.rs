@@ -119,8 +119,12 @@ fn all(list: &Value, test: impl Fn(&Value) -> bool) -> bool {
     list.as_array().is_some_and(|list| list.iter().all(test))
 }
 
+/// Whether an added token could reach across a cut: by containing a space, or by taking the space after it.
 fn has_token_with_space(added: &Value) -> bool {
-    !added.is_null() && !all(added, |token| token["content"].as_str().is_some_and(|content| !content.contains(' ')))
+    let apart = |token: &Value| {
+        token["content"].as_str().is_some_and(|content| !content.contains(' ')) && token["rstrip"] != true
+    };
+    !added.is_null() && !all(added, apart)
 }
 
 #[cfg(test)]
@@ -179,5 +183,8 @@ mod tests {
         assert!(!cut(r#"{"normalizer": {"type": "Prepend"}, "pre_tokenizer": {"type": "WhitespaceSplit"}}"#));
         assert!(!cut(r#"{"pre_tokenizer": {"type": "Metaspace", "split": false}}"#));
         assert!(!cut(r#"{"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [{"content": "a b"}]}"#));
+        let rstrip =
+            r#"{"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [{"content": "a", "rstrip": true}]}"#;
+        assert!(!cut(rstrip));
     }
 }

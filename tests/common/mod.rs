@@ -141,7 +141,7 @@ pub(crate) struct Report {
 impl Report {
     /// Notes that `value` should be at most `bound`, and prints how much of it was used.
     pub(crate) fn within(&mut self, what: &str, value: f64, bound: f64) {
-        println!("{what:<48} {value:.2e} of {bound:.0e} ({:.0} %)", 100.0 * value / bound);
+        println!("{what:<48} {value:.2e} of {bound:.1e} ({:.0} %)", 100.0 * value / bound);
         if value.is_nan() || value > bound {
             self.failures.push(format!("{what}: {value:.3e} exceeds {bound:.1e}"));
         }

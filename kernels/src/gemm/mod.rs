@@ -12,7 +12,7 @@
 //!
 //! # What is done to it, and why it is still the same
 //!
-//! 1. **A tile in registers** (tile.rs). R rows by 16·C columns of `out` are kept in registers for all of k. Each step
+//! 1. **A tile in registers** (tile.rs). R rows by 16·C columns of `out` are kept in registers for 128 steps of k at a time. Each step
 //!    of k loads C vectors of B and R numbers of A, and makes R·C multiply-adds: 24 for 14 loads on AVX-512, so the
 //!    arithmetic units and not the loads are the limit.
 //! 2. **Packed panels** (pack.rs). B is stored so that a tile reads it front to back: 16·C columns together, all k.
@@ -40,7 +40,7 @@ use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 use tile::{Tile, run_tile};
 
-/// What happens to a tile between the sum and the store.
+/// What happens to a tile of sums while it is in the first-level cache.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a> {
     /// Nothing.

@@ -53,7 +53,7 @@ impl PackedMatrix {
     /// A matrix of zeros, to be packed panel by panel ([`Self::panels_mut`]), for instance by several threads.
     pub fn zeros(level: Level, n: usize, k: usize) -> Self {
         let width = level.panel_width();
-        let numbers = n.next_multiple_of(width) * k;
+        let numbers = product(n.next_multiple_of(width), k);
         // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
         let data = vec![0.0; numbers + LINE_NUMBERS];
         let start = data.as_ptr().align_offset(LINE);
@@ -182,7 +182,7 @@ impl<'a> Panels<'a> {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
         scratch.clear();
-        scratch.resize(n.next_multiple_of(width) * k, 0.0);
+        scratch.resize(product(n.next_multiple_of(width), k), 0.0);
         for i in 0..k {
             for (panel, part) in b.row(i).chunks(width).enumerate() {
                 scratch[panel * k * width + i * width..][..part.len()].copy_from_slice(part);
@@ -196,7 +196,7 @@ impl<'a> Panels<'a> {
         let width = level.panel_width();
         let (n, k) = (b.rows(), b.cols());
         scratch.clear();
-        scratch.resize(n.next_multiple_of(width) * k, 0.0);
+        scratch.resize(product(n.next_multiple_of(width), k), 0.0);
         for i in 0..n {
             let panel = &mut scratch[i / width * width * k..];
             for (at, &x) in b.row(i).iter().enumerate() {
@@ -253,6 +253,11 @@ impl<'a> Panels<'a> {
     pub(super) fn panel(&self, i: usize) -> Panel<'a> {
         Panel { data: &self.data[(i * self.next).min(self.data.len())..], stride: self.stride }
     }
+}
+
+/// The size of a matrix, which must not wrap around.
+fn product(n: usize, k: usize) -> usize {
+    n.checked_mul(k).unwrap_or_else(|| panic!("a matrix of {n} by {k} is more than memory holds"))
 }
 
 /// Columns that fill up the last panel of `n`.
