@@ -52,6 +52,15 @@ pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};
 pub use trace::{Recorder, Site};
 
+/// How the numbers are computed, in prose.
+pub mod guide {
+    #[doc = include_str!("../docs/gemm.md")]
+    pub mod gemm {}
+
+    #[doc = include_str!("../docs/numerics.md")]
+    pub mod numerics {}
+}
+
 /// The examples of README.md, compiled as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -61,6 +61,14 @@ fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: 
         let ours = trace.sites.get(site).expect("the site");
         report.within(&format!("{label} {site}"), max_difference(ours, &golden.tensor(site)), TENSOR);
     }
+    for site in ["embeddings", "layer.0.output", "layer.1.output"] {
+        let ours = trace.sites.get(site).expect("the site");
+        report.within(
+            &format!("{label} {site} f64"),
+            max_difference(ours, &golden.tensor(&format!("{site}.f64"))),
+            TENSOR,
+        );
+    }
     let layers = model.info().blueprint.layers;
     assert_eq!(trace.sites.sites().count(), 1 + 8 * layers, "every site of every layer");
     let expected = golden.tensor("pooled");
@@ -189,15 +197,14 @@ fn full_depth(name: &str, sibling: &str) {
     let (all, truth) = (golden.tensor("vectors"), golden.tensor("vectors.f64"));
     let mut report = Report::default();
     for level in Level::available() {
-        let texts = golden.texts.len();
         let model = Embedder::builder().level(level).open_files(&files).expect("a model");
-        let vectors = model.embed(&golden.texts[..texts]).expect("vectors");
-        let n = texts * model.width();
+        let ids = golden.texts.iter().flat_map(|text| model.tokenize(text).expect("tokens").ids);
+        assert_eq!(ids.map(f64::from).collect::<Vec<_>>(), golden.tensor("ids"), "{name}: token ids");
+        let vectors = model.embed(&golden.texts).expect("vectors");
         let label = format!("{name} {level}");
-        report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &all[..n]), VECTOR);
-        let reference: Vec<f32> = all[..n].iter().map(|&x| x as f32).collect();
-        let (ours, theirs) =
-            (root_mean_square(vectors.as_slice(), &truth[..n]), root_mean_square(&reference, &truth[..n]));
+        report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &all), VECTOR);
+        let reference: Vec<f32> = all.iter().map(|&x| x as f32).collect();
+        let (ours, theirs) = (root_mean_square(vectors.as_slice(), &truth), root_mean_square(&reference, &truth));
         report.within(&format!("{label} error against f64 / reference's"), ours / theirs, TIMES_REFERENCE);
     }
     report.finish();
