@@ -23,7 +23,7 @@ use crate::simd::Simd;
 ///
 /// * `reference`: no SIMD, plainest loops, sums in f64. Slow and most accurate.
 /// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64). Exists everywhere.
-/// * `avx2`: AVX2 with FMA. `avx512`: AVX-512F.
+/// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F and DQ. `neon`: NEON of 64-bit Arm.
 ///
 /// All levels with fused multiply-add compute the same bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ enum Kind {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// An operator: its one body for all SIMD levels, and its plain form.
@@ -85,6 +87,9 @@ instruction_set!(
     "AVX-512 F and DQ."
 );
 
+#[cfg(target_arch = "aarch64")]
+instruction_set!(Neon, enter_neon, is_aarch64_feature_detected, ["neon"], "NEON.");
+
 impl Level {
     /// No SIMD: plain loops with sums in f64.
     pub const REFERENCE: Self = Self(Kind::Reference);
@@ -100,6 +105,8 @@ impl Level {
             levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token))));
             levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token))));
         }
+        #[cfg(target_arch = "aarch64")]
+        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token))));
         levels
     }
 
@@ -117,6 +124,8 @@ impl Level {
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => "neon",
         }
     }
 
@@ -127,6 +136,8 @@ impl Level {
             Kind::Portable => cfg!(any(target_feature = "fma", target_feature = "neon")),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) | Kind::Avx512(_) => true,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => true,
         }
     }
 
@@ -173,6 +184,9 @@ impl Level {
             // SAFETY: the token was made by `Avx512::detect`, which found every feature that `enter_avx512` enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(token) => unsafe { enter_avx512(token, operator) },
+            // SAFETY: the token was made by `Neon::detect`, which found every feature that `enter_neon` enables.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(token) => unsafe { enter_neon(token, operator) },
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Instructions: reference, portable, avx2, avx512 [default: the fastest that the CPU has]
+    /// Instructions: reference, portable, avx2, avx512, neon [default: the fastest that the CPU has]
     #[arg(long, value_name = "LEVEL")]
     level: Option<Level>,
 

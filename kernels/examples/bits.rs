@@ -1,0 +1,75 @@
+//! Prints, for each level of this CPU, a fingerprint of the bits that all operators give for the same numbers.
+//!
+//! Levels that fuse multiply-adds have the same one, also on another machine: `.ci/neon` compares those of two
+//! architectures. Everything runs on the main thread.
+
+use likewise_kernels::Level;
+use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
+use likewise_kernels::layer_norm::layer_norm;
+use likewise_kernels::math::{Activation, activate};
+use likewise_kernels::softmax::{Scores, softmax};
+use likewise_kernels::vector::{absolute_distance, dot, mean_of_rows, squared_distance};
+use likewise_kernels::view::{MatMut, MatRef};
+
+/// Numbers from −4 to 4 that are the same everywhere (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn take(&mut self, count: usize) -> Vec<f32> {
+        let mut next = || {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            ((self.0 >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * 4.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+}
+
+/// A hash of bits (FNV-1a over words).
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn add(&mut self, numbers: &[f32]) {
+        for x in numbers {
+            self.0 = (self.0 ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+/// The fingerprint of every operator at shapes with and without tails.
+fn fingerprint(level: Level) -> u64 {
+    let mut numbers = Numbers(88_172_645_463_325_252);
+    let mut print = Fingerprint(0xcbf2_9ce4_8422_2325);
+    for (m, n, k) in [(1, 16, 7), (5, 33, 129), (13, 48, 300), (7, 64, 768), (31, 100, 64)] {
+        let (x, w, b) = (numbers.take(m * k), numbers.take(n * k), numbers.take(n));
+        let packed = PackedMatrix::pack(level, n, k, |i, row| row.copy_from_slice(&w[i * k..][..k]));
+        let mut y = vec![0.0; m * n];
+        let out = MatMut::new(&mut y, m, n);
+        gemm(level, MatRef::new(&x, m, k), packed.panels(), Some(&b), Epilogue::Store, out);
+        print.add(&y);
+        for activation in Activation::ALL {
+            let mut z: Vec<f32> = y.iter().map(|y| y * 0.05).collect();
+            activate(level, activation, MatMut::new(&mut z, m, n));
+            print.add(&z);
+        }
+        let mut p = y.clone();
+        softmax(level, MatMut::new(&mut p, m, n), n - 1, Scores { scale: 0.05, bias: &[], start: 0 });
+        print.add(&p);
+        let mut normal = y.clone();
+        layer_norm(level, MatRef::new(&y, m, n), &b, &b, 1e-5, MatMut::new(&mut normal, m, n));
+        print.add(&normal);
+        let mut mean = vec![0.0; n];
+        mean_of_rows(level, MatRef::new(&y, m, n), &mut mean);
+        print.add(&mean);
+        print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), absolute_distance(level, &w[..n], &b)]);
+    }
+    print.0
+}
+
+fn main() {
+    for level in Level::available() {
+        let kind = if level.is_fused() { "fused" } else { "own" };
+        println!("{level} {kind} {:016x}", fingerprint(level));
+    }
+}

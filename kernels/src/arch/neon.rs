@@ -1,0 +1,120 @@
+//! NEON: a vector is four registers of four f32, lanes 0 to 3 in the first.
+
+use std::arch::aarch64::*;
+
+use crate::level::Neon;
+use crate::simd::{LANES, Simd};
+
+/// Calls intrinsics of NEON.
+macro_rules! neon {
+    ($call:expr) => {
+        // SAFETY: `self` is a token that exists only where detection found NEON; those that read or write memory are given
+        // the quarters of a reference to sixteen numbers.
+        unsafe { $call }
+    };
+}
+
+/// Applies an expression to each of the four registers.
+macro_rules! each {
+    ($q:ident => $value:expr) => {
+        neon!({
+            let zero = vdupq_n_f32(0.0);
+            let mut out = [zero; 4];
+            let mut $q = 0;
+            while $q < 4 {
+                out[$q] = $value;
+                $q += 1;
+            }
+            out
+        })
+    };
+}
+
+impl Simd for Neon {
+    type F = [float32x4_t; 4];
+
+    // 24 registers of accumulators, 4 of weights and a broadcast: 29 of the 32 registers.
+    const ROWS: usize = 6;
+    const COLS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        neon!([vdupq_n_f32(x); 4])
+    }
+
+    #[inline(always)]
+    fn load_array(self, from: &[f32; LANES]) -> Self::F {
+        each!(q => vld1q_f32(from.as_ptr().add(4 * q)))
+    }
+
+    #[inline(always)]
+    fn store_array(self, to: &mut [f32; LANES], v: Self::F) {
+        neon!({
+            let mut q = 0;
+            while q < 4 {
+                vst1q_f32(to.as_mut_ptr().add(4 * q), v[q]);
+                q += 1;
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => vaddq_f32(a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => vsubq_f32(a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => vmulq_f32(a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(q => vdivq_f32(a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        each!(q => vfmaq_f32(c[q], a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        // Not vmaxq_f32, which answers NaN where either is NaN.
+        each!(q => vbslq_f32(vcgtq_f32(a[q], b[q]), a[q], b[q]))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        each!(q => vabsq_f32(a[q]))
+    }
+
+    #[inline(always)]
+    fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F {
+        each!(q => vbslq_f32(vcltq_f32(a[q], b[q]), yes[q], no[q]))
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: Self::F) -> Self::F {
+        each!(q => vreinterpretq_f32_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(a[q]))))
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store_array(&mut lanes, v);
+        // The same tree as on every level: +8, +4, then +2 and +1.
+        let quarter = |i: usize| (lanes[i] + lanes[i + 8]) + (lanes[i + 4] + lanes[i + 12]);
+        (quarter(0) + quarter(2)) + (quarter(1) + quarter(3))
+    }
+
+    #[inline(always)]
+    fn max_lane(self, v: Self::F) -> f32 {
+        neon!(vmaxnmvq_f32(vmaxnmq_f32(vmaxnmq_f32(v[0], v[1]), vmaxnmq_f32(v[2], v[3]))))
+    }
+}
