@@ -1,5 +1,11 @@
 //! The face of the library: texts to vectors and scores.
 
+mod builder;
+mod results;
+
+pub use builder::Builder;
+pub use results::{Embeddings, Info, Scores, Trace};
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,12 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use likewise_kernels::Level;
 
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
-use crate::config::Keys;
 use crate::error::{Error, Result};
-use crate::files::ModelFiles;
 use crate::layers::encoder::{Buffers, Encoder};
-use crate::models::Blueprint;
 use crate::modules::SentenceHead;
 use crate::parallel::{Member, Pool, Reader};
 use crate::similarity::Similarity;
@@ -50,183 +52,6 @@ pub enum OnLong {
     Error,
 }
 
-/// How to open a model. Made by [`Embedder::builder`].
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct Builder {
-    level: Option<Level>,
-    threads: Option<usize>,
-    max_length: Option<usize>,
-    on_long: OnLong,
-    prompt_name: Option<String>,
-}
-
-/// Sentence vectors, in the order of the texts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Embeddings {
-    data: Vec<f32>,
-    width: usize,
-    usage: Vec<Usage>,
-}
-
-/// Scores of sentences against a source, in the order of the sentences.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scores {
-    /// More is more alike.
-    pub values: Vec<f32>,
-    /// How much of the source was read.
-    pub source: Usage,
-    /// How much of each sentence was read.
-    pub sentences: Vec<Usage>,
-}
-
-/// Everything a pass over a batch computed. For comparing with another implementation.
-#[derive(Clone, Debug)]
-pub struct Trace {
-    /// The intermediate results.
-    pub sites: Recorder,
-    /// Token ids of all texts, end to end `[T]`.
-    pub ids: Vec<u32>,
-    /// Tokens of each text.
-    pub lengths: Vec<usize>,
-    /// The pooled vectors, before the modules after pooling `[texts, D]`.
-    pub pooled: Vec<f32>,
-    /// The sentence vectors.
-    pub vectors: Embeddings,
-}
-
-/// What a model is. Made by [`Embedder::info`].
-#[derive(Clone, Debug)]
-pub struct Info {
-    /// The folder's name.
-    pub name: String,
-    /// The architecture and its sizes.
-    pub blueprint: Blueprint,
-    /// The sentence head's modules, in words.
-    pub modules: Vec<String>,
-    /// The similarity function.
-    pub similarity: Similarity,
-    /// The most tokens of a text.
-    pub max_length: usize,
-    /// Width of a sentence vector.
-    pub width: usize,
-    /// The type of the weights in the file.
-    pub dtype: &'static str,
-    /// Instructions.
-    pub level: Level,
-    /// Threads.
-    pub threads: usize,
-    /// Names and texts of the prompts that the model defines.
-    pub prompts: BTreeMap<String, String>,
-    /// The prompt that is put before every text.
-    pub prompt: String,
-    /// Parameters of the encoder, without unused tensors.
-    pub parameters: usize,
-    /// Bytes of packed weights, resident.
-    pub packed_bytes: usize,
-    /// Bytes of embedding tables, mapped; only rows that texts need become resident.
-    pub mapped_bytes: usize,
-}
-
-const CONFIG: &str = "config.json";
-const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
-
-impl Builder {
-    /// The instruction set. Default: the fastest there is.
-    pub fn level(mut self, level: Level) -> Self {
-        self.level = Some(level);
-        self
-    }
-
-    /// The number of threads. Default: as many as this process may use, by its affinity and cgroup.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// The most tokens of a text, special ones included. Default: the model's own.
-    pub fn max_length(mut self, tokens: usize) -> Self {
-        self.max_length = Some(tokens);
-        self
-    }
-
-    /// What to do with longer texts. Default: truncate.
-    pub fn on_long(mut self, on_long: OnLong) -> Self {
-        self.on_long = on_long;
-        self
-    }
-
-    /// The prompt, by name, that is put before every text. Default: the model's `default_prompt_name`, if it has one.
-    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
-        self.prompt_name = Some(name.into());
-        self
-    }
-
-    /// Opens a model folder.
-    ///
-    /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
-    /// this process or another: numbers would change under the computation, or the operating system would end the process.
-    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
-    /// [`ModelFiles::in_memory`].
-    ///
-    /// # Errors
-    /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
-    pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
-        self.open_files(&ModelFiles::folder(folder))
-    }
-
-    /// Opens a model whose files come from anywhere.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let level = self.level.unwrap_or_else(Level::best);
-        let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
-        let blueprint = Blueprint::from_config(&config)?;
-        let head = SentenceHead::load(files, blueprint.width)?;
-        let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
-        let sentence = files.json(SENTENCE_CONFIG)?;
-        let similarity = Similarity::from_config(sentence.as_ref())?;
-        refuse_other_models(sentence.as_ref())?;
-        let prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
-        let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
-        let pool = Pool::new(threads)?;
-        let encoder = Encoder::load(Checkpoint::open(files)?, blueprint, level, &pool)?;
-        let name = files.name().unwrap_or_else(|| "model".to_owned());
-        let (on_long, buffers) = (self.on_long, Mutex::default());
-        Ok(Embedder { level, pool, tokenizer, encoder, head, similarity, prompt, prompts, on_long, name, buffers })
-    }
-}
-
-/// Refuses what config_sentence_transformers.json may ask for and is not built.
-fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
-    let Some(config) = config else { return Ok(()) };
-    if config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer") {
-        return Err(config.wrong("model_type", "SentenceTransformer"));
-    }
-    if config.get("truncate_dim").is_some() {
-        return Err(config.wrong("truncate_dim", "null: shortening vectors is not supported yet"));
-    }
-    Ok(())
-}
-
-/// The text of the prompt that was asked for, or of the model's default one.
-fn choose_prompt(
-    files: &ModelFiles,
-    config: Option<&Keys>,
-    prompts: &BTreeMap<String, String>,
-    asked: Option<String>,
-) -> Result<String> {
-    let default = config.map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
-    let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
-    prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
-        name,
-        origin: files.label(SENTENCE_CONFIG),
-        known: prompts.keys().cloned().collect(),
-    })
-}
-
 /// A text's ids, ready to be put in a batch.
 struct Encoded {
     ids: Vec<u32>,
@@ -246,7 +71,7 @@ impl Embedder {
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
     /// this process or another: numbers would change under the computation, or the operating system would end the process.
     /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
-    /// [`ModelFiles::in_memory`].
+    /// [`crate::ModelFiles::in_memory`].
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported.
@@ -390,7 +215,7 @@ impl Embedder {
         let blueprint = self.encoder.blueprint().clone();
         Info {
             name: self.name.clone(),
-            parameters: parameters(&blueprint),
+            parameters: results::parameters(&blueprint),
             modules: self.head.describe(),
             similarity: self.similarity,
             max_length: self.tokenizer.limit(),
@@ -541,60 +366,4 @@ struct Plan {
     batches: Vec<Vec<usize>>,
     /// Whether all threads make each pass together.
     shared: bool,
-}
-
-/// The encoder's parameters.
-fn parameters(b: &Blueprint) -> usize {
-    let norm = 2 * b.width;
-    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
-    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
-    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
-}
-
-impl Embeddings {
-    /// Number of vectors.
-    pub fn len(&self) -> usize {
-        self.usage.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.usage.is_empty()
-    }
-
-    /// Numbers in a vector.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Vector i.
-    ///
-    /// # Panics
-    /// If there is no such vector.
-    pub fn row(&self, i: usize) -> &[f32] {
-        &self.data[i * self.width..][..self.width]
-    }
-
-    /// All vectors in order.
-    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.data.chunks_exact(self.width)
-    }
-
-    /// All numbers, vector after vector.
-    pub fn as_slice(&self) -> &[f32] {
-        &self.data
-    }
-
-    /// How much of each text was read.
-    pub fn usage(&self) -> &[Usage] {
-        &self.usage
-    }
-}
-
-impl std::ops::Deref for Scores {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        &self.values
-    }
 }

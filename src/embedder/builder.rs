@@ -1,0 +1,129 @@
+//! How a model is opened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use likewise_kernels::Level;
+
+use super::{Embedder, OnLong};
+use crate::checkpoint::Checkpoint;
+use crate::config::Keys;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::layers::encoder::Encoder;
+use crate::models::Blueprint;
+use crate::modules::SentenceHead;
+use crate::parallel::Pool;
+use crate::similarity::Similarity;
+use crate::tokenize::Tokenizer;
+
+/// How to open a model. Made by [`Embedder::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    level: Option<Level>,
+    threads: Option<usize>,
+    max_length: Option<usize>,
+    on_long: OnLong,
+    prompt_name: Option<String>,
+}
+
+const CONFIG: &str = "config.json";
+const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
+
+impl Builder {
+    /// The instruction set. Default: the fastest there is.
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// The number of threads. Default: as many as this process may use, by its affinity and cgroup.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most tokens of a text, special ones included. Default: the model's own.
+    pub fn max_length(mut self, tokens: usize) -> Self {
+        self.max_length = Some(tokens);
+        self
+    }
+
+    /// What to do with longer texts. Default: truncate.
+    pub fn on_long(mut self, on_long: OnLong) -> Self {
+        self.on_long = on_long;
+        self
+    }
+
+    /// The prompt, by name, that is put before every text. Default: the model's `default_prompt_name`, if it has one.
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+
+    /// Opens a model folder.
+    ///
+    /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
+    /// this process or another: numbers would change under the computation, or the operating system would end the process.
+    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
+    /// [`ModelFiles::in_memory`].
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
+    pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
+        self.open_files(&ModelFiles::folder(folder))
+    }
+
+    /// Opens a model whose files come from anywhere.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
+        let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
+        let level = self.level.unwrap_or_else(Level::best);
+        let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
+        let blueprint = Blueprint::from_config(&config)?;
+        let head = SentenceHead::load(files, blueprint.width)?;
+        let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
+        let sentence = files.json(SENTENCE_CONFIG)?;
+        let similarity = Similarity::from_config(sentence.as_ref())?;
+        refuse_other_models(sentence.as_ref())?;
+        let prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
+        let pool = Pool::new(threads)?;
+        let encoder = Encoder::load(Checkpoint::open(files)?, blueprint, level, &pool)?;
+        let name = files.name().unwrap_or_else(|| "model".to_owned());
+        let (on_long, buffers) = (self.on_long, Mutex::default());
+        Ok(Embedder { level, pool, tokenizer, encoder, head, similarity, prompt, prompts, on_long, name, buffers })
+    }
+}
+
+/// Refuses what config_sentence_transformers.json may ask for and is not built.
+fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
+    let Some(config) = config else { return Ok(()) };
+    if config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer") {
+        return Err(config.wrong("model_type", "SentenceTransformer"));
+    }
+    if config.get("truncate_dim").is_some() {
+        return Err(config.wrong("truncate_dim", "null: shortening vectors is not supported yet"));
+    }
+    Ok(())
+}
+
+/// The text of the prompt that was asked for, or of the model's default one.
+fn choose_prompt(
+    files: &ModelFiles,
+    config: Option<&Keys>,
+    prompts: &BTreeMap<String, String>,
+    asked: Option<String>,
+) -> Result<String> {
+    let default = config.map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
+    let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
+    prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
+        name,
+        origin: files.label(SENTENCE_CONFIG),
+        known: prompts.keys().cloned().collect(),
+    })
+}

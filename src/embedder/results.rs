@@ -1,0 +1,133 @@
+//! What an embedder answers with.
+
+use std::collections::BTreeMap;
+
+use likewise_kernels::Level;
+
+use crate::models::Blueprint;
+use crate::similarity::Similarity;
+use crate::tokenize::Usage;
+use crate::trace::Recorder;
+
+/// Sentence vectors, in the order of the texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    pub(super) data: Vec<f32>,
+    pub(super) width: usize,
+    pub(super) usage: Vec<Usage>,
+}
+
+/// Scores of sentences against a source, in the order of the sentences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// More is more alike.
+    pub values: Vec<f32>,
+    /// How much of the source was read.
+    pub source: Usage,
+    /// How much of each sentence was read.
+    pub sentences: Vec<Usage>,
+}
+
+/// Everything a pass over a batch computed. For comparing with another implementation.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The intermediate results.
+    pub sites: Recorder,
+    /// Token ids of all texts, end to end `[T]`.
+    pub ids: Vec<u32>,
+    /// Tokens of each text.
+    pub lengths: Vec<usize>,
+    /// The pooled vectors, before the modules after pooling `[texts, D]`.
+    pub pooled: Vec<f32>,
+    /// The sentence vectors.
+    pub vectors: Embeddings,
+}
+
+/// What a model is. Made by [`crate::Embedder::info`].
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// The folder's name.
+    pub name: String,
+    /// The architecture and its sizes.
+    pub blueprint: Blueprint,
+    /// The sentence head's modules, in words.
+    pub modules: Vec<String>,
+    /// The similarity function.
+    pub similarity: Similarity,
+    /// The most tokens of a text.
+    pub max_length: usize,
+    /// Width of a sentence vector.
+    pub width: usize,
+    /// The type of the weights in the file.
+    pub dtype: &'static str,
+    /// Instructions.
+    pub level: Level,
+    /// Threads.
+    pub threads: usize,
+    /// Names and texts of the prompts that the model defines.
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt that is put before every text.
+    pub prompt: String,
+    /// Parameters of the encoder, without unused tensors.
+    pub parameters: usize,
+    /// Bytes of packed weights, resident.
+    pub packed_bytes: usize,
+    /// Bytes of embedding tables, mapped; only rows that texts need become resident.
+    pub mapped_bytes: usize,
+}
+
+/// The encoder's parameters.
+pub(super) fn parameters(b: &Blueprint) -> usize {
+    let norm = 2 * b.width;
+    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
+    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
+    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
+}
+
+impl Embeddings {
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.usage.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.usage.is_empty()
+    }
+
+    /// Numbers in a vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Vector i.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.width..][..self.width]
+    }
+
+    /// All vectors in order.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks_exact(self.width)
+    }
+
+    /// All numbers, vector after vector.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// How much of each text was read.
+    pub fn usage(&self) -> &[Usage] {
+        &self.usage
+    }
+}
+
+impl std::ops::Deref for Scores {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
+}
