@@ -20,7 +20,7 @@
 //! text -> tokens -> packed batch -> embeddings -> encoder layers -> pooling & modules -> vectors -> scores
 //! ```
 //!
-//! Each file uses only those before it in this list, and the kernels below them.
+//! Roughly from the ground up; all of it stands on the kernels.
 //!
 //! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
 //! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
