@@ -135,6 +135,11 @@ impl<'a> MatMut<'a> {
         self.cols
     }
 
+    /// Distance from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Row i, to read.
     #[inline]
     pub fn row(&self, i: usize) -> &[f32] {
@@ -165,6 +170,12 @@ impl<'a> MatMut<'a> {
         MatMut { first, rows: range.len(), owner: PhantomData, ..*self }
     }
 
+    /// Some of the columns.
+    pub fn cols_in(self, range: std::ops::Range<usize>) -> MatMut<'a> {
+        assert!(range.start <= range.end, "columns {range:?}");
+        self.split_at_col(range.start).1.split_at_col(range.len()).0
+    }
+
     /// The columns before `col` and those from it on, as two views that may be written at the same time.
     pub fn split_at_col(self, col: usize) -> (MatMut<'a>, MatMut<'a>) {
         assert!(col <= self.cols, "column {col} of {}", self.cols);
@@ -172,6 +183,11 @@ impl<'a> MatMut<'a> {
         // views reach different columns, hence different memory.
         let right = unsafe { self.first.add(if self.rows == 0 { 0 } else { col }) };
         (MatMut { cols: col, ..self }, MatMut { first: right, cols: self.cols - col, ..self })
+    }
+
+    /// Where the first row begins.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.first
     }
 }
 

@@ -17,10 +17,9 @@ macro_rules! avx2 {
 impl Simd for Avx2 {
     type F = [__m256; 2];
 
-    // 10 registers of accumulators, 2 of weights and a broadcast: 13 of the 16 registers. Six rows would use 15, but then
-    // the compiler keeps one accumulator in memory, which makes its chain three times as long (measured: 43 against 105
-    // GFLOP/s).
-    const ROWS: usize = 5;
+    // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. There is room for no other vector, so the
+    // loop must be left to itself (tests/hot_loop.rs counts its instructions).
+    const ROWS: usize = 6;
     const COLS: usize = 1;
 
     #[inline(always)]

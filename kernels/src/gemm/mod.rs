@@ -100,10 +100,10 @@ impl Operator for Gemm<'_> {
             let mut row = 0;
             for t in 0..tiles {
                 let end = (t + 1) * a.rows() / tiles;
-                let mut tile =
-                    Tile { a: a.rows_in(row..end), b: b.panel(panel), out: out.rows_in(row..end), first, columns };
+                let part = out.rows_in(row..end).cols_in(first..first + columns);
+                let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), out: part };
                 run_tile(s, &mut tile, &start[..width]);
-                finish(s, &mut tile, epilogue, row);
+                finish(s, &mut tile.out, epilogue, (row, first));
                 row = end;
             }
             panel += 1;
@@ -115,27 +115,18 @@ impl Operator for Gemm<'_> {
     }
 }
 
-/// Applies the epilogue to the tile's part of the output, which has just been stored. `row` is its first row in the whole.
+/// Applies the epilogue to a tile of the output, which has just been stored. `(row, column)` is its place in the whole.
 #[inline(always)]
-fn finish<S: Simd>(s: S, tile: &mut Tile<'_>, epilogue: Epilogue<'_>, row: usize) {
-    let columns = tile.first..tile.first + tile.columns;
+fn finish<S: Simd>(s: S, out: &mut MatMut<'_>, epilogue: Epilogue<'_>, (row, column): (usize, usize)) {
     match epilogue {
         Epilogue::Store => {}
-        Epilogue::Activate(activation) => {
-            let (_, right) = tile.out.reborrow().split_at_col(columns.start);
-            let (mut part, _) = right.split_at_col(tile.columns);
-            activate_lanes(s, activation, &mut part);
-        }
+        Epilogue::Activate(activation) => activate_lanes(s, activation, out),
         Epilogue::Add(residual) => {
-            for i in 0..tile.out.rows() {
-                let residual = &residual.row(row + i)[columns.clone()];
-                let out = &mut tile.out.row_mut(i)[columns.clone()];
-                let mut at = 0;
-                while at < out.len() {
-                    let end = (at + LANES).min(out.len());
-                    let sum = s.add(s.load_first(&out[at..end], 0.0), s.load_first(&residual[at..end], 0.0));
-                    s.store_first(&mut out[at..end], sum);
-                    at = end;
+            for i in 0..out.rows() {
+                let residual = &residual.row(row + i)[column..column + out.cols()];
+                for (out, residual) in out.row_mut(i).chunks_mut(LANES).zip(residual.chunks(LANES)) {
+                    let sum = s.add(s.load_first(out, 0.0), s.load_first(residual, 0.0));
+                    s.store_first(out, sum);
                 }
             }
         }

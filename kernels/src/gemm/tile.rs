@@ -19,12 +19,15 @@ use crate::view::{MatMut, MatRef};
 /// Steps of k that are summed in one run. The runs are then added up, in order.
 ///
 /// A sum of n numbers errs by about √n roundings. One run over k = 3072 errs by 55; runs of 128 and then 24 of them by 12,
-/// which is less than the reference implementation's own error. To keep the runs' total costs one load, addition and store
+/// which is less than the reference implementation's own error. To keep the runs' totals costs one load, addition and store
 /// per accumulator in 128 steps: about 1 %.
 const CHUNK: usize = 128;
 
 /// The widest panel of any level, in numbers.
 pub(super) const MAX_WIDTH: usize = 32;
+
+/// The most rows of a tile on any level.
+pub(super) const MAX_ROWS: usize = 12;
 
 /// One tile's work: some rows of A, one panel of B, and where the result goes.
 pub(super) struct Tile<'a> {
@@ -32,17 +35,30 @@ pub(super) struct Tile<'a> {
     pub a: MatRef<'a>,
     /// The panel.
     pub b: Panel<'a>,
-    /// The same rows of the output, all of their columns.
+    /// The same rows of the output, and the columns of the panel; fewer than its width only in the last panel.
     pub out: MatMut<'a>,
-    /// First column of the panel in the output.
-    pub first: usize,
-    /// Columns of the panel that the output has; fewer than its width only in the last panel.
-    pub columns: usize,
 }
 
 /// Computes a tile, starting each row's chain with `start` (one number a column of the panel).
 #[inline(always)]
 pub(super) fn run_tile<S: Simd>(s: S, tile: &mut Tile<'_>, start: &[f32]) {
+    let width = S::COLS * LANES;
+    if tile.out.cols() == width {
+        return run_whole(s, tile, start);
+    }
+    // The totals of a run are kept in the output between runs, so a narrower one needs a place of full width.
+    let mut place = [0.0; MAX_ROWS * MAX_WIDTH];
+    let rows = tile.out.rows();
+    run_whole(s, &mut Tile { out: MatMut::new(&mut place, rows, width), ..*tile }, start);
+    for (i, from) in place.chunks_exact(width).take(rows).enumerate() {
+        let to = tile.out.row_mut(i);
+        to.copy_from_slice(&from[..to.len()]);
+    }
+}
+
+/// Computes a tile whose output has all columns of the panel.
+#[inline(always)]
+fn run_whole<S: Simd>(s: S, tile: &mut Tile<'_>, start: &[f32]) {
     match S::COLS {
         1 => run_width::<S, 1>(s, tile, start),
         2 => run_width::<S, 2>(s, tile, start),
@@ -69,7 +85,7 @@ fn run_width<S: Simd, const C: usize>(s: S, tile: &mut Tile<'_>, start: &[f32]) 
     }
 }
 
-/// Checks that every address of the tile is inside its matrices, computes it and stores it.
+/// Checks that every address of the tile is inside its matrices, and computes it.
 #[inline(always)]
 fn run_rows<S: Simd, const R: usize, const C: usize>(s: S, tile: &mut Tile<'_>, start: &[f32]) {
     // Sizes that this level never uses are cut away when it is compiled.
@@ -79,38 +95,35 @@ fn run_rows<S: Simd, const R: usize, const C: usize>(s: S, tile: &mut Tile<'_>, 
     let k = tile.a.cols();
     let (a, a_stride) = (tile.a.data(), tile.a.stride());
     let (b, b_stride) = (tile.b.data, tile.b.stride);
+    let (out, out_stride) = (tile.out.as_mut_ptr(), tile.out.stride());
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
-    let mut total = [[s.splat(0.0); C]; R];
-    for row in total.iter_mut() {
-        for (c, v) in row.iter_mut().enumerate() {
-            *v = s.load(&start[c * LANES..]);
-        }
-    }
+    assert!(tile.out.rows() == R && tile.out.cols() == C * LANES);
     let mut at = 0;
     loop {
         let steps = CHUNK.min(k - at);
-        // The first run goes on from the bias. Each later one starts from zero and is added when it is complete.
-        let mut acc = if at == 0 { total } else { [[s.splat(0.0); C]; R] };
+        // The first run goes on from `start`, each later one begins at zero.
+        let mut acc = [[s.splat(0.0); C]; R];
+        if at == 0 {
+            for row in acc.iter_mut() {
+                for (c, v) in row.iter_mut().enumerate() {
+                    *v = s.load(&start[c * LANES..]);
+                }
+            }
+        }
         // SAFETY: the assertion above says that R rows of k numbers, `a_stride` apart, lie in `a`, and k rows of C vectors,
         // `b_stride` apart, in `b`. `at + steps` is at most k, so what `multiply` reads is among them.
-        unsafe {
-            multiply::<S, R, C>(
-                s,
-                steps,
-                a.as_ptr().add(at),
-                a_stride,
-                b.as_ptr().add(at * b_stride),
-                b_stride,
-                &mut acc,
-            )
+        let acc = unsafe {
+            let (a, b) = (a.as_ptr().add(at), b.as_ptr().add(at * b_stride));
+            multiply::<S, R, C>(s, steps, a, a_stride, b, b_stride, acc)
         };
-        if at == 0 {
-            total = acc;
-        } else {
-            for (total, acc) in total.iter_mut().zip(&acc) {
-                for (total, &acc) in total.iter_mut().zip(acc) {
-                    *total = s.add(*total, acc);
-                }
+        // The totals are kept where the result goes, because no register is left for them. (Through a pointer: with a
+        // check at each row, or a local array, the accumulators would take a detour through the stack.)
+        for (r, row) in acc.iter().enumerate() {
+            for (c, &v) in row.iter().enumerate() {
+                // SAFETY: the output is borrowed exclusively and has R rows of C vectors, `out_stride` apart, from `out` on.
+                let place: &mut [f32; LANES] = unsafe { &mut *out.add(r * out_stride + c * LANES).cast() };
+                let total = if at == 0 { v } else { s.add(s.load_array(place), v) };
+                s.store_array(place, total);
             }
         }
         at += steps;
@@ -118,15 +131,11 @@ fn run_rows<S: Simd, const R: usize, const C: usize>(s: S, tile: &mut Tile<'_>, 
             break;
         }
     }
-    for (i, row) in total.iter().enumerate() {
-        let out = &mut tile.out.row_mut(i)[tile.first..tile.first + tile.columns];
-        for (part, &v) in out.chunks_mut(LANES).zip(row) {
-            s.store_first(part, v);
-        }
-    }
 }
 
-/// `acc[r][c] += Σ_k a[r][k] · b[k][c]`
+/// `acc[r][c] + Σ_k a[r][k] · b[k][c]`
+///
+/// The accumulators come and go by value: behind a reference they would live in memory.
 ///
 /// # Safety
 /// `a` must be valid for reading `R` rows of `k` numbers that start `a_stride` apart, and `b` for `k` rows of `C` vectors
@@ -139,8 +148,8 @@ unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
     a_stride: usize,
     b: *const f32,
     b_stride: usize,
-    acc: &mut [[S::F; C]; R],
-) {
+    mut acc: [[S::F; C]; R],
+) -> [[S::F; C]; R] {
     for step in 0..k {
         let mut weights = [s.splat(0.0); C];
         for (c, v) in weights.iter_mut().enumerate() {
@@ -155,4 +164,5 @@ unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
             }
         }
     }
+    acc
 }

@@ -1,0 +1,80 @@
+//! The instructions of the matmul's inner loop.
+//!
+//! The loop is written in Rust, and the compiler decides whether its accumulators stay in registers. If it decides
+//! otherwise, say because a check at the wrong place made it give up unrolling, results stay right and half of the speed
+//! is gone. So the assembly is made and read: the full tile's loop must be multiply-adds, broadcasts and loads of
+//! weights, as many as the tile has, and must not touch the stack.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::path::Path;
+use std::process::Command;
+
+/// What one pass of a loop executes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Body {
+    multiply_adds: usize,
+    broadcasts: usize,
+    loads: usize,
+    /// Loads, stores or operands on the stack: spilled registers.
+    stack: usize,
+}
+
+/// The crate's assembly, as the release profile compiles it.
+fn assembly() -> String {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot_loop");
+    let status = Command::new(env!("CARGO"))
+        .args(["rustc", "--release", "--lib", "--offline", "--quiet", "--target-dir"])
+        .arg(&target)
+        .args(["--", "--emit", "asm", "-C", "codegen-units=1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("RUSTFLAGS")
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "the crate does not compile");
+    let folder = target.join("release/deps");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let newest = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "s"))
+        .max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    std::fs::read_to_string(newest.expect("an assembly file")).unwrap()
+}
+
+/// The innermost loops: from a label to a jump back to it, without another label between.
+fn loops(assembly: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines: Vec<&str> = assembly.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
+    let mut found = Vec::new();
+    let mut start = 0;
+    for (i, line) in lines.iter().enumerate() {
+        if line.ends_with(':') {
+            start = i;
+        } else if line.starts_with('j') && line.split_whitespace().nth(1) == lines[start].strip_suffix(':') {
+            found.push(lines[start + 1..=i].to_vec());
+        }
+    }
+    found.into_iter()
+}
+
+/// Counts the instructions of a loop, with vectors in registers of one kind ("zmm", "ymm").
+fn count(lines: &[&str], register: &str) -> Body {
+    let mut body = Body::default();
+    for line in lines {
+        let vector = line.contains(register);
+        body.multiply_adds += usize::from(vector && line.starts_with("vfmadd"));
+        body.broadcasts += usize::from(vector && line.starts_with("vbroadcastss"));
+        body.loads += usize::from(vector && line.starts_with("vmov") && line.contains('('));
+        body.stack += usize::from(line.contains("(%rsp") || line.contains("(%rbp"));
+    }
+    body
+}
+
+#[test]
+fn the_full_tiles_keep_their_accumulators_in_registers() {
+    let assembly = assembly();
+    // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
+    for (level, register, rows) in [("avx512", "zmm", 12), ("avx2", "ymm", 6)] {
+        let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, stack: 0 };
+        let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, register)).collect();
+        let nearest = bodies.iter().filter(|body| body.multiply_adds == expected.multiply_adds).collect::<Vec<_>>();
+        assert!(bodies.contains(&expected), "{level}: no loop of {expected:?}; of as many multiply-adds: {nearest:?}");
+    }
+}
