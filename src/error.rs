@@ -20,6 +20,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The operating system refuses the memory that a model's weights take.
+    #[error("cannot reserve {bytes} bytes for the weights")]
+    Memory {
+        /// How much was asked for.
+        bytes: usize,
+        /// Why not.
+        source: std::io::Error,
+    },
+
     /// A model lacks a file that it cannot do without.
     #[error("{origin}: no {name} ({why})")]
     MissingFile {

@@ -41,6 +41,7 @@ mod parallel;
 mod similarity;
 mod tokenize;
 mod trace;
+mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
 pub use embedder::{Builder, Embedder, Embeddings, Info, OnLong, Scores, Trace};

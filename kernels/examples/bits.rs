@@ -43,7 +43,7 @@ fn fingerprint(level: Level) -> u64 {
     let mut print = Fingerprint(0xcbf2_9ce4_8422_2325);
     for (m, n, k) in [(1, 16, 7), (5, 33, 129), (13, 48, 300), (7, 64, 768), (31, 100, 64)] {
         let (x, w, b) = (numbers.take(m * k), numbers.take(n * k), numbers.take(n));
-        let packed = PackedMatrix::pack(level, n, k, |i, row| row.copy_from_slice(&w[i * k..][..k]));
+        let packed = PackedMatrix::pack(level, MatRef::new(&w, n, k));
         let mut y = vec![0.0; m * n];
         let out = MatMut::new(&mut y, m, n);
         gemm(level, MatRef::new(&x, m, k), packed.panels(), Some(&b), Epilogue::Store, out);

@@ -22,8 +22,8 @@
 //!
 //! let level = Level::best();
 //! // y = x · Wᵀ + b, with W [N, K] stored row by row as checkpoints store it.
-//! let w = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
-//! let packed = PackedMatrix::pack(level, 2, 3, |n, row| row.copy_from_slice(&w[n]));
+//! let w = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+//! let packed = PackedMatrix::pack(level, MatRef::new(&w, 2, 3));
 //! let x = [1.0, 0.0, -1.0];
 //! let mut y = [0.0; 2];
 //! gemm(

@@ -48,10 +48,28 @@ pub(crate) trait Simd: Copy {
     fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
     /// The bits of each lane moved up by 23: its low eight bits become the exponent of the result.
     fn low_bits_to_exponent(self, a: Self::F) -> Self::F;
+    /// The lanes of a and b in turn: `a0 b0 a1 b1 … a7 b7` and `a8 b8 … a15 b15`.
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
     /// The sum of all lanes, by one tree: lane i + lane i+8, then +4, then +2, then +1.
     fn sum(self, v: Self::F) -> f32;
     /// The largest lane.
     fn max_lane(self, v: Self::F) -> f32;
+
+    /// Sixteen rows of sixteen, transposed.
+    ///
+    /// A perfect shuffle, four times. Number the 256 elements by 8 bits, four of the row and four of the lane: to interleave
+    /// rows i and i + 8 moves the highest bit of the row to the lowest of the lane, and the highest of the lane to the lowest
+    /// of the row. It rotates the number by one bit; after four rounds row and lane have changed places.
+    #[inline(always)]
+    fn transpose(self, mut rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        for _ in 0..4 {
+            let old = rows;
+            for i in 0..LANES / 2 {
+                (rows[2 * i], rows[2 * i + 1]) = self.interleave(old[i], old[i + LANES / 2]);
+            }
+        }
+        rows
+    }
 
     /// The first sixteen numbers of a slice.
     #[inline(always)]

@@ -20,15 +20,15 @@ use likewise_kernels::gemm::{Epilogue, Panels, gemm};
 use likewise_kernels::softmax::{Scores, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
-use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::layers::encoder::Buffers;
+use crate::layers::encoder::Pass;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::{Linear, Then};
 use crate::models::{Blueprint, RelativeBias};
-use crate::parallel::{Member, Pool};
+use crate::parallel::Member;
 use crate::trace::{Observer, Site};
+use crate::weights::Places;
 
 /// LayerNorm(x + output(heads(x))).
 pub(crate) struct Attention {
@@ -42,10 +42,10 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    pub(crate) fn load(
+    pub(crate) fn find(
         checkpoint: &Checkpoint,
         level: Level,
-        pool: &Pool,
+        places: &mut Places,
         blueprint: &Blueprint,
         layer: usize,
     ) -> Result<Self> {
@@ -56,8 +56,8 @@ impl Attention {
             level,
             heads: blueprint.heads,
             head_width: blueprint.head_width(),
-            qkv: Linear::load(checkpoint, level, pool, &qkv, width, width)?,
-            output: Linear::load(checkpoint, level, pool, &[module(names.attention_output)], width, width)?,
+            qkv: Linear::find(checkpoint, level, places, &qkv, width, width)?,
+            output: Linear::find(checkpoint, level, places, &[module(names.attention_output)], width, width)?,
             norm: LayerNorm::load(checkpoint, level, &module(names.attention_norm), width, blueprint.epsilon)?,
         })
     }
@@ -66,14 +66,13 @@ impl Attention {
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,
-        batch: &Batch,
-        bias: Option<&ScoreBias>,
-        buffers: &Buffers,
+        pass: &Pass<'_>,
         observer: &mut O,
         layer: usize,
     ) {
+        let Pass { batch, weights, buffers, .. } = *pass;
         let width = self.heads * self.head_width;
-        self.qkv.forward(member, &buffers.x, Then::Store, &buffers.qkv);
+        self.qkv.forward(member, weights, &buffers.x, Then::Store, &buffers.qkv);
         observer.look_at(member, Site::Query(layer), &buffers.qkv, 0..width);
         observer.look_at(member, Site::Key(layer), &buffers.qkv, width..2 * width);
         observer.look_at(member, Site::Value(layer), &buffers.qkv, 2 * width..3 * width);
@@ -83,14 +82,14 @@ impl Attention {
             let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
             let part =
                 |i: usize| qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width);
-            let bias = bias.map(|bias| bias.head(head));
+            let bias = pass.score_bias.map(|bias| bias.head(head));
             self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
                 observer.see(Site::Probabilities(layer), probabilities);
             });
         });
         observer.look(member, Site::Context(layer), &buffers.context);
 
-        self.output.forward(member, &buffers.context, Then::Add(&buffers.x), &buffers.sum);
+        self.output.forward(member, weights, &buffers.context, Then::Add(&buffers.x), &buffers.sum);
         self.norm.forward(member, &buffers.sum, &buffers.attended);
         observer.look(member, Site::Attention(layer), &buffers.attended);
     }
@@ -130,9 +129,9 @@ impl Attention {
         }
     }
 
-    /// Bytes of its weights in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.qkv.bytes() + self.output.bytes()
+    /// Its matrices, in the order of a pass.
+    pub(crate) fn linears(&mut self) -> [&mut Linear; 2] {
+        [&mut self.qkv, &mut self.output]
     }
 }
 

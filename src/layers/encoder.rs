@@ -11,18 +11,28 @@ use crate::layers::feed_forward::FeedForward;
 use crate::models::Blueprint;
 use crate::parallel::{Member, Pool, Shared, Workspace};
 use crate::trace::{Observer, Site};
+use crate::weights::{Places, Weights};
 
 /// Embeddings and layers, as a [`Blueprint`] describes them, with their weights.
 pub(crate) struct Encoder {
     embeddings: Embeddings,
     layers: Vec<Layer>,
     score_bias: Option<ScoreBias>,
+    weights: Weights,
     blueprint: Blueprint,
 }
 
 struct Layer {
     attention: Attention,
     feed_forward: FeedForward,
+}
+
+/// What all layers of a pass share.
+pub(crate) struct Pass<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) buffers: &'a Buffers,
+    pub(crate) weights: &'a Weights,
+    pub(crate) score_bias: Option<&'a ScoreBias>,
 }
 
 impl Encoder {
@@ -38,9 +48,10 @@ impl Encoder {
     ) {
         self.embeddings.forward(member, batch, &buffers.x);
         observer.look(member, Site::Embeddings, &buffers.x);
+        let pass = Pass { batch, buffers, weights: &self.weights, score_bias: self.score_bias.as_ref() };
         for (i, layer) in self.layers.iter().enumerate() {
-            layer.attention.forward(member, batch, self.score_bias.as_ref(), buffers, observer, i);
-            layer.feed_forward.forward(member, buffers, observer, i);
+            layer.attention.forward(member, &pass, observer, i);
+            layer.feed_forward.forward(member, &pass, observer, i);
         }
     }
 
@@ -53,20 +64,26 @@ impl Encoder {
         let embeddings = Embeddings::load(&checkpoint, level, &blueprint)?;
         let bias = |bias| ScoreBias::load(&checkpoint, &bias, blueprint.heads, blueprint.longest());
         let score_bias = blueprint.relative_bias.map(bias).transpose()?;
-        let layers = (0..blueprint.layers)
-            .map(|i| {
-                Ok(Layer {
-                    attention: Attention::load(&checkpoint, level, pool, &blueprint, i)?,
-                    feed_forward: FeedForward::load(&checkpoint, level, pool, &blueprint, i)?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let mut places = Places::default();
+        let find = |i| -> Result<Layer> {
+            let attention = Attention::find(&checkpoint, level, &mut places, &blueprint, i)?;
+            let feed_forward = FeedForward::find(&checkpoint, level, &mut places, &blueprint, i)?;
+            Ok(Layer { attention, feed_forward })
+        };
+        let mut layers: Vec<Layer> = (0..blueprint.layers).map(find).collect::<Result<_>>()?;
         let unknown = checkpoint.unknown();
         if !unknown.is_empty() {
             let file = checkpoint.label().to_owned();
             return Err(Error::UnknownTensor { file, family: blueprint.family, names: unknown });
         }
-        Ok(Self { embeddings, layers, score_bias, blueprint })
+        // Nothing is reserved before every tensor is known to be there in its shape.
+        let mut weights = Weights::reserve(&places)?;
+        for Layer { attention, feed_forward } in &mut layers {
+            for linear in attention.linears().into_iter().chain(feed_forward.linears()) {
+                linear.pack(pool, &mut weights)?;
+            }
+        }
+        Ok(Self { embeddings, layers, score_bias, weights, blueprint })
     }
 
     /// What it was built from.
@@ -81,8 +98,7 @@ impl Encoder {
 
     /// Bytes of packed weights in memory.
     pub(crate) fn packed_bytes(&self) -> usize {
-        let layers = self.layers.iter().map(|layer| layer.attention.bytes() + layer.feed_forward.bytes());
-        layers.sum::<usize>() + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+        self.weights.bytes() + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
     }
 
     /// Bytes of tables that stay mapped.

@@ -5,12 +5,13 @@ use likewise_kernels::math::Activation;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::layers::encoder::Buffers;
+use crate::layers::encoder::Pass;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::{Linear, Then};
 use crate::models::Blueprint;
-use crate::parallel::{Member, Pool};
+use crate::parallel::Member;
 use crate::trace::{Observer, Site};
+use crate::weights::Places;
 
 /// LayerNorm(a + output(activation(inner(a)))), D to F and back to D.
 pub(crate) struct FeedForward {
@@ -21,19 +22,19 @@ pub(crate) struct FeedForward {
 }
 
 impl FeedForward {
-    pub(crate) fn load(
+    pub(crate) fn find(
         checkpoint: &Checkpoint,
         level: Level,
-        pool: &Pool,
+        places: &mut Places,
         blueprint: &Blueprint,
         layer: usize,
     ) -> Result<Self> {
         let (names, width) = (&blueprint.names, blueprint.width);
         let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
         Ok(Self {
-            inner: Linear::load(checkpoint, level, pool, &[module(names.inner)], blueprint.inner, width)?,
+            inner: Linear::find(checkpoint, level, places, &[module(names.inner)], blueprint.inner, width)?,
             activation: blueprint.activation,
-            output: Linear::load(checkpoint, level, pool, &[module(names.output)], width, blueprint.inner)?,
+            output: Linear::find(checkpoint, level, places, &[module(names.output)], width, blueprint.inner)?,
             norm: LayerNorm::load(checkpoint, level, &module(names.output_norm), width, blueprint.epsilon)?,
         })
     }
@@ -42,19 +43,20 @@ impl FeedForward {
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,
-        buffers: &Buffers,
+        pass: &Pass<'_>,
         observer: &mut O,
         layer: usize,
     ) {
-        self.inner.forward(member, &buffers.attended, Then::Activate(self.activation), &buffers.inner);
+        let (weights, buffers) = (pass.weights, pass.buffers);
+        self.inner.forward(member, weights, &buffers.attended, Then::Activate(self.activation), &buffers.inner);
         observer.look(member, Site::Intermediate(layer), &buffers.inner);
-        self.output.forward(member, &buffers.inner, Then::Add(&buffers.attended), &buffers.sum);
+        self.output.forward(member, weights, &buffers.inner, Then::Add(&buffers.attended), &buffers.sum);
         self.norm.forward(member, &buffers.sum, &buffers.x);
         observer.look(member, Site::Output(layer), &buffers.x);
     }
 
-    /// Bytes of its weights in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.inner.bytes() + self.output.bytes()
+    /// Its matrices, in the order of a pass.
+    pub(crate) fn linears(&mut self) -> [&mut Linear; 2] {
+        [&mut self.inner, &mut self.output]
     }
 }

@@ -1,18 +1,29 @@
 //! y = x Wᵀ + b.
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
+use likewise_kernels::gemm::{Epilogue, Layout, gemm};
 use likewise_kernels::math::Activation;
+use likewise_kernels::view::MatRef;
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::parallel::{Member, Pool, Shared};
+use crate::weights::{Places, Weights};
 
-/// A linear layer with K inputs and N outputs, its weights packed for one level.
+/// A linear layer with K inputs and N outputs.
+///
+/// It is first found in a checkpoint, which is when shapes are checked and its place among the [`Weights`] is known, and
+/// then packed to that place.
 pub(crate) struct Linear {
     level: Level,
-    weight: PackedMatrix,
+    layout: Layout,
+    place: Range<usize>,
     bias: Vec<f32>,
+    /// Where its weights are, until they are packed.
+    tensors: Vec<Tensor>,
 }
 
 /// What follows the linear map, in the same pass over the output.
@@ -27,12 +38,12 @@ pub(crate) enum Then<'a> {
 }
 
 impl Linear {
-    /// Loads `{module}.weight` `[N, K]` and `{module}.bias` `[N]` of each module and joins them to one map with the outputs of
+    /// Finds `{module}.weight` `[N, K]` and `{module}.bias` `[N]` of each module and joins them to one map with the outputs of
     /// all: queries, keys and values are one matmul that way.
-    pub(crate) fn load(
+    pub(crate) fn find(
         checkpoint: &Checkpoint,
         level: Level,
-        pool: &Pool,
+        places: &mut Places,
         modules: &[String],
         outputs: usize,
         inputs: usize,
@@ -40,18 +51,45 @@ impl Linear {
         let tensor = |leaf: &str, shape: &[usize]| -> Result<Vec<Tensor>> {
             modules.iter().map(|module| checkpoint.tensor(&format!("{module}.{leaf}"), shape)).collect()
         };
-        let weights = tensor("weight", &[outputs, inputs])?;
+        let tensors = tensor("weight", &[outputs, inputs])?;
         let mut bias = Vec::new();
         for part in tensor("bias", &[outputs])? {
             bias.extend(part.to_vec()?);
         }
-        let weight = pack(level, pool, &weights, outputs, inputs)?;
-        weights.iter().for_each(Tensor::release);
-        Ok(Self { level, weight, bias })
+        let layout = Layout::new(level, outputs * modules.len(), inputs);
+        let place = places.take(layout.numbers());
+        Ok(Self { level, layout, place, bias, tensors })
+    }
+
+    /// Packs the rows of all tensors, one after another, with all threads, and gives the tensors' memory back.
+    ///
+    /// # Errors
+    /// If a weight is not finite.
+    pub(crate) fn pack(&mut self, pool: &Pool, weights: &mut Weights) -> Result<()> {
+        let tensors = std::mem::take(&mut self.tensors);
+        let (inputs, outputs) = (self.layout.k(), self.layout.n() / tensors.len().max(1));
+        let panels: Vec<_> = self.layout.panels_mut(weights.at_mut(self.place.clone())).map(Mutex::new).collect();
+        let results = pool.map(panels.len(), |i| {
+            let mut panel = panels[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let numbers = panel.rows();
+            let mut rows = vec![0.0; numbers.len() * inputs];
+            for (row, out) in numbers.clone().zip(rows.chunks_exact_mut(inputs)) {
+                let tensor = &tensors[row / outputs];
+                tensor.row(row % outputs, out);
+                if let Some(&value) = out.iter().find(|x| !x.is_finite()) {
+                    return Err(tensor.not_finite(row % outputs, value));
+                }
+            }
+            panel.fill(MatRef::new(&rows, numbers.len(), inputs));
+            Ok(())
+        });
+        tensors.iter().for_each(Tensor::release);
+        results.into_iter().collect()
     }
 
     /// A step: out `[T, N]` = then(x `[T, K]` Wᵀ + b).
-    pub(crate) fn forward(&self, member: &mut Member<'_>, x: &Shared, then: Then<'_>, out: &Shared) {
+    pub(crate) fn forward(&self, member: &mut Member<'_>, weights: &Weights, x: &Shared, then: Then<'_>, out: &Shared) {
+        let panels = self.layout.panels(weights.at(self.place.clone()));
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
             let epilogue = match then {
                 Then::Store => Epilogue::Store,
@@ -59,41 +97,7 @@ impl Linear {
                 Then::Add(residual) => Epilogue::Add(reader.read(residual).cols_in(columns.clone())),
             };
             let bias = &self.bias[columns.clone()];
-            gemm(self.level, reader.read(x), self.weight.panels().columns(columns), Some(bias), epilogue, view);
+            gemm(self.level, reader.read(x), panels.columns(columns), Some(bias), epilogue, view);
         });
     }
-
-    /// Bytes of its weights in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.weight.bytes() + size_of_val(self.bias.as_slice())
-    }
-}
-
-/// Packs the rows of all tensors, one after another, with all threads, and refuses weights that are not finite.
-fn pack(level: Level, pool: &Pool, tensors: &[Tensor], outputs: usize, inputs: usize) -> Result<PackedMatrix> {
-    let mut packed = PackedMatrix::zeros(level, outputs * tensors.len(), inputs);
-    let panels: Vec<_> = packed.panels_mut().map(std::sync::Mutex::new).collect();
-    let results = pool.map(panels.len(), |i| {
-        let mut bad = None;
-        let mut panel = panels[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut scratch = vec![0.0; panel.scratch()];
-        panel.fill(&mut scratch, |row, out| {
-            tensors[row / outputs].row(row % outputs, out);
-            if bad.is_none()
-                && let Some(&value) = out.iter().find(|x| !x.is_finite())
-            {
-                bad = Some((row, value));
-            }
-        });
-        bad
-    });
-    drop(panels);
-    match results.into_iter().flatten().next() {
-        Some((row, value)) => Err(bad_row(&tensors[row / outputs], row % outputs, value)),
-        None => Ok(packed),
-    }
-}
-
-fn bad_row(tensor: &Tensor, row: usize, value: f32) -> Error {
-    tensor.not_finite(row, value)
 }

@@ -95,6 +95,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
+        // In each half of a register `a0 b0 a1 b1` and `a2 b2 a3 b3`; then the halves are put in order.
+        let half = |a: __m256, b: __m256| {
+            avx2!({
+                let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
+            })
+        };
+        (half(a[0], b[0]), half(a[1], b[1]))
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::F) -> f32 {
         avx2!({
             let v = _mm256_add_ps(v[0], v[1]);

@@ -105,6 +105,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
+        let half =
+            |a0, b0, a1, b1| neon!([vzip1q_f32(a0, b0), vzip2q_f32(a0, b0), vzip1q_f32(a1, b1), vzip2q_f32(a1, b1)]);
+        (half(a[0], b[0], a[1], b[1]), half(a[2], b[2], a[3], b[3]))
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::F) -> f32 {
         let mut lanes = [0.0; LANES];
         self.store_array(&mut lanes, v);

@@ -89,6 +89,17 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
+        let (a, b): ([f32; LANES], [f32; LANES]) = (cast(a), cast(b));
+        let half = |first: usize| {
+            let lanes: [f32; LANES] =
+                std::array::from_fn(|i| if i % 2 == 0 { a[first + i / 2] } else { b[first + i / 2] });
+            cast(lanes)
+        };
+        (half(0), half(LANES / 2))
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::F) -> f32 {
         let v: [f32; 4] = cast((v[0] + v[2]) + (v[1] + v[3]));
         (v[0] + v[2]) + (v[1] + v[3])

@@ -30,9 +30,12 @@
 //! batch around it or on the threads.
 
 mod pack;
+mod panels;
 mod tile;
+mod transpose;
 
-pub use pack::{PackedMatrix, Panels};
+pub use pack::{Layout, PackedMatrix, PanelMut};
+pub use panels::Panels;
 
 use crate::level::{Level, Operator};
 use crate::math::{Activation, activate_lanes};

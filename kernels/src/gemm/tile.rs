@@ -12,7 +12,7 @@
 //! This is the only loop of the crate where bounds checks would cost, so it works on pointers; everything that makes them
 //! valid is checked in [`run_tile`], once per tile.
 
-use super::pack::Panel;
+use super::panels::Panel;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
