@@ -44,7 +44,7 @@ mod trace;
 mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
-pub use embedder::{Builder, Embedder, Embeddings, Info, OnLong, Scores, Trace};
+pub use embedder::{Builder, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
 pub use error::{Error, Result};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation};

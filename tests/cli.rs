@@ -427,6 +427,7 @@ fn speed() {
         "tokens_per_s",
         "load_seconds",
         "peak_rss_mib",
+        "resident_mib",
         "level",
         "precision",
         "threads",
@@ -455,6 +456,7 @@ fn speed() {
     approx::assert_relative_eq!(number("tokens_per_s"), tokens as f64 / number("seconds"), max_relative = 1e-9);
     if cfg!(target_os = "linux") {
         assert!((1.0..4096.0).contains(&number("peak_rss_mib")), "{result}");
+        assert!((1.0..=number("peak_rss_mib")).contains(&number("resident_mib")), "{result}");
     }
     let shown = desk.output(&arguments);
     assert!(["4 texts", "texts/s", "GFLOP/s", "loaded in"].iter().all(|part| shown.contains(part)), "{shown}");
@@ -490,6 +492,32 @@ fn what_a_model_is() {
         let shown = desk.output(&["info"]);
         let parts = [name, family, similarity, "mean pooling", "MiB", Level::best().name()];
         assert!(parts.iter().all(|part| shown.contains(part)), "{shown}");
+    }
+}
+
+/// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a control group.)
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_are_those_that_may_be_used() {
+    let model = common::model("tiny-bert");
+    let arguments = ["info", "--json", "--model", text(&model)];
+    let threads = |command: &mut Command| {
+        let output = command.output().expect("likewise");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        json(&String::from_utf8_lossy(&output.stdout))["threads"].as_u64().expect("a number")
+    };
+    let likewise = env!("CARGO_BIN_EXE_likewise");
+    let all = std::thread::available_parallelism().expect("a number").get() as u64;
+    assert_eq!(threads(Command::new(likewise).args(arguments)), all);
+    assert_eq!(threads(Command::new(likewise).args(arguments).args(["--threads", "3"])), 3);
+    // The first CPU of our own mask, as the kernel lists it: "0-1", "2,4".
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel's account of us");
+    let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a mask").trim();
+    let first = mask.split([',', '-']).next().expect("a CPU");
+    let confined = Command::new("taskset").args(["-c", first, likewise]).args(arguments).output();
+    match confined {
+        Ok(_) => assert_eq!(threads(Command::new("taskset").args(["-c", first, likewise]).args(arguments)), 1),
+        Err(error) => println!("not tested with a mask: taskset: {error}"),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let model = args.model.open()?;
     let load_seconds = start.elapsed().as_secs_f64();
+    let resident = memory_mib("VmRSS:");
     let bar = output::progress(texts.len());
     let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
@@ -66,7 +67,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         let result = json!({
             "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
-            "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": peak_rss_mib(),
+            "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": memory_mib("VmHWM:"),
+            "resident_mib": resident,
             "level": info.level.name(), "precision": args.model.precision().name(), "threads": info.threads,
             "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
         });
@@ -82,8 +84,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             info.level,
             info.threads
         )?;
-        let rss = peak_rss_mib().map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
-        writeln!(out, "loaded in {load_seconds:.3} s, peak memory {rss}")?;
+        let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
+        let peak = memory_mib("VmHWM:");
+        writeln!(out, "loaded in {load_seconds:.3} s, memory then {}, at most {}", mib(resident), mib(peak))?;
     }
     Ok(())
 }
@@ -122,10 +125,10 @@ fn operations(info: &Info, tokens: usize) -> f64 {
     (b.layers * tokens * (linear + attention)) as f64
 }
 
-/// The most memory that this process has had resident, in MiB, where the operating system tells.
-fn peak_rss_mib() -> Option<f64> {
+/// Resident memory of this process in MiB, now ("VmRSS:") or at most ("VmHWM:"), where the operating system tells.
+fn memory_mib(which: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
-    let b = &info.blueprint;
+    let (b, m) = (&info.blueprint, &info.memory);
     let first = match b.positions {
         Positions::FromZero => 0,
         Positions::AfterPadding(padding) => padding + 1,
@@ -61,21 +61,33 @@ fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
         (
             "memory",
             format!(
-                "{} of packed weights; {} of tables mapped, read as needed",
-                output::mib(info.packed_bytes),
-                output::mib(info.mapped_bytes)
+                "{} once open: {} packed weights, {} tokenizer, {} program",
+                output::mib(m.resident()),
+                output::mib(m.packed),
+                output::mib(m.tokenizer),
+                output::mib(m.program)
+            ),
+        ),
+        (
+            "at most",
+            format!(
+                "{} at work: {} of tables mapped (rows come as texts need them), {} activations",
+                output::mib(m.peak()),
+                output::mib(m.tables),
+                output::mib(m.activations)
             ),
         ),
     ]
 }
 
 fn as_json(info: &Info, precision: &str) -> serde_json::Value {
-    let b = &info.blueprint;
+    let (b, m) = (&info.blueprint, &info.memory);
     json!({
         "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": precision,
-        "threads": info.threads, "packed_bytes": info.packed_bytes, "mapped_bytes": info.mapped_bytes,
+        "threads": info.threads, "packed_bytes": m.packed, "mapped_bytes": m.tables,
+        "resident_bytes": m.resident(), "peak_bytes": m.peak(),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use likewise_kernels::Level;
 
+use super::memory::Memory;
 use crate::models::Blueprint;
 use crate::similarity::Similarity;
 use crate::tokenize::Usage;
@@ -70,10 +71,8 @@ pub struct Info {
     pub prompt: String,
     /// Parameters of the encoder, without unused tensors.
     pub parameters: usize,
-    /// Bytes of packed weights, resident.
-    pub packed_bytes: usize,
-    /// Bytes of embedding tables, mapped; only rows that texts need become resident.
-    pub mapped_bytes: usize,
+    /// The memory that it takes.
+    pub memory: Memory,
 }
 
 /// The encoder's parameters.

@@ -19,6 +19,8 @@ pub(crate) struct Encoder {
     layers: Vec<Layer>,
     score_bias: Option<ScoreBias>,
     weights: Weights,
+    /// Bytes of the largest matrix in the file.
+    packing: usize,
     blueprint: Blueprint,
 }
 
@@ -78,12 +80,14 @@ impl Encoder {
         }
         // Nothing is reserved before every tensor is known to be there in its shape.
         let mut weights = Weights::reserve(&places)?;
+        let mut packing = 0;
         for Layer { attention, feed_forward } in &mut layers {
             for linear in attention.linears().into_iter().chain(feed_forward.linears()) {
+                packing = packing.max(linear.bytes_in_file());
                 linear.pack(pool, &mut weights)?;
             }
         }
-        Ok(Self { embeddings, layers, score_bias, weights, blueprint })
+        Ok(Self { embeddings, layers, score_bias, weights, packing, blueprint })
     }
 
     /// What it was built from.
@@ -99,6 +103,11 @@ impl Encoder {
     /// Bytes of packed weights in memory.
     pub(crate) fn packed_bytes(&self) -> usize {
         self.weights.bytes() + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+    }
+
+    /// Bytes of the file that are resident while its largest matrix is packed.
+    pub(crate) fn packing_bytes(&self) -> usize {
+        self.packing
     }
 
     /// Bytes of tables that stay mapped.

@@ -61,6 +61,11 @@ impl Linear {
         Ok(Self { level, layout, place, bias, tensors })
     }
 
+    /// Bytes that its weights take in the file. To be asked before they are packed.
+    pub(crate) fn bytes_in_file(&self) -> usize {
+        self.tensors.iter().map(Tensor::bytes).sum()
+    }
+
     /// Packs the rows of all tensors, one after another, with all threads, and gives the tensors' memory back.
     ///
     /// # Errors

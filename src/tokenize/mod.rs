@@ -9,7 +9,7 @@ mod cut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{Encoding, NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection};
+use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection};
 
 use crate::config::Keys;
 use crate::error::{Error, Result};
@@ -104,6 +104,11 @@ impl Tokenizer {
     /// The most tokens of a text, special ones included.
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Its kind, and how many entries its vocabulary has.
+    pub(crate) fn model(&self) -> (&ModelWrapper, usize) {
+        (self.inner.get_model(), self.inner.get_vocab_size(true))
     }
 
     /// Its file, for messages.

@@ -50,10 +50,16 @@ fn splitmix64(seed: u64) -> u64 {
 
 /// The files of a full-depth model: the committed configuration, the tokenizer of its tiny sibling, computed weights.
 pub(crate) fn files(name: &str, sibling: &str) -> HashMap<String, Vec<u8>> {
+    edited(name, sibling, |_| ())
+}
+
+/// The files of a model like a full-depth one, with another configuration.
+pub(crate) fn edited(name: &str, sibling: &str, edit: impl FnOnce(&mut Value)) -> HashMap<String, Vec<u8>> {
     let mut files = super::files(name);
     for borrowed in ["tokenizer.json", "tokenizer_config.json"] {
         files.insert(borrowed.to_owned(), super::files(sibling)[borrowed].clone());
     }
+    super::edit_json(&mut files, "config.json", edit);
     let config: Value = serde_json::from_slice(&files["config.json"]).expect("JSON");
     files.insert("model.safetensors".to_owned(), weights(&config));
     files

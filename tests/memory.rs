@@ -1,0 +1,71 @@
+//! The memory that `likewise info` predicts is the memory that the operating system counts.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "cli"))]
+
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Entries of the vocabulary.
+const WORDS: usize = 6_000;
+
+/// An MPNet of a third of the depth, with a vocabulary of its own.
+fn write_model(folder: &Path) {
+    let mut files = common::computed::edited("full-mpnet", "tiny-mpnet", |config| {
+        config["num_hidden_layers"] = json!(4);
+        config["vocab_size"] = json!(WORDS);
+    });
+    common::edit_json(&mut files, "tokenizer.json", |tokenizer| {
+        let vocabulary = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
+        let known = vocabulary.len();
+        vocabulary.extend((known..WORDS).map(|id| (word(id), json!(id))));
+    });
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, bytes).expect("a file");
+    }
+}
+
+fn word(id: usize) -> String {
+    format!("word{id}")
+}
+
+fn run(arguments: &[&str], model: &Path) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    let output = command.args(arguments).arg("--json").arg("--model").arg(model).output().expect("likewise");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn within_five_percent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_model(folder.path());
+    // Texts of the full length that have every word between them.
+    let words: Vec<String> = (0..WORDS).map(word).collect();
+    let texts: Vec<String> = words.chunks(380).map(|words| words.join(" ")).collect();
+    let input = folder.path().join("texts.txt");
+    std::fs::write(&input, texts.join("\n")).expect("a file");
+
+    let mut failures = Vec::new();
+    for threads in ["1", "2"] {
+        let info = run(&["info", "--threads", threads], folder.path());
+        let input = input.to_str().expect("a path");
+        let measured = run(&["bench", "--threads", threads, "--repeat", "1", "--input", input], folder.path());
+        for (predicted, found) in [("resident_bytes", "resident_mib"), ("peak_bytes", "peak_rss_mib")] {
+            let predicted = info[predicted].as_f64().expect("bytes") / f64::from(1 << 20);
+            let found = measured[found].as_f64().expect("MiB");
+            let line = format!("{threads} threads: predicted {predicted:.1} MiB, found {found:.1} MiB");
+            println!("{line}");
+            if (predicted / found - 1.0).abs() > 0.05 {
+                failures.push(line);
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
