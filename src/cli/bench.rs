@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
     let peak = peak(&info);
     let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
-    let operations: f64 = vectors.usage().iter().map(|usage| operations(&info, usage.used)).sum();
+    let operations: f64 = vectors.usage().iter().map(|usage| info.blueprint.operations(usage.used)).sum();
     let fraction = operations / seconds / peak;
 
     let rate = |n: usize| n as f64 / seconds;
@@ -115,14 +115,6 @@ fn peak(info: &Info) -> f64 {
         };
         threads.into_iter().map(join).sum()
     })
-}
-
-/// Floating-point operations for a text of L tokens: the linear maps, and the two products of attention.
-fn operations(info: &Info, tokens: usize) -> f64 {
-    let b = &info.blueprint;
-    let linear = 2 * (4 * b.width * b.width + 2 * b.width * b.inner);
-    let attention = 4 * b.width * tokens;
-    (b.layers * tokens * (linear + attention)) as f64
 }
 
 /// Resident memory of this process in MiB, now ("VmRSS:") or at most ("VmHWM:"), where the operating system tells.

@@ -133,6 +133,14 @@ impl Blueprint {
         }
     }
 
+    /// Floating-point operations of a pass over a text of L tokens: its linear maps and the two products of attention, a
+    /// multiply-add being two. What is spent on the rest is not counted.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        let linear = 2 * (4 * self.width * self.width + 2 * self.width * self.inner);
+        let attention = 4 * self.width * tokens;
+        (self.layers * tokens * (linear + attention)) as f64
+    }
+
     /// d: the width of a head.
     pub fn head_width(&self) -> usize {
         self.width / self.heads

@@ -1,0 +1,81 @@
+//! One layer and whole models, text to vectors, by all threads, as a fraction of the peak. The weights are computed
+//! (tests/common/computed.rs): no download, and a dense network is as fast with any.
+//!
+//!     cargo bench --bench models
+//!
+//! Before it is timed, each model's vectors are compared with those of the portable level, and one text among many with
+//! the same text alone, bit by bit.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod of_peak;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use likewise::{Embedder, Level};
+use of_peak::OfPeak;
+use serde_json::json;
+
+/// The files of an MPNet: width, heads, inner width, layers.
+fn files(width: usize, heads: usize, inner: usize, layers: usize) -> HashMap<String, Vec<u8>> {
+    let mut files = common::computed::edited("full-mpnet", "tiny-mpnet", |config| {
+        config["hidden_size"] = json!(width);
+        config["num_attention_heads"] = json!(heads);
+        config["intermediate_size"] = json!(inner);
+        config["num_hidden_layers"] = json!(layers);
+    });
+    common::edit_json(&mut files, "1_Pooling/config.json", |config| config["word_embedding_dimension"] = json!(width));
+    files
+}
+
+/// Texts of so many tokens.
+fn texts(model: &Embedder, count: usize, tokens: usize) -> Vec<String> {
+    let around = model.tokenize("").expect("tokens").ids.len();
+    let words = ["a", "b", "c", "d", "e", "f", "g"];
+    let text = |i: usize| (around..tokens).map(|j| words[(i + j * j) % words.len()]).collect::<Vec<_>>().join(" ");
+    let texts: Vec<String> = (0..count).map(text).collect();
+    assert_eq!(model.tokenize(&texts[0]).expect("tokens").ids.len(), tokens, "{}", texts[0]);
+    texts
+}
+
+fn check(model: &Embedder, portable: &Embedder, texts: &[String]) {
+    let vectors = model.embed(texts).expect("vectors");
+    let last = texts.len() - 1;
+    let alone = model.embed(&texts[last..]).expect("a vector");
+    assert!(common::same_bits(alone.row(0), vectors.row(last)), "a text among many differs from the same alone");
+    let expected = portable.embed(&texts[..1]).expect("a vector");
+    let worst = vectors.row(0).iter().zip(expected.row(0)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 2e-6, "off by {worst:e}");
+}
+
+fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, Vec<u8>>, cases: &[(usize, usize)]) {
+    let open = |level| Embedder::builder().level(level).open_files(&common::in_memory(files)).expect("a model");
+    let portable = open(Level::PORTABLE);
+    for level in Level::available().into_iter().filter(|level| level.is_fused()) {
+        let model = open(level);
+        of_peak::measure_peak(level, model.info().threads);
+        let mut group = criterion.benchmark_group(format!("{level}/{name}"));
+        for &(count, tokens) in cases {
+            let texts = texts(&model, count, tokens);
+            check(&model, &portable, &texts);
+            let operations = count as f64 * model.info().blueprint.operations(tokens);
+            group.throughput(Throughput::Elements(operations as u64));
+            let label = format!("{count} texts of {tokens} tokens");
+            group.bench_function(label, |bencher| bencher.iter(|| model.embed(black_box(&texts)).expect("vectors")));
+        }
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = of_peak::criterion();
+    let layer = [(64, 16), (8, 120)];
+    time(&mut criterion, "one layer of mpnet-base", &files(768, 12, 3072, 1), &layer);
+    time(&mut criterion, "one layer of MiniLM", &files(384, 12, 1536, 1), &layer);
+    let whole = [(64, 16), (8, 120), (4, 8), (1, 7)];
+    time(&mut criterion, "mpnet-base", &files(768, 12, 3072, 12), &whole);
+    time(&mut criterion, "MiniLM", &files(384, 12, 1536, 6), &whole);
+    criterion.final_summary();
+}

@@ -1,0 +1,92 @@
+//! Time as a fraction of what the machine could do at best, measured in the same run.
+//!
+//! A benchmark states its floating-point operations as `Throughput::Elements`; shown is their rate divided by that of
+//! independent multiply-adds on registers, of as many threads at the same time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::measurement::{Measurement, ValueFormatter};
+use criterion::{Criterion, Throughput};
+use likewise_kernels::Level;
+use likewise_kernels::peak::multiply_add_peak;
+
+/// FLOP/s, as bits of an f64.
+static PEAK: AtomicU64 = AtomicU64::new(0);
+
+/// Measures the peak of so many threads of a level, for the benchmarks that follow, and prints it.
+pub fn measure_peak(level: Level, threads: usize) {
+    const ROUNDS: usize = 20;
+    let peak: f64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, ROUNDS))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread that measures")).sum()
+    });
+    PEAK.store(peak.to_bits(), Ordering::Relaxed);
+    println!("\npeak of {level}, {threads} threads: {:.0} GFLOP/s", peak / 1e9);
+}
+
+/// A clock whose throughputs are fractions of the peak.
+pub struct OfPeak;
+
+impl Measurement for OfPeak {
+    type Intermediate = Instant;
+    type Value = Duration;
+
+    fn start(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn end(&self, start: Instant) -> Duration {
+        start.elapsed()
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self
+    }
+}
+
+impl ValueFormatter for OfPeak {
+    fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
+        let (unit, name) = match typical {
+            ..1e3 => (1.0, "ns"),
+            ..1e6 => (1e3, "µs"),
+            ..1e9 => (1e6, "ms"),
+            _ => (1e9, "s"),
+        };
+        values.iter_mut().for_each(|value| *value /= unit);
+        name
+    }
+
+    fn scale_throughputs(&self, _: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
+        let Throughput::Elements(operations) = *throughput else { panic!("operations are stated as elements") };
+        let peak = f64::from_bits(PEAK.load(Ordering::Relaxed));
+        values.iter_mut().for_each(|nanoseconds| *nanoseconds = 100.0 * operations as f64 / (*nanoseconds * 1e-9) / peak);
+        "% of peak"
+    }
+
+    fn scale_for_machines(&self, _: &mut [f64]) -> &'static str {
+        "ns"
+    }
+}
+
+/// Criterion with this clock, and short: there are many benchmarks.
+pub fn criterion() -> Criterion<OfPeak> {
+    Criterion::default()
+        .with_measurement(OfPeak)
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args()
+}
