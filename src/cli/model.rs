@@ -120,7 +120,8 @@ impl ModelArgs {
 pub(super) fn report_truncation(usage: &[Usage]) -> Outcome {
     let cut: Vec<&Usage> = usage.iter().filter(|usage| usage.truncated()).collect();
     if let Some(longest) = cut.iter().max_by_key(|usage| usage.tokens) {
-        let (texts, are) = if cut.len() == 1 { ("text", "was") } else { ("texts", "were") };
+        let texts = if usage.len() == 1 { "text" } else { "texts" };
+        let are = if cut.len() == 1 { "was" } else { "were" };
         // Not eprintln!, which panics if nobody reads stderr.
         drop(writeln!(
             std::io::stderr(),

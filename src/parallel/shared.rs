@@ -1,170 +1,13 @@
-//! Threads. Nothing else in the library starts or uses any.
-//!
-//! There are two ways to share work.
-//!
-//! **Many texts**: [`Pool::map`]. Each thread takes the next batch and runs the whole network on it alone. Nothing waits
-//! for anything, so this is the fast way.
-//!
-//! **Few texts**: [`Pool::team`]. All threads run the network on the same batch, as a [`Team`]. Every member executes the
-//! same steps; in each step it computes its part of the step's output (some columns of a matmul, some rows, some heads)
-//! and then waits until all have done theirs. A pass enters the pool once, not once per step, and waiting is spinning for
-//! a moment and then yielding: a pass over a short text has dozens of steps of some ten microseconds, and to put a
-//! thread to sleep and wake it costs as much as one of them.
-//!
-//! The parts never depend on sums that another member holds (the k of a matmul is not split), so how many members there
-//! are changes no bit of the result.
+//! Matrices that a team fills, each member its part, and reads in later steps.
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, TryLockError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
-use crate::error::{Error, Result};
-
-/// The threads of one embedder.
-pub(crate) struct Pool {
-    /// None for a single thread: the caller's own.
-    threads: Option<rayon::ThreadPool>,
-    /// Held while a team is out. Its members wait for one another, so two teams at once on the same threads could each
-    /// hold the thread that the other waits for.
-    team: Mutex<()>,
-}
-
-impl Pool {
-    /// Starts threads.
-    pub(crate) fn new(threads: usize) -> Result<Self> {
-        let build = |n| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(n)
-                .thread_name(|i| format!("likewise-{i}"))
-                .build()
-                .map_err(|source| Error::Threads { threads, source: Box::new(source) })
-        };
-        let threads = if threads > 1 { Some(build(threads)?) } else { None };
-        Ok(Self { threads, team: Mutex::new(()) })
-    }
-
-    /// As many threads as this process may use: the CPUs of its affinity mask, or less if a cgroup limits its CPU time.
-    pub(crate) fn default_threads() -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    }
-
-    /// How many threads there are.
-    pub(crate) fn size(&self) -> usize {
-        self.threads.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
-    }
-
-    /// `task(0)`, `task(1)`, … `task(n - 1)`, each on whichever thread is free, begun in this order.
-    pub(crate) fn map<T: Send>(&self, n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        let Some(threads) = self.threads.as_ref().filter(|_| n > 1) else { return (0..n).map(task).collect() };
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= n {
-                    return done;
-                }
-                done.push((i, task(i)));
-            }
-        };
-        let mut results: Vec<(usize, T)> = threads.broadcast(|_| work()).into_iter().flatten().collect();
-        results.sort_unstable_by_key(|(i, _)| *i);
-        results.into_iter().map(|(_, result)| result).collect()
-    }
-
-    /// Runs `work` once on every thread, as members of one team that fills the workspace together; or by the caller alone
-    /// if another team is out, which changes how long it takes and no bit of the result.
-    ///
-    /// Alone and not later: a caller that is a thread of some pool itself may be taken, while it waits here, for another
-    /// task that comes here, and would wait for itself.
-    pub(crate) fn team<W: Workspace>(&self, workspace: &mut W, work: impl Fn(&mut Member<'_>, &W) + Sync) {
-        let Some(threads) = &self.threads else { return Member::alone(workspace, work) };
-        let _one_team = match self.team.try_lock() {
-            Ok(guard) => guard,
-            // The lock guards nothing that a panic could leave half-done.
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Member::alone(workspace, work),
-        };
-        let team = Team::new(threads.current_num_threads());
-        workspace.join(team.id);
-        let workspace = &*workspace;
-        threads.broadcast(|context| {
-            let mut member = Member { index: context.index(), team: &team, step: 1 };
-            let guard = PoisonOnPanic(&team);
-            work(&mut member, workspace);
-            std::mem::forget(guard);
-        });
-    }
-}
-
-/// The matrices that a team fills.
-pub(crate) trait Workspace: Sync {
-    /// Calls [`Shared::join`] on each of them.
-    fn join(&mut self, team: u64);
-}
-
-/// Threads that go through the same steps together.
-struct Team {
-    /// Different for every team of this process.
-    id: u64,
-    size: usize,
-    /// Members that have finished the present step.
-    arrived: AtomicUsize,
-    /// Counts the steps that all have finished.
-    generation: AtomicUsize,
-    /// A member has panicked and will not arrive.
-    poisoned: AtomicBool,
-}
-
-static TEAMS: AtomicU64 = AtomicU64::new(1);
-
-impl Team {
-    fn new(size: usize) -> Self {
-        Self {
-            id: TEAMS.fetch_add(1, Ordering::Relaxed),
-            size,
-            arrived: AtomicUsize::new(0),
-            generation: AtomicUsize::new(0),
-            poisoned: AtomicBool::new(false),
-        }
-    }
-
-    /// Returns when all members have called it.
-    fn wait(&self) {
-        if self.size == 1 {
-            return;
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.size {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation + 1, Ordering::Release);
-            return;
-        }
-        let mut spins = 0_u32;
-        while self.generation.load(Ordering::Acquire) == generation {
-            assert!(!self.poisoned.load(Ordering::Relaxed), "another thread of the team panicked");
-            spins += 1;
-            if spins < 20_000 {
-                std::hint::spin_loop();
-            } else {
-                // The other may need this CPU to get here.
-                std::thread::yield_now();
-            }
-        }
-    }
-}
-
-/// Tells the others, if this member panics, that it will not arrive.
-struct PoisonOnPanic<'a>(&'a Team);
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.poisoned.store(true, Ordering::Relaxed);
-    }
-}
+use super::Workspace;
+use super::team::Team;
 
 /// One thread's place in a team.
 pub(crate) struct Member<'t> {
@@ -174,12 +17,17 @@ pub(crate) struct Member<'t> {
     step: u64,
 }
 
-impl Member<'_> {
+impl<'t> Member<'t> {
+    /// A member of a team, before its first step.
+    pub(super) fn new(index: usize, team: &'t Team) -> Self {
+        Self { index, team, step: 1 }
+    }
+
     /// Runs `work` on this thread alone, a team of one.
     pub(crate) fn alone<W: Workspace>(workspace: &mut W, work: impl FnOnce(&mut Member<'_>, &W)) {
         let team = Team::new(1);
         workspace.join(team.id);
-        work(&mut Member { index: 0, team: &team, step: 1 }, workspace);
+        work(&mut Member::new(0, &team), workspace);
     }
 
     /// Members of the team.
@@ -409,97 +257,5 @@ impl Shared {
         // SAFETY: `storage` holds `rows` rows of `stride` initialised numbers from `first` on, and the part lies in them
         // by the assertion. Exclusive access is the caller's promise.
         unsafe { MatMut::from_raw(self.first.add(skip), rows.len(), columns.len(), self.stride) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Two(Shared, Shared);
-
-    impl Two {
-        fn new(rows: usize, cols: usize) -> Self {
-            let mut two = Self(Shared::new(cols), Shared::new(cols));
-            two.0.resize(rows);
-            two.1.resize(rows);
-            two
-        }
-    }
-
-    impl Workspace for Two {
-        fn join(&mut self, team: u64) {
-            self.0.join(team);
-            self.1.join(team);
-        }
-    }
-
-    /// Fills a matrix three ways and reads it back, with every size of team.
-    #[test]
-    fn parts_cover_the_whole_once() {
-        for threads in [1, 2, 3, 7] {
-            let pool = Pool::new(threads).expect("threads");
-            let mut two = Two::new(13, 37);
-            pool.team(&mut two, |member, two| {
-                member.fill_columns(&two.0, 16, |columns, mut view, _| {
-                    for i in 0..view.rows() {
-                        for (x, j) in view.row_mut(i).iter_mut().zip(columns.clone()) {
-                            *x = (i * 100 + j) as f32;
-                        }
-                    }
-                });
-                member.fill_rows(&two.1, |rows, mut view, reader| {
-                    for (i, row) in rows.enumerate() {
-                        view.row_mut(i).copy_from_slice(reader.read(&two.0).row(row));
-                    }
-                });
-                member.fill_blocks(&two.0, &[0, 5, 5, 13], 37, |group, _, mut view, reader| {
-                    let first = [0, 5, 5][group];
-                    for i in 0..view.rows() {
-                        view.row_mut(i).copy_from_slice(reader.read(&two.1).row(first + i));
-                        view.row_mut(i)[0] += 0.5;
-                    }
-                });
-            });
-            Member::alone(&mut two, |member, two| {
-                member.look(|reader| {
-                    for i in 0..13 {
-                        for j in 0..37 {
-                            let expected = (i * 100 + j) as f32 + if j == 0 { 0.5 } else { 0.0 };
-                            assert_eq!(
-                                reader.read(&two.0).row(i)[j],
-                                expected,
-                                "{threads} threads, row {i}, column {j}"
-                            );
-                        }
-                    }
-                });
-            });
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "reads a matrix that it fills")]
-    fn a_step_cannot_read_what_it_fills() {
-        Member::alone(&mut Two::new(2, 2), |member, two| {
-            member.fill_rows(&two.0, |_, _, reader| {
-                reader.read(&two.0);
-            });
-        });
-    }
-
-    #[test]
-    #[should_panic(expected = "panicked")]
-    fn a_panic_does_not_leave_the_others_waiting() {
-        let pool = Pool::new(3).expect("threads");
-        pool.team(&mut Two::new(3, 1), |member, two| {
-            member.fill_rows(&two.0, |rows, _, _| assert_ne!(rows.start, 0, "panicked"));
-        });
-    }
-
-    #[test]
-    fn map_keeps_the_order() {
-        let pool = Pool::new(3).expect("threads");
-        assert_eq!(pool.map(100, |i| i * i), (0..100).map(|i| i * i).collect::<Vec<_>>());
     }
 }
