@@ -2,7 +2,6 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "cli"))]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod common;
 
 use std::path::Path;

@@ -15,7 +15,7 @@ use likewise_kernels::peak::multiply_add_peak;
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
 /// Measures the peak of so many threads of a level, for the benchmarks that follow, and prints it.
-pub fn measure_peak(level: Level, threads: usize) {
+pub(crate) fn measure_peak(level: Level, threads: usize) {
     const ROUNDS: usize = 20;
     let peak: f64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, ROUNDS))).collect();
@@ -26,7 +26,7 @@ pub fn measure_peak(level: Level, threads: usize) {
 }
 
 /// A clock whose throughputs are fractions of the peak.
-pub struct OfPeak;
+pub(crate) struct OfPeak;
 
 impl Measurement for OfPeak {
     type Intermediate = Instant;
@@ -72,7 +72,9 @@ impl ValueFormatter for OfPeak {
     fn scale_throughputs(&self, _: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
         let Throughput::Elements(operations) = *throughput else { panic!("operations are stated as elements") };
         let peak = f64::from_bits(PEAK.load(Ordering::Relaxed));
-        values.iter_mut().for_each(|nanoseconds| *nanoseconds = 100.0 * operations as f64 / (*nanoseconds * 1e-9) / peak);
+        values
+            .iter_mut()
+            .for_each(|nanoseconds| *nanoseconds = 100.0 * operations as f64 / (*nanoseconds * 1e-9) / peak);
         "% of peak"
     }
 
@@ -82,7 +84,7 @@ impl ValueFormatter for OfPeak {
 }
 
 /// Criterion with this clock, and short: there are many benchmarks.
-pub fn criterion() -> Criterion<OfPeak> {
+pub(crate) fn criterion() -> Criterion<OfPeak> {
     Criterion::default()
         .with_measurement(OfPeak)
         .sample_size(20)

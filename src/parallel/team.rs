@@ -61,4 +61,3 @@ impl Drop for PoisonOnPanic<'_> {
         self.0.poisoned.store(true, Ordering::Relaxed);
     }
 }
-
