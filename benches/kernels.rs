@@ -15,7 +15,7 @@ use std::hint::black_box;
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Throughput};
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, Panels, gemm};
+use likewise_kernels::gemm::{Epilogue, PackedMatrix, Panels, Scratch, gemm};
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::softmax::{Scores, softmax};
@@ -52,8 +52,10 @@ fn check_and_time<M: Measurement>(
     let (mut out, mut expected) = (Vec::new(), Vec::new());
     run(&mut out);
     reference(&mut expected);
-    let worst = out.iter().zip(&expected).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max);
-    assert!(out.len() == expected.len() && worst <= 2e-5, "{name}: off by {worst:e}");
+    assert_eq!(out.len(), expected.len(), "{name}");
+    for (i, (a, b)) in out.iter().zip(&expected).enumerate() {
+        assert!((a - b).abs() <= 2e-5 * b.abs().max(1.0), "{name}: number {i} is {a}, not {b}");
+    }
     group.throughput(Throughput::Elements(operations as u64));
     group.bench_function(name, |bencher| bencher.iter(|| run(black_box(&mut out))));
 }
@@ -79,7 +81,7 @@ fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kern
 fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
     let qkv = numbers(tokens * 3 * d);
     let columns = tokens.next_multiple_of(level.panel_width());
-    let (mut keys, mut values, mut scores) = (Vec::new(), Vec::new(), vec![0.0; tokens * columns]);
+    let (mut keys, mut values, mut scores) = (Scratch::default(), Scratch::default(), vec![0.0; tokens * columns]);
     Box::new(move |out| {
         out.resize(tokens * d, 0.0);
         let part = |i: usize| MatRef::new(&qkv, tokens, 3 * d).cols_in(i * d..(i + 1) * d);

@@ -23,6 +23,7 @@ fn alone(model: &Embedder, texts: &[String]) -> Vec<Vec<f32>> {
 
 /// Fails, naming the text, if a vector has other bits than expected.
 fn assert_same(got: &Embeddings, expected: &[Vec<f32>], order: &[usize], what: &str) {
+    assert_eq!(got.len(), order.len(), "{what}: vectors");
     for (row, &i) in got.rows().zip(order) {
         assert!(same_bits(row, &expected[i]), "{what}: text {i} has other bits");
     }

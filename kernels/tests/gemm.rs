@@ -5,7 +5,7 @@ mod common;
 
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, PackedMatrix, Panels, gemm};
+use likewise_kernels::gemm::{Epilogue, Layout, PackedMatrix, Panels, Scratch, gemm};
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
@@ -351,7 +351,8 @@ fn all_panels_are_alike() {
         let width = level.panel_width();
         let mut random = Random::new(7);
         // The scratch is used again and again, so what an earlier matrix left in it must not show.
-        let mut scratch = vec![f32::NAN; 10_000];
+        let mut scratch = Scratch::default();
+        scratch.numbers(10_000).fill(f32::NAN);
         for n in [width - 1, width, 2 * width, 1, 2 * width + 1] {
             for k in [0, 1, 15, 16, 17, 50] {
                 let m = level.tile_rows() + 1;

@@ -16,11 +16,12 @@ struct Body {
     multiply_adds: usize,
     broadcasts: usize,
     loads: usize,
-    /// Loads, stores or operands on the stack: spilled registers.
-    stack: usize,
+    /// Loads, stores or operands that are vectors on the stack: spilled registers.
+    spilled: usize,
 }
 
-/// The crate's assembly, as the release profile compiles it.
+/// The crate's assembly, as the release profile compiles it but in one piece and without the linker's optimisation, which
+/// would leave several files or none.
 fn assembly() -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot_loop");
     let status = Command::new(env!("CARGO"))
@@ -62,7 +63,7 @@ fn count(lines: &[&str], register: &str) -> Body {
         body.multiply_adds += usize::from(vector && line.starts_with("vfmadd"));
         body.broadcasts += usize::from(vector && line.starts_with("vbroadcastss"));
         body.loads += usize::from(vector && line.starts_with("vmov") && line.contains('('));
-        body.stack += usize::from(line.contains("(%rsp") || line.contains("(%rbp"));
+        body.spilled += usize::from(vector && line.contains("(%rsp"));
     }
     body
 }
@@ -72,9 +73,17 @@ fn the_full_tiles_keep_their_accumulators_in_registers() {
     let assembly = assembly();
     // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
     for (level, register, rows) in [("avx512", "zmm", 12), ("avx2", "ymm", 6)] {
-        let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, stack: 0 };
+        let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, spilled: 0 };
+        // The tile is there twice, for panels of full width and for the last, narrower one. Of the other loops only that of
+        // `peak` has so many, and it reads nothing.
         let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, register)).collect();
-        let nearest = bodies.iter().filter(|body| body.multiply_adds == expected.multiply_adds).collect::<Vec<_>>();
-        assert!(bodies.contains(&expected), "{level}: no loop of {expected:?}; of as many multiply-adds: {nearest:?}");
+        let tiles: Vec<&Body> = bodies
+            .iter()
+            .filter(|body| {
+                body.multiply_adds >= expected.multiply_adds && body.broadcasts + body.loads + body.spilled > 0
+            })
+            .collect();
+        assert!(!tiles.is_empty(), "{level}: no loop of {} multiply-adds", expected.multiply_adds);
+        assert!(tiles.iter().all(|&tile| *tile == expected), "{level}: expected {expected:?}, found {tiles:?}");
     }
 }

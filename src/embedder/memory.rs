@@ -6,9 +6,10 @@ use tokenizers::ModelWrapper;
 use crate::models::Blueprint;
 
 /// Memory that an embedder takes, in bytes, by what takes it. Predicted from sizes, not measured; on Linux on x86-64 the
-/// sums are within 5 % of what the operating system counts, for models of MiniLM's size and larger.
+/// sums are within 5 % of what the operating system counts (tests/memory.rs).
 ///
-/// To this comes what a call brings along: the texts, and 4·D bytes a text for its vector.
+/// To this comes what a call brings along: the texts, 4·D bytes a text for its vector, and with more callers at once than
+/// threads the activations of those beyond; and the files themselves if they were given in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The program itself.

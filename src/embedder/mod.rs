@@ -60,10 +60,14 @@ struct Encoded {
     usage: Usage,
 }
 
-/// Tokens of a pass that one thread makes alone: enough that each panel of weights, once in the cache, is used for sixteen
-/// tiles, few enough that the activations (some ten kilobytes a token) stay near. (128 and 256 are within the noise, 512 is
-/// 5 % slower for MiniLM.)
+/// Tokens of a pass that one thread makes alone, about: enough that each panel of weights, once in the cache, is used for
+/// sixteen tiles, few enough that the activations (17 KB a token in MiniLM, 34 KB in models of base size) stay near. (128 and
+/// 256 are within the noise, 512 is 5 % slower for MiniLM.)
 const TOKENS_PER_BATCH: usize = 192;
+
+/// The most tokens of a pass, save a single text that is longer. Half as many again, so that two texts of middling length
+/// still share one.
+const MOST_TOKENS: usize = TOKENS_PER_BATCH * 3 / 2;
 
 /// With fewer tokens than this a thread, all threads share one pass: alone, a thread would wait for its weights.
 const TOKENS_FOR_A_THREAD: usize = 96;
@@ -233,8 +237,13 @@ impl Embedder {
         }
     }
 
+    /// The most tokens of a pass that one thread makes alone.
+    fn longest_pass(&self) -> usize {
+        self.tokenizer.limit().max(MOST_TOKENS)
+    }
+
     fn memory(&self) -> Memory {
-        let longest = self.tokenizer.limit().max(TOKENS_PER_BATCH);
+        let longest = self.longest_pass();
         let (model, entries) = self.tokenizer.model();
         Memory {
             program: memory::PROGRAM,
@@ -287,8 +296,8 @@ impl Embedder {
         if threads > 1 && tokens < TOKENS_FOR_A_THREAD * threads && !order.is_empty() {
             return Plan { batches: vec![order], shared: true };
         }
-        // Longest first, so that what is left when threads run out of work is short. As many batches for each thread, of
-        // about the same number of tokens.
+        // Longest first, so that what is left when threads run out of work is short. About as many batches for each thread,
+        // of about the same number of tokens.
         order.sort_by_key(|&i| std::cmp::Reverse(encoded[i].ids.len()));
         let batches = tokens.div_ceil(TOKENS_PER_BATCH * threads).max(1) * threads;
         let budget = tokens.div_ceil(batches);
@@ -297,7 +306,7 @@ impl Embedder {
         for i in order {
             let tokens = encoded[i].ids.len();
             // Never more than promised, so that the memory of a pass is known.
-            if size + tokens > TOKENS_PER_BATCH && !batch.is_empty() {
+            if size + tokens > MOST_TOKENS && !batch.is_empty() {
                 plan.batches.push(std::mem::take(&mut batch));
                 size = 0;
             }
@@ -366,7 +375,11 @@ impl Embedder {
         let mut buffers = free().pop().unwrap_or_else(|| Buffers::new(self.encoder.blueprint()));
         buffers.resize(batch.tokens());
         pass(&mut buffers);
-        free().push(buffers);
+        // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.
+        let mut free = free();
+        if free.len() < self.pool.size() && buffers.room() <= self.longest_pass() {
+            free.push(buffers);
+        }
     }
 
     /// Refuses vectors that are not finite, saying which weight is to blame if it can be found.

@@ -13,12 +13,12 @@
 //! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and mapped once more.
 //!
 //! Sentences are handled one at a time, so none sees another and nothing is masked. A block of rows is taken through all
-//! three lines before the next, while its scores (12 rows of at most 512 numbers) are in the first-level cache.
+//! three lines before the next, while its scores (at most 12 rows of 512 numbers) are in the first-level cache.
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Panels, gemm};
+use likewise_kernels::gemm::{self, Epilogue, Panels, gemm};
 use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::view::{MatMut, MatRef};
+use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
@@ -113,17 +113,18 @@ impl Attention {
         // Rows are padded to whole panels, so that the product has no ragged edge; the softmax leaves the padding zero.
         let columns = tokens.next_multiple_of(self.level.panel_width());
         let block = self.level.tile_rows();
-        scratch.scores.resize(block * columns, 0.0);
+        let stride = padded_stride(columns);
+        let memory = scratch.scores.numbers(block * stride);
         for first in (0..tokens).step_by(block) {
             let rows = first..(first + block).min(tokens);
-            let mut scores = MatMut::new(&mut scratch.scores, rows.len(), columns);
+            let mut scores = MatMut::with_stride(memory, rows.len(), columns, stride);
             gemm(self.level, q.rows_in(rows.clone()), keys, None, Epilogue::Store, scores.reborrow());
             let bias = match bias {
                 Some((bias, middle)) => Scores { scale, bias, start: middle - first },
                 None => Scores { scale, bias: &[], start: 0 },
             };
             softmax(self.level, scores, tokens, bias);
-            let probabilities = MatRef::with_stride(&scratch.scores, rows.len(), tokens, columns);
+            let probabilities = MatRef::with_stride(memory, rows.len(), tokens, stride);
             gemm(self.level, probabilities, values, None, Epilogue::Store, context.rows_in(rows));
             see(probabilities);
         }
@@ -138,9 +139,9 @@ impl Attention {
 /// Memory that one head after another uses.
 #[derive(Default)]
 struct Scratch {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    scores: Vec<f32>,
+    keys: gemm::Scratch,
+    values: gemm::Scratch,
+    scores: gemm::Scratch,
 }
 
 /// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(P − 1) to P − 1, where P is the

@@ -151,6 +151,11 @@ impl Buffers {
         }
     }
 
+    /// Tokens that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.x.room()
+    }
+
     /// Makes room for T tokens.
     pub(crate) fn resize(&mut self, tokens: usize) {
         self.each(|matrix| matrix.resize(tokens));

@@ -94,6 +94,7 @@ impl Linear {
 
     /// A step: out `[T, N]` = then(x `[T, K]` Wᵀ + b).
     pub(crate) fn forward(&self, member: &mut Member<'_>, weights: &Weights, x: &Shared, then: Then<'_>, out: &Shared) {
+        assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
         let panels = self.layout.panels(weights.at(self.place.clone()));
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
             let epilogue = match then {

@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     /// Held while a team is out. Its members wait for one another, so two teams at once on the same threads could each
     /// hold the thread that the other waits for.
     team: Mutex<()>,
+    /// Calls of [`Pool::map`] that are at work. Each holds every thread until all of its tasks are done.
+    maps: AtomicUsize,
 }
 
 impl Pool {
@@ -45,7 +47,7 @@ impl Pool {
                 .map_err(|source| Error::Threads { threads, source: Box::new(source) })
         };
         let threads = if threads > 1 { Some(build(threads)?) } else { None };
-        Ok(Self { threads, team: Mutex::new(()) })
+        Ok(Self { threads, team: Mutex::new(()), maps: AtomicUsize::new(0) })
     }
 
     /// As many threads as this process may use: the CPUs of its affinity mask, or less if a cgroup limits its CPU time.
@@ -62,6 +64,7 @@ impl Pool {
     pub(crate) fn map<T: Send>(&self, n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let Some(threads) = self.threads.as_ref().filter(|_| n > 1) else { return (0..n).map(task).collect() };
         let next = AtomicUsize::new(0);
+        let _at_work = CountWhileAlive::new(&self.maps);
         let work = || {
             let mut done = Vec::new();
             loop {
@@ -78,9 +81,10 @@ impl Pool {
     }
 
     /// Runs `work` once on every thread, as members of one team that fills the workspace together; or by the caller alone
-    /// if another team is out, which changes how long it takes and no bit of the result.
+    /// if the threads are busy with another team or with [`Self::map`], which changes how long it takes and no bit of the
+    /// result.
     ///
-    /// Alone and not later: a caller that is a thread of some pool itself may be taken, while it waits here, for another
+    /// Alone and not later: one sentence must not wait for another caller's hundred thousand. And a caller that is a thread of some pool itself may be taken, while it waits here, for another
     /// task that comes here, and would wait for itself.
     pub(crate) fn team<W: Workspace>(&self, workspace: &mut W, work: impl Fn(&mut Member<'_>, &W) + Sync) {
         let Some(threads) = &self.threads else { return Member::alone(workspace, work) };
@@ -90,6 +94,9 @@ impl Pool {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Member::alone(workspace, work),
         };
+        if self.maps.load(Ordering::Relaxed) > 0 {
+            return Member::alone(workspace, work);
+        }
         let team = Team::new(threads.current_num_threads());
         workspace.join(team.id);
         let workspace = &*workspace;
@@ -99,6 +106,22 @@ impl Pool {
             work(&mut member, workspace);
             std::mem::forget(guard);
         });
+    }
+}
+
+/// Adds one to a count for as long as it lives.
+struct CountWhileAlive<'a>(&'a AtomicUsize);
+
+impl<'a> CountWhileAlive<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for CountWhileAlive<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -190,6 +213,34 @@ mod tests {
         let pool = Pool::new(3).expect("threads");
         pool.team(&mut Two::new(3, 1), |member, two| {
             member.fill_rows(&two.0, |rows, _, _| assert_ne!(rows.start, 0, "panicked"));
+        });
+    }
+
+    #[test]
+    fn a_team_does_not_wait_for_a_map() {
+        let pool = Pool::new(2).expect("threads");
+        let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let long_ago = std::time::Duration::from_secs(20);
+        std::thread::scope(|scope| {
+            // Its tasks do not end before the team has.
+            let mapping = scope.spawn(|| {
+                pool.map(2, |_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    let start = std::time::Instant::now();
+                    while done.load(Ordering::SeqCst) == 0 && start.elapsed() < long_ago {
+                        std::thread::yield_now();
+                    }
+                    done.load(Ordering::SeqCst)
+                })
+            });
+            while begun.load(Ordering::SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+            pool.team(&mut Two::new(3, 1), |member, two| {
+                member.fill_rows(&two.0, |_, mut view, _| view.row_mut(0)[0] = 1.0);
+            });
+            done.store(1, Ordering::SeqCst);
+            assert_eq!(mapping.join().expect("a map"), [1, 1], "the map ended first");
         });
     }
 

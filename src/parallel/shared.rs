@@ -214,6 +214,11 @@ impl Shared {
         self.rows = rows;
     }
 
+    /// Rows that its memory has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.storage.len() / self.stride.max(1)
+    }
+
     /// Numbers in a row.
     pub(crate) fn cols(&self) -> usize {
         self.cols

@@ -17,12 +17,11 @@
 //!    arithmetic units and not the loads are the limit.
 //! 2. **Packed panels** (pack.rs). B is stored so that a tile reads it front to back: 16·C columns together, all k.
 //! 3. **Rows split evenly.** 16 rows by tiles of at most 12 become 8 + 8, not 12 + 4: a tile of 4 rows has too few
-//!    multiply-adds in flight to hide their latency, one of 8 has enough.
+//!    multiply-adds in flight to hide their latency and whatever else delays one, one of 8 has enough.
 //! 4. **A panel at a time.** The loop over panels is the outer one: a panel (98 KB at K = 768) stays in the second-level
 //!    cache while all rows pass over it.
 //! 5. **The epilogue in the tile.** Bias starts the chain; the activation or the residual is applied while the tile's
 //!    output is in the first-level cache.
-//!
 //! 6. **Short sums.** k is summed in runs of 128, which are then added up: a long chain of additions loses more digits.
 //!
 //! What is *not* done is as important: the runs end at fixed places whatever the number of rows or threads, and one row
@@ -35,7 +34,7 @@ mod tile;
 mod transpose;
 
 pub use pack::{Layout, PackedMatrix, PanelMut};
-pub use panels::Panels;
+pub use panels::{Panels, Scratch};
 
 use crate::level::{Level, Operator};
 use crate::math::{Activation, activate_lanes};

@@ -29,8 +29,8 @@ use crate::level::Level;
 use crate::view::MatRef;
 
 /// A cache line, in bytes and in numbers.
-const LINE: usize = 64;
-const LINE_NUMBERS: usize = LINE / size_of::<f32>();
+pub(super) const LINE: usize = 64;
+pub(super) const LINE_NUMBERS: usize = LINE / size_of::<f32>();
 
 /// How the weight matrix W `[N, K]` of a linear layer is packed for one level; the numbers are elsewhere.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,27 @@
 //! Panels: a right-hand matrix as the tile reads it.
 
-use super::pack::{padding, product};
+use super::pack::{LINE, LINE_NUMBERS, padding, product};
 use super::transpose::transpose;
 use crate::level::Level;
 use crate::view::MatRef;
+
+/// Memory that is used again and again, and begins at a cache line.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    data: Vec<f32>,
+}
+
+impl Scratch {
+    /// So many numbers, whose values are unspecified.
+    pub fn numbers(&mut self, numbers: usize) -> &mut [f32] {
+        // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
+        if self.data.len() < numbers + LINE_NUMBERS {
+            self.data = vec![0.0; numbers + LINE_NUMBERS];
+        }
+        let start = self.data.as_ptr().align_offset(LINE).min(LINE_NUMBERS);
+        &mut self.data[start..][..numbers]
+    }
+}
 
 /// A right-hand matrix B `[K, N]`, cut into panels of `width` columns.
 #[derive(Clone, Copy, Debug)]
@@ -43,29 +61,29 @@ impl<'a> Panels<'a> {
     }
 
     /// Copies B `[K, N]` to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
-    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut Vec<f32>) -> Self {
+    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
-        scratch.clear();
-        scratch.resize(product(n.next_multiple_of(width), k), 0.0);
+        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
+        packed.fill(0.0);
         for i in 0..k {
             for (panel, part) in b.row(i).chunks(width).enumerate() {
-                scratch[panel * k * width + i * width..][..part.len()].copy_from_slice(part);
+                packed[panel * k * width + i * width..][..part.len()].copy_from_slice(part);
             }
         }
-        Self::packed(scratch, n, k, width)
+        Self::packed(packed, n, k, width)
     }
 
     /// Packs the transpose of B' `[N, K]` to `scratch`: columns of the product are rows of B'.
-    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut Vec<f32>) -> Self {
+    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
         let width = level.panel_width();
         let (n, k) = (b.rows(), b.cols());
+        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
         // Every number is written: those beyond the last column as zeros.
-        scratch.resize(product(n.next_multiple_of(width), k), 0.0);
-        for (i, panel) in scratch.chunks_exact_mut((k * width).max(1)).enumerate() {
+        for (i, panel) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {
             transpose(level, b.rows_in(i * width..n.min((i + 1) * width)), panel, width);
         }
-        Self::packed(scratch, n, k, width)
+        Self::packed(packed, n, k, width)
     }
 
     /// Some of the panels, as a matrix of its own: those of columns `range`.

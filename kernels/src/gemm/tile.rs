@@ -1,4 +1,4 @@
-//! The tile: R rows by C vectors of the output, kept in registers through all of k.
+//! The tile: R rows by C vectors of the output, kept in registers for a run of k.
 //!
 //! ```text
 //!                 b: one panel, K rows of 16·C numbers
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! This is the only loop of the crate where bounds checks would cost, so it works on pointers; everything that makes them
-//! valid is checked in [`run_tile`], once per tile.
+//! valid is checked in `run_rows`, once per tile.
 
 use super::panels::Panel;
 use crate::simd::{LANES, Simd};
