@@ -36,11 +36,6 @@ impl Batch {
         self.ids.len()
     }
 
-    /// Number of sentences.
-    pub(crate) fn sentences(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
     /// The token ids `[T]`.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids

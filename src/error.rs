@@ -2,6 +2,21 @@
 
 use std::path::PathBuf;
 
+/// An error and all that lie beneath it, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Why something could not be done.
 ///
 /// The message is complete by itself: it names the file, the key or tensor, what was expected and what was found. Where

@@ -38,6 +38,8 @@ mod layers;
 mod models;
 mod modules;
 mod parallel;
+#[cfg(feature = "serve")]
+pub mod server;
 mod similarity;
 mod tokenize;
 mod trace;
@@ -45,7 +47,7 @@ mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
 pub use embedder::{Builder, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation};
 pub use models::{Blueprint, Names, Positions, RelativeBias};

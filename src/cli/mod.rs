@@ -9,6 +9,8 @@ mod info;
 mod input;
 mod model;
 mod output;
+#[cfg(feature = "serve")]
+mod serve;
 mod similarity;
 
 use std::error::Error;
@@ -47,6 +49,9 @@ enum Command {
     Bench(bench::Args),
     /// Describe a model: architecture, modules, sizes, memory
     Info(info::Args),
+    /// Answer the Hugging Face Inference API over HTTP
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
 }
 
 /// What a subcommand ends with. The error is printed with everything beneath it.
@@ -62,6 +67,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not eprintln!, which panics if nobody reads stderr.
-            drop(writeln!(std::io::stderr(), "error: {}", chain(error.as_ref())));
+            drop(writeln!(std::io::stderr(), "error: {}", likewise::chain(error.as_ref())));
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }
@@ -99,21 +106,6 @@ impl std::fmt::Display for Misuse {
 }
 
 impl Error for Misuse {}
-
-/// An error and all that lie beneath it, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own words.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use likewise::{Embedder, Level, OnLong, Usage, hub};
+use likewise::{Builder, Embedder, Level, OnLong, Usage, hub};
 
 use super::{Misuse, Outcome};
 
-/// Options common to all subcommands.
+/// The model, and how it is run.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
@@ -17,6 +17,14 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
     model: Option<String>,
 
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How a model is run.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct HowArgs {
     /// The branch, tag or commit of a hub id
     #[arg(long, default_value = "main")]
     revision: String,
@@ -70,9 +78,28 @@ enum LongText {
     Error,
 }
 
+/// What is wrong if no model is named.
+pub(super) const NO_MODEL: &str =
+    "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
+
 impl ModelArgs {
     /// Opens the model.
     pub(super) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
+        let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) else {
+            return Err(Box::new(Misuse(NO_MODEL.to_owned())));
+        };
+        Ok(self.how.builder().open(self.how.folder(model)?)?)
+    }
+
+    /// The type of numbers that was asked for.
+    pub(super) fn precision(&self) -> Precision {
+        self.how.precision
+    }
+}
+
+impl HowArgs {
+    /// These settings.
+    pub(super) fn builder(&self) -> Builder {
         let mut builder = Embedder::builder().on_long(match self.on_long {
             LongText::Truncate => OnLong::Truncate,
             LongText::Error => OnLong::Error,
@@ -89,19 +116,11 @@ impl ModelArgs {
         if let Some(name) = &self.prompt_name {
             builder = builder.prompt_name(name);
         }
-        Ok(builder.open(self.folder()?)?)
+        builder
     }
 
-    /// The type of numbers that was asked for.
-    pub(super) fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn folder(&self) -> Result<PathBuf, Box<dyn std::error::Error>> {
-        let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) else {
-            let what = "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
-            return Err(Box::new(Misuse(what.to_owned())));
-        };
+    /// The folder of a model that is named by its folder or by its hub id.
+    pub(super) fn folder(&self, model: &str) -> likewise::Result<PathBuf> {
         if Path::new(model).is_dir() {
             return Ok(PathBuf::from(model));
         }
@@ -112,7 +131,7 @@ impl ModelArgs {
             variable("XDG_CACHE_HOME"),
             variable("HOME"),
         );
-        Ok(hub::find(&cache, model, &self.revision)?)
+        hub::find(&cache, model, &self.revision)
     }
 }
 

@@ -3,24 +3,28 @@
 mod builder;
 mod memory;
 mod results;
+#[cfg(feature = "serve")]
+mod serving;
 
 pub use builder::Builder;
 pub use memory::Memory;
 pub use results::{Embeddings, Info, Scores, Trace};
+#[cfg(feature = "serve")]
+pub(crate) use serving::Ready;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use likewise_kernels::Level;
+use likewise_kernels::view::MatRef;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::layers::encoder::{Buffers, Encoder};
 use crate::modules::SentenceHead;
-use crate::parallel::{Member, Pool, Reader};
+use crate::parallel::{Member, Pool};
 use crate::similarity::Similarity;
 use crate::tokenize::{Tokenizer, Tokens, Usage};
 use crate::trace::{Blind, Observer, Recorder};
@@ -115,9 +119,10 @@ impl Embedder {
         let compute = |members: &[usize]| -> Result<Vec<f32>> {
             let batch = self.batch(members.iter().map(|&i| &encoded[i]));
             let mut vectors = vec![0.0; members.len() * width];
+            let pool = |tokens: MatRef<'_>| self.sentence_vectors(&batch, tokens, &mut vectors);
             match plan.shared {
-                true => self.pass_together(&batch, &mut vectors),
-                false => self.pass_alone(&batch, &mut vectors, &mut Blind, |_, _| ()),
+                true => self.pass_together(&batch, pool),
+                false => self.pass_alone(&batch, &mut Blind, pool),
             }
             self.check(&vectors, members, &batch)?;
             progress(members.len());
@@ -180,7 +185,7 @@ impl Embedder {
     /// # Errors
     /// If the tokenizer refuses it.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenizer.tokens(&self.with_prompt(text))
+        self.tokenizer.tokens(&with_prompt(&self.prompt, text))
     }
 
     /// Every intermediate result of one pass over some texts, by one thread. The bits are those of [`Self::embed`].
@@ -196,8 +201,8 @@ impl Embedder {
         let width = self.width();
         let (mut sites, mut data) = (Recorder::default(), vec![0.0; texts.len() * width]);
         let mut pooled = vec![0.0; texts.len() * width];
-        self.pass_alone(&batch, &mut data, &mut sites, |buffers, reader| {
-            let tokens = reader.read(&buffers.x);
+        self.pass_alone(&batch, &mut sites, |tokens| {
+            self.sentence_vectors(&batch, tokens, &mut data);
             for (s, out) in pooled.chunks_exact_mut(width).enumerate() {
                 self.head.pool(self.level, tokens.rows_in(batch.sentence(s)), out);
             }
@@ -259,7 +264,7 @@ impl Embedder {
     fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
         // A task of several texts, because one takes some ten microseconds.
         const TASK: usize = 64;
-        let one = |i: usize| self.encode_one(i, texts[i].as_ref());
+        let one = |i: usize| self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long);
         let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
             (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
         });
@@ -270,9 +275,9 @@ impl Embedder {
         Ok(encoded)
     }
 
-    fn encode_one(&self, number: usize, text: &str) -> Result<Encoded> {
-        let (ids, usage) = self.tokenizer.ids(&self.with_prompt(text))?;
-        if self.on_long == OnLong::Error && usage.truncated() {
+    fn encode_one(&self, number: usize, text: &str, prompt: &str, on_long: OnLong) -> Result<Encoded> {
+        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text))?;
+        if on_long == OnLong::Error && usage.truncated() {
             return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
         }
         let vocabulary = self.encoder.blueprint().vocabulary;
@@ -280,10 +285,6 @@ impl Embedder {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
         Ok(Encoded { ids, usage })
-    }
-
-    fn with_prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{}{text}", self.prompt)) }
     }
 
     /// Which texts go together, and whether all threads share each pass.
@@ -326,45 +327,27 @@ impl Embedder {
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
 
-    /// One pass by this thread. `then` may look at the token vectors.
-    fn pass_alone<O: Observer>(
-        &self,
-        batch: &Batch,
-        vectors: &mut [f32],
-        observer: &mut O,
-        mut then: impl FnMut(&Buffers, &Reader),
-    ) {
+    /// One pass by this thread. `then` sees the token vectors `[T, D]`.
+    fn pass_alone<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
             Member::alone(buffers, |member, buffers| {
                 self.encoder.forward(member, batch, buffers, observer);
-                member.look(|reader| {
-                    self.pool_sentences(0..batch.sentences(), batch, buffers, reader, vectors);
-                    then(buffers, reader);
-                });
+                member.look(|reader| then(reader.read(&buffers.x)));
             });
         });
     }
 
-    /// One pass by all threads.
-    fn pass_together(&self, batch: &Batch, vectors: &mut [f32]) {
+    /// One pass by all threads. `then` sees the token vectors `[T, D]`.
+    fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
             self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut Blind));
-            Member::alone(buffers, |member, buffers| {
-                member.look(|reader| self.pool_sentences(0..batch.sentences(), batch, buffers, reader, vectors));
-            });
+            Member::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x))));
         });
     }
 
-    fn pool_sentences(
-        &self,
-        sentences: Range<usize>,
-        batch: &Batch,
-        buffers: &Buffers,
-        reader: &Reader,
-        vectors: &mut [f32],
-    ) {
-        let tokens = reader.read(&buffers.x);
-        for (s, out) in sentences.zip(vectors.chunks_exact_mut(self.width())) {
+    /// The sentence vectors of a batch, from its token vectors.
+    fn sentence_vectors(&self, batch: &Batch, tokens: MatRef<'_>, vectors: &mut [f32]) {
+        for (s, out) in vectors.chunks_exact_mut(self.width()).enumerate() {
             self.head.apply(self.level, tokens.rows_in(batch.sentence(s)), out);
         }
     }
@@ -392,6 +375,11 @@ impl Embedder {
             }
         }
     }
+}
+
+/// A text with its prompt before it.
+fn with_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
+    if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
 }
 
 /// How a call is divided into passes.

@@ -86,10 +86,15 @@ impl SentenceHead {
 
     /// The sentence vector, from the vectors of the sentence's tokens `[L, D]`.
     pub(crate) fn apply(&self, level: Level, tokens: MatRef<'_>, out: &mut [f32]) {
-        self.pooling.apply(level, tokens, out);
+        self.pool(level, tokens, out);
+        self.finish(level, out);
+    }
+
+    /// Takes a pooled vector through the modules after pooling.
+    pub(crate) fn finish(&self, level: Level, vector: &mut [f32]) {
         for module in &self.after {
             match module {
-                Module::Normalize => normalize::normalize(level, out),
+                Module::Normalize => normalize::normalize(level, vector),
             }
         }
     }

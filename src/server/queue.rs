@@ -1,0 +1,248 @@
+//! Texts of many requests, computed together.
+//!
+//! A request puts its texts in the queue and waits for their vectors. As many workers as the model has threads take texts
+//! out, a pass full at a time, whoever they belong to. That the texts of several requests share a pass cannot be seen in
+//! the answers: a text's vector has the same bits in any company.
+//!
+//! Requests take turns. Each turn a request may put some sixty tokens into the next pass, so that one with ten thousand
+//! sentences does not keep one with a single sentence waiting.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::error::ApiError;
+use crate::embedder::{Embedder, Ready};
+use crate::error::{Error, Result};
+
+/// Tokens of one request that go into a pass before the next request has its turn.
+const TURN: usize = 64;
+
+/// The queue of one model.
+pub(super) struct Queue {
+    model: Arc<Embedder>,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Tokens that may wait.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Tokens that wait.
+    tokens: usize,
+    /// Workers that compute.
+    working: usize,
+    /// No more jobs will come.
+    closed: bool,
+}
+
+/// A request's texts that nobody has taken yet.
+struct Job {
+    texts: VecDeque<Text>,
+}
+
+/// A text, and where its vector goes.
+struct Text {
+    ready: Ready,
+    index: usize,
+    answer: Arc<Mutex<Answer>>,
+}
+
+/// The vectors of a request, as they arrive.
+struct Answer {
+    vectors: Vec<f32>,
+    missing: usize,
+    /// None once it is sent.
+    reply: Option<oneshot::Sender<Result<Vec<f32>>>>,
+}
+
+impl Queue {
+    /// Starts the workers.
+    pub(super) fn start(model: Arc<Embedder>, limit: usize) -> Arc<Self> {
+        let workers = model.info().threads;
+        let queue = Arc::new(Self { model, state: Mutex::default(), changed: Condvar::new(), limit });
+        for i in 0..workers {
+            let queue = queue.clone();
+            let worker = std::thread::Builder::new().name(format!("likewise-worker-{i}"));
+            // Without a thread the queue is served by fewer, or refuses; see `embed`.
+            drop(worker.spawn(move || queue.work()));
+        }
+        queue
+    }
+
+    /// The pooled vectors of some texts, one after another. If the caller stops waiting, what nobody has begun is dropped.
+    ///
+    /// # Errors
+    /// 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
+    pub(super) async fn embed(&self, texts: Vec<Ready>) -> std::result::Result<Vec<f32>, ApiError> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self.submit(texts)?;
+        match answer.await {
+            Ok(vectors) => Ok(vectors?),
+            Err(_) => Err(ApiError::internal("a computation failed; the log has more")),
+        }
+    }
+
+    fn submit(&self, texts: Vec<Ready>) -> std::result::Result<oneshot::Receiver<Result<Vec<f32>>>, ApiError> {
+        let (reply, receiver) = oneshot::channel();
+        let vectors = vec![0.0; texts.len() * self.model.width()];
+        let answer = Arc::new(Mutex::new(Answer { vectors, missing: texts.len(), reply: Some(reply) }));
+        let tokens: usize = texts.iter().map(Ready::tokens).sum();
+        let text = |(index, ready)| Text { ready, index, answer: answer.clone() };
+        let texts = texts.into_iter().enumerate().map(text).collect();
+        let mut state = self.lock();
+        if state.closed {
+            return Err(ApiError::unavailable("the server is about to end"));
+        }
+        // One request alone is always taken, however long: how long it may be is limited elsewhere.
+        if state.tokens > 0 && state.tokens + tokens > self.limit {
+            return Err(ApiError::overloaded());
+        }
+        state.tokens += tokens;
+        state.jobs.push_back(Job { texts });
+        drop(state);
+        self.changed.notify_all();
+        Ok(receiver)
+    }
+
+    /// Takes no more jobs; workers end when all are done.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn work(&self) {
+        while let Some((texts, together)) = self.take() {
+            self.compute(&texts, together);
+            self.lock().working -= 1;
+        }
+    }
+
+    /// The texts of the next pass, and whether all threads should make it together. None at the end.
+    fn take(&self) -> Option<(Vec<Text>, bool)> {
+        let mut state = self.lock();
+        loop {
+            let texts = state.next(self.model.pass_tokens());
+            if !texts.is_empty() {
+                state.working += 1;
+                let tokens = texts.iter().map(|text| text.ready.tokens()).sum();
+                let idle = state.working == 1 && state.jobs.is_empty();
+                return Some((texts, idle && self.model.is_few(tokens)));
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn compute(&self, texts: &[Text], together: bool) {
+        let ready: Vec<&Ready> = texts.iter().map(|text| &text.ready).collect();
+        // A panic is our mistake; it must not take the requests of others with it.
+        match catch_unwind(AssertUnwindSafe(|| self.model.pass(&ready, together))) {
+            Ok(Ok(vectors)) => {
+                for (text, vector) in texts.iter().zip(vectors.chunks_exact(self.model.width())) {
+                    text.deliver(vector);
+                }
+            }
+            // Only one of them is to blame, and alone it fails again.
+            Ok(Err(_)) | Err(_) if texts.len() > 1 => {
+                for text in texts {
+                    self.compute(std::slice::from_ref(text), false);
+                }
+            }
+            Ok(Err(error)) => texts[0].fail(Some(error)),
+            Err(_) => texts[0].fail(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What it guards is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes texts for one pass of about `budget` tokens out of the queue; requests take turns.
+    fn next(&mut self, budget: usize) -> Vec<Text> {
+        let mut pass = Vec::new();
+        let mut size = 0;
+        while size < budget
+            && let Some(mut job) = self.jobs.pop_front()
+        {
+            if job.is_abandoned() {
+                self.tokens -= job.tokens();
+                continue;
+            }
+            let mut turn = 0;
+            let mut full = false;
+            while turn < TURN
+                && let Some(text) = job.texts.front()
+            {
+                let tokens = text.ready.tokens();
+                full = size + tokens > budget && !pass.is_empty();
+                if full {
+                    break;
+                }
+                pass.extend(job.texts.pop_front());
+                turn += tokens;
+                size += tokens;
+            }
+            match (job.texts.is_empty(), full) {
+                (true, _) => {}
+                // It has not had its turn: it is the first in the next pass.
+                (false, true) => self.jobs.push_front(job),
+                (false, false) => self.jobs.push_back(job),
+            }
+            if full {
+                break;
+            }
+        }
+        self.tokens -= size;
+        pass
+    }
+}
+
+impl Job {
+    fn tokens(&self) -> usize {
+        self.texts.iter().map(|text| text.ready.tokens()).sum()
+    }
+
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool {
+        self.texts.front().is_none_or(|text| text.answer().reply.as_ref().is_none_or(oneshot::Sender::is_closed))
+    }
+}
+
+impl Text {
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts its vector into the answer, and sends that if it is complete.
+    fn deliver(&self, vector: &[f32]) {
+        let mut answer = self.answer();
+        let at = self.index * vector.len();
+        answer.vectors[at..at + vector.len()].copy_from_slice(vector);
+        answer.missing -= 1;
+        if answer.missing == 0
+            && let Some(reply) = answer.reply.take()
+        {
+            // Nobody may be waiting any more.
+            drop(reply.send(Ok(std::mem::take(&mut answer.vectors))));
+        }
+    }
+
+    /// Ends the request with an error, or with none if the computation panicked.
+    fn fail(&self, error: Option<Error>) {
+        if let (Some(reply), Some(error)) = (self.answer().reply.take(), error) {
+            drop(reply.send(Err(error)));
+        }
+    }
+}
