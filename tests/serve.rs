@@ -377,6 +377,15 @@ fn an_orderly_end() {
     assert!(TcpStream::connect(&server.address).is_err(), "nobody listens any more");
 }
 
+/// What the command says of long texts holds where a request says nothing.
+#[test]
+fn long_texts() {
+    let server = Server::with_tiny_mpnet(&["--on-long", "error"]);
+    let long = "word ".repeat(500);
+    assert_eq!(server.post("/", &json!({"inputs": long})).status, 422);
+    assert_eq!(server.post("/", &json!({"inputs": long, "truncate": true})).status, 200);
+}
+
 #[test]
 fn what_cannot_be_served() {
     let run = |arguments: &[&str]| {

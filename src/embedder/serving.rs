@@ -24,11 +24,18 @@ impl Ready {
 }
 
 impl Embedder {
-    /// Makes a text ready. `number` is its place in the request, for messages.
+    /// Makes a text ready. `number` is its place in the request, for messages; `on_long` overrides what the embedder does with
+    /// a text that is too long.
     ///
     /// # Errors
     /// If it cannot be tokenized, or is too long and that is to be an error.
-    pub(crate) fn ready(&self, number: usize, text: &str, prompt: Option<&str>, on_long: OnLong) -> Result<Ready> {
+    pub(crate) fn ready(
+        &self,
+        number: usize,
+        text: &str,
+        prompt: Option<&str>,
+        on_long: Option<OnLong>,
+    ) -> Result<Ready> {
         let prompt = match prompt {
             None => self.prompt.as_str(),
             Some(name) => self.prompts.get(name).ok_or_else(|| Error::Prompt {
@@ -37,7 +44,7 @@ impl Embedder {
                 known: self.prompts.keys().cloned().collect(),
             })?,
         };
-        self.encode_one(number, text, prompt, on_long).map(Ready)
+        self.encode_one(number, text, prompt, on_long.unwrap_or(self.on_long)).map(Ready)
     }
 
     /// Tokens after which a pass is full.

@@ -120,7 +120,7 @@ async fn answer(
 async fn make_ready(served: &Arc<Served>, texts: Vec<String>, options: &Options) -> Result<Vec<Ready>, ApiError> {
     let embedder = served.embedder.clone();
     let prompt = options.prompt_name.clone();
-    let on_long = if options.truncate == Some(false) { OnLong::Error } else { OnLong::Truncate };
+    let on_long = options.truncate.map(|truncate| if truncate { OnLong::Truncate } else { OnLong::Error });
     let work = move || {
         let ready = |(i, text): (usize, &String)| embedder.ready(i, text, prompt.as_deref(), on_long);
         texts.iter().enumerate().map(ready).collect::<crate::Result<Vec<_>>>()

@@ -78,7 +78,8 @@ impl Server {
         self.app.models.names().map(str::to_owned).collect()
     }
 
-    /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`.
+    /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded
+    /// runtime of tokio.
     ///
     /// # Errors
     /// If connections cannot be accepted any more.

@@ -64,13 +64,13 @@ impl Models {
         }
         std::thread::spawn(move || {
             for (name, builder, files, sender) in work {
-                let state = match builder.open_files(&files) {
-                    Ok(embedder) => {
-                        let embedder = Arc::new(embedder);
-                        let queue = Queue::start(embedder.clone(), waiting);
-                        State::Ready(Arc::new(Served { embedder, queue }))
-                    }
-                    Err(error) => State::Failed(format!("model {name} cannot be served: {}", chain(&error))),
+                let failed = |why| State::Failed(format!("model {name} cannot be served: {why}"));
+                let state = match builder.open_files(&files).map(Arc::new) {
+                    Ok(embedder) => match Queue::start(embedder.clone(), waiting) {
+                        Ok(queue) => State::Ready(Arc::new(Served { embedder, queue })),
+                        Err(error) => failed(format!("no threads to compute with: {error}")),
+                    },
+                    Err(error) => failed(chain(&error)),
                 };
                 sender.send_replace(state);
             }

@@ -62,16 +62,19 @@ struct Answer {
 
 impl Queue {
     /// Starts the workers.
-    pub(super) fn start(model: Arc<Embedder>, limit: usize) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub(super) fn start(model: Arc<Embedder>, limit: usize) -> std::io::Result<Arc<Self>> {
         let workers = model.info().threads;
         let queue = Arc::new(Self { model, state: Mutex::default(), changed: Condvar::new(), limit });
         for i in 0..workers {
-            let queue = queue.clone();
             let worker = std::thread::Builder::new().name(format!("likewise-worker-{i}"));
-            // Without a thread the queue is served by fewer, or refuses; see `embed`.
-            drop(worker.spawn(move || queue.work()));
+            let theirs = queue.clone();
+            // Those that were started end when the queue is closed.
+            worker.spawn(move || theirs.work()).inspect_err(|_| queue.close())?;
         }
-        queue
+        Ok(queue)
     }
 
     /// The pooled vectors of some texts, one after another. If the caller stops waiting, what nobody has begun is dropped.
@@ -85,7 +88,7 @@ impl Queue {
         let answer = self.submit(texts)?;
         match answer.await {
             Ok(vectors) => Ok(vectors?),
-            Err(_) => Err(ApiError::internal("a computation failed; the log has more")),
+            Err(_) => Err(ApiError::internal("a computation failed")),
         }
     }
 
