@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use likewise::ModelFiles;
-use likewise::server::{Limits, ModelSpec, Server};
+use likewise::server::{Limits, ModelSpec, Origins, Server, Settings};
+use tracing_subscriber::filter::LevelFilter;
 
 use super::model::{HowArgs, NO_MODEL};
 use super::{Misuse, Outcome};
@@ -32,6 +33,47 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 8080)]
     port: u16,
 
+    /// A key that requests must have (`Authorization: Bearer KEY`), once or more often, or with commas between. Without any,
+    /// everybody may ask
+    #[arg(
+        long = "api-key",
+        env = "LIKEWISE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_delimiter = ','
+    )]
+    keys: Vec<String>,
+
+    /// An origin whose pages may ask (https://example.org), once or more often; * for any
+    #[arg(long = "cors-allow-origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+
+    /// Bytes of answers that are kept to be given again; 0 for none
+    #[arg(long, default_value_t = Settings::default().cache_bytes, value_name = "BYTES")]
+    cache_bytes: usize,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// Seconds to finish what has been begun, once the server is told to end
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = seconds)]
+    grace: f64,
+
+    /// The form of the log, on stderr
+    #[arg(long, default_value = "text", value_name = "text|json")]
+    log_format: LogFormat,
+
+    /// What is logged: a line for each request (info), only what went wrong (warn, error), more (debug), or nothing (off)
+    #[arg(long, default_value = "info", value_name = "off|error|warn|info|debug")]
+    log_level: LevelFilter,
+
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
     /// Bytes of a request at most
     #[arg(long, default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     payload_limit: usize,
@@ -40,16 +82,36 @@ pub(super) struct Args {
     #[arg(long, default_value_t = Limits::default().texts, value_name = "N")]
     max_texts: usize,
 
+    /// Numbers of an answer at most
+    #[arg(long, default_value_t = Limits::default().numbers, value_name = "N")]
+    max_numbers: usize,
+
     /// Tokens that may wait for each model; requests beyond them are answered 429
     #[arg(long, default_value_t = Limits::default().waiting_tokens, value_name = "N")]
     max_waiting_tokens: usize,
 
-    /// Seconds to finish what has been begun, once the server is told to end
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    grace: u64,
+    /// Requests that are answered at a time; those beyond them are answered 429
+    #[arg(long, default_value_t = Limits::default().requests, value_name = "N")]
+    max_concurrent_requests: usize,
 
-    #[command(flatten)]
-    how: HowArgs,
+    /// Seconds for the head of a request to arrive, and between two requests of a connection
+    #[arg(long, default_value_t = Limits::default().head_time.as_secs_f64(), value_name = "SECONDS", value_parser = seconds)]
+    header_timeout: f64,
+
+    /// Seconds for the body of a request to arrive
+    #[arg(long, default_value_t = Limits::default().body_time.as_secs_f64(), value_name = "SECONDS", value_parser = seconds)]
+    body_timeout: f64,
+
+    /// Seconds for a request to be answered
+    #[arg(long, default_value_t = Limits::default().request_time.as_secs_f64(), value_name = "SECONDS", value_parser = seconds)]
+    deadline: f64,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -58,19 +120,66 @@ pub(super) fn run(args: &Args) -> Outcome {
     if models.is_empty() {
         return Err(Box::new(Misuse(NO_MODEL.to_owned())));
     }
-    let limits =
-        Limits { body_bytes: args.payload_limit, texts: args.max_texts, waiting_tokens: args.max_waiting_tokens };
+    let settings = settings(args)?;
+    log_to_stderr(args.log_format, args.log_level);
     let address = SocketAddr::new(args.host, args.port);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = Server::bind(address, models, limits).await.map_err(|error| format!("{address}: {error}"))?;
+        let server = Server::bind(address, models, settings).await.map_err(|error| format!("{address}: {error}"))?;
         // Said once it listens, so that whoever waits for this line can connect.
         let mut err = std::io::stderr();
         drop(writeln!(err, "listening at http://{} with {}", server.address()?, server.models().join(", ")));
-        server.run(told_to_end()?, Duration::from_secs(args.grace)).await?;
+        server.run(told_to_end()?, Duration::from_secs_f64(args.grace)).await;
         drop(writeln!(err, "ended"));
         Ok(())
     })
+}
+
+fn settings(args: &Args) -> Result<Settings, Misuse> {
+    if args.keys.iter().any(|key| key.trim().is_empty()) {
+        // An empty variable might be meant to mean "no key", or be a key that was lost on the way; better ask.
+        return Err(Misuse("an API key is empty (--api-key, LIKEWISE_API_KEY)".to_owned()));
+    }
+    let origin = |origin: &String| {
+        let header = origin.parse().ok().filter(|_| origin.contains("://"));
+        header.ok_or_else(|| {
+            Misuse(format!("--cors-allow-origin {origin:?}: expected * or an origin, as https://example.org"))
+        })
+    };
+    let origins = match args.origins.as_slice() {
+        [] => Origins::None,
+        [any] if any == "*" => Origins::Any,
+        origins => Origins::These(origins.iter().map(origin).collect::<Result<_, _>>()?),
+    };
+    let limits = &args.limits;
+    let limits = Limits {
+        body_bytes: limits.payload_limit,
+        texts: limits.max_texts,
+        numbers: limits.max_numbers,
+        waiting_tokens: limits.max_waiting_tokens,
+        requests: limits.max_concurrent_requests,
+        head_time: Duration::from_secs_f64(limits.header_timeout),
+        body_time: Duration::from_secs_f64(limits.body_timeout),
+        request_time: Duration::from_secs_f64(limits.deadline),
+    };
+    Ok(Settings { limits, keys: args.keys.clone(), origins, cache_bytes: args.cache_bytes })
+}
+
+/// Seconds of an argument.
+fn seconds(text: &str) -> Result<f64, String> {
+    // Up to a day: more is a mistake, and far more is more than clocks can count.
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "expected 0.001 to 86400 seconds".to_owned())
+}
+
+fn log_to_stderr(format: LogFormat, level: LevelFilter) {
+    // Whoever read stderr may leave; the server goes on.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 /// A model of an argument.

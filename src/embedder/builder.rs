@@ -90,7 +90,11 @@ impl Builder {
         let sentence = files.json(SENTENCE_CONFIG)?;
         let similarity = Similarity::from_config(sentence.as_ref())?;
         refuse_other_models(sentence.as_ref())?;
-        let prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        let mut prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        // As in the reference since 5.0: every model has these two.
+        for name in ["query", "document"] {
+            prompts.entry(name.to_owned()).or_default();
+        }
         let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
         let pool = Pool::new(threads)?;
         let encoder = Encoder::load(Checkpoint::open(files)?, blueprint, level, &pool)?;

@@ -10,7 +10,7 @@ pub use builder::Builder;
 pub use memory::Memory;
 pub use results::{Embeddings, Info, Scores, Trace};
 #[cfg(feature = "serve")]
-pub(crate) use serving::Ready;
+pub(crate) use serving::{Input, Reading, Ready};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::layers::encoder::{Buffers, Encoder};
 use crate::modules::SentenceHead;
 use crate::parallel::{Member, Pool};
 use crate::similarity::Similarity;
-use crate::tokenize::{Tokenizer, Tokens, Usage};
+use crate::tokenize::{Side, Tokenizer, Tokens, Usage};
 use crate::trace::{Blind, Observer, Recorder};
 
 /// A model, ready to embed. All methods take `&self`, and any number of threads may call them.
@@ -264,7 +264,7 @@ impl Embedder {
     fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
         // A task of several texts, because one takes some ten microseconds.
         const TASK: usize = 64;
-        let one = |i: usize| self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long);
+        let one = |i: usize| self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long, None);
         let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
             (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
         });
@@ -275,8 +275,20 @@ impl Embedder {
         Ok(encoded)
     }
 
-    fn encode_one(&self, number: usize, text: &str, prompt: &str, on_long: OnLong) -> Result<Encoded> {
-        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text))?;
+    fn encode_one(
+        &self,
+        number: usize,
+        text: &str,
+        prompt: &str,
+        on_long: OnLong,
+        side: Option<Side>,
+    ) -> Result<Encoded> {
+        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text), side)?;
+        self.checked(number, ids, usage, on_long)
+    }
+
+    /// Refuses ids that the model cannot or may not read.
+    fn checked(&self, number: usize, ids: Vec<u32>, usage: Usage, on_long: OnLong) -> Result<Encoded> {
         if on_long == OnLong::Error && usage.truncated() {
             return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
         }

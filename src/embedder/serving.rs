@@ -2,49 +2,99 @@
 
 use likewise_kernels::view::MatRef;
 
-use super::{Embedder, Encoded, OnLong, TOKENS_FOR_A_THREAD, TOKENS_PER_BATCH};
+use super::{Embedder, Encoded, OnLong, TOKENS_FOR_A_THREAD, TOKENS_PER_BATCH, with_prompt};
 use crate::error::{Error, Result};
-use crate::modules::normalize::normalize;
-use crate::tokenize::Usage;
+use crate::tokenize::{Piece, Side, Usage};
 use crate::trace::Blind;
 
+/// A text as it comes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Input {
+    Text(String),
+    /// Token ids, special ones included, as the model is to read them.
+    Ids(Vec<u32>),
+}
+
+/// How texts are read. None is what the embedder was opened with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reading {
+    /// The name of the prompt that is put before a text.
+    pub(crate) prompt: Option<String>,
+    /// Whether a text that is too long is cut, or refused.
+    pub(crate) truncate: Option<bool>,
+    /// From which side it is cut.
+    pub(crate) side: Option<Side>,
+}
+
 /// A text that is ready for a pass.
-pub(crate) struct Ready(Encoded);
+pub(crate) struct Ready {
+    encoded: Encoded,
+    /// Whether the vectors of its tokens are wanted, not the one that they are pooled to.
+    of_tokens: bool,
+}
 
 impl Ready {
     /// Tokens that it takes in a pass.
     pub(crate) fn tokens(&self) -> usize {
-        self.0.ids.len()
+        self.encoded.ids.len()
     }
 
     /// How much of it was read.
     pub(crate) fn usage(&self) -> Usage {
-        self.0.usage
+        self.encoded.usage
     }
 }
 
 impl Embedder {
-    /// Makes a text ready. `number` is its place in the request, for messages; `on_long` overrides what the embedder does with
-    /// a text that is too long.
+    /// Makes a text ready. `number` is its place in the request, for messages; `of_tokens` asks for the vectors of its tokens.
     ///
     /// # Errors
-    /// If it cannot be tokenized, or is too long and that is to be an error.
-    pub(crate) fn ready(
-        &self,
-        number: usize,
-        text: &str,
-        prompt: Option<&str>,
-        on_long: Option<OnLong>,
-    ) -> Result<Ready> {
-        let prompt = match prompt {
-            None => self.prompt.as_str(),
-            Some(name) => self.prompts.get(name).ok_or_else(|| Error::Prompt {
-                name: name.to_owned(),
-                origin: self.name.clone(),
-                known: self.prompts.keys().cloned().collect(),
-            })?,
+    /// If it cannot be tokenized, is too long and that is to be an error, or has an id that the model does not know.
+    pub(crate) fn ready(&self, number: usize, input: &Input, reading: &Reading, of_tokens: bool) -> Result<Ready> {
+        let on_long = match reading.truncate {
+            None => self.on_long,
+            Some(true) => OnLong::Truncate,
+            Some(false) => OnLong::Error,
         };
-        self.encode_one(number, text, prompt, on_long.unwrap_or(self.on_long)).map(Ready)
+        let encoded = match input {
+            Input::Text(text) => {
+                self.encode_one(number, text, self.prompt_text(reading.prompt.as_deref())?, on_long, reading.side)?
+            }
+            Input::Ids(ids) => {
+                let used = ids.len().min(self.tokenizer.limit());
+                let kept = match reading.side {
+                    None | Some(Side::Right) => &ids[..used],
+                    Some(Side::Left) => &ids[ids.len() - used..],
+                };
+                self.checked(number, kept.to_vec(), Usage { tokens: ids.len(), used }, on_long)?
+            }
+        };
+        Ok(Ready { encoded, of_tokens })
+    }
+
+    /// All tokens of a text, with its prompt; with special ones around it if `special`.
+    pub(crate) fn pieces(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<Piece>> {
+        self.tokenizer.pieces(&with_prompt(self.prompt_text(prompt)?, text), special)
+    }
+
+    /// The text that some ids stand for.
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.tokenizer.decode(ids, skip_special)
+    }
+
+    /// The prompt of a name, or that of the embedder.
+    fn prompt_text(&self, name: Option<&str>) -> Result<&str> {
+        let Some(name) = name else { return Ok(&self.prompt) };
+        self.prompts.get(name).map(String::as_str).ok_or_else(|| Error::Prompt {
+            name: name.to_owned(),
+            origin: self.name.clone(),
+            known: self.prompts.keys().cloned().collect(),
+        })
+    }
+
+    /// Whether a text that is too long is cut, if a request does not say.
+    pub(crate) fn truncates(&self) -> bool {
+        self.on_long == OnLong::Truncate
     }
 
     /// Tokens after which a pass is full.
@@ -57,39 +107,43 @@ impl Embedder {
         self.pool.size() > 1 && tokens < TOKENS_FOR_A_THREAD * self.pool.size()
     }
 
-    /// One pass over some texts, by this thread or by all `together`: their pooled vectors `[texts, D]`, before the modules
-    /// after pooling.
+    /// One pass over some texts, by this thread or by all `together`. For each text its pooled vector `[D]`, before the
+    /// modules after pooling, or the vectors of its tokens `[L, D]`.
     ///
     /// # Errors
     /// If a vector is not finite.
-    pub(crate) fn pass(&self, texts: &[&Ready], together: bool) -> Result<Vec<f32>> {
+    pub(crate) fn pass(&self, texts: &[&Ready], together: bool) -> Result<Vec<Vec<f32>>> {
         let width = self.width();
-        // A text without tokens keeps a vector of zeros, and the encoder does not see it.
+        // A text without tokens keeps a vector of zeros (or none at all), and the encoder does not see it.
+        let empty = |text: &&Ready| if text.of_tokens { Vec::new() } else { vec![0.0; width] };
+        let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
         let members: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].tokens() > 0).collect();
-        let mut vectors = vec![0.0; texts.len() * width];
         if members.is_empty() {
             return Ok(vectors);
         }
-        let batch = self.batch(members.iter().map(|&i| &texts[i].0));
-        let pool = |tokens: MatRef<'_>| {
+        let batch = self.batch(members.iter().map(|&i| &texts[i].encoded));
+        let take = |tokens: MatRef<'_>| {
             for (s, &i) in members.iter().enumerate() {
-                self.head.pool(self.level, tokens.rows_in(batch.sentence(s)), &mut vectors[i * width..][..width]);
+                let rows = tokens.rows_in(batch.sentence(s));
+                match texts[i].of_tokens {
+                    true => (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t))),
+                    false => self.head.pool(self.level, rows, &mut vectors[i]),
+                }
             }
         };
         match together {
-            true => self.pass_together(&batch, pool),
-            false => self.pass_alone(&batch, &mut Blind, pool),
+            true => self.pass_together(&batch, take),
+            false => self.pass_alone(&batch, &mut Blind, take),
         }
-        self.check(&vectors, &(0..texts.len()).collect::<Vec<_>>(), &batch)?;
-        Ok(vectors)
+        match vectors.iter().position(|vector| vector.iter().any(|x| !x.is_finite())) {
+            None => Ok(vectors),
+            Some(text) => Err(self.encoder.find_bad_embedding(&batch).unwrap_or(Error::NotFinite { text })),
+        }
     }
 
-    /// Takes a pooled vector through the modules after pooling; `length_one` overrides whether it is normalized.
-    pub(crate) fn finish(&self, vector: &mut [f32], length_one: Option<bool>) {
-        match length_one {
-            None => self.head.finish(self.level, vector),
-            Some(true) => normalize(self.level, vector),
-            Some(false) => {}
-        }
+    /// Takes a pooled vector through the modules after pooling. `length_one` overrides whether it is normalized;
+    /// `dimensions` is how many of its numbers are kept.
+    pub(crate) fn finish(&self, vector: &mut Vec<f32>, length_one: Option<bool>, dimensions: Option<usize>) {
+        self.head.finish_as(self.level, vector, length_one, dimensions);
     }
 }

@@ -99,6 +99,24 @@ impl SentenceHead {
         }
     }
 
+    /// As [`Self::finish`], with the length and the size that were asked for. The first `dimensions` numbers are a vector of
+    /// their own, so it is they that are brought to length 1: if `length_one` says so, else if the model normalizes.
+    pub(crate) fn finish_as(
+        &self,
+        level: Level,
+        vector: &mut Vec<f32>,
+        length_one: Option<bool>,
+        dimensions: Option<usize>,
+    ) {
+        if length_one.is_none() && dimensions.is_none() {
+            return self.finish(level, vector);
+        }
+        vector.truncate(dimensions.unwrap_or(vector.len()));
+        if length_one.unwrap_or(self.after.contains(&Module::Normalize)) {
+            normalize::normalize(level, vector);
+        }
+    }
+
     /// The pooled vector, before the modules after it.
     pub(crate) fn pool(&self, level: Level, tokens: MatRef<'_>, out: &mut [f32]) {
         self.pooling.apply(level, tokens, out);

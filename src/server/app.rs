@@ -1,83 +1,126 @@
-//! The routes, and what every answer has in common.
+//! The routes, and what the handlers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 
-use super::Limits;
+use super::cache::Cache;
 use super::error::ApiError;
-use super::inference;
-use super::models::Models;
+use super::metrics::{Metrics, ModelSample};
+use super::models::{self, Models};
+use super::{Settings, front, hub, openai, site, tei};
 
 /// What the handlers share.
 pub(super) struct App {
     pub(super) models: Models,
-    pub(super) limits: Limits,
+    pub(super) settings: Settings,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) cache: Option<Cache>,
+    /// A permit for each request to a model that may be answered at a time.
+    pub(super) admission: Semaphore,
+    pub(super) begun: SystemTime,
 }
 
-/// All routes.
+impl App {
+    pub(super) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
+        let cache = Cache::of(settings.cache_bytes);
+        let admission = Semaphore::new(settings.limits.requests);
+        Arc::new(Self { models, settings, metrics, cache, admission, begun: SystemTime::now() })
+    }
+}
+
+/// All routes. The outermost layer sees a request first.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let inference = || {
-        Router::new()
-            .route("/", post(inference::root))
-            .route("/models/{*path}", post(inference::model))
-            .route("/pipeline/{task}/{*id}", post(inference::pipeline))
-            .method_not_allowed_fallback(not_this_method)
-    };
-    Router::new()
-        .merge(inference())
-        .nest("/hf-inference", inference())
-        .route("/health", get(healthy))
-        .route("/ping", get(healthy))
-        .fallback(no_route)
-        .method_not_allowed_fallback(not_this_method)
-        .layer(DefaultBodyLimit::max(app.limits.body_bytes))
-        .layer(middleware::from_fn_with_state(app.clone(), finish))
+    // What asks a model for something: admitted in limited number, and answered in limited time.
+    let asking = Router::new()
+        .route("/", post(hub::question))
+        .route("/invocations", post(hub::question))
+        .merge(hub::routes())
+        .route("/hf-inference", post(hub::question))
+        .route("/hf-inference/", post(hub::question))
+        .nest("/hf-inference", hub::routes())
+        .route("/similarity", post(tei::similarity))
+        .route("/embed", post(tei::embed))
+        .route("/embed_all", post(tei::embed_all))
+        .route("/tokenize", post(tei::tokenize))
+        .route("/decode", post(tei::decode))
+        .route("/embeddings", post(openai::embeddings))
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route_layer(middleware::from_fn_with_state(app.clone(), front::admit));
+    let telling = Router::new()
+        .route("/info", get(tei::info))
+        .route("/metrics", get(metrics))
+        .route("/v1/models", get(openai::models))
+        .merge(hub::clients::routes());
+    let closed = asking.merge(telling).route_layer(middleware::from_fn_with_state(app.clone(), front::authorize));
+    let open = Router::new()
+        .route("/", get(site::page))
+        .route("/docs", get(site::docs))
+        .route("/openapi.json", get(site::openapi))
+        .route("/page.css", get(site::style))
+        .route("/page.js", get(site::script))
+        .route("/docs.js", get(site::docs_script))
+        .route("/health", get(health))
+        .route("/ping", get(ping));
+    closed
+        .merge(open)
+        .fallback(front::no_route)
+        .method_not_allowed_fallback(front::not_this_method)
+        .layer(front::cross_origin(&app.settings.origins))
+        .layer(middleware::from_fn_with_state(app.clone(), front::finish))
         .with_state(app)
 }
 
-/// GET `/health`, `/ping`: 200 while the process serves.
-async fn healthy() -> StatusCode {
+/// GET `/ping`: 200 while the process serves.
+async fn ping() -> StatusCode {
     StatusCode::OK
 }
 
-async fn no_route(request: Request) -> ApiError {
-    ApiError::not_found(format!("nothing is served at {}", request.uri().path()))
+/// GET `/health`: 200 when all models are loaded.
+async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
+    for (name, state) in app.models.states() {
+        match state {
+            models::State::Ready(_) => {}
+            models::State::Loading => return Err(ApiError::unavailable(format!("model {name} is being loaded"))),
+            models::State::Failed(why) => return Err(ApiError::unavailable(why)),
+        }
+    }
+    Ok(StatusCode::OK)
 }
 
-async fn not_this_method(request: Request) -> ApiError {
-    ApiError::method(format!("{} does not answer {}", request.uri().path(), request.method()))
-}
-
-/// Gives every answer its request id, and the framework's own refusals the one form of ours.
-async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    const ID: HeaderName = HeaderName::from_static("x-request-id");
-    let id = request.headers().get(&ID).cloned().unwrap_or_else(new_id);
-    let response = next.run(request).await;
-    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    let mut response = match response.status() {
-        StatusCode::PAYLOAD_TOO_LARGE if !ours => ApiError::too_large(app.limits.body_bytes).into_response(),
-        status if status.is_client_error() && !ours => ApiError::bad("the request could not be read").into_response(),
-        _ => response,
+/// GET `/metrics`.
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let states: Vec<_> = app.models.states().collect();
+    let sample = |(name, state): &(&'_ str, models::State)| {
+        let served = state.ready();
+        let (waiting_texts, waiting_tokens) = served.map_or((0, 0), |served| served.queue.waiting());
+        let labels = served.map(|served| {
+            let info = &served.info;
+            let level = info.level.to_string();
+            [info.blueprint.family.to_string(), models::PRECISION.to_owned(), level, info.threads.to_string()]
+        });
+        (name.to_string(), state.name(), labels, waiting_texts, waiting_tokens)
     };
-    response.headers_mut().insert(ID, id);
-    response
-}
-
-/// An id that no other request of this process has.
-fn new_id() -> HeaderValue {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    let start = START.get_or_init(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(0, |now| now.as_micros() as u64)
-    });
-    let text = format!("{start:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unnamed"))
+    let samples: Vec<_> = states.iter().map(sample).collect();
+    let samples: Vec<_> = samples
+        .iter()
+        .map(|(name, state, labels, waiting_texts, waiting_tokens)| ModelSample {
+            name,
+            state,
+            labels: labels.clone(),
+            waiting_texts: *waiting_texts,
+            waiting_tokens: *waiting_tokens,
+        })
+        .collect();
+    let cached = app.cache.as_ref().map_or(0, Cache::bytes);
+    let text = app.metrics.text(cached, &samples).map_err(|error| ApiError::internal(error.to_string()))?;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -1,13 +1,16 @@
 //! What a request is answered with when it cannot be served.
 //!
 //! One form for all: `{"error": "one sentence", "error_type": "kind"}` as application/json with its length. The clients of
-//! huggingface_hub and huggingface.js show the text of `error` if it is one string, and nothing if it is a list.
+//! huggingface_hub and huggingface.js show the text of `error` if it is one string, and nothing if it is a list. (Only those
+//! of OpenAI look for it elsewhere, so their routes have their form.)
 
-use axum::http::{HeaderValue, StatusCode, header};
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// An answer that is not 200.
 #[derive(Debug)]
@@ -17,11 +20,28 @@ pub(super) struct ApiError {
     message: String,
     /// Seconds until a model that is being loaded will probably be there.
     estimated: Option<f64>,
+    /// Seconds after which it makes sense to ask again.
+    retry: Option<u64>,
+}
+
+/// What the log and the metrics tell of a refusal.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+}
+
+impl Refused {
+    /// The body as OpenAI's clients read it.
+    pub(super) fn for_openai(&self) -> String {
+        let Self { kind, message } = self;
+        json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } }).to_string()
+    }
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), estimated: None }
+        Self { status, kind, message: message.into(), estimated: None, retry: None }
     }
 
     /// 400: the request is not what the route takes.
@@ -29,14 +49,31 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "validation", message)
     }
 
+    /// 401: no key, or a wrong one.
+    pub(super) fn unauthorized() -> Self {
+        let message = "a valid API key is needed: send it as `Authorization: Bearer KEY`";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
     /// 404: nothing is served under that name.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// 404: no such model.
+    pub(super) fn no_model(asked: &str) -> Self {
+        Self::not_found(format!("Model {} does not exist", shortened(asked)))
+    }
+
     /// 405: the route exists, the method does not.
     pub(super) fn method(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// 408: the body did not arrive in time.
+    pub(super) fn too_slow(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} s", limit.as_secs_f64());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
     }
 
     /// 413: the body has too many bytes.
@@ -52,10 +89,11 @@ impl ApiError {
 
     /// 429: too many requests are waiting.
     pub(super) fn overloaded() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too many requests are waiting; try again later")
+        let message = "too many requests are waiting; try again later";
+        Self { retry: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message) }
     }
 
-    /// 500: our mistake.
+    /// 500: our mistake, or a model that cannot be loaded. (Not 503: clients would try again at once and without end.)
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -64,12 +102,27 @@ impl ApiError {
     pub(super) fn loading(name: &str, estimated: f64) -> Self {
         let message = format!("Model {name} is currently loading");
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", message);
-        Self { estimated: Some(estimated), ..error }
+        Self { estimated: Some(estimated), retry: Some(estimated.ceil().max(1.0) as u64), ..error }
     }
 
-    /// 503: the model cannot be loaded, or the server is about to end.
+    /// 503: the answer was not ready in time.
+    pub(super) fn deadline(limit: Duration) -> Self {
+        let message = format!("no answer within {} s", limit.as_secs_f64());
+        Self { retry: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "deadline", message) }
+    }
+
+    /// 503: the server is about to end, or not all models are loaded.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+        Self { retry: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
+    }
+}
+
+/// A name from a request, as it is repeated to whoever sent it.
+pub(super) fn shortened(name: &str) -> String {
+    const LONG: usize = 100;
+    match name.char_indices().nth(LONG) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}...", &name[..end]),
     }
 }
 
@@ -77,9 +130,11 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::TooLong { .. } | Error::Prompt { .. } => Self::unprocessable(error.to_string()),
+            Error::TooLong { .. } | Error::Prompt { .. } | Error::TokenId { .. } => {
+                Self::unprocessable(error.to_string())
+            }
             Error::Empty(_) => Self::bad(error.to_string()),
-            error => Self::internal(error.to_string()),
+            error => Self::internal(chain(&error)),
         }
     }
 }
@@ -92,10 +147,17 @@ impl IntoResponse for ApiError {
         }
         let json = HeaderValue::from_static("application/json");
         let mut response = (self.status, [(header::CONTENT_TYPE, json)], body.to_string()).into_response();
-        if let Some(estimated) = self.estimated {
-            let seconds = HeaderValue::from(estimated.ceil().max(1.0) as u64);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        if let Some(seconds) = self.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // Without these very words huggingface_hub takes a 401 for a model that does not exist.
+            let words = HeaderValue::from_static("Invalid credentials in Authorization header");
+            headers.insert(HeaderName::from_static("x-error-message"), words);
+        }
+        response.extensions_mut().insert(Refused { kind: self.kind, message: self.message });
         response
     }
 }

@@ -1,52 +1,39 @@
 //! The HTTP service: the hosted sentence-similarity API, on one's own machine.
 //!
-//! A request is read (`body`), its texts are tokenized and wait in their model's queue (`queue`) together with those of
-//! other requests, and come back as vectors, from which the answer is made (`inference`).
+//! A request comes in by a `connection`, passes the `front` (request id, key, limits), and its body is read (`request`,
+//! `fields`) as its API spells it (`hub`, `tei`, `openai`). All of them come to one question to a model (`ask`): its texts
+//! are tokenized and wait in the model's `queue` together with those of other requests, and come back as vectors.
 
 mod app;
-mod body;
+mod ask;
+mod cache;
+mod connection;
 mod error;
-mod inference;
+mod fields;
+mod front;
+mod hub;
+mod metrics;
 mod models;
+mod openai;
 mod queue;
+mod request;
+mod settings;
+mod site;
+mod tei;
 
 pub use models::ModelSpec;
+pub use settings::{Limits, Origins, Settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
 use app::App;
-use error::ApiError;
+use metrics::Metrics;
 use models::Models;
-
-/// What a server accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a request's body.
-    pub body_bytes: usize,
-    /// Texts of a request, the source among them.
-    pub texts: usize,
-    /// Tokens that may wait in a model's queue.
-    pub waiting_tokens: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body_bytes: 2_000_000, texts: 10_000, waiting_tokens: 200_000 }
-    }
-}
-
-impl Limits {
-    fn check_texts(&self, texts: usize) -> Result<(), ApiError> {
-        match texts > self.texts {
-            true => {
-                Err(ApiError::unprocessable(format!("{texts} texts in one request; at most {} are taken", self.texts)))
-            }
-            false => Ok(()),
-        }
-    }
-}
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -59,10 +46,11 @@ impl Server {
     ///
     /// # Errors
     /// If the address cannot be had.
-    pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, limits: Limits) -> std::io::Result<Self> {
+    pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        let models = Models::load(models, limits.waiting_tokens);
-        Ok(Self { listener, app: Arc::new(App { models, limits }) })
+        let metrics = Arc::new(Metrics::new());
+        let models = Models::load(models, settings.limits.waiting_tokens, &metrics);
+        Ok(Self { listener, app: App::new(models, metrics, settings) })
     }
 
     /// Where it listens: the port that was chosen, if 0 was asked for.
@@ -80,25 +68,14 @@ impl Server {
 
     /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded
     /// runtime of tokio.
-    ///
-    /// # Errors
-    /// If connections cannot be accepted any more.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static, grace: Duration) -> std::io::Result<()> {
-        let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-        let signal = async move {
-            stop.await;
-            stopping.send_replace(true);
-        };
-        let serving = axum::serve(self.listener, app::router(self.app.clone())).with_graceful_shutdown(signal);
-        let result = tokio::select! {
-            result = serving => result,
-            () = async {
-                // An error means that the sender is gone: then serving has ended too.
-                drop(stopped.wait_for(|&stopped| stopped).await);
-                tokio::time::sleep(grace).await;
-            } => Ok(()),
-        };
+    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
+        let head_time = self.app.settings.limits.head_time;
+        connection::serve(self.listener, app::router(self.app.clone()), head_time, stop, grace).await;
         self.app.models.close();
-        result
     }
+}
+
+/// JSON as an answer.
+fn reply(value: &serde_json::Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }

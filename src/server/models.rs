@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::metrics::Metrics;
 use super::queue::Queue;
-use crate::embedder::{Builder, Embedder};
+use crate::embedder::{Builder, Embedder, Info};
 use crate::error::chain;
 use crate::files::ModelFiles;
+
+/// How models compute: all there is yet.
+pub(super) const PRECISION: &str = "f32";
 
 /// A model to serve.
 pub struct ModelSpec {
@@ -23,6 +27,10 @@ pub struct ModelSpec {
 
 /// A model that is served.
 pub(super) struct Served {
+    pub(super) name: String,
+    /// Its place among the models.
+    pub(super) number: usize,
+    pub(super) info: Info,
     pub(super) embedder: Arc<Embedder>,
     pub(super) queue: Arc<Queue>,
 }
@@ -40,10 +48,26 @@ struct Entry {
 
 /// What has become of a model.
 #[derive(Clone)]
-enum State {
+pub(super) enum State {
     Loading,
     Ready(Arc<Served>),
     Failed(String),
+}
+
+impl State {
+    /// The state in a word.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready(_) => "ready",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The model, if it is loaded.
+    pub(super) fn ready(&self) -> Option<&Arc<Served>> {
+        if let Self::Ready(served) = self { Some(served) } else { None }
+    }
 }
 
 /// How long a model is expected to load, for those who ask before it has.
@@ -54,7 +78,8 @@ const HOLD: Duration = Duration::from_secs(1);
 
 impl Models {
     /// Begins to load all models, one after another, on a thread of its own. `waiting` is how many tokens a queue holds.
-    pub(super) fn load(specs: Vec<ModelSpec>, waiting: usize) -> Self {
+    pub(super) fn load(specs: Vec<ModelSpec>, waiting: usize, metrics: &Arc<Metrics>) -> Self {
+        let metrics = metrics.clone();
         let mut entries = Vec::new();
         let mut work = Vec::new();
         for ModelSpec { name, builder, files } in specs {
@@ -63,16 +88,25 @@ impl Models {
             work.push((name, builder, files, sender));
         }
         std::thread::spawn(move || {
-            for (name, builder, files, sender) in work {
-                let failed = |why| State::Failed(format!("model {name} cannot be served: {why}"));
-                let state = match builder.open_files(&files).map(Arc::new) {
-                    Ok(embedder) => match Queue::start(embedder.clone(), waiting) {
-                        Ok(queue) => State::Ready(Arc::new(Served { embedder, queue })),
-                        Err(error) => failed(format!("no threads to compute with: {error}")),
-                    },
-                    Err(error) => failed(chain(&error)),
-                };
-                sender.send_replace(state);
+            for (number, (name, builder, files, sender)) in work.into_iter().enumerate() {
+                let begun = Instant::now();
+                let opened = builder.open_files(&files).map_err(|error| chain(&error)).map(Arc::new);
+                let served = opened.and_then(|embedder| {
+                    let queue = Queue::start(embedder.clone(), waiting, metrics.clone());
+                    let queue = queue.map_err(|error| format!("no threads to compute with: {error}"))?;
+                    Ok(Arc::new(Served { name: name.clone(), number, info: embedder.info(), embedder, queue }))
+                });
+                let seconds = begun.elapsed().as_secs_f64();
+                sender.send_replace(match served {
+                    Ok(served) => {
+                        tracing::info!(model = name, seconds, "model loaded");
+                        State::Ready(served)
+                    }
+                    Err(why) => {
+                        tracing::error!(model = name, error = why, "model cannot be served");
+                        State::Failed(format!("model {name} cannot be served: {why}"))
+                    }
+                });
             }
         });
         Self { entries }
@@ -83,18 +117,28 @@ impl Models {
         self.entries.iter().map(|entry| entry.name.as_str())
     }
 
+    /// What has become of each model.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, State)> {
+        self.entries.iter().map(|entry| (entry.name.as_str(), entry.state.borrow().clone()))
+    }
+
+    /// The name under which the model is served that a client means by `asked`.
+    pub(super) fn known(&self, asked: &str) -> Option<&str> {
+        self.names().find(|name| same_model(name, asked))
+    }
+
     /// The model of a name, or the default one. One that is still being loaded is waited for if the client says so; else
     /// the client is told, after a moment, so that one which asks again at once does not spin.
     ///
     /// # Errors
-    /// 404 if none is served under the name, 503 if it is not ready.
+    /// 404 if none is served under the name, 503 if it is being loaded, 500 if it cannot be.
     pub(super) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<Served>, ApiError> {
         let entry = match name {
             None => self.entries.first(),
             Some(name) => self.entries.iter().find(|entry| same_model(&entry.name, name)),
         };
         let Some(entry) = entry else {
-            return Err(ApiError::not_found(format!("Model {} does not exist", name.unwrap_or("(the default)"))));
+            return Err(ApiError::no_model(name.unwrap_or("(the default)")));
         };
         let mut state = entry.state.clone();
         let loaded = state.wait_for(|state| !matches!(state, State::Loading));
@@ -104,12 +148,12 @@ impl Models {
         };
         match loaded.map(|state| state.map(|state| state.clone())) {
             Some(Ok(State::Ready(served))) => Ok(served),
-            Some(Ok(State::Failed(why))) => Err(ApiError::unavailable(why)),
+            Some(Ok(State::Failed(why))) => Err(ApiError::internal(why)),
             Some(Ok(State::Loading)) | None => {
                 let left = EXPECTED.saturating_sub(entry.begun.elapsed()).max(HOLD);
                 Err(ApiError::loading(&entry.name, left.as_secs_f64()))
             }
-            Some(Err(_)) => Err(ApiError::unavailable(format!("model {} was not loaded", entry.name))),
+            Some(Err(_)) => Err(ApiError::internal(format!("model {} was not loaded", entry.name))),
         }
     }
 

@@ -10,10 +10,12 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::error::ApiError;
+use super::metrics::Metrics;
 use crate::embedder::{Embedder, Ready};
 use crate::error::{Error, Result};
 
@@ -23,6 +25,7 @@ const TURN: usize = 64;
 /// The queue of one model.
 pub(super) struct Queue {
     model: Arc<Embedder>,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     changed: Condvar,
     /// Tokens that may wait.
@@ -32,6 +35,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// How many jobs there have been.
+    count: u64,
     /// Tokens that wait.
     tokens: usize,
     /// Workers that compute.
@@ -42,7 +47,24 @@ struct State {
 
 /// A request's texts that nobody has taken yet.
 struct Job {
+    number: u64,
     texts: VecDeque<Text>,
+}
+
+/// A request that waits for its answer. If it is dropped, what nobody has taken yet leaves the queue.
+struct Waiting<'q> {
+    queue: &'q Queue,
+    number: u64,
+    answer: oneshot::Receiver<Result<Done>>,
+}
+
+/// The vectors of a request, text after text: of each text, or of its tokens.
+pub(super) struct Done {
+    pub(super) vectors: Vec<Vec<f32>>,
+    /// Until the first text was taken.
+    pub(super) queueing: Duration,
+    /// From then on.
+    pub(super) computing: Duration,
 }
 
 /// A text, and where its vector goes.
@@ -54,10 +76,12 @@ struct Text {
 
 /// The vectors of a request, as they arrive.
 struct Answer {
-    vectors: Vec<f32>,
+    vectors: Vec<Vec<f32>>,
     missing: usize,
+    submitted: Instant,
+    taken: Option<Instant>,
     /// None once it is sent.
-    reply: Option<oneshot::Sender<Result<Vec<f32>>>>,
+    reply: Option<oneshot::Sender<Result<Done>>>,
 }
 
 impl Queue {
@@ -65,9 +89,9 @@ impl Queue {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn start(model: Arc<Embedder>, limit: usize) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(model: Arc<Embedder>, limit: usize, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
         let workers = model.info().threads;
-        let queue = Arc::new(Self { model, state: Mutex::default(), changed: Condvar::new(), limit });
+        let queue = Arc::new(Self { model, metrics, state: Mutex::default(), changed: Condvar::new(), limit });
         for i in 0..workers {
             let worker = std::thread::Builder::new().name(format!("likewise-worker-{i}"));
             let theirs = queue.clone();
@@ -77,25 +101,34 @@ impl Queue {
         Ok(queue)
     }
 
-    /// The pooled vectors of some texts, one after another. If the caller stops waiting, what nobody has begun is dropped.
+    /// The vectors of some texts. If the caller stops waiting, what nobody has taken leaves the queue.
     ///
     /// # Errors
     /// 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
-    pub(super) async fn embed(&self, texts: Vec<Ready>) -> std::result::Result<Vec<f32>, ApiError> {
-        if texts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answer = self.submit(texts)?;
-        match answer.await {
-            Ok(vectors) => Ok(vectors?),
-            Err(_) => Err(ApiError::internal("a computation failed")),
+    pub(super) async fn embed(&self, texts: Vec<Ready>) -> std::result::Result<Done, ApiError> {
+        let mut waiting = self.submit(texts)?;
+        match (&mut waiting.answer).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(ApiError::internal("a computation failed; the log has more")),
         }
     }
 
-    fn submit(&self, texts: Vec<Ready>) -> std::result::Result<oneshot::Receiver<Result<Vec<f32>>>, ApiError> {
+    /// Texts and tokens that wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.jobs.iter().map(|job| job.texts.len()).sum(), state.tokens)
+    }
+
+    fn submit(&self, texts: Vec<Ready>) -> std::result::Result<Waiting<'_>, ApiError> {
         let (reply, receiver) = oneshot::channel();
-        let vectors = vec![0.0; texts.len() * self.model.width()];
-        let answer = Arc::new(Mutex::new(Answer { vectors, missing: texts.len(), reply: Some(reply) }));
+        let answer = Answer {
+            vectors: vec![Vec::new(); texts.len()],
+            missing: texts.len(),
+            submitted: Instant::now(),
+            taken: None,
+            reply: Some(reply),
+        };
+        let answer = Arc::new(Mutex::new(answer));
         let tokens: usize = texts.iter().map(Ready::tokens).sum();
         let text = |(index, ready)| Text { ready, index, answer: answer.clone() };
         let texts = texts.into_iter().enumerate().map(text).collect();
@@ -108,10 +141,12 @@ impl Queue {
             return Err(ApiError::overloaded());
         }
         state.tokens += tokens;
-        state.jobs.push_back(Job { texts });
+        state.count += 1;
+        let number = state.count;
+        state.jobs.push_back(Job { number, texts });
         drop(state);
         self.changed.notify_all();
-        Ok(receiver)
+        Ok(Waiting { queue: self, number, answer: receiver })
     }
 
     /// Takes no more jobs; workers end when all are done.
@@ -147,12 +182,12 @@ impl Queue {
 
     fn compute(&self, texts: &[Text], together: bool) {
         let ready: Vec<&Ready> = texts.iter().map(|text| &text.ready).collect();
+        self.metrics.pass_texts.observe(texts.len() as f64);
+        self.metrics.pass_tokens.observe(ready.iter().map(|ready| ready.tokens()).sum::<usize>() as f64);
         // A panic is our mistake; it must not take the requests of others with it.
         match catch_unwind(AssertUnwindSafe(|| self.model.pass(&ready, together))) {
             Ok(Ok(vectors)) => {
-                for (text, vector) in texts.iter().zip(vectors.chunks_exact(self.model.width())) {
-                    text.deliver(vector);
-                }
+                texts.iter().zip(vectors).for_each(|(text, vector)| text.deliver(vector));
             }
             // Only one of them is to blame, and alone it fails again.
             Ok(Err(_)) | Err(_) if texts.len() > 1 => {
@@ -161,7 +196,10 @@ impl Queue {
                 }
             }
             Ok(Err(error)) => texts[0].fail(Some(error)),
-            Err(_) => texts[0].fail(None),
+            Err(_) => {
+                tracing::error!("a computation panicked");
+                texts[0].fail(None);
+            }
         }
     }
 
@@ -179,10 +217,6 @@ impl State {
         while size < budget
             && let Some(mut job) = self.jobs.pop_front()
         {
-            if job.is_abandoned() {
-                self.tokens -= job.tokens();
-                continue;
-            }
             let mut turn = 0;
             let mut full = false;
             while turn < TURN
@@ -193,6 +227,7 @@ impl State {
                 if full {
                     break;
                 }
+                text.answer().taken.get_or_insert_with(Instant::now);
                 pass.extend(job.texts.pop_front());
                 turn += tokens;
                 size += tokens;
@@ -216,10 +251,16 @@ impl Job {
     fn tokens(&self) -> usize {
         self.texts.iter().map(|text| text.ready.tokens()).sum()
     }
+}
 
-    /// Whether nobody waits for the answer any more.
-    fn is_abandoned(&self) -> bool {
-        self.texts.front().is_none_or(|text| text.answer().reply.as_ref().is_none_or(oneshot::Sender::is_closed))
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        // Not there if all of it has been taken, as it is when the answer has come.
+        if let Some(at) = state.jobs.iter().position(|job| job.number == self.number) {
+            let left = state.jobs.remove(at).map_or(0, |job| job.tokens());
+            state.tokens -= left;
+        }
     }
 }
 
@@ -229,21 +270,27 @@ impl Text {
     }
 
     /// Puts its vector into the answer, and sends that if it is complete.
-    fn deliver(&self, vector: &[f32]) {
+    fn deliver(&self, vector: Vec<f32>) {
         let mut answer = self.answer();
-        let at = self.index * vector.len();
-        answer.vectors[at..at + vector.len()].copy_from_slice(vector);
+        answer.vectors[self.index] = vector;
         answer.missing -= 1;
         if answer.missing == 0
             && let Some(reply) = answer.reply.take()
         {
+            let taken = answer.taken.unwrap_or(answer.submitted);
+            let (queueing, computing) = (taken - answer.submitted, taken.elapsed());
             // Nobody may be waiting any more.
-            drop(reply.send(Ok(std::mem::take(&mut answer.vectors))));
+            drop(reply.send(Ok(Done { vectors: std::mem::take(&mut answer.vectors), queueing, computing })));
         }
     }
 
     /// Ends the request with an error, or with none if the computation panicked.
     fn fail(&self, error: Option<Error>) {
+        let error = error.map(|error| match error {
+            // The pass knows it by its place there.
+            Error::NotFinite { .. } => Error::NotFinite { text: self.index },
+            error => error,
+        });
         if let (Some(reply), Some(error)) = (self.answer().reply.take(), error) {
             drop(reply.send(Err(error)));
         }

@@ -9,7 +9,7 @@ mod cut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner, TruncationDirection};
+use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner};
 
 use crate::config::Keys;
 use crate::error::{Error, Result};
@@ -44,6 +44,26 @@ impl Usage {
     }
 }
 
+/// From which side a text that is too long is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    /// The beginning is kept.
+    Right,
+    /// The end is kept.
+    Left,
+}
+
+/// A token of a text.
+#[cfg(feature = "serve")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) id: u32,
+    /// The part of the text it stands for, or a special token's name.
+    pub(crate) text: String,
+    /// Where that part begins and ends, in characters. None for special tokens.
+    pub(crate) place: Option<(usize, usize)>,
+}
+
 /// A model's tokenizer, with its maximum length set.
 pub(crate) struct Tokenizer {
     inner: Inner,
@@ -54,7 +74,7 @@ pub(crate) struct Tokenizer {
     /// Special tokens that are put around a text.
     special: usize,
     /// From which side a text that is too long is cut.
-    direction: TruncationDirection,
+    side: Side,
     cutter: Option<Cutter>,
 }
 
@@ -93,12 +113,11 @@ impl Tokenizer {
             Some(asked) => asked,
             None => model_limit(sentence.as_ref(), tokenizer_config.as_ref(), blueprint)?.min(most).max(least),
         };
-        let direction = direction(tokenizer_config.as_ref())?;
+        let side = side(tokenizer_config.as_ref())?;
         inner.with_padding(None);
         // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
         inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
-        let cutter = cutter.filter(|_| direction == TruncationDirection::Right);
-        Ok(Self { inner, label, limit, special, direction, cutter })
+        Ok(Self { inner, label, limit, special, side, cutter })
     }
 
     /// The most tokens of a text, special ones included.
@@ -116,43 +135,68 @@ impl Tokenizer {
         &self.label
     }
 
-    /// The ids of a text and how much of it they are.
-    pub(crate) fn ids(&self, text: &str) -> Result<(Vec<u32>, Usage)> {
-        let (text, beyond) = self.shorten(text)?;
+    /// The ids of a text and how much of it they are. `side` overrides from which side a text that is too long is cut.
+    pub(crate) fn ids(&self, text: &str, side: Option<Side>) -> Result<(Vec<u32>, Usage)> {
+        let side = side.unwrap_or(self.side);
+        let (text, beyond) = self.shorten(text, side)?;
         let encoding = guard(|| self.inner.encode_fast(text, true)).map_err(|source| self.refused(source))?;
-        let ids = self.cut(encoding.get_ids(), &encoding);
+        let ids = self.cut(encoding.get_ids(), &encoding, side);
         let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
         Ok((ids, usage))
     }
 
     /// The ids of a text with their offsets.
     pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
-        let (text, beyond) = self.shorten(text)?;
+        let (text, beyond) = self.shorten(text, self.side)?;
         let encoding = guard(|| self.inner.encode_char_offsets(text, true)).map_err(|source| self.refused(source))?;
-        let ids = self.cut(encoding.get_ids(), &encoding);
+        let ids = self.cut(encoding.get_ids(), &encoding, self.side);
         let usage = Usage { tokens: encoding.len() + beyond, used: ids.len() };
-        Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding), usage })
+        Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding, self.side), usage })
+    }
+
+    /// All tokens of a text, not cut to the model's maximum; with the special ones around it if `special`.
+    #[cfg(feature = "serve")]
+    pub(crate) fn pieces(&self, text: &str, special: bool) -> Result<Vec<Piece>> {
+        let encoding =
+            guard(|| self.inner.encode_char_offsets(text, special)).map_err(|source| self.refused(source))?;
+        // Where each character begins, so that a piece is found without counting from the start again.
+        let begins: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let piece = |i: usize| {
+            let (start, stop) = encoding.get_offsets()[i];
+            let id = encoding.get_ids()[i];
+            match encoding.get_special_tokens_mask()[i] == 1 {
+                true => Piece { id, text: encoding.get_tokens()[i].clone(), place: None },
+                false => Piece { id, text: text[begins[start]..begins[stop]].to_owned(), place: Some((start, stop)) },
+            }
+        };
+        Ok((0..encoding.len()).map(piece).collect())
+    }
+
+    /// The text that some ids stand for.
+    #[cfg(feature = "serve")]
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        guard(|| self.inner.decode(ids, skip_special)).map_err(|source| self.refused(source))
     }
 
     /// One property of each token of an encoding, without the tokens that are too many: the special ones that were put
     /// around the text stay, and of the text its beginning (or its end) does.
-    fn cut<T: Copy>(&self, all: &[T], encoding: &Encoding) -> Vec<T> {
+    fn cut<T: Copy>(&self, all: &[T], encoding: &Encoding, side: Side) -> Vec<T> {
         let Some(excess) = all.len().checked_sub(self.limit + 1).map(|n| n + 1) else { return all.to_vec() };
         let special = encoding.get_special_tokens_mask();
         let before = special.iter().take_while(|&&mask| mask == 1).count();
         let after =
             special.iter().rev().take_while(|&&mask| mask == 1).count().min(self.special.saturating_sub(before));
-        let text = match self.direction {
-            TruncationDirection::Right => before..all.len() - after - excess,
-            TruncationDirection::Left => before + excess..all.len() - after,
+        let text = match side {
+            Side::Right => before..all.len() - after - excess,
+            Side::Left => before + excess..all.len() - after,
         };
         [&all[..before], &all[text], &all[all.len() - after..]].concat()
     }
 
     /// The beginning of a text that has at least `limit` tokens, and the number of tokens of the rest. The whole and 0 for
     /// texts of a usual length.
-    fn shorten<'t>(&self, text: &'t str) -> Result<(&'t str, usize)> {
-        let Some(cutter) = &self.cutter else { return Ok((text, 0)) };
+    fn shorten<'t>(&self, text: &'t str, side: Side) -> Result<(&'t str, usize)> {
+        let Some(cutter) = self.cutter.as_ref().filter(|_| side == Side::Right) else { return Ok((text, 0)) };
         let (mut kept, mut beyond, mut counted) = (None, 0, 0);
         let mut end = 0;
         for piece in cutter.pieces(text) {
@@ -211,11 +255,11 @@ fn model_limit(sentence: Option<&Keys>, tokenizer: Option<&Keys>, blueprint: &Bl
 }
 
 /// From which side a text that is too long is cut.
-fn direction(tokenizer: Option<&Keys>) -> Result<TruncationDirection> {
-    let Some(keys) = tokenizer else { return Ok(TruncationDirection::Right) };
+fn side(tokenizer: Option<&Keys>) -> Result<Side> {
+    let Some(keys) = tokenizer else { return Ok(Side::Right) };
     match keys.text("truncation_side")? {
-        None | Some("right") => Ok(TruncationDirection::Right),
-        Some("left") => Ok(TruncationDirection::Left),
+        None | Some("right") => Ok(Side::Right),
+        Some("left") => Ok(Side::Left),
         Some(_) => Err(keys.wrong("truncation_side", "left or right")),
     }
 }

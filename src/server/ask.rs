@@ -1,0 +1,279 @@
+//! A question to a model, whichever API it came by, and its answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+use super::app::App;
+use super::error::ApiError;
+use super::fields::Fields;
+use super::metrics::Times;
+use super::models::Served;
+use crate::embedder::{Input, Reading, Ready};
+use crate::tokenize::Usage;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ask {
+    /// The texts. If scores are wanted, the first is the source.
+    pub(super) inputs: Vec<Input>,
+    pub(super) want: Want,
+    pub(super) reading: Reading,
+}
+
+/// What is wanted of the texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Want {
+    /// How alike each text is to the first.
+    Scores,
+    /// The vector of each text. None of `length_one` is what the model does by itself.
+    Vectors { length_one: Option<bool>, dimensions: Option<usize> },
+    /// The vectors of each text's tokens.
+    Tokens,
+}
+
+/// How the answer is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Whether to wait for a model that is being loaded.
+    pub(super) wait: bool,
+    /// Whether the answer may come from the cache.
+    pub(super) use_cache: bool,
+}
+
+/// What a model has computed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Computed {
+    /// One row of scores, or a row of numbers for each text.
+    pub(super) rows: Vec<Vec<f32>>,
+    /// How much of each text was read.
+    pub(super) usage: Vec<Usage>,
+}
+
+/// A computed answer, and what there is to tell about it.
+pub(super) struct Answer {
+    pub(super) served: Arc<Served>,
+    pub(super) computed: Arc<Computed>,
+    told: Told,
+    begun: Instant,
+}
+
+/// What the log and the metrics tell of an answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) model: String,
+    pub(super) texts: usize,
+    pub(super) characters: usize,
+    pub(super) tokens: usize,
+    pub(super) truncated: usize,
+    pub(super) cached: bool,
+    pub(super) times: Times,
+}
+
+impl Manner {
+    /// From the headers, else from the options of old clients.
+    ///
+    /// # Errors
+    /// 400 if one is neither true nor false.
+    pub(super) fn of(headers: &HeaderMap, options: &Fields<'_>) -> Result<Self, ApiError> {
+        let either = |header, key| Ok::<_, ApiError>(flag(headers, header)?.or(options.flag(key)?));
+        Ok(Self {
+            wait: either("x-wait-for-model", "wait_for_model")?.unwrap_or(false),
+            use_cache: either("x-use-cache", "use_cache")?.unwrap_or(true),
+        })
+    }
+}
+
+/// A header that is true or false, in the spellings that clients have used.
+fn flag(headers: &HeaderMap, name: &str) -> Result<Option<bool>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    match value.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(Some(true)),
+        "false" | "0" => Ok(Some(false)),
+        _ => Err(ApiError::bad(format!("header {name}: expected true or false, found {value:?}"))),
+    }
+}
+
+/// Answers a question to the model of a name, or to the default one.
+///
+/// # Errors
+/// 404 if there is no such model, 503 if it is not ready, 422 if a text or their number is refused, 429 if too much waits.
+pub(super) async fn answer(app: &App, model: Option<&str>, ask: Ask, manner: Manner) -> Result<Answer, ApiError> {
+    let begun = Instant::now();
+    let method = if ask.inputs.len() > 1 { "batch" } else { "single" };
+    app.metrics.requests.with_label_values(&[method]).inc();
+    app.settings.limits.check_texts(ask.inputs.len())?;
+    let served = app.models.get(model, manner.wait).await?;
+    if let Want::Vectors { dimensions: Some(dimensions), .. } = ask.want
+        && !(1..=served.embedder.width()).contains(&dimensions)
+    {
+        let width = served.embedder.width();
+        return Err(ApiError::unprocessable(format!("`dimensions`: expected 1 to {width}, found {dimensions}")));
+    }
+    let ask = Arc::new(ask);
+    let cache = app.cache.as_ref().filter(|_| manner.use_cache);
+    let found = cache.and_then(|cache| cache.get(served.number, &ask));
+    let mut times = Times::default();
+    let (computed, cached) = match found {
+        Some(computed) => (computed, true),
+        None => {
+            let computed = Arc::new(compute(app, &served, &ask, &mut times).await?);
+            if let Some(cache) = cache {
+                app.metrics.cache_misses.inc();
+                cache.insert(served.number, ask.clone(), computed.clone());
+            }
+            (computed, false)
+        }
+    };
+    if cached {
+        app.metrics.cache_hits.inc();
+    }
+    app.metrics.successes.with_label_values(&[method]).inc();
+    let told = Told {
+        model: served.name.clone(),
+        texts: ask.inputs.len(),
+        characters: ask.inputs.iter().map(characters).sum(),
+        tokens: computed.usage.iter().map(|usage| usage.used).sum(),
+        truncated: computed.usage.iter().filter(|usage| usage.truncated()).count(),
+        cached,
+        times,
+    };
+    Ok(Answer { served, computed, told, begun })
+}
+
+fn characters(input: &Input) -> usize {
+    match input {
+        Input::Text(text) => text.chars().count(),
+        Input::Ids(_) => 0,
+    }
+}
+
+async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Times) -> Result<Computed, ApiError> {
+    let begun = Instant::now();
+    let ready = make_ready(served, ask).await?;
+    times.tokenizing = begun.elapsed();
+    let usage: Vec<Usage> = ready.iter().map(Ready::usage).collect();
+    check_numbers(app, served, ask.want, &ready)?;
+    let done = served.queue.embed(ready).await?;
+    (times.queueing, times.computing) = (done.queueing, done.computing);
+    let finish = || finish(served, ask.want, done.vectors);
+    // A few vectors take microseconds; many would keep a thread from serving other connections.
+    let rows = if usage.len() > 16 { tokio::task::block_in_place(finish)? } else { finish()? };
+    let metrics = &app.metrics;
+    metrics.tokenizing.observe(times.tokenizing.as_secs_f64());
+    metrics.queueing.observe(times.queueing.as_secs_f64());
+    metrics.computing.observe(times.computing.as_secs_f64());
+    usage.iter().for_each(|usage| metrics.text_tokens.observe(usage.used as f64));
+    metrics.texts.inc_by(usage.len() as u64);
+    let tokens: usize = usage.iter().map(|usage| usage.used).sum();
+    metrics.model_texts.with_label_values(&[&served.name]).inc_by(usage.len() as u64);
+    metrics.model_tokens.with_label_values(&[&served.name]).inc_by(tokens as u64);
+    Ok(Computed { rows, usage })
+}
+
+/// Tokenizes the texts; if they are long, off the threads that serve connections, for that takes up to seconds.
+async fn make_ready(served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<Ready>, ApiError> {
+    /// Bytes that are tokenized in about a tenth of a millisecond.
+    const SHORT: usize = 2000;
+    let (embedder, question) = (served.embedder.clone(), ask.clone());
+    let work = move || {
+        let of_tokens = question.want == Want::Tokens;
+        let ready = |(i, input): (usize, &Input)| embedder.ready(i, input, &question.reading, of_tokens);
+        question.inputs.iter().enumerate().map(ready).collect::<crate::Result<Vec<_>>>()
+    };
+    let bytes = |input: &Input| match input {
+        Input::Text(text) => text.len(),
+        Input::Ids(ids) => ids.len(),
+    };
+    if ask.inputs.iter().map(bytes).sum::<usize>() <= SHORT {
+        return Ok(work()?);
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(ready) => Ok(ready?),
+        Err(error) => Err(ApiError::internal(error.to_string())),
+    }
+}
+
+/// Refuses a question whose answer would be too large, before it is computed.
+fn check_numbers(app: &App, served: &Served, want: Want, ready: &[Ready]) -> Result<(), ApiError> {
+    let width = served.embedder.width();
+    let numbers = match want {
+        Want::Scores => ready.len(),
+        Want::Vectors { dimensions, .. } => ready.len() * dimensions.unwrap_or(width),
+        Want::Tokens => ready.iter().map(Ready::tokens).sum::<usize>() * width,
+    };
+    let limit = app.settings.limits.numbers;
+    match numbers > limit {
+        true => Err(ApiError::unprocessable(format!(
+            "the answer would have {numbers} numbers; at most {limit} are given in one answer"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// From pooled vectors to what is wanted.
+fn finish(served: &Served, want: Want, mut vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, ApiError> {
+    let rows = match want {
+        Want::Tokens => vectors,
+        Want::Vectors { length_one, dimensions } => {
+            vectors.iter_mut().for_each(|vector| served.embedder.finish(vector, length_one, dimensions));
+            vectors
+        }
+        Want::Scores => {
+            vectors.iter_mut().for_each(|vector| served.embedder.finish(vector, None, None));
+            let score = |vector: &Vec<f32>| served.embedder.score(&vectors[0], vector);
+            vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
+        }
+    };
+    // JSON has no word for what is not finite.
+    match rows.iter().flatten().all(|x| x.is_finite()) {
+        true => Ok(rows),
+        false => Err(ApiError::internal("the answer is not finite")),
+    }
+}
+
+impl Answer {
+    /// All tokens that were read.
+    pub(super) fn tokens(&self) -> usize {
+        self.told.tokens
+    }
+
+    /// The answer with its headers.
+    pub(super) fn respond(self, body: String) -> Response {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = ([kind], body).into_response();
+        let told = &self.told;
+        let mut tell = |name, value: HeaderValue| {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        };
+        tell("x-compute-type", HeaderValue::from_static(if told.cached { "cache" } else { "cpu" }));
+        // Digits and a point are always a header's value.
+        if let Ok(seconds) = HeaderValue::from_str(&format!("{:.3}", self.begun.elapsed().as_secs_f64())) {
+            tell("x-compute-time", seconds);
+        }
+        tell("x-compute-characters", told.characters.into());
+        tell("x-compute-tokens", told.tokens.into());
+        tell("x-truncated-texts", told.truncated.into());
+        response.extensions_mut().insert(self.told);
+        response
+    }
+}
+
+/// Numbers as a JSON array, each in the fewest digits that give it back. They are finite.
+pub(super) fn array(numbers: &[f32]) -> String {
+    serde_json::to_string(numbers).expect("numbers are always JSON")
+}
+
+/// Parts that are JSON already, as an array.
+pub(super) fn list(parts: impl Iterator<Item = String>) -> String {
+    let mut text = String::from("[");
+    for (i, part) in parts.enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        text += &part;
+    }
+    text + "]"
+}

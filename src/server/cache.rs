@@ -1,0 +1,104 @@
+//! Answers that were given before.
+//!
+//! What a model answers depends on the question alone, so an answer may be given again. The cache is bounded by the bytes
+//! of questions and answers together; those that were asked for least are forgotten first.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache as Inner;
+
+use super::ask::{Ask, Computed};
+use crate::embedder::Input;
+
+/// A question to a model, the whole of it: a hash of it could be that of another.
+type Key = (usize, Arc<Ask>);
+
+/// The answers of all models.
+pub(super) struct Cache {
+    inner: Inner<Key, Arc<Computed>, Bytes>,
+}
+
+impl Cache {
+    /// A cache of about so many bytes; None for 0.
+    pub(super) fn of(bytes: usize) -> Option<Self> {
+        // An estimate of how many there will be: a question with a sentence or two and its vector.
+        const USUAL: usize = 2000;
+        (bytes > 0).then(|| Self { inner: Inner::with_weighter((bytes / USUAL).max(1), bytes as u64, Bytes) })
+    }
+
+    /// The answer of a model, by its number, to a question.
+    pub(super) fn get(&self, model: usize, ask: &Arc<Ask>) -> Option<Arc<Computed>> {
+        self.inner.get(&(model, ask.clone()))
+    }
+
+    /// Keeps an answer.
+    pub(super) fn insert(&self, model: usize, ask: Arc<Ask>, answer: Arc<Computed>) {
+        self.inner.insert((model, ask), answer);
+    }
+
+    /// Bytes in it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.inner.weight()
+    }
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Arc<Computed>> for Bytes {
+    fn weight(&self, (_, ask): &Key, answer: &Arc<Computed>) -> u64 {
+        // What is there besides the data: the two blocks, a vector's head for each text and row, an entry of the cache.
+        const ENTRY: usize = 300;
+        const PART: usize = 48;
+        let input = |input: &Input| match input {
+            Input::Text(text) => text.len() + PART,
+            Input::Ids(ids) => ids.len() * 4 + PART,
+        };
+        let question: usize = ask.inputs.iter().map(input).sum();
+        let rows: usize = answer.rows.iter().map(|row| row.len() * 4 + PART).sum();
+        (ENTRY + question + rows + answer.usage.len() * 16) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::Want;
+    use super::*;
+    use crate::embedder::Reading;
+
+    fn ask(text: &str, want: Want) -> Arc<Ask> {
+        Arc::new(Ask { inputs: vec![Input::Text(text.into())], want, reading: Reading::default() })
+    }
+
+    fn answer(x: f32) -> Arc<Computed> {
+        Arc::new(Computed { rows: vec![vec![x; 1000]], usage: Vec::new() })
+    }
+
+    const PLAIN: Want = Want::Vectors { length_one: None, dimensions: None };
+
+    #[test]
+    fn an_answer_is_to_its_own_question() {
+        let cache = Cache::of(1 << 20).expect("a cache");
+        cache.insert(0, ask("a", PLAIN), answer(1.0));
+        assert_eq!(cache.get(0, &ask("a", PLAIN)).map(|answer| answer.rows[0][0]), Some(1.0));
+        let others =
+            [(1, ask("a", PLAIN)), (0, ask("b", PLAIN)), (0, ask("a", Want::Scores)), (0, ask("a", Want::Tokens))];
+        let shorter = (0, ask("a", Want::Vectors { length_one: None, dimensions: Some(3) }));
+        for (model, other) in others.into_iter().chain([shorter]) {
+            assert!(cache.get(model, &other).is_none(), "{model} {:?}", other.want);
+        }
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        assert!(Cache::of(0).is_none());
+        let limit = 1 << 20;
+        let cache = Cache::of(limit).expect("a cache");
+        for i in 0..2000 {
+            cache.insert(0, ask(&i.to_string(), PLAIN), answer(i as f32));
+            assert!(cache.bytes() <= limit as u64, "{} bytes", cache.bytes());
+        }
+        assert!(cache.bytes() > limit as u64 / 2, "{} bytes", cache.bytes());
+    }
+}

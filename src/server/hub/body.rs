@@ -1,0 +1,100 @@
+//! What a body of the Inference API asks for.
+//!
+//! Years of clients spell the same question in a dozen ways: the source as `source_sentence` or `sourceSentence`,
+//! inside `inputs`, inside `parameters` or at the root; options at the root, in `parameters` or in `options`. All of them are
+//! accepted.
+
+use serde_json::Value;
+
+use crate::embedder::Input;
+use crate::server::ask::{Ask, Want};
+use crate::server::error::{ApiError, shortened};
+use crate::server::fields::{Fields, Object, expected, missing, strings};
+
+/// What to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    SentenceSimilarity,
+    FeatureExtraction,
+}
+
+impl Task {
+    /// The task of a name in a path.
+    ///
+    /// # Errors
+    /// 404 if it is none of the two.
+    pub(super) fn named(name: &str) -> Result<Self, ApiError> {
+        match name {
+            "sentence-similarity" => Ok(Self::SentenceSimilarity),
+            "feature-extraction" => Ok(Self::FeatureExtraction),
+            _ => Err(ApiError::not_found(format!(
+                "The task `{}` is not served; sentence-similarity and feature-extraction are",
+                shortened(name)
+            ))),
+        }
+    }
+}
+
+/// A body, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) ask: Ask,
+    /// Whether the answer is one row, not a list of rows.
+    pub(super) flat: bool,
+}
+
+/// The names of the source.
+const SOURCE: [&str; 2] = ["source_sentence", "sourceSentence"];
+
+/// Reads a body. `task` is what the path asks for, if it says.
+///
+/// # Errors
+/// 400 with what was expected and found.
+pub(super) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiError> {
+    let object = |key: &str| root.get(key).and_then(Value::as_object);
+    let texts = Fields::of([object("inputs"), object("parameters"), Some(root)]);
+    let options = Fields::of_body(root, &["parameters"])?;
+    let asks_similarity = match task {
+        Some(task) => task == Task::SentenceSimilarity,
+        // No task in the path: what has sentences is about similarity.
+        None => ["sentences"].into_iter().chain(SOURCE).any(|key| texts.find(key).is_some()),
+    };
+    let reading = options.reading()?;
+    if asks_similarity {
+        let (source, sentences) = similarity(&texts)?;
+        let inputs = std::iter::once(source).chain(sentences).map(Input::Text).collect();
+        // The reference compares vectors as the model makes them; `normalize` is for those who ask for vectors.
+        return Ok(Question { ask: Ask { inputs, want: Want::Scores, reading }, flat: true });
+    }
+    let want = Want::Vectors { length_one: options.flag("normalize")?, dimensions: options.size("dimensions")? };
+    let (inputs, flat) = match root.get("inputs") {
+        Some(Value::String(text)) => (vec![text.clone()], true),
+        Some(Value::Array(list)) => (strings("inputs", list)?, false),
+        None | Some(Value::Null) => return Err(missing("inputs", "a string or an array of strings")),
+        Some(other) => return Err(expected("inputs", "a string or an array of strings", other)),
+    };
+    let inputs = inputs.into_iter().map(Input::Text).collect();
+    Ok(Question { ask: Ask { inputs, want, reading }, flat })
+}
+
+/// The options that old clients send in the body and new ones in headers.
+pub(super) fn manner_fields(root: &Object) -> Result<Fields<'_>, ApiError> {
+    Fields::of_body(root, &["parameters", "options"])
+}
+
+/// A source and the sentences to compare with it.
+///
+/// # Errors
+/// 400 if one is missing or is something else.
+pub(in crate::server) fn similarity(fields: &Fields<'_>) -> Result<(String, Vec<String>), ApiError> {
+    let source = match SOURCE.into_iter().find_map(|key| fields.find(key)) {
+        Some(Value::String(source)) => source.clone(),
+        Some(other) => return Err(expected("inputs.source_sentence", "a string", other)),
+        None => return Err(missing("inputs.source_sentence", "a string")),
+    };
+    match fields.find("sentences") {
+        Some(Value::Array(list)) => Ok((source, strings("inputs.sentences", list)?)),
+        Some(other) => Err(expected("inputs.sentences", "an array of strings", other)),
+        None => Err(missing("inputs.sentences", "an array of strings")),
+    }
+}

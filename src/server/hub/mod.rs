@@ -1,0 +1,77 @@
+//! The Hugging Face Inference API: one question by POST, on any of its paths.
+//!
+//! | path | what it asks |
+//! |---|---|
+//! | `/` | the default model; the task by the shape of the body |
+//! | `/models/{id}` | a model; the task by the shape of the body |
+//! | `/models/{id}/pipeline/{task}` | a model and a task |
+//! | `/pipeline/{task}/{id}` | the same, as older clients say it |
+//!
+//! each also below `/hf-inference`, where newer clients look for it.
+
+mod body;
+pub(super) mod clients;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::post;
+
+use super::app::App;
+use super::ask::{self, Manner, array, list};
+use super::error::ApiError;
+use super::request::Posted;
+pub(super) use body::similarity;
+use body::{Question, Task};
+
+/// What a path says of the question.
+pub(super) struct Asked(HashMap<String, String>);
+
+impl FromRequestParts<Arc<App>> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        match Option::<Path<HashMap<String, String>>>::from_request_parts(parts, app).await {
+            Ok(found) => Ok(Self(found.map(|Path(found)| found).unwrap_or_default())),
+            Err(error) => Err(ApiError::bad(format!("the path could not be read: {error}"))),
+        }
+    }
+}
+
+impl Asked {
+    /// The model's id, if the path has one.
+    pub(super) fn id(&self) -> Option<String> {
+        let name = self.0.get("name")?;
+        Some(self.0.get("organisation").map_or_else(|| name.clone(), |organisation| format!("{organisation}/{name}")))
+    }
+}
+
+/// The routes, to be found at the root and below `/hf-inference`.
+pub(super) fn routes() -> Router<Arc<App>> {
+    let mut routes = Router::new();
+    for id in ["{name}", "{organisation}/{name}"] {
+        routes = routes
+            .route(&format!("/models/{id}"), post(question))
+            .route(&format!("/models/{id}/pipeline/{{task}}"), post(question))
+            .route(&format!("/pipeline/{{task}}/{id}"), post(question));
+    }
+    routes
+}
+
+/// POST, on any of the paths.
+pub(super) async fn question(State(app): State<Arc<App>>, asked: Asked, posted: Posted) -> Result<Response, ApiError> {
+    answer(&app, asked.id().as_deref(), asked.0.get("task").map(String::as_str), &posted).await
+}
+
+async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: &Posted) -> Result<Response, ApiError> {
+    let Question { ask, flat } = body::parse(&posted.root, task.map(Task::named).transpose()?)?;
+    let manner = Manner::of(&posted.headers, &body::manner_fields(&posted.root)?)?;
+    let answer = ask::answer(app, id, ask, manner).await?;
+    let rows = &answer.computed.rows;
+    let json = if flat { array(&rows[0]) } else { list(rows.iter().map(|row| array(row))) };
+    Ok(answer.respond(json))
+}

@@ -1,0 +1,311 @@
+//! What no client should send, and what it gets.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{Answer, Server, question, read_answer, request};
+
+/// A request that is refused: method, path, body, status, and a part of the error.
+type Case = (&'static str, String, Vec<u8>, u16, &'static str);
+
+const SIMILAR: &str = "/pipeline/sentence-similarity/org/tiny";
+
+fn bodies() -> Vec<Case> {
+    let post = |path: &str, body: &str, status, part| -> Case {
+        ("POST", path.to_owned(), body.as_bytes().to_vec(), status, part)
+    };
+    let bytes = |body: &[u8], part| -> Case { ("POST", "/".to_owned(), body.to_vec(), 400, part) };
+    let bare = |method, path: &str, status, part| -> Case { (method, path.to_owned(), Vec::new(), status, part) };
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(500), close.repeat(500));
+    vec![
+        // Not JSON, or not an object.
+        post("/", "", 400, "the body is not JSON"),
+        post("/", "{", 400, "the body is not JSON"),
+        post("/", "{\"inputs\": \"a\"", 400, "the body is not JSON"),
+        post("/", "{'inputs': 'a'}", 400, "the body is not JSON"),
+        post("/", "{\"inputs\": \"a\",}", 400, "the body is not JSON"),
+        post("/", "{\"inputs\": \"a\"} {}", 400, "the body is not JSON"),
+        post("/", "inputs=a&b=c", 400, "the body is not JSON"),
+        post("/", "[]", 400, "expected a JSON object, found an array"),
+        post("/", "null", 400, "found null"),
+        post("/", "true", 400, "found true"),
+        post("/", "\"text\"", 400, "found the string \"text\""),
+        post("/", "12", 400, "found 12"),
+        post("/", "1e999", 400, "the body is not JSON"),
+        post("/", "{\"inputs\": NaN}", 400, "the body is not JSON"),
+        post("/", "{\"inputs\": Infinity}", 400, "the body is not JSON"),
+        post("/", &deep("[", "]"), 400, "the body is not JSON"),
+        post("/", &deep("{\"inputs\":", "}"), 400, "the body is not JSON"),
+        post("/", &format!("{{\"inputs\": {}}}", deep("[", "]")), 400, "the body is not JSON"),
+        bytes(b"{\"inputs\": \"\xff\"}", "the body is not UTF-8"),
+        bytes(b"\xef\xbb\xbf{\"inputs\": \"a\"}", "the body is not JSON"),
+        bytes(b"\x00\x00\x00", "the body is not JSON"),
+        bytes(b"{\"inputs\": \"\xc3\"}", "the body is not UTF-8"),
+        // Half of a pair of surrogates is no text.
+        post("/", r#"{"inputs": "\ud800"}"#, 400, "the body is not JSON"),
+        post("/", r#"{"inputs": "\udc00\ud800"}"#, 400, "the body is not JSON"),
+        post("/", "{\"inputs\": \"a\nb\"}", 400, "the body is not JSON"),
+        // Inputs.
+        post("/", "{}", 400, "`inputs`: expected a string or an array of strings, found nothing"),
+        post("/", r#"{"input": "a"}"#, 400, "`inputs`"),
+        post("/", r#"{"inputs": null}"#, 400, "found nothing"),
+        post("/", r#"{"inputs": 1}"#, 400, "found 1"),
+        post("/", r#"{"inputs": true}"#, 400, "found true"),
+        post("/", r#"{"inputs": {}}"#, 400, "found an object"),
+        post("/", r#"{"inputs": []}"#, 400, "at least one element, found none"),
+        post("/", r#"{"inputs": [1]}"#, 400, "`inputs[0]`: expected a string, found 1"),
+        post("/", r#"{"inputs": ["a", null]}"#, 400, "`inputs[1]`: expected a string, found null"),
+        post("/", r#"{"inputs": [["a"]]}"#, 400, "`inputs[0]`"),
+        post("/", r#"{"inputs": [{"a": 1}]}"#, 400, "`inputs[0]`"),
+        // Similarity.
+        post(
+            "/",
+            r#"{"inputs": {"sentences": ["a"]}}"#,
+            400,
+            "`inputs.source_sentence`: expected a string, found nothing",
+        ),
+        post("/", r#"{"inputs": {"source_sentence": "a"}}"#, 400, "`inputs.sentences`: expected an array of strings"),
+        post("/", r#"{"inputs": {"source_sentence": 1, "sentences": ["a"]}}"#, 400, "found 1"),
+        post("/", r#"{"inputs": {"source_sentence": ["a"], "sentences": ["a"]}}"#, 400, "found an array"),
+        post("/", r#"{"inputs": {"source_sentence": "a", "sentences": "b"}}"#, 400, "found the string \"b\""),
+        post("/", r#"{"inputs": {"source_sentence": "a", "sentences": {}}}"#, 400, "found an object"),
+        post("/", r#"{"inputs": {"source_sentence": "a", "sentences": []}}"#, 400, "at least one"),
+        post("/", r#"{"inputs": {"source_sentence": "a", "sentences": [true]}}"#, 400, "`inputs.sentences[0]`"),
+        post("/", r#"{"inputs": {"source_sentence": "a", "sentences": ["b", 3]}}"#, 400, "`inputs.sentences[1]`"),
+        post(SIMILAR, r#"{"inputs": "a"}"#, 400, "inputs.source_sentence"),
+        post("/similarity", r#"{"inputs": "a"}"#, 400, "inputs.source_sentence"),
+        // Options.
+        post("/", r#"{"inputs": "a", "normalize": "yes"}"#, 400, "`normalize`: expected true or false"),
+        post("/", r#"{"inputs": "a", "truncate": 1}"#, 400, "`truncate`: expected true or false, found 1"),
+        post("/", r#"{"inputs": "a", "prompt_name": 3}"#, 400, "`prompt_name`: expected a string, found 3"),
+        post("/", r#"{"inputs": "a", "prompt_name": "nope"}"#, 422, "nope"),
+        post("/", r#"{"inputs": "a", "truncation_direction": "up"}"#, 400, "\"left\" or \"right\""),
+        post("/", r#"{"inputs": "a", "dimensions": 0}"#, 400, "at least 1, found 0"),
+        post("/", r#"{"inputs": "a", "dimensions": -3}"#, 400, "found -3"),
+        post("/", r#"{"inputs": "a", "dimensions": 1.5}"#, 400, "found 1.5"),
+        post("/", r#"{"inputs": "a", "dimensions": 99999999999999999999}"#, 400, "`dimensions`"),
+        post("/", r#"{"inputs": "a", "dimensions": 100000}"#, 422, "`dimensions`: expected 1 to"),
+        post("/", r#"{"inputs": "a", "options": {"use_cache": "no"}}"#, 400, "`use_cache`"),
+        post("/", r#"{"inputs": "a", "options": {"wait_for_model": 2}}"#, 400, "`wait_for_model`"),
+        post("/", r#"{"inputs": "a", "parameters": 3}"#, 400, "`parameters`: expected an object, found 3"),
+        post("/", r#"{"inputs": "a", "options": []}"#, 400, "`options`: expected an object, found an array"),
+        post(
+            "/similarity",
+            r#"{"inputs": {"source_sentence": "a", "sentences": ["b"]}, "parameters": [1]}"#,
+            400,
+            "`parameters`",
+        ),
+        post("/", r#"{"inputs": "a", "truncate": true, "parameters": {"truncate": "x"}}"#, 400, "`truncate`"),
+        post(&format!("/models/{}", "x".repeat(5000)), r#"{"inputs": "a"}"#, 404, "..."),
+        // Token ids.
+        post("/embed", r#"{"inputs": [1, "a"]}"#, 400, "`inputs[1]`: expected a token id"),
+        post("/embed", r#"{"inputs": [[]]}"#, 400, "at least one"),
+        post("/embed", r#"{"inputs": [-1]}"#, 400, "found -1"),
+        post("/embed", r#"{"inputs": [4294967296]}"#, 400, "found 4294967296"),
+        post("/embed", r#"{"inputs": [4294967295]}"#, 422, "4294967295"),
+        post("/decode", r#"{"ids": "a"}"#, 400, "`ids`"),
+        post("/decode", r#"{"ids": [[1], 2]}"#, 400, "`ids[1]`"),
+        post("/decode", r#"{"ids": []}"#, 400, "at least one"),
+        post("/decode", r#"{"ids": [4294967295]}"#, 422, "vocabulary"),
+        post("/tokenize", r#"{"inputs": [1]}"#, 400, "`inputs[0]`"),
+        post("/tokenize", r#"{"inputs": "a", "add_special_tokens": "x"}"#, 400, "`add_special_tokens`"),
+        post("/embed", r#"{"inputs": "a", "model": 1}"#, 400, "`model`: expected a string"),
+        post("/embed", r#"{"inputs": "a", "model": "other"}"#, 404, "Model other does not exist"),
+        // Paths.
+        post("/pipeline/translation/org/tiny", r#"{"inputs": "a"}"#, 404, "translation"),
+        post("/models/org/tiny/pipeline/", r#"{"inputs": "a"}"#, 404, "nothing is served"),
+        post("/models/org/tiny/pipeline/x/y", r#"{"inputs": "a"}"#, 404, "nothing is served"),
+        post("/models/org/tiny/pipeline/translation", r#"{"inputs": "a"}"#, 404, "`translation` is not served"),
+        post("/models/..%2f..%2fetc", r#"{"inputs": "a"}"#, 404, "does not exist"),
+        post("/models/../../../../etc/passwd", r#"{"inputs": "a"}"#, 404, "nothing is served"),
+        post("/models/org%00/tiny", r#"{"inputs": "a"}"#, 404, "does not exist"),
+        post("/models/%ff%fe", r#"{"inputs": "a"}"#, 400, "the path could not be read"),
+        post("/models/ORG/TINY", r#"{"inputs": "a"}"#, 404, "does not exist"),
+        post("/models/a/b/c/d/tiny", r#"{"inputs": "a"}"#, 404, "nothing is served"),
+        post("/models/", r#"{"inputs": "a"}"#, 404, "nothing is served"),
+        post("/models", "{}", 404, "nothing is served"),
+        post("//", "{}", 404, "nothing is served"),
+        bare("GET", "/models/org/tiny", 405, "does not answer GET"),
+        bare("GET", "/embed", 405, "does not answer GET"),
+        bare("DELETE", "/", 405, "does not answer DELETE"),
+        bare("PUT", "/models/org/tiny", 405, "does not answer PUT"),
+        bare("POST", "/health", 405, "does not answer POST"),
+        bare("BREW", "/", 405, "does not answer BREW"),
+        bare("GET", "/nowhere", 404, "nothing is served at /nowhere"),
+        bare("GET", "/page/../../Cargo.toml", 404, "nothing is served"),
+        bare("GET", "/api/models/../../etc", 404, "nothing is served"),
+        bare("GET", "/api/models/..%2fetc", 404, "does not exist"),
+    ]
+}
+
+fn large_bodies() -> Vec<Case> {
+    let embed =
+        |body: Value, status, part| -> Case { ("POST", "/".to_owned(), body.to_string().into_bytes(), status, part) };
+    let sentences = json!({"inputs": {"source_sentence": "a", "sentences": vec!["b"; 100_000]}});
+    vec![
+        embed(json!({"inputs": "x".repeat(5_000_000)}), 413, "more than 2000000 bytes"),
+        embed(sentences, 422, "100001 texts in one request; at most 10000"),
+        embed(json!({"inputs": vec!["a"; 10_001]}), 422, "at most 10000"),
+        embed(json!({"inputs": "word ".repeat(300_000), "truncate": false}), 422, "tokens"),
+        (
+            "POST",
+            "/embed".to_owned(),
+            json!({"inputs": vec![vec![5]; 10_001]}).to_string().into_bytes(),
+            422,
+            "at most 10000",
+        ),
+    ]
+}
+
+fn check(server: &Server, (method, path, body, status, part): &Case) -> Answer {
+    let answer = server.ask(method, path, &[], body);
+    let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+    assert_eq!(answer.status, *status, "{method} {path} {shown}: {answer:?}");
+    let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains(part), "{method} {path} {shown}: {error}");
+    assert!(error.len() < 400 && !error.contains('\n'), "one sentence, not {error}");
+    let length = answer.body.len().to_string();
+    assert_eq!(answer.header("content-length"), Some(length.as_str()), "{answer:?}");
+    assert!(answer.header("x-request-id").is_some(), "{answer:?}");
+    answer
+}
+
+/// After all of it the server still answers as before.
+fn is_well(server: &Server) {
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.post("/", &question()).status, 200);
+    assert_eq!(server.metric("likewise_requests_in_flight"), 0.0);
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[test]
+fn malformed_requests() {
+    let server = Server::with_tiny_mpnet(&[]);
+    let cases: Vec<Case> = bodies().into_iter().chain(large_bodies()).collect();
+    for case in &cases {
+        check(&server, case);
+    }
+    println!("{} malformed requests, each answered as documented", cases.len());
+    assert!(cases.len() >= 60);
+    is_well(&server);
+}
+
+/// Strange, and answered all the same.
+#[test]
+fn unusual_requests() {
+    let server = Server::with_tiny_mpnet(&[]);
+    for body in [
+        json!({"inputs": ""}),
+        json!({"inputs": " \t\n"}),
+        json!({"inputs": "\u{0}\u{7f}\u{200b}\u{feff}\u{fffd}"}),
+        json!({"inputs": "🙂".repeat(2000)}),
+        json!({"inputs": "e\u{301}".repeat(500)}),
+        json!({"inputs": "x".repeat(1_000_000)}),
+        json!({"inputs": ["", "", ""]}),
+        json!({"inputs": {"source_sentence": "", "sentences": [""]}}),
+        json!({"inputs": "a", "parameters": null, "options": {}, "unknown": {"a": [1, 2]}}),
+        json!({"inputs": "a", "normalize": null, "dimensions": null, "prompt_name": null}),
+    ] {
+        let answer = server.post("/", &body);
+        assert_eq!(answer.status, 200, "{}: {answer:?}", &body.to_string()[..40.min(body.to_string().len())]);
+        assert!(!answer.body.contains("null") && !answer.body.contains("NaN"), "{answer:?}");
+    }
+    // A key twice: the last counts, as for every client's JSON.
+    let twice = server.ask("POST", "/", &[], br#"{"inputs": 1, "inputs": "a"}"#);
+    assert_eq!(twice.status, 200, "{twice:?}");
+    is_well(&server);
+}
+
+/// What is wrong with the HTTP, not with the body.
+#[test]
+fn bad_http() {
+    let server = Server::with_tiny_mpnet(&["--body-timeout", "0.5", "--header-timeout", "0.5"]);
+    let body = question().to_string();
+    let chunks = |parts: &[&str]| {
+        let head = "POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+        let parts = parts.iter().map(|part| format!("{:x}\r\n{part}\r\n", part.len()));
+        format!("{head}{}0\r\n\r\n", parts.collect::<String>())
+    };
+    let (first, second) = body.split_at(20);
+    assert_eq!(server.send(chunks(&[first, second]).as_bytes()).status, 200);
+    let one_by_one: Vec<String> = body.chars().map(String::from).collect();
+    assert_eq!(server.send(chunks(&one_by_one.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes()).status, 200);
+    // Chunks that add up to too much, although no length was told.
+    let much = "x".repeat(500_000);
+    let answer = server.send(chunks(&[much.as_str(); 5]).as_bytes());
+    assert_eq!((answer.status, answer.body.contains("2000000 bytes")), (413, true), "{answer:?}");
+    // A length that is a lie is not waited for.
+    let lie = b"POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 999999999999\r\n\r\n{}";
+    assert_eq!(server.send(lie).status, 413);
+    for (name, value, part) in [
+        ("x-wait-for-model", "maybe", "x-wait-for-model"),
+        ("x-use-cache", "2", "x-use-cache"),
+        ("x-use-cache", "\u{ff}", "x-use-cache"),
+    ] {
+        let answer = server.ask("POST", "/", &[(name, value)], body.as_bytes());
+        assert_eq!((answer.status, answer.body.contains(part)), (400, true), "{answer:?}");
+    }
+    // Not HTTP, or not as it should be: the connection is answered 400 or closed, and nothing worse.
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01"[..],
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET http://elsewhere.example/ HTTP/1.1\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut stream = server.connect();
+        drop(stream.write_all(bytes));
+        let mut answer = Vec::new();
+        drop(std::io::Read::read_to_end(&mut stream, &mut answer));
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split(' ').nth(1).unwrap_or("none").to_owned();
+        assert!(["none", "400", "408", "200"].contains(&status.as_str()), "{bytes:?}: {answer}");
+    }
+    let header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    assert_eq!(server.send(header.as_bytes()).status, 431);
+    is_well(&server);
+}
+
+/// Those who send slowly are answered 408, or cut off if even the head does not come.
+#[test]
+fn slow_clients() {
+    let server = Server::with_tiny_mpnet(&["--body-timeout", "0.4", "--header-timeout", "0.4"]);
+    let whole = request("POST", "/", &[], question().to_string().as_bytes());
+    let head = whole.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+
+    let mut slow = server.connect();
+    slow.write_all(&whole[..head + 10]).expect("sent");
+    let start = Instant::now();
+    let answer = read_answer(&mut slow);
+    assert_eq!((answer.status, answer.json()["error_type"].as_str()), (408, Some("timeout")), "{answer:?}");
+    assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()));
+
+    // A byte at a time: each comes in time, all of them do not.
+    let mut slow = server.connect();
+    slow.write_all(&whole[..head]).expect("sent");
+    for byte in &whole[head..head + 20] {
+        std::thread::sleep(Duration::from_millis(40));
+        drop(slow.write_all(std::slice::from_ref(byte)));
+    }
+    assert_eq!(read_answer(&mut slow).status, 408);
+
+    let mut slow = server.connect();
+    slow.write_all(&whole[..head - 10]).expect("sent");
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    drop(std::io::Read::read_to_end(&mut slow, &mut rest));
+    assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()), "{:?}", start.elapsed());
+
+    // Meanwhile others are served.
+    let mut many: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    many.iter_mut().for_each(|stream| stream.write_all(&whole[..head + 5]).expect("sent"));
+    assert_eq!(server.post("/", &question()).status, 200);
+    drop(many);
+    std::thread::sleep(Duration::from_millis(600));
+    is_well(&server);
+}

@@ -1,0 +1,246 @@
+//! Many clients, too many clients, and the end while they are there.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use likewise::Embedder;
+use serde_json::json;
+
+use crate::common::{model, same_bits};
+use crate::server::{Connection, Server, read_answer, request};
+
+/// The texts of many requests share passes. Each must get its own answer, with the bits that it has alone.
+#[test]
+fn many_clients_at_once() {
+    let server = Server::with_tiny_mpnet(&[]);
+    let library = Embedder::open(model("tiny-mpnet")).expect("a model");
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let (server, library) = (&server, &library);
+            scope.spawn(move || {
+                for turn in 0..8 {
+                    let count = 1 + (client * 7 + turn * 3) % 40;
+                    let texts: Vec<String> =
+                        (0..count).map(|i| format!("client {client} turn {turn} text {i}")).collect();
+                    let answer = server.post("/", &json!({"inputs": texts})).json();
+                    let expected = library.embed(&texts).expect("vectors");
+                    let rows = answer.as_array().expect("rows");
+                    assert_eq!(rows.len(), count);
+                    for (row, expected) in rows.iter().zip(expected.rows()) {
+                        let row = row.as_array().expect("a row").iter().map(|x| x.as_f64().expect("a number") as f32);
+                        assert!(same_bits(&row.collect::<Vec<_>>(), expected), "client {client}, turn {turn}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// What waits beyond the limit is refused, and everything else is answered.
+#[test]
+fn a_queue_that_is_full() {
+    let server = Server::with_tiny_mpnet(&["--max-waiting-tokens", "500"]);
+    let body = json!({"inputs": vec!["some words that take a few tokens each"; 400]});
+    let mut refused = false;
+    // Whether two clients meet in the queue is a matter of luck, so they try more than once.
+    for _ in 0..20 {
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| server.post("/", &body).status)).collect();
+            clients.into_iter().map(|client| client.join().expect("a client")).collect()
+        });
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        assert!(statuses.contains(&200), "{statuses:?}");
+        refused |= statuses.contains(&429);
+        if refused {
+            break;
+        }
+    }
+    assert!(refused, "nobody was refused");
+    assert_eq!(server.post("/", &body).status, 200);
+}
+
+/// Told to end, the server finishes what it has begun and takes nothing new.
+#[test]
+fn an_orderly_end() {
+    let mut server = Server::with_tiny_mpnet(&[]);
+    let body = json!({"inputs": vec!["a sentence of some words, to be embedded again and again"; 5000]});
+    let mut stream = TcpStream::connect(&server.address).expect("a connection");
+    stream.write_all(&request("POST", "/", &[], body.to_string().as_bytes())).expect("sent");
+    std::thread::sleep(Duration::from_millis(100));
+    server.terminate();
+    let answer = read_answer(&mut stream);
+    assert_eq!((answer.status, answer.json().as_array().map(Vec::len)), (200, Some(5000)));
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(TcpStream::connect(&server.address).is_err(), "nobody listens any more");
+}
+
+/// What a client that has left wanted is not computed, and its place in the queue is free.
+#[test]
+fn a_client_that_leaves() {
+    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-waiting-tokens", "10000000"]);
+    let count = 10_000;
+    let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); count]}).to_string();
+    let mut stream = TcpStream::connect(&server.address).expect("a connection");
+    stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
+    let waiting = || server.metric("te_queue_size{model=\"org/tiny\"}");
+    while waiting() == 0.0 {
+        assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could leave");
+    }
+    drop(stream);
+    while waiting() > 0.0 {}
+    let computed = server.metric("te_batch_next_size_sum");
+    assert!(computed < count as f64, "{computed} texts were computed for nobody");
+    assert_eq!(server.metric("likewise_waiting_tokens{model=\"org/tiny\"}"), 0.0);
+    assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
+}
+
+#[test]
+fn an_answer_in_time_or_none() {
+    let server = Server::with_tiny_mpnet(&["--deadline", "0.02"]);
+    let long = json!({"inputs": vec!["a sentence of some words ".repeat(6); 5000]});
+    let answer = server.post("/", &long);
+    assert_eq!((answer.status, answer.body.contains("no answer within 0.02 s")), (503, true), "{answer:?}");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    // What waited for it left the queue.
+    while server.metric("te_queue_size{model=\"org/tiny\"}") > 0.0 {}
+    let short = json!({"inputs": "a"});
+    assert!((0..100).any(|_| server.post("/", &short).status == 200), "it does not recover");
+}
+
+/// One large request does not keep a small one waiting until it is done.
+#[test]
+fn fair_between_requests() {
+    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-waiting-tokens", "10000000"]);
+    let large = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
+    std::thread::scope(|scope| {
+        let server = &server;
+        let slow = scope.spawn(move || server.ask("POST", "/", &[], large.as_bytes()).status);
+        while server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0 {
+            assert!(!slow.is_finished());
+        }
+        for i in 0..5 {
+            assert_eq!(server.post("/", &json!({"inputs": format!("small {i}")})).status, 200);
+        }
+        assert!(!slow.is_finished(), "the small ones waited for the large one");
+        assert_eq!(slow.join().expect("a client"), 200);
+    });
+}
+
+/// 512 clients at once and a queue that is too small for them: each is answered or told to come again.
+#[test]
+fn more_clients_than_can_be_served() {
+    let options = ["--max-waiting-tokens", "300", "--max-concurrent-requests", "200", "--log-level", "error"];
+    let server = Server::with_tiny_mpnet(&options);
+    let (mut answered, mut refused) = (0, 0);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let server = &server;
+        let client = |client: usize| {
+            move || {
+                let mut connection = Connection::to(server);
+                let text =
+                    |turn| json!({"inputs": [format!("client {client} turn {turn}"), "another text"]}).to_string();
+                let post = |turn| connection.post("/", &text(turn)).expect("an answer").0;
+                (0..10).map(post).collect::<Vec<u16>>()
+            }
+        };
+        let spawn = |i| std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, client(i));
+        let clients: Vec<_> = (0..512).map(|i| spawn(i).expect("a thread")).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+    });
+    for status in statuses {
+        match status {
+            200 => answered += 1,
+            429 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    println!("512 clients, 10 requests each: {answered} answered, {refused} refused");
+    assert!(answered > 0 && refused > 0);
+    assert_eq!(server.metric("likewise_requests_in_flight"), 0.0);
+    assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
+}
+
+/// No request that was accepted is lost when the server is told to end while many come in.
+#[test]
+fn the_end_under_load() {
+    let mut server = Server::with_tiny_mpnet(&["--log-level", "error"]);
+    let library = Embedder::open(model("tiny-mpnet")).expect("a model");
+    let expected = library.embed(&["some words for a vector"]).expect("vectors");
+    let expected = serde_json::to_string(expected.row(0)).expect("JSON");
+    let body = json!({"inputs": "some words for a vector"}).to_string();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let answered: usize = std::thread::scope(|scope| {
+        let (server, body, expected, ended) = (&server, &body, &expected, &ended);
+        let client = move || {
+            let mut answered = 0;
+            loop {
+                // Refused connections mean that it has ended.
+                let Ok(mut stream) = TcpStream::connect(&server.address) else { return answered };
+                let headers = [("x-use-cache", "false")];
+                if stream.write_all(&request("POST", "/", &headers, body.as_bytes())).is_err() {
+                    continue;
+                }
+                let mut bytes = Vec::new();
+                let read = std::io::Read::read_to_end(&mut stream, &mut bytes);
+                let text = String::from_utf8(bytes).expect("UTF-8");
+                // A connection that was made and never taken is reset; nothing had been accepted. One that was taken is
+                // answered in full.
+                if text.is_empty() {
+                    let reset = read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+                    assert!(reset || ended.load(std::sync::atomic::Ordering::SeqCst), "closed without an answer");
+                    continue;
+                }
+                assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(expected.as_str()), "{text}");
+                answered += 1;
+            }
+        };
+        let clients: Vec<_> = (0..32).map(|_| scope.spawn(client)).collect();
+        std::thread::sleep(Duration::from_millis(700));
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        server.terminate();
+        clients.into_iter().map(|client| client.join().expect("a client")).sum()
+    });
+    println!("{answered} answered before the end");
+    assert!(answered > 100, "{answered}");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+/// Keep-alive connections on which nothing happens do not hold up the end.
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let mut server = Server::with_tiny_mpnet(&["--grace", "30"]);
+    let mut connection = Connection::to(&server);
+    assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("an answer").0, 200);
+    let start = std::time::Instant::now();
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// A hundred thousand requests, each with texts of its own, leave no more memory behind than the first twenty thousand.
+#[test]
+fn memory_over_many_requests() {
+    let server = Server::with_tiny_mpnet(&["--cache-bytes", "1000000", "--log-level", "error"]);
+    let round = |from: usize, to: usize| {
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut connection = Connection::to(server);
+                    for i in (from..to).skip(client).step_by(8) {
+                        let body = json!({"inputs": {"source_sentence": format!("text {i}"), "sentences": ["a dog", "the sun"]}});
+                        let path = ["/", "/models/org/tiny", "/similarity"][i % 3];
+                        assert_eq!(connection.post(path, &body.to_string()).expect("an answer").0, 200);
+                    }
+                });
+            }
+        });
+    };
+    round(0, 20_000);
+    let before = server.resident_kb();
+    round(20_000, 100_000);
+    let after = server.resident_kb();
+    println!("{before} kB after 20,000 requests, {after} kB after 100,000");
+    assert!(after < before + 3000, "{before} kB, then {after} kB");
+}

@@ -1,0 +1,269 @@
+//! Keys, models, headers, the cache, the log and the metrics.
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::model;
+use crate::server::{Answer, Server, expected, question};
+
+#[test]
+fn a_model_that_cannot_be_loaded() {
+    let good = format!("good={}", model("tiny-mpnet").display());
+    let bad = format!("bad={}", model("full-mpnet").display());
+    let server = Server::start(&[good, bad], &[]);
+    let body = json!({"inputs": "a"});
+    assert_eq!(server.post("/models/good", &body).status, 200);
+    let answer = server.ask("POST", "/models/bad", &[("x-wait-for-model", "true")], body.to_string().as_bytes());
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.body.contains("tokenizer.json"), "{answer:?}");
+}
+
+#[test]
+fn what_cannot_be_served() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+        let output = command.arg("serve").args(arguments).env_remove("LIKEWISE_MODEL").output().expect("likewise");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, message) = run(&[]);
+    assert_eq!((code, message.contains("no model")), (Some(2), true), "{message}");
+    let (code, message) = run(&["--model", "x=/no/such/folder"]);
+    assert_eq!((code, message.contains("/no/such/folder")), (Some(1), true), "{message}");
+    let server = Server::with_tiny_mpnet(&[]);
+    let port = server.address.rsplit(':').next().expect("a port");
+    let tiny = model("tiny-mpnet").display().to_string();
+    let (code, message) = run(&["--model", &tiny, "--port", port]);
+    assert_eq!((code, message.contains(&server.address)), (Some(1), true), "{message}");
+}
+
+#[test]
+fn what_an_answer_tells() {
+    let server = Server::with_tiny_mpnet(&[]);
+    let texts = json!({"inputs": ["a dog", "word ".repeat(500)]});
+    let answer = server.ask("POST", "/", &[("X-Request-Id", "mine-7")], texts.to_string().as_bytes());
+    assert_eq!(answer.header("x-request-id"), Some("mine-7"), "{answer:?}");
+    assert_eq!(answer.header("x-truncated-texts"), Some("1"), "{answer:?}");
+    assert_eq!(answer.header("x-compute-characters"), Some("2505"), "{answer:?}");
+    assert_eq!(answer.header("x-compute-type"), Some("cpu"));
+    assert!(answer.header("x-compute-time").and_then(|time| time.parse::<f64>().ok()).is_some_and(|time| time >= 0.0));
+    let other = server.post("/", &texts);
+    assert_ne!(other.header("x-request-id"), server.post("/", &texts).header("x-request-id"));
+}
+
+/// With keys, all that asks a model something needs one; what browsers and probes ask does not.
+#[test]
+fn keys() {
+    let server = Server::with_tiny_mpnet(&["--api-key", "first-key", "--api-key", "second-key"]);
+    let body = question().to_string();
+    let post = |path: &str, key: &str| server.ask("POST", path, &[("authorization", key)], body.as_bytes());
+    for key in ["Bearer first-key", "Bearer second-key", "bearer first-key", "Bearer: second-key"] {
+        let answer = post("/", key);
+        assert_eq!((answer.status, answer.body), (200, expected()), "{key}");
+    }
+    for key in ["", "Bearer", "Bearer first", "Bearer first-key2", "Basic first-key", "first-key"] {
+        for path in ["/", "/models/org/tiny", "/hf-inference/models/tiny", "/embed", "/v1/embeddings", "/tokenize"] {
+            let answer = post(path, key);
+            assert_eq!(answer.status, 401, "{path} {key:?}: {answer:?}");
+            assert!(answer.body.contains("a valid API key is needed"), "{answer:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("bearer"));
+            assert!(answer.header("content-length").is_some() && answer.header("x-request-id").is_some());
+        }
+    }
+    for path in ["/info", "/metrics", "/v1/models", "/api/tasks", "/api/models/org/tiny", "/status/tiny"] {
+        assert_eq!(server.get(path).status, 401, "{path}");
+        assert_eq!(server.ask("GET", path, &[("authorization", "Bearer first-key")], b"").status, 200, "{path}");
+    }
+    for path in ["/", "/health", "/ping", "/docs", "/openapi.json", "/page.js"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    assert!(!server.log().contains("-key"), "a key in the log: {}", server.log());
+}
+
+/// The same question is answered from the cache unless the client does not want that.
+#[test]
+fn the_cache() {
+    let server = Server::with_tiny_mpnet(&[]);
+    let ask = |headers: &[(&str, &str)], body: &Value| {
+        let answer = server.ask("POST", "/", headers, body.to_string().as_bytes());
+        assert_eq!((answer.status, answer.body.as_str()), (200, expected().as_str()), "{answer:?}");
+        answer.header("x-compute-type").map(str::to_owned).expect("told")
+    };
+    let other = json!({"inputs": question()["inputs"], "options": {"use_cache": false}});
+    assert_eq!(ask(&[("x-use-cache", "false")], &question()), "cpu");
+    assert_eq!(ask(&[("x-use-cache", "0")], &question()), "cpu");
+    assert_eq!(ask(&[], &question()), "cpu");
+    assert_eq!(ask(&[], &question()), "cache");
+    assert_eq!(ask(&[("x-use-cache", "true")], &question()), "cache");
+    assert_eq!(ask(&[("x-use-cache", "false")], &question()), "cpu");
+    assert_eq!(ask(&[], &other), "cpu");
+    // The header, which newer clients send, has the last word.
+    assert_eq!(ask(&[("x-use-cache", "1")], &other), "cache");
+    assert_eq!(server.metric("likewise_cache_hits"), 3.0);
+    assert_eq!(server.metric("likewise_cache_misses"), 1.0);
+    assert!(server.metric("likewise_cache_bytes") > 0.0);
+    let none = Server::with_tiny_mpnet(&["--cache-bytes", "0"]);
+    for _ in 0..2 {
+        assert_eq!(none.post("/", &question()).header("x-compute-type"), Some("cpu"));
+    }
+}
+
+/// A model whose files arrive late: those who do not wait are told so after a moment, the others get their answer.
+#[test]
+fn a_model_that_is_being_loaded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let late = folder.path().join("late");
+    std::fs::create_dir_all(late.join("1_Pooling")).expect("a folder");
+    for file in
+        ["tokenizer.json", "tokenizer_config.json", "modules.json", "model.safetensors", "1_Pooling/config.json"]
+    {
+        std::fs::copy(model("tiny-mpnet").join(file), late.join(file)).expect("a copy");
+    }
+    // Reading a pipe waits until somebody writes to it.
+    let pipe = late.join("config.json");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let server = Server::start(&[late.display().to_string()], &[]);
+    assert_eq!((server.get("/health").status, server.get("/ping").status), (503, 200));
+    assert_eq!(server.get("/v1/models").json()["data"][0]["state"], "loading");
+
+    let start = Instant::now();
+    let answer = server.post("/", &question());
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(start.elapsed() >= Duration::from_millis(900), "a client that asks again at once would spin");
+    assert!(answer.json()["estimated_time"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{answer:?}");
+    assert!(answer.header("retry-after").and_then(|s| s.parse::<u32>().ok()).is_some_and(|s| s >= 1), "{answer:?}");
+    assert_eq!(answer.json()["error"], "Model late is currently loading");
+
+    std::thread::scope(|scope| {
+        let ask = |headers: &'static [(&str, &str)], body: Value| {
+            let server = &server;
+            scope.spawn(move || server.ask("POST", "/models/late", headers, body.to_string().as_bytes()))
+        };
+        let by_header = ask(&[("x-wait-for-model", "true")], question());
+        let by_option = ask(&[], json!({"inputs": question()["inputs"], "options": {"wait_for_model": true}}));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!by_header.is_finished() && !by_option.is_finished());
+        std::fs::write(&pipe, std::fs::read(model("tiny-mpnet").join("config.json")).expect("bytes")).expect("written");
+        for client in [by_header, by_option] {
+            let answer: Answer = client.join().expect("a client");
+            assert_eq!((answer.status, answer.body), (200, expected()));
+        }
+    });
+    assert_eq!(server.get("/health").status, 200);
+}
+
+/// Pages of other origins may ask if the command says so.
+#[test]
+fn other_origins() {
+    let preflight = |server: &Server, origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,content-type"),
+        ];
+        server.ask("OPTIONS", "/models/org/tiny", &headers, b"")
+    };
+    let ask = |server: &Server, origin: &str| {
+        server.ask("POST", "/", &[("origin", origin)], question().to_string().as_bytes())
+    };
+    let closed = Server::with_tiny_mpnet(&[]);
+    assert_eq!(preflight(&closed, "https://a.example").header("access-control-allow-origin"), None);
+    assert_eq!(ask(&closed, "https://a.example").header("access-control-allow-origin"), None);
+
+    // A key is not asked for by the preflight, which cannot have it.
+    let some = Server::with_tiny_mpnet(&["--cors-allow-origin", "https://a.example", "--api-key", "k"]);
+    let answer = preflight(&some, "https://a.example");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://a.example"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type"));
+    assert_eq!(preflight(&some, "https://b.example").header("access-control-allow-origin"), None);
+    let answer = ask(&some, "https://a.example");
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some("https://a.example")));
+
+    let any = Server::with_tiny_mpnet(&["--cors-allow-origin", "*"]);
+    let answer = ask(&any, "https://b.example");
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("*")));
+    assert!(answer.header("access-control-expose-headers").is_some_and(|told| told.contains("x-request-id")));
+}
+
+/// A line for each request, with its id and times and without its texts.
+#[test]
+fn the_log() {
+    let server = Server::with_tiny_mpnet(&["--log-format", "json"]);
+    let headers = [("x-request-id", "mine-7"), ("authorization", "Bearer not-to-be-logged")];
+    server.ask("POST", "/", &headers, question().to_string().as_bytes());
+    server.ask("POST", "/models/other", &[("x-request-id", "mine-8")], question().to_string().as_bytes());
+    let line = |id: &str| -> Value {
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains(id)).unwrap_or_else(|| panic!("no {id} in {log}"));
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+    };
+    let answered = line("mine-7");
+    assert_eq!((&answered["status"], &answered["texts"]), (&json!(200), &json!(4)), "{answered}");
+    assert_eq!((&answered["model"], &answered["level"]), (&json!("org/tiny"), &json!("INFO")), "{answered}");
+    for time in ["tokenize_ms", "queue_ms", "compute_ms", "total_ms"] {
+        assert!(answered[time].as_f64().is_some_and(|ms| (0.0..60_000.0).contains(&ms)), "{time}: {answered}");
+    }
+    let refused = line("mine-8");
+    assert_eq!((&refused["status"], &refused["level"]), (&json!(404), &json!("WARN")), "{refused}");
+    assert!(refused["why"].as_str().is_some_and(|why| why.contains("does not exist")), "{refused}");
+    for secret in ["not-to-be-logged", "happy"] {
+        assert!(!server.log().contains(secret), "{secret}");
+    }
+    let quiet = Server::with_tiny_mpnet(&["--log-level", "off"]);
+    quiet.post("/", &json!(1));
+    assert_eq!(quiet.log(), "");
+}
+
+/// A server whose log nobody reads any more goes on.
+#[test]
+fn a_log_without_a_reader() {
+    use std::io::{BufRead, BufReader};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    command.args(["serve", "--port", "0", "--model"]).arg(model("tiny-mpnet")).stderr(std::process::Stdio::piped());
+    let mut process = command.spawn().expect("likewise");
+    let mut line = String::new();
+    BufReader::new(process.stderr.take().expect("stderr")).read_line(&mut line).expect("a line");
+    let address = line.trim_start_matches("listening at http://").split(' ').next().expect("an address").to_owned();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&address).expect("a connection");
+        let request =
+            crate::server::request("POST", "/", &[("x-wait-for-model", "true")], question().to_string().as_bytes());
+        std::io::Write::write_all(&mut stream, &request).expect("sent");
+        assert_eq!(crate::server::read_answer(&mut stream).status, 200);
+    }
+    process.kill().expect("killed");
+    process.wait().expect("ended");
+}
+
+#[test]
+fn metrics() {
+    let server = Server::with_tiny_mpnet(&[]);
+    server.post("/", &question());
+    server.post("/", &json!({"inputs": "one"}));
+    server.post("/", &json!({"inputs": 1}));
+    server.post("/models/other", &question());
+    for (series, value) in [
+        ("te_request_count{method=\"batch\"}", 2.0),
+        ("te_request_count{method=\"single\"}", 1.0),
+        ("te_request_success{method=\"batch\"}", 1.0),
+        ("te_request_failure{err=\"validation\"}", 1.0),
+        ("te_request_failure{err=\"not_found\"}", 1.0),
+        ("te_embed_count", 5.0),
+        ("te_request_duration_count", 4.0),
+        ("te_request_inference_duration_count", 2.0),
+        ("te_request_input_length_count", 5.0),
+        ("te_queue_size{model=\"org/tiny\"}", 0.0),
+        ("likewise_text_count{model=\"org/tiny\"}", 5.0),
+        ("likewise_model_state{model=\"org/tiny\",state=\"ready\"}", 1.0),
+        ("likewise_requests_in_flight", 0.0),
+        ("likewise_answer_count{route=\"/\",status=\"400\"}", 1.0),
+    ] {
+        assert_eq!(server.metric(series), value, "{series} in {}", server.get("/metrics").body);
+    }
+    let text = server.get("/metrics").body;
+    assert!(text.contains("likewise_model_info{architecture=\"MPNet\","), "{text}");
+    assert!(text.contains("precision=\"f32\",threads=\"2\"} 1"), "{text}");
+}

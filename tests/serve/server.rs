@@ -1,0 +1,230 @@
+//! A server of a test's own, and a client that sends bytes as they are.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::model;
+
+pub(crate) const SOURCE: &str = "That is a happy person";
+pub(crate) const SENTENCES: [&str; 3] = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"];
+
+/// A running `likewise serve`, on a free port.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: String,
+    log: Arc<Mutex<String>>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The status line and headers, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Server {
+    pub(crate) fn start(models: &[String], options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+        command.args(["serve", "--port", "0", "--threads", "2"]).args(options);
+        for model in models {
+            command.args(["--model", model]);
+        }
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("likewise");
+        let mut stderr = BufReader::new(process.stderr.take().expect("stderr"));
+        let mut line = String::new();
+        while !line.starts_with("listening") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).expect("a line") > 0, "it ended without listening");
+        }
+        let address = line.strip_prefix("listening at http://").and_then(|rest| rest.split_whitespace().next());
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                lines.lock().expect("the log").push_str(&std::mem::take(&mut line));
+            }
+        });
+        Self { process, address, log }
+    }
+
+    pub(crate) fn with_tiny_mpnet(options: &[&str]) -> Self {
+        let server = Self::start(&[format!("org/tiny={}", model("tiny-mpnet").display())], options);
+        server.wait_until_ready();
+        server
+    }
+
+    /// Waits until all models are loaded.
+    pub(crate) fn wait_until_ready(&self) {
+        let start = Instant::now();
+        while self.ask("GET", "/health", &[], b"").status != 200 {
+            assert!(start.elapsed() < Duration::from_secs(60), "the models were not loaded");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream
+    }
+
+    /// Sends bytes as they are and reads all that comes back.
+    pub(crate) fn send(&self, request: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        // A server that refuses a request may close before all of it is sent; what it answered has come.
+        drop(stream.write_all(request));
+        read_answer(&mut stream)
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.send(&request(method, path, headers, body))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, &[], body.to_string().as_bytes())
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// What `/metrics` says of one series; 0 if it is not there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).map(str::parse);
+        value.map_or(0.0, |value| value.expect("a number"))
+    }
+
+    /// Kilobytes of memory that it has now.
+    pub(crate) fn resident_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+    }
+
+    /// How the process ends, which it must within a minute.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(60) {
+            if let Some(status) = self.process.try_wait().expect("a status") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server did not end");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// A request, after which the server is to close the connection.
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// Reads until the server closes the connection.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    drop(stream.read_to_end(&mut bytes));
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        assert!(self.head.contains("content-type: application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.map(str::trim)
+    }
+}
+
+/// A connection that is kept for many requests.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(crate) fn to(server: &Server) -> Self {
+        let stream = server.connect();
+        stream.set_nodelay(true).expect("no delay");
+        Self(BufReader::new(stream))
+    }
+
+    /// The status and the body of an answer; None if the connection ended without one.
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Option<(u16, String)> {
+        let length = body.len();
+        let request = format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}");
+        self.0.get_mut().write_all(request.as_bytes()).ok()?;
+        let mut status = None;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            status = status.or_else(|| line.split(' ').nth(1)?.parse().ok());
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).ok()?;
+        Some((status?, String::from_utf8(body).expect("UTF-8")))
+    }
+}
+
+/// The example's question.
+pub(crate) fn question() -> Value {
+    json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}})
+}
+
+/// What `likewise similarity --json` prints for the example.
+pub(crate) fn expected() -> String {
+    let arguments = ["similarity", "--json", "--model"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    let output =
+        command.args(arguments).arg(model("tiny-mpnet")).arg(SOURCE).args(SENTENCES).output().expect("likewise");
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
+
+/// Numbers of a JSON array.
+pub(crate) fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
+}
