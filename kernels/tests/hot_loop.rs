@@ -24,14 +24,16 @@ struct Body {
 /// would leave several files or none.
 fn assembly() -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot_loop");
-    let status = Command::new(env!("CARGO"))
+    let output = Command::new(env!("CARGO"))
         .args(["rustc", "--release", "--lib", "--offline", "--quiet", "--target-dir"])
         .arg(&target)
         .args(["--", "--emit", "asm", "-C", "codegen-units=1"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env_remove("RUSTFLAGS")
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "the crate does not compile");
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the crate does not compile ({}): {said}", output.status);
     let folder = target.join("release/deps");
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let newest = files

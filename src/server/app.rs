@@ -89,7 +89,8 @@ async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
         match state {
             models::State::Ready(_) => {}
             models::State::Loading => return Err(ApiError::unavailable(format!("model {name} is being loaded"))),
-            models::State::Failed(why) => return Err(ApiError::unavailable(why)),
+            // Why is for those who have a key.
+            models::State::Failed(_) => return Err(ApiError::unavailable(format!("model {name} cannot be served"))),
         }
     }
     Ok(StatusCode::OK)

@@ -42,7 +42,7 @@ pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
     response
 }
 
-/// A line for the log. Texts and keys are not in it.
+/// A line for the log. Texts and keys are not in it. (A path has no line breaks: HTTP does not allow them.)
 fn log(method: &Method, path: &str, id: &HeaderValue, response: &Response, begun: Instant) {
     let status = response.status().as_u16();
     let id = id.to_str().unwrap_or("(not text)");
@@ -53,18 +53,18 @@ fn log(method: &Method, path: &str, id: &HeaderValue, response: &Response, begun
         let (tokenize_ms, queue_ms) = (milliseconds(times.tokenizing), milliseconds(times.queueing));
         let compute_ms = milliseconds(times.computing);
         tracing::info!(
-            id, %method, ?path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms, total_ms,
+            id, %method, path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms, total_ms,
             "answered"
         );
     } else if let Some(Refused { kind, message: why }) = response.extensions().get::<Refused>() {
         match response.status() {
             StatusCode::INTERNAL_SERVER_ERROR => {
-                tracing::error!(id, %method, ?path, status, kind, why, total_ms, "failed");
+                tracing::error!(id, %method, path, status, kind, why, total_ms, "failed");
             }
-            _ => tracing::warn!(id, %method, ?path, status, kind, why, total_ms, "refused"),
+            _ => tracing::warn!(id, %method, path, status, kind, why, total_ms, "refused"),
         }
     } else {
-        tracing::debug!(id, %method, ?path, status, total_ms, "answered");
+        tracing::debug!(id, %method, path, status, total_ms, "answered");
     }
 }
 

@@ -209,9 +209,26 @@ fn the_end_under_load() {
 /// Keep-alive connections on which nothing happens do not hold up the end.
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
-    let mut server = Server::with_tiny_mpnet(&["--grace", "30"]);
-    let mut connection = Connection::to(&server);
-    assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("an answer").0, 200);
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Server::with_tiny_mpnet(&["--grace", "30"]);
+        let mut connection = Connection::to(&server);
+        assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("an answer").0, 200);
+        let start = std::time::Instant::now();
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0), "{signal}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
+    }
+}
+
+/// What takes longer than the grace time is given up.
+#[test]
+fn the_grace_time() {
+    let options = ["--grace", "0.3", "--payload-limit", "20000000", "--max-waiting-tokens", "10000000"];
+    let mut server = Server::with_tiny_mpnet(&options);
+    let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
+    let mut stream = server.connect();
+    stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
+    while server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0 {}
     let start = std::time::Instant::now();
     server.terminate();
     assert_eq!(server.exit_code(), Some(0));

@@ -19,6 +19,12 @@ fn a_model_that_cannot_be_loaded() {
     let answer = server.ask("POST", "/models/bad", &[("x-wait-for-model", "true")], body.to_string().as_bytes());
     assert_eq!(answer.status, 500, "{answer:?}");
     assert!(answer.body.contains("tokenizer.json"), "{answer:?}");
+    // Whoever has no key learns that something is wrong and not what.
+    let health = server.get("/health");
+    assert_eq!((health.status, health.body.contains("fixtures")), (503, false), "{health:?}");
+    let models = server.get("/v1/models").json();
+    assert_eq!((&models["data"][0]["state"], &models["data"][1]["state"]), (&json!("ready"), &json!("failed")));
+    assert!(models["data"][1]["error"].as_str().is_some_and(|why| why.contains("tokenizer.json")), "{models}");
 }
 
 #[test]
@@ -80,6 +86,24 @@ fn keys() {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
     assert!(!server.log().contains("-key"), "a key in the log: {}", server.log());
+    // From the environment, where other users of the machine do not see them.
+    let run = |keys: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+        command.args(["serve", "--port", "0", "--model"]).arg(model("tiny-mpnet")).env("LIKEWISE_API_KEY", keys);
+        command
+    };
+    let server = Server::of(run("old,new"));
+    server.wait_until_ready();
+    for (key, status) in [("Bearer old", 200), ("Bearer new", 200), ("Bearer old,new", 401), ("", 401)] {
+        let answer = server.ask("POST", "/", &[("authorization", key)], body.as_bytes());
+        assert_eq!(answer.status, status, "{key:?}: {answer:?}");
+    }
+    // An empty key may be one that was lost on the way: no server is better than an open one.
+    for keys in ["", "old,", " "] {
+        let output = run(keys).output().expect("likewise");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.contains("an API key is empty")), (Some(2), true), "{keys:?}: {said}");
+    }
 }
 
 /// The same question is answered from the cache unless the client does not want that.
@@ -154,6 +178,24 @@ fn a_model_that_is_being_loaded() {
     assert_eq!(server.get("/health").status, 200);
 }
 
+/// A model of the local Hugging Face cache is served under its id.
+#[test]
+fn a_model_from_the_cache() {
+    let home = tempfile::tempdir().expect("a folder");
+    let repository = home.path().join("hub/models--org--tiny");
+    let snapshot = repository.join("snapshots/0123456789abcdef0123456789abcdef01234567");
+    std::fs::create_dir_all(snapshot.parent().expect("a folder")).expect("a folder");
+    std::fs::create_dir_all(repository.join("refs")).expect("a folder");
+    std::fs::write(repository.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").expect("written");
+    std::os::unix::fs::symlink(model("tiny-mpnet"), &snapshot).expect("a link");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    command.args(["serve", "--port", "0", "--model", "org/tiny"]).env("HF_HOME", home.path());
+    let server = Server::of(command);
+    server.wait_until_ready();
+    let answer = server.post("/models/org/tiny", &question());
+    assert_eq!((answer.status, answer.body), (200, expected()));
+}
+
 /// Pages of other origins may ask if the command says so.
 #[test]
 fn other_origins() {
@@ -206,6 +248,7 @@ fn the_log() {
     for time in ["tokenize_ms", "queue_ms", "compute_ms", "total_ms"] {
         assert!(answered[time].as_f64().is_some_and(|ms| (0.0..60_000.0).contains(&ms)), "{time}: {answered}");
     }
+    assert_eq!((&answered["method"], &answered["path"]), (&json!("POST"), &json!("/")), "{answered}");
     let refused = line("mine-8");
     assert_eq!((&refused["status"], &refused["level"]), (&json!(404), &json!("WARN")), "{refused}");
     assert!(refused["why"].as_str().is_some_and(|why| why.contains("does not exist")), "{refused}");

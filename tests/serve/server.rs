@@ -36,6 +36,11 @@ impl Server {
         for model in models {
             command.args(["--model", model]);
         }
+        Self::of(command)
+    }
+
+    /// Runs a command that serves.
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().expect("likewise");
         let mut stderr = BufReader::new(process.stderr.take().expect("stderr"));
         let mut line = String::new();
@@ -117,8 +122,12 @@ impl Server {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        assert!(Command::new("kill").args([name, &id]).status().expect("kill").success());
     }
 
     /// How the process ends, which it must within a minute.
