@@ -171,9 +171,10 @@ function responses(operation, says, examples) {
 function route({ path, method, operation, shared, id }) {
   const parameters = [...shared, ...(operation.parameters ?? [])].map((parameter) => resolve(parameter));
   const [type, media] = Object.entries(resolve(operation.requestBody).content ?? {})[0] ?? [];
-  const says = make('div', { class: 'says' },
+  const summary = make('summary', {},
     make('h3', {}, make('span', { class: `method ${method}` }, method.toUpperCase()), make('code', {}, path)),
-    operation.summary && make('p', {}, prose(operation.summary)),
+    operation.summary && make('p', {}, prose(operation.summary)));
+  const says = make('div', { class: 'says' },
     operation.description && make('p', { class: 'soft' }, prose(operation.description)));
   const examples = make('div', { class: 'examples' });
   if (parameters.length) {
@@ -185,7 +186,8 @@ function route({ path, method, operation, shared, id }) {
   if (media) says.append(part(`Request: ${typeOf(media.schema)}`, table(fieldsOf(media.schema), 'Fields of the request')));
   examples.append(part('Example', snippet(curl(method, path, parameters, media, type), `Copy the example of ${path}`)));
   responses(operation, says, examples);
-  return make('article', { class: 'card route', id, 'data-route': `${method} ${path}` }, says, examples);
+  const details = make('details', {}, summary, make('div', { class: 'columns' }, says, examples));
+  return make('article', { class: 'card route', id, 'data-route': `${method} ${path}` }, details);
 }
 
 function show() {
@@ -210,15 +212,25 @@ function show() {
   }
 }
 
+/** Opens the route that the address names. */
+function openNamed() {
+  const details = location.hash && byId(location.hash.slice(1))?.querySelector('details');
+  if (!details) return;
+  details.open = true;
+  details.scrollIntoView({ block: 'start' });
+}
+
 async function load() {
   try {
     const response = await fetch('openapi.json', { headers: { accept: 'application/json' } });
     if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
     api = await response.json();
     show();
+    openNamed();
   } catch (error) {
     byId('error').textContent = `The description of the API could not be read. ${error.message}`;
   }
 }
 
+addEventListener('hashchange', openNamed);
 load();

@@ -225,7 +225,7 @@ async function openHeat(item) {
   const { source, model } = shown;
   byId('heat-source').textContent = source;
   byId('heat-sentence').textContent = item.text;
-  byId('heat-error').textContent = byId('heat-status').textContent = byId('heat-cut').textContent = '';
+  for (const id of ['heat-error', 'heat-status', 'heat-cut', 'heat-part']) byId(id).textContent = '';
   byId('heat').hidden = false;
   byId('heat').setAttribute('aria-busy', 'true');
   const inputs = [source, item.text];
@@ -297,9 +297,8 @@ function showHeat() {
   const first = byId('grid').querySelector('td');
   if (first) first.tabIndex = 0;
   const all = rows.length === heat.rows.filter(wanted).length && columns.length === heat.columns.filter(wanted).length;
-  byId('readout').textContent = !first ? 'There are only special tokens here.'
-    : all ? 'Point at a cell to read its value.'
-      : `The first ${rows.length} by ${columns.length} tokens are shown. Point at a cell to read its value.`;
+  byId('readout').textContent = first ? 'Point at a cell to read its value.' : 'There are only special tokens here.';
+  byId('heat-part').textContent = all ? '' : `The first ${rows.length} by ${columns.length} tokens are shown.`;
 }
 
 function fit(rows, columns) {
