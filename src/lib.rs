@@ -24,8 +24,8 @@
 //!
 //! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
 //! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
-//!    screen. 5. `modules`, `similarity`, `embedder`: sentences. Beside them `parallel` (threads), `trace` (watching a
-//!    pass) and `error`.
+//!    screen. 5. `modules`, `similarity`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them `parallel`
+//!    (threads), `trace` (watching a pass) and `error`.
 
 mod batch;
 mod checkpoint;
@@ -55,13 +55,16 @@ pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};
 pub use trace::{Recorder, Site};
 
-/// How the numbers are computed, in prose.
+/// How the numbers are computed, and how the service is used, in prose.
 pub mod guide {
     #[doc = include_str!("../docs/gemm.md")]
     pub mod gemm {}
 
     #[doc = include_str!("../docs/numerics.md")]
     pub mod numerics {}
+
+    #[doc = include_str!("../docs/http.md")]
+    pub mod http {}
 }
 
 /// The examples of README.md, compiled as tests.

@@ -49,7 +49,7 @@ pub(super) struct Args {
     origins: Vec<String>,
 
     /// Bytes of answers that are kept to be given again; 0 for none
-    #[arg(long, default_value_t = Settings::default().cache_bytes, value_name = "BYTES")]
+    #[arg(long, default_value_t = Settings::default().cache_bytes, value_name = "BYTES", value_parser = count_or_none)]
     cache_bytes: usize,
 
     #[command(flatten)]
@@ -75,23 +75,23 @@ pub(super) struct Args {
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// Bytes of a request at most
-    #[arg(long, default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
+    #[arg(long, default_value_t = Limits::default().body_bytes, value_name = "BYTES", value_parser = count)]
     payload_limit: usize,
 
     /// Texts of a request at most
-    #[arg(long, default_value_t = Limits::default().texts, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().texts, value_name = "N", value_parser = count)]
     max_texts: usize,
 
     /// Numbers of an answer at most
-    #[arg(long, default_value_t = Limits::default().numbers, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().numbers, value_name = "N", value_parser = count)]
     max_numbers: usize,
 
     /// Tokens that may wait for each model; requests beyond them are answered 429
-    #[arg(long, default_value_t = Limits::default().waiting_tokens, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().waiting_tokens, value_name = "N", value_parser = count)]
     max_waiting_tokens: usize,
 
     /// Requests that are answered at a time; those beyond them are answered 429
-    #[arg(long, default_value_t = Limits::default().requests, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().requests, value_name = "N", value_parser = count)]
     max_concurrent_requests: usize,
 
     /// Seconds for the head of a request to arrive, and between two requests of a connection
@@ -163,6 +163,19 @@ fn settings(args: &Args) -> Result<Settings, Misuse> {
         request_time: Duration::from_secs_f64(limits.deadline),
     };
     Ok(Settings { limits, keys: args.keys.clone(), origins, cache_bytes: args.cache_bytes })
+}
+
+/// A number of things.
+fn count(text: &str) -> Result<usize, String> {
+    count_or_none(text).ok().filter(|&n| n > 0).ok_or_else(|| "expected 1 to 1000000000000".to_owned())
+}
+
+/// A number of things, or 0.
+fn count_or_none(text: &str) -> Result<usize, String> {
+    // More than any machine has, and few enough that sums of them are numbers.
+    const MOST: u64 = 1_000_000_000_000;
+    let count = text.parse::<u64>().ok().filter(|&n| n <= MOST).and_then(|n| usize::try_from(n).ok());
+    count.ok_or_else(|| "expected 0 to 1000000000000".to_owned())
 }
 
 /// Seconds of an argument.

@@ -31,7 +31,7 @@ pub(super) struct App {
 impl App {
     pub(super) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let cache = Cache::of(settings.cache_bytes);
-        let admission = Semaphore::new(settings.limits.requests);
+        let admission = Semaphore::new(settings.limits.requests.min(Semaphore::MAX_PERMITS));
         Arc::new(Self { models, settings, metrics, cache, admission, begun: SystemTime::now() })
     }
 }

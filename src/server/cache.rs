@@ -24,7 +24,9 @@ impl Cache {
     pub(super) fn of(bytes: usize) -> Option<Self> {
         // An estimate of how many there will be: a question with a sentence or two and its vector.
         const USUAL: usize = 2000;
-        (bytes > 0).then(|| Self { inner: Inner::with_weighter((bytes / USUAL).max(1), bytes as u64, Bytes) })
+        // Room for these is taken at once, for more when they come.
+        const MOST: usize = 100_000;
+        (bytes > 0).then(|| Self { inner: Inner::with_weighter((bytes / USUAL).clamp(1, MOST), bytes as u64, Bytes) })
     }
 
     /// The answer of a model, by its number, to a question.

@@ -45,11 +45,11 @@ impl Server {
     /// Listens at an address, and begins to load the models.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address cannot be had, or no thread to load the models.
     pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let metrics = Arc::new(Metrics::new());
-        let models = Models::load(models, settings.limits.waiting_tokens, &metrics);
+        let models = Models::load(models, settings.limits.waiting_tokens, &metrics)?;
         Ok(Self { listener, app: App::new(models, metrics, settings) })
     }
 

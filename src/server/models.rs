@@ -1,5 +1,6 @@
 //! The models that are served, each under a name, each loaded in the background.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,10 @@ const HOLD: Duration = Duration::from_secs(1);
 
 impl Models {
     /// Begins to load all models, one after another, on a thread of its own. `waiting` is how many tokens a queue holds.
-    pub(super) fn load(specs: Vec<ModelSpec>, waiting: usize, metrics: &Arc<Metrics>) -> Self {
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub(super) fn load(specs: Vec<ModelSpec>, waiting: usize, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
         let metrics = metrics.clone();
         let mut entries = Vec::new();
         let mut work = Vec::new();
@@ -87,10 +91,15 @@ impl Models {
             entries.push(Entry { name: name.clone(), state, begun: Instant::now() });
             work.push((name, builder, files, sender));
         }
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("likewise-loading".to_owned()).spawn(move || {
             for (number, (name, builder, files, sender)) in work.into_iter().enumerate() {
                 let begun = Instant::now();
-                let opened = builder.open_files(&files).map_err(|error| chain(&error)).map(Arc::new);
+                // A panic is our mistake; it must not leave the other models unloaded.
+                let opened = catch_unwind(AssertUnwindSafe(|| builder.open_files(&files)));
+                let opened = match opened {
+                    Ok(opened) => opened.map_err(|error| chain(&error)).map(Arc::new),
+                    Err(_) => Err("opening it panicked".to_owned()),
+                };
                 let served = opened.and_then(|embedder| {
                     let queue = Queue::start(embedder.clone(), waiting, metrics.clone());
                     let queue = queue.map_err(|error| format!("no threads to compute with: {error}"))?;
@@ -108,8 +117,8 @@ impl Models {
                     }
                 });
             }
-        });
-        Self { entries }
+        })?;
+        Ok(Self { entries })
     }
 
     /// Names of all models.

@@ -36,11 +36,28 @@ fn what_cannot_be_served() {
     };
     let (code, message) = run(&[]);
     assert_eq!((code, message.contains("no model")), (Some(2), true), "{message}");
+    let tiny = model("tiny-mpnet").display().to_string();
+    for (option, value) in [
+        ("--max-concurrent-requests", "0"),
+        ("--max-texts", "-1"),
+        ("--max-waiting-tokens", "99999999999999999999"),
+        ("--cache-bytes", "x"),
+        ("--deadline", "0"),
+        ("--grace", "nan"),
+        ("--body-timeout", "1e300"),
+        ("--cors-allow-origin", "example.org"),
+        ("--log-level", "loud"),
+        ("--log-format", "xml"),
+        ("--port", "70000"),
+        ("--host", "localhost:1"),
+    ] {
+        let (code, message) = run(&["--model", &tiny, option, value]);
+        assert_eq!((code, message.contains(option)), (Some(2), true), "{option} {value}: {message}");
+    }
     let (code, message) = run(&["--model", "x=/no/such/folder"]);
     assert_eq!((code, message.contains("/no/such/folder")), (Some(1), true), "{message}");
     let server = Server::with_tiny_mpnet(&[]);
     let port = server.address.rsplit(':').next().expect("a port");
-    let tiny = model("tiny-mpnet").display().to_string();
     let (code, message) = run(&["--model", &tiny, "--port", port]);
     assert_eq!((code, message.contains(&server.address)), (Some(1), true), "{message}");
 }

@@ -50,8 +50,11 @@ const listed = (type) => (type.includes(' or ') ? `(${type})` : type);
 function fieldsOf(given, prefix = '', depth = 0) {
   const schema = resolve(given);
   if (depth > DEEPEST) return [];
-  const parts = [...(schema.allOf ?? []), ...(schema.oneOf ?? []), ...(schema.anyOf ?? [])];
-  const rows = parts.flatMap((part) => fieldsOf(part, prefix, depth + 1));
+  const rows = (schema.allOf ?? []).flatMap((part) => fieldsOf(part, prefix, depth + 1));
+  const choices = (schema.oneOf ?? schema.anyOf ?? []).map((choice) => fieldsOf(choice, prefix, depth + 1));
+  // What only some of the choices require is not required.
+  const always = (row) => choices.every((choice) => choice.some((other) => other.name === row.name && other.required));
+  rows.push(...choices.flat().map((row) => ({ ...row, required: always(row) })));
   if (schema.items) rows.push(...fieldsOf(schema.items, `${prefix}[]`, depth + 1));
   for (const [name, child] of Object.entries(schema.properties ?? {})) {
     const path = prefix ? `${prefix}.${name}` : name;
