@@ -656,7 +656,7 @@ fn help() {
     for part in ["similarity", "embed", "eval", "bench", "info", "Examples:", "LIKEWISE_MODEL"] {
         assert!(shown.contains(part), "{shown}");
     }
-    for command in ["similarity", "embed", "eval", "bench", "info"] {
+    for command in ["similarity", "embed", "eval", "bench", "info", "serve"] {
         let shown = desk.output(&[command, "--help"]);
         for part in ["--model", "LIKEWISE_MODEL", "--level", "--threads", "--max-length", "--on-long", "--prompt-name"]
         {

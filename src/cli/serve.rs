@@ -33,8 +33,8 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 8080)]
     port: u16,
 
-    /// A key that requests must have (`Authorization: Bearer KEY`), once or more often, or with commas between. Without any,
-    /// everybody may ask
+    /// A key that requests must have (`Authorization: Bearer KEY`), once or more often, or several with commas between.
+    /// Without any, everybody may ask
     #[arg(
         long = "api-key",
         env = "LIKEWISE_API_KEY",
@@ -52,9 +52,6 @@ pub(super) struct Args {
     #[arg(long, default_value_t = Settings::default().cache_bytes, value_name = "BYTES", value_parser = count_or_none)]
     cache_bytes: usize,
 
-    #[command(flatten)]
-    limits: LimitArgs,
-
     /// Seconds to finish what has been begun, once the server is told to end
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = seconds)]
     grace: f64,
@@ -66,6 +63,9 @@ pub(super) struct Args {
     /// What is logged: a line for each request (info), only what went wrong (warn, error), more (debug), or nothing (off)
     #[arg(long, default_value = "info", value_name = "off|error|warn|info|debug")]
     log_level: LevelFilter,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 
     #[command(flatten)]
     how: HowArgs,

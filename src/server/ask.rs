@@ -158,9 +158,8 @@ async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Ti
     check_numbers(app, served, ask.want, &ready)?;
     let done = served.queue.embed(ready).await?;
     (times.queueing, times.computing) = (done.queueing, done.computing);
-    let finish = || finish(served, ask.want, done.vectors);
-    // A few vectors take microseconds; many would keep a thread from serving other connections.
-    let rows = if usage.len() > 16 { tokio::task::block_in_place(finish)? } else { finish()? };
+    let numbers: usize = done.vectors.iter().map(Vec::len).sum();
+    let rows = do_work(numbers > MANY, || finish(served, ask.want, done.vectors))?;
     let metrics = &app.metrics;
     metrics.tokenizing.observe(times.tokenizing.as_secs_f64());
     metrics.queueing.observe(times.queueing.as_secs_f64());
@@ -240,8 +239,10 @@ impl Answer {
         self.told.tokens
     }
 
-    /// The answer with its headers.
-    pub(super) fn respond(self, body: String) -> Response {
+    /// The answer with its headers; `body` writes it as JSON.
+    pub(super) fn respond(self, body: impl FnOnce(&Self) -> String) -> Response {
+        let numbers: usize = self.computed.rows.iter().map(Vec::len).sum();
+        let body = do_work(numbers > MANY, || body(&self));
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut response = ([kind], body).into_response();
         let told = &self.told;
@@ -259,6 +260,14 @@ impl Answer {
         response.extensions_mut().insert(self.told);
         response
     }
+}
+
+/// Numbers that take a millisecond or so to write.
+const MANY: usize = 50_000;
+
+/// Does a piece of work here; if it is `long`, so that meanwhile another thread serves this one's connections.
+pub(super) fn do_work<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    if long { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Numbers as a JSON array, each in the fewest digits that give it back. They are finite.

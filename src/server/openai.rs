@@ -42,10 +42,12 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> R
         };
         format!(r#"{{"object":"embedding","index":{index},"embedding":{embedding}}}"#)
     };
-    let data = list(answer.computed.rows.iter().enumerate().map(embedding));
-    let (model, tokens) = (json!(answer.served.name), answer.tokens());
-    let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
-    Ok(answer.respond(format!(r#"{{"object":"list","data":{data},"model":{model},"usage":{usage}}}"#)))
+    Ok(answer.respond(|answer| {
+        let data = list(answer.computed.rows.iter().enumerate().map(embedding));
+        let (model, tokens) = (json!(answer.served.name), answer.tokens());
+        let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
+        format!(r#"{{"object":"list","data":{data},"model":{model},"usage":{usage}}}"#)
+    }))
 }
 
 /// GET `/v1/models`: all models, and how those that are ready compute.

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::app::App;
+use super::ask::do_work;
 use super::error::ApiError;
 use super::fields::{Object, kind};
 
@@ -37,7 +38,9 @@ impl FromRequest<Arc<App>> for Posted {
             Ok(Err(error)) => return Err(ApiError::bad(format!("the body could not be read: {error}"))),
             Err(_) => return Err(ApiError::too_slow(limits.body_time)),
         };
-        Ok(Self { headers: parts.headers, root: object(&bytes)? })
+        // A few hundred kilobytes take a millisecond or so to read.
+        let root = do_work(bytes.len() > 200_000, || object(&bytes))?;
+        Ok(Self { headers: parts.headers, root })
     }
 }
 

@@ -25,8 +25,7 @@ pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> R
     let inputs = std::iter::once(source).chain(sentences).map(Input::Text).collect();
     let manner = Manner::of(&posted.headers, &fields)?;
     let answer = ask::answer(&app, fields.text("model")?, Ask { inputs, want: Want::Scores, reading }, manner).await?;
-    let json = array(&answer.computed.rows[0]);
-    Ok(answer.respond(json))
+    Ok(answer.respond(|answer| array(&answer.computed.rows[0])))
 }
 
 /// POST `/embed`: a vector for each text, of length 1 unless `normalize` is false.
@@ -35,8 +34,7 @@ pub(super) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result
     let length_one = Some(fields.flag("normalize")?.unwrap_or(true));
     let want = Want::Vectors { length_one, dimensions: fields.size("dimensions")? };
     let answer = vectors(&app, &posted, &fields, want).await?;
-    let json = list(answer.computed.rows.iter().map(|row| array(row)));
-    Ok(answer.respond(json))
+    Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(|row| array(row)))))
 }
 
 /// POST `/embed_all`: a vector for each token of each text.
@@ -45,8 +43,7 @@ pub(super) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Re
     let answer = vectors(&app, &posted, &fields, Want::Tokens).await?;
     let width = answer.served.embedder.width();
     let text = |row: &Vec<f32>| list(row.chunks_exact(width).map(array));
-    let json = tokio::task::block_in_place(|| list(answer.computed.rows.iter().map(text)));
-    Ok(answer.respond(json))
+    Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(text))))
 }
 
 async fn vectors(app: &App, posted: &Posted, fields: &Fields<'_>, want: Want) -> Result<ask::Answer, ApiError> {

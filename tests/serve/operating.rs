@@ -39,7 +39,7 @@ fn what_cannot_be_served() {
     let tiny = model("tiny-mpnet").display().to_string();
     for (option, value) in [
         ("--max-concurrent-requests", "0"),
-        ("--max-texts", "-1"),
+        ("--max-texts", "1.5"),
         ("--max-waiting-tokens", "99999999999999999999"),
         ("--cache-bytes", "x"),
         ("--deadline", "0"),

@@ -71,7 +71,8 @@ async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: &Posted
     let Question { ask, flat } = body::parse(&posted.root, task.map(Task::named).transpose()?)?;
     let manner = Manner::of(&posted.headers, &body::manner_fields(&posted.root)?)?;
     let answer = ask::answer(app, id, ask, manner).await?;
-    let rows = &answer.computed.rows;
-    let json = if flat { array(&rows[0]) } else { list(rows.iter().map(|row| array(row))) };
-    Ok(answer.respond(json))
+    Ok(answer.respond(|answer| {
+        let rows = &answer.computed.rows;
+        if flat { array(&rows[0]) } else { list(rows.iter().map(|row| array(row))) }
+    }))
 }
