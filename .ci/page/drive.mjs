@@ -152,6 +152,7 @@ check('the heat map is the cosines of POST /embed_all', async () => {
   const expected = await expectedGrid(SOURCE, SENTENCES[0]);
   equal(compareGrids(await shownGrid(page), expected), expected.values.length, 'rows that were compared');
   equal(await page.locator('#grid td').count(), expected.rows.length * expected.columns.length, 'cells');
+  await page.hover('#grid tbody tr:nth-child(1) td:nth-of-type(1)');
   await page.hover('#grid tbody tr:nth-child(2) td:nth-of-type(3)');
   const wanted = `${expected.rows[1].text} and ${expected.columns[2].text}: ${expected.values[1][2].toFixed(4)}`;
   equal((await text(page, '#readout')).replace('−', '-'), wanted, 'the value under the pointer');
@@ -199,6 +200,7 @@ function compareGrids(grid, { rows, columns, values }) {
       near(cell.value, values[r][c], 0.0051, `the number in cell ${r}, ${c}`);
       near(cell.precise, values[r][c], 0.000051, `the announced value of cell ${r}, ${c}`);
       near(cell.strength, Math.min(1, Math.abs(values[r][c])), 0.001, `the colour of cell ${r}, ${c}`);
+      equal(cell.orange, cell.precise < 0, `whether cell ${r}, ${c} is of the colour below zero`);
       equal(cell.special, rows[r].special || columns[c].special, `whether cell ${r}, ${c} is of a special token`);
       ok(cell.dimmed === cell.special, `cell ${r}, ${c} is ${cell.special ? '' : 'not '}dimmed`);
     });
@@ -423,6 +425,11 @@ check('narrow and wide, light and dark', async () => {
     await openHeat(page, SENTENCES[1]);
     await noOverflow(page, `the page at ${width} px`);
     await readable(page, `the page, ${scheme}, ${width} px`);
+    const edges = await page.evaluate(() => [...document.querySelectorAll('.intro, .card')].filter((one) => one.checkVisibility())
+      .map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right]));
+    const [[left, right]] = edges;
+    // Each card begins or ends at the edge of the page's column: two stand side by side, or all below each other.
+    ok(edges.every(([from, to]) => Math.abs(from - left) < 1 || Math.abs(to - right) < 1), `${width} px: cards in line: ${edges}`);
     if (name) await page.screenshot({ path: join(out, `${name}.png`), fullPage: true });
     await compare(page, 'x'.repeat(300), ['y'.repeat(300), ...SENTENCES]);
     await openHeat(page, 'yyy');

@@ -113,7 +113,8 @@ function measuring(what) {
         const own = rgba(style.backgroundColor);
         return {
           value: number(cell.textContent), precise: number(cell.getAttribute('aria-label').split(': ').at(-1)), strength,
-          special: cell.classList.contains('special'), luminance: luminance(own),
+          special: cell.classList.contains('special'),
+          orange: style.getPropertyValue('--end').trim() === style.getPropertyValue('--heat-minus').trim(), luminance: luminance(own),
           dimmed: own.some((x, i) => Math.abs(x - shade[i]) > 0.02),
         };
       })),

@@ -29,6 +29,11 @@ function resolve(thing, hops = 0) {
   return { ...resolve(target, hops + 1), ...beside };
 }
 
+/** A path or a field's name, which may break after its separators, not within its words. */
+function breakable(name) {
+  return name.split(/(?<=[/._[\]}-])/).flatMap((piece) => [piece, make('wbr')]);
+}
+
 // ---- Schemas ----
 
 function typeOf(given, depth = 0) {
@@ -97,7 +102,7 @@ function table(rows, label) {
     const facts = [typeOf(row.schema), row.where && `in the ${row.where}`,
       usual !== undefined && usual !== null && `otherwise ${JSON.stringify(usual)}`].filter(Boolean).join(', ');
     return make('tr', {},
-      make('th', { scope: 'row' }, make('code', {}, row.name), row.required ? make('div', { class: 'must' }, 'required') : ''),
+      make('th', { scope: 'row' }, make('code', {}, breakable(row.name)), row.required ? make('div', { class: 'must' }, 'required') : ''),
       make('td', {}, make('div', { class: 'type' }, facts), row.says ? make('div', {}, prose(row.says)) : ''));
   })));
 }
@@ -175,7 +180,7 @@ function route({ path, method, operation, shared, id }) {
   const parameters = [...shared, ...(operation.parameters ?? [])].map((parameter) => resolve(parameter));
   const [type, media] = Object.entries(resolve(operation.requestBody).content ?? {})[0] ?? [];
   const summary = make('summary', {},
-    make('h3', {}, make('span', { class: `method ${method}` }, method.toUpperCase()), make('code', {}, path)),
+    make('h3', {}, make('span', { class: `method ${method}` }, method.toUpperCase()), make('code', {}, breakable(path))),
     operation.summary && make('p', {}, prose(operation.summary)));
   const says = make('div', { class: 'says' },
     operation.description && make('p', { class: 'soft' }, prose(operation.description)));
@@ -189,7 +194,7 @@ function route({ path, method, operation, shared, id }) {
   if (media) says.append(part(`Request: ${typeOf(media.schema)}`, table(fieldsOf(media.schema), 'Fields of the request')));
   examples.append(part('Example', snippet(curl(method, path, parameters, media, type), `Copy the example of ${path}`)));
   responses(operation, says, examples);
-  const details = make('details', {}, summary, make('div', { class: 'columns' }, says, examples));
+  const details = make('details', {}, summary, make('div', { class: 'route-columns' }, says, examples));
   return make('article', { class: 'card route', id, 'data-route': `${method} ${path}` }, details);
 }
 
@@ -211,7 +216,7 @@ function show() {
     byId('routes').append(make('section', { class: 'group', 'aria-labelledby': id },
       make('h2', { id }, tag), says && make('p', { class: 'soft' }, prose(says)), routes.map(route)));
     byId('contents').append(make('div', {}, make('a', { class: 'tag', href: `#${id}` }, tag),
-      make('ul', {}, routes.map((one) => make('li', {}, make('a', { href: `#${one.id}` }, one.path))))));
+      make('ul', {}, routes.map((one) => make('li', {}, make('a', { href: `#${one.id}` }, breakable(one.path)))))));
   }
 }
 

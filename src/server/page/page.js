@@ -245,7 +245,7 @@ async function openHeat(item) {
       : headerCut ? 'A text was cut: the model reads only the first tokens.' : '';
   } catch (error) {
     if (signal.aborted) return;
-    byId('grid').replaceChildren();
+    byId('map').hidden = true;
     fail(error, byId('heat-error'), () => heat?.item === item && openHeat(item));
   } finally {
     if (!signal.aborted) {
@@ -259,7 +259,7 @@ function closeHeat() {
   newest.get('heat')?.abort();
   heat?.item.button.setAttribute('aria-expanded', 'false');
   heat = null;
-  byId('heat').hidden = true;
+  byId('heat').hidden = byId('map').hidden = true;
   byId('grid').replaceChildren();
 }
 
@@ -293,6 +293,7 @@ function showHeat() {
     cell.style.setProperty('--strength', `${Math.min(1, Math.abs(cosine)) * 100}%`);
     return cell;
   })));
+  byId('map').hidden = false;
   byId('grid').replaceChildren(make('thead', {}, head), make('tbody', {}, ...body));
   const first = byId('grid').querySelector('td');
   if (first) first.tabIndex = 0;
@@ -313,7 +314,9 @@ function fit(rows, columns) {
 function readCell(event) {
   const cell = event.target.closest('td');
   if (!cell) return;
-  byId('readout').textContent = cell.getAttribute('aria-label');
+  const label = cell.getAttribute('aria-label');
+  const value = label.lastIndexOf(' ') + 1;
+  byId('readout').replaceChildren(label.slice(0, value), make('strong', {}, label.slice(value)));
   for (const marked of byId('grid').querySelectorAll('.marked')) marked.classList.remove('marked');
   cell.parentElement.cells[0].classList.add('marked');
   byId('grid').rows[0].cells[cell.cellIndex].classList.add('marked');
