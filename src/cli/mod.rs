@@ -7,6 +7,8 @@ mod embed;
 mod eval;
 mod info;
 mod input;
+#[cfg(feature = "serve")]
+mod log;
 mod model;
 mod output;
 #[cfg(feature = "serve")]

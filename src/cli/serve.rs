@@ -1,6 +1,5 @@
 //! `likewise serve`: the hosted sentence-similarity API, on one's own machine.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use likewise::ModelFiles;
 use likewise::server::{Limits, ModelSpec, Origins, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::log::{self, LogFormat};
 use super::model::{HowArgs, NO_MODEL};
 use super::{Misuse, Outcome};
 
@@ -107,32 +107,48 @@ struct LimitArgs {
     deadline: f64,
 }
 
-/// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
     let models = args.models.iter().filter(|model| !model.is_empty()).map(|model| spec(model, &args.how));
     let models = models.collect::<Result<Vec<_>, _>>()?;
     if models.is_empty() {
         return Err(Box::new(Misuse(NO_MODEL.to_owned())));
     }
+    check_names(&models)?;
     let settings = settings(args)?;
-    log_to_stderr(args.log_format, args.log_level);
+    let log = log::start(args.log_format, args.log_level)?;
+    if settings.keys.is_empty() && !args.host.is_loopback() {
+        tracing::warn!(host = %args.host, "no --api-key: whoever reaches this address may ask");
+    }
     let address = SocketAddr::new(args.host, args.port);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome: Outcome = runtime.block_on(async {
+        let (end, again) = told_to_end()?;
         let server = Server::bind(address, models, settings).await.map_err(|error| format!("{address}: {error}"))?;
         // Said once it listens, so that whoever waits for this line can connect.
-        let mut err = std::io::stderr();
-        drop(writeln!(err, "listening at http://{} with {}", server.address()?, server.models().join(", ")));
-        server.run(told_to_end()?, Duration::from_secs_f64(args.grace)).await;
-        drop(writeln!(err, "ended"));
+        log.line(&format!("listening at http://{} with {}", server.address()?, server.models().join(", ")));
+        tokio::select! {
+            () = server.run(end, Duration::from_secs_f64(args.grace)) => log.line("ended"),
+            // Who asks twice does not want to wait.
+            () = again => log.line("ended at once"),
+        }
         Ok(())
-    })
+    });
+    // What is being computed or tokenized for nobody is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Refuses names that could not be asked for, or not apart.
+fn check_names(models: &[ModelSpec]) -> Result<(), Misuse> {
+    for (i, ModelSpec { name, .. }) in models.iter().enumerate() {
+        if name.split('/').count() > 2 || name.split('/').any(str::is_empty) {
+            return Err(Misuse(format!("--model: expected a name or organisation/name, found {name:?}")));
+        }
+        if models[..i].iter().any(|other| other.name == *name) {
+            return Err(Misuse(format!("--model: two models are to be served as {name:?}; NAME=FOLDER names one")));
+        }
+    }
+    Ok(())
 }
 
 fn settings(args: &Args) -> Result<Settings, Misuse> {
@@ -141,7 +157,8 @@ fn settings(args: &Args) -> Result<Settings, Misuse> {
         return Err(Misuse("an API key is empty (--api-key, LIKEWISE_API_KEY)".to_owned()));
     }
     let origin = |origin: &String| {
-        let header = origin.parse().ok().filter(|_| origin.contains("://"));
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        let header = origin.parse().ok().filter(|_| !host.is_empty() && !host.contains(['/', '*']));
         header.ok_or_else(|| {
             Misuse(format!("--cors-allow-origin {origin:?}: expected * or an origin, as https://example.org"))
         })
@@ -162,7 +179,8 @@ fn settings(args: &Args) -> Result<Settings, Misuse> {
         body_time: Duration::from_secs_f64(limits.body_timeout),
         request_time: Duration::from_secs_f64(limits.deadline),
     };
-    Ok(Settings { limits, keys: args.keys.clone(), origins, cache_bytes: args.cache_bytes })
+    let keys = args.keys.iter().map(|key| key.trim().to_owned()).collect();
+    Ok(Settings { limits, keys, origins, cache_bytes: args.cache_bytes })
 }
 
 /// A number of things.
@@ -185,16 +203,6 @@ fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "expected 0.001 to 86400 seconds".to_owned())
 }
 
-fn log_to_stderr(format: LogFormat, level: LevelFilter) {
-    // Whoever read stderr may leave; the server goes on.
-    let log = tracing_subscriber::fmt().log_internal_errors(false);
-    let log = log.with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-}
-
 /// A model of an argument.
 fn spec(argument: &str, how: &HowArgs) -> Result<ModelSpec, Box<dyn std::error::Error>> {
     let (name, folder) = match argument.split_once('=') {
@@ -212,24 +220,39 @@ fn spec(argument: &str, how: &HowArgs) -> Result<ModelSpec, Box<dyn std::error::
     Ok(ModelSpec { name, builder: how.builder(), files: ModelFiles::folder(folder) })
 }
 
-/// Is done when the operating system or the terminal asks the process to end.
-fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
+/// Two futures: the first is done when the operating system or the terminal asks the process to end, the second when they ask
+/// again.
+fn told_to_end() -> std::io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    let (tell, asked) = tokio::sync::watch::channel(0);
+    let told = move || tell.send_modify(|times| *times += 1);
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => told(),
+                    _ = interrupt.recv() => told(),
+                }
             }
-        })
+        });
     }
     #[cfg(not(unix))]
-    Ok(async {
+    tokio::spawn(async move {
         // Without the signal there is no way to be told.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        while tokio::signal::ctrl_c().await.is_ok() {
+            told();
         }
-    })
+    });
+    let times = |count| {
+        let mut asked = asked.clone();
+        async move {
+            if asked.wait_for(|&times| times >= count).await.is_err() {
+                // Nobody is left who could tell.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    Ok((times(1), times(2)))
 }

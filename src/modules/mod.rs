@@ -112,6 +112,8 @@ impl SentenceHead {
             return self.finish(level, vector);
         }
         vector.truncate(dimensions.unwrap_or(vector.len()));
+        // It may be kept for long.
+        vector.shrink_to_fit();
         if length_one.unwrap_or(self.after.contains(&Module::Normalize)) {
             normalize::normalize(level, vector);
         }

@@ -1,6 +1,7 @@
 //! The routes, and what the handlers share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use axum::Router;
@@ -9,10 +10,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::cache::Cache;
 use super::error::ApiError;
+use super::heavy::Heavy;
 use super::metrics::{Metrics, ModelSample};
 use super::models::{self, Models};
 use super::{Settings, front, hub, openai, site, tei};
@@ -24,21 +27,60 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     pub(super) cache: Option<Cache>,
     /// A permit for each request to a model that may be answered at a time.
-    pub(super) admission: Semaphore,
+    admission: Semaphore,
+    /// A permit for each byte of bodies that are being read.
+    pub(super) body_bytes: Semaphore,
+    pub(super) heavy: Heavy,
+    /// Whether it has been told to end.
+    pub(super) ending: AtomicBool,
     pub(super) begun: SystemTime,
 }
 
 impl App {
     pub(super) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let cache = Cache::of(settings.cache_bytes);
-        let admission = Semaphore::new(settings.limits.requests.min(Semaphore::MAX_PERMITS));
-        Arc::new(Self { models, settings, metrics, cache, admission, begun: SystemTime::now() })
+        /// Bytes of all bodies that are being read, if one may not be longer.
+        const BODIES: usize = 256 << 20;
+        let permits = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
+        Arc::new(Self {
+            admission: permits(settings.limits.requests),
+            body_bytes: permits(settings.limits.body_bytes.max(BODIES)),
+            heavy: Heavy::new(),
+            ending: AtomicBool::new(false),
+            begun: SystemTime::now(),
+            models,
+            settings,
+            metrics,
+            cache,
+        })
+    }
+
+    /// A place for a request to a model.
+    ///
+    /// # Errors
+    /// 429 if all are taken.
+    pub(super) fn admit(&self) -> Result<Admitted<'_>, ApiError> {
+        let place = self.admission.try_acquire().map_err(|_| ApiError::overloaded())?;
+        self.metrics.in_flight.inc();
+        Ok(Admitted { metrics: &self.metrics, _place: place })
+    }
+}
+
+/// The place of a request that is being answered.
+pub(super) struct Admitted<'a> {
+    metrics: &'a Metrics,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
     }
 }
 
 /// All routes. The outermost layer sees a request first.
 pub(super) fn router(app: Arc<App>) -> Router {
-    // What asks a model for something: admitted in limited number, and answered in limited time.
+    // What asks a model for something: answered in limited time, and counted.
     let asking = Router::new()
         .route("/", post(hub::question))
         .route("/invocations", post(hub::question))
@@ -53,7 +95,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/decode", post(tei::decode))
         .route("/embeddings", post(openai::embeddings))
         .route("/v1/embeddings", post(openai::embeddings))
-        .route_layer(middleware::from_fn_with_state(app.clone(), front::admit));
+        .route_layer(middleware::from_fn_with_state(app.clone(), front::in_time));
     let telling = Router::new()
         .route("/info", get(tei::info))
         .route("/metrics", get(metrics))
@@ -69,13 +111,15 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/docs.js", get(site::docs_script))
         .route("/health", get(health))
         .route("/ping", get(ping));
-    closed
+    let mut all = closed
         .merge(open)
         .fallback(front::no_route)
         .method_not_allowed_fallback(front::not_this_method)
-        .layer(front::cross_origin(&app.settings.origins))
-        .layer(middleware::from_fn_with_state(app.clone(), front::finish))
-        .with_state(app)
+        .layer(CatchPanicLayer::custom(front::panicked));
+    if let Some(layer) = front::cross_origin(&app.settings.origins) {
+        all = all.layer(layer);
+    }
+    all.layer(middleware::from_fn_with_state(app.clone(), front::finish)).with_state(app)
 }
 
 /// GET `/ping`: 200 while the process serves.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::app::App;
 use super::error::ApiError;
 use super::fields::Fields;
+use super::heavy::Left;
 use super::metrics::Times;
 use super::models::Served;
 use crate::embedder::{Input, Reading, Ready};
@@ -99,13 +100,13 @@ fn flag(headers: &HeaderMap, name: &str) -> Result<Option<bool>, ApiError> {
 /// Answers a question to the model of a name, or to the default one.
 ///
 /// # Errors
-/// 404 if there is no such model, 503 if it is not ready, 422 if a text or their number is refused, 429 if too much waits.
+/// 404 if there is no such model, 503 if it is not ready, 422 if a text or their number is refused, 429 if there are too many
+/// requests or too much waits.
 pub(super) async fn answer(app: &App, model: Option<&str>, ask: Ask, manner: Manner) -> Result<Answer, ApiError> {
     let begun = Instant::now();
-    let method = if ask.inputs.len() > 1 { "batch" } else { "single" };
-    app.metrics.requests.with_label_values(&[method]).inc();
     app.settings.limits.check_texts(ask.inputs.len())?;
     let served = app.models.get(model, manner.wait).await?;
+    let _place = app.admit()?;
     if let Want::Vectors { dimensions: Some(dimensions), .. } = ask.want
         && !(1..=served.embedder.width()).contains(&dimensions)
     {
@@ -130,7 +131,6 @@ pub(super) async fn answer(app: &App, model: Option<&str>, ask: Ask, manner: Man
     if cached {
         app.metrics.cache_hits.inc();
     }
-    app.metrics.successes.with_label_values(&[method]).inc();
     let told = Told {
         model: served.name.clone(),
         texts: ask.inputs.len(),
@@ -152,7 +152,7 @@ fn characters(input: &Input) -> usize {
 
 async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Times) -> Result<Computed, ApiError> {
     let begun = Instant::now();
-    let ready = make_ready(served, ask).await?;
+    let ready = make_ready(app, served, ask).await?;
     times.tokenizing = begun.elapsed();
     let usage: Vec<Usage> = ready.iter().map(Ready::usage).collect();
     check_numbers(app, served, ask.want, &ready)?;
@@ -173,25 +173,25 @@ async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Ti
 }
 
 /// Tokenizes the texts; if they are long, off the threads that serve connections, for that takes up to seconds.
-async fn make_ready(served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<Ready>, ApiError> {
+async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<Ready>, ApiError> {
     /// Bytes that are tokenized in about a tenth of a millisecond.
     const SHORT: usize = 2000;
     let (embedder, question) = (served.embedder.clone(), ask.clone());
-    let work = move || {
+    let work = move |left: &Left| {
         let of_tokens = question.want == Want::Tokens;
-        let ready = |(i, input): (usize, &Input)| embedder.ready(i, input, &question.reading, of_tokens);
-        question.inputs.iter().enumerate().map(ready).collect::<crate::Result<Vec<_>>>()
+        let ready = |(i, input): (usize, &Input)| {
+            left.check()?;
+            Ok(embedder.ready(i, input, &question.reading, of_tokens)?)
+        };
+        question.inputs.iter().enumerate().map(ready).collect()
     };
     let bytes = |input: &Input| match input {
         Input::Text(text) => text.len(),
         Input::Ids(ids) => ids.len(),
     };
-    if ask.inputs.iter().map(bytes).sum::<usize>() <= SHORT {
-        return Ok(work()?);
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(ready) => Ok(ready?),
-        Err(error) => Err(ApiError::internal(error.to_string())),
+    match ask.inputs.iter().map(bytes).sum::<usize>() <= SHORT {
+        true => work(&Left::default()),
+        false => app.heavy.run(work).await,
     }
 }
 

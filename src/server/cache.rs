@@ -54,11 +54,11 @@ impl Weighter<Key, Arc<Computed>> for Bytes {
         const ENTRY: usize = 300;
         const PART: usize = 48;
         let input = |input: &Input| match input {
-            Input::Text(text) => text.len() + PART,
-            Input::Ids(ids) => ids.len() * 4 + PART,
+            Input::Text(text) => text.capacity() + PART,
+            Input::Ids(ids) => ids.capacity() * 4 + PART,
         };
         let question: usize = ask.inputs.iter().map(input).sum();
-        let rows: usize = answer.rows.iter().map(|row| row.len() * 4 + PART).sum();
+        let rows: usize = answer.rows.iter().map(|row| row.capacity() * 4 + PART).sum();
         (ENTRY + question + rows + answer.usage.len() * 16) as u64
     }
 }

@@ -1,9 +1,10 @@
 //! Connections: taken one by one, each served by a task of its own until it closes or the server ends.
 //!
-//! axum's own loop would do but for two things: it waits for a request's head without limit, and it takes any number of
-//! connections.
+//! axum's own loop would do but for three things: it waits without limit for a request's head and for an answer to be read,
+//! and it takes any number of connections.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,29 +15,68 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::app::{self, App};
+use super::patience::Patient;
+
 /// Connections at a time. More wait until one of these closes.
 const CONNECTIONS: usize = 4096;
 
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// How long busy clients are given to learn from an answer that the connection will be closed.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 /// Serves connections until `stop` is done, then lets those that are open finish what they have begun, for at most `grace`.
-pub(super) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    head_time: Duration,
-    stop: impl Future<Output = ()>,
-    grace: Duration,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_time);
-    let open = GracefulShutdown::new();
+pub(super) async fn serve(listener: TcpListener, app: &Arc<App>, stop: impl Future<Output = ()>, grace: Duration) {
+    let connections = Connections::new(app);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut stop = std::pin::pin!(stop);
     loop {
-        let (stream, place) = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            next = accept(&listener, &places) => next,
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+            (stream, place) = accept(&listener, &places) => connections.serve(stream, place),
+        }
+    }
+    // From now on each answer says that its connection will be closed.
+    app.ending.store(true, Ordering::Relaxed);
+    // Those who have connected and not been taken yet are; then nobody is let in any more.
+    while let Ok((stream, place)) = tokio::time::timeout(Duration::from_millis(1), accept(&listener, &places)).await {
+        connections.serve(stream, place);
+    }
+    drop(listener);
+    tracing::info!(connections = connections.open.count(), "ending");
+    // A connection that is closed between two requests may be closed while the second is on its way. Busy ones close by
+    // themselves now, after their next answer; the others, on which nothing happens, are closed after that.
+    tokio::time::sleep(FAREWELL.min(grace)).await;
+    if tokio::time::timeout(grace.saturating_sub(FAREWELL), connections.open.shutdown()).await.is_err() {
+        tracing::warn!(grace_s = grace.as_secs_f64(), "some requests were not finished in time");
+    }
+}
+
+/// What connections are served with.
+struct Connections {
+    http: http1::Builder,
+    router: Router,
+    open: GracefulShutdown,
+    /// For a client to read more of an answer.
+    patience: Duration,
+}
+
+impl Connections {
+    fn new(app: &Arc<App>) -> Self {
+        let limits = app.settings.limits;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(HEAD_BYTES);
+        let open = GracefulShutdown::new();
+        Self { http, router: app::router(app.clone()), open, patience: limits.body_time }
+    }
+
+    /// Serves a connection, by a task of its own.
+    fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let stream = TokioIo::new(Patient::new(stream, self.patience));
+        let connection = self.open.watch(self.http.serve_connection(stream, service));
         tokio::spawn(async move {
             // An error here is a client that has left, or does not speak HTTP; there is nobody to tell.
             if let Err(error) = connection.await {
@@ -44,12 +84,6 @@ pub(super) async fn serve(
             }
             drop(place);
         });
-    }
-    // Nobody is let in any more.
-    drop(listener);
-    tracing::info!(connections = open.count(), "ending");
-    if tokio::time::timeout(grace, open.shutdown()).await.is_err() {
-        tracing::warn!(grace_s = grace.as_secs_f64(), "some requests were not finished in time");
     }
 }
 

@@ -98,6 +98,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// 500: a panic.
+    pub(super) fn mistake() -> Self {
+        Self::internal("a mistake of ours; the log has more")
+    }
+
     /// 503: the model is being loaded.
     pub(super) fn loading(name: &str, estimated: f64) -> Self {
         let message = format!("Model {name} is currently loading");

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use subtle::{Choice, ConstantTimeEq};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -15,56 +17,100 @@ use super::Origins;
 use super::app::App;
 use super::ask::Told;
 use super::error::{ApiError, Refused, shortened};
+use super::metrics::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives every answer its request id, and the framework's own refusals the one form of ours; logs and counts it.
 pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let id = request.headers().get(&REQUEST_ID).cloned().unwrap_or_else(new_id);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id = request.headers().get(&REQUEST_ID).filter(|id| is_short(id)).cloned().unwrap_or_else(new_id);
     let route = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str()).to_owned();
+    let asked = Asked { method: request.method().clone(), path: request.uri().path().to_owned(), id, begun };
+    let leaving = Leaving(Some(asked));
     let mut response = next.run(request).await;
+    let asked = leaving.stays();
     let status = response.status();
     if status.is_client_error() && response.extensions().get::<Refused>().is_none() {
         response = ApiError::bad("the request could not be read").into_response();
     }
-    if (path.starts_with("/v1/") || path == "/embeddings")
+    if (asked.path.starts_with("/v1/") || asked.path == "/embeddings")
         && let Some(refused) = response.extensions().get::<Refused>()
     {
         let body = refused.for_openai();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = body.into();
     }
-    response.headers_mut().insert(REQUEST_ID, id.clone());
+    response.headers_mut().insert(REQUEST_ID, asked.id.clone());
+    if app.ending.load(Ordering::Relaxed) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     app.metrics.answers.with_label_values(&[&route, status.as_str()]).inc();
-    log(&method, &path, &id, &response, begun);
+    asked.log(&response);
     response
 }
 
-/// A line for the log. Texts and keys are not in it. (A path has no line breaks: HTTP does not allow them.)
-fn log(method: &Method, path: &str, id: &HeaderValue, response: &Response, begun: Instant) {
-    let status = response.status().as_u16();
-    let id = id.to_str().unwrap_or("(not text)");
-    let milliseconds = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-    let total_ms = milliseconds(begun.elapsed());
-    if let Some(told) = response.extensions().get::<Told>() {
-        let Told { model, texts, tokens, truncated, cached, times, .. } = told;
-        let (tokenize_ms, queue_ms) = (milliseconds(times.tokenizing), milliseconds(times.queueing));
-        let compute_ms = milliseconds(times.computing);
-        tracing::info!(
-            id, %method, path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms, total_ms,
-            "answered"
-        );
-    } else if let Some(Refused { kind, message: why }) = response.extensions().get::<Refused>() {
-        match response.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => {
-                tracing::error!(id, %method, path, status, kind, why, total_ms, "failed");
-            }
-            _ => tracing::warn!(id, %method, path, status, kind, why, total_ms, "refused"),
+/// Whether an id is one to repeat: visible, and not long.
+fn is_short(id: &HeaderValue) -> bool {
+    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// What the log tells of a request. Texts and keys are not in it. (A path has no line breaks: HTTP does not allow them.)
+struct Asked {
+    method: Method,
+    path: String,
+    id: HeaderValue,
+    begun: Instant,
+}
+
+/// A request whose client may leave before it is answered: then this is dropped.
+struct Leaving(Option<Asked>);
+
+impl Leaving {
+    fn stays(mut self) -> Asked {
+        self.0.take().expect("it is taken here and nowhere else")
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(Asked { method, path, id, begun }) = self.0.take() {
+            let id = id.to_str().unwrap_or_default();
+            tracing::info!(id, %method, path, total_ms = milliseconds(begun.elapsed()), "client left");
         }
-    } else {
-        tracing::debug!(id, %method, path, status, total_ms, "answered");
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl Asked {
+    /// A line for the log.
+    fn log(&self, response: &Response) {
+        let Self { method, path, id, begun } = self;
+        let (status, id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
+        let total_ms = milliseconds(begun.elapsed());
+        if let Some(told) = response.extensions().get::<Told>() {
+            let Told { model, texts, tokens, truncated, cached, times, .. } = told;
+            let (tokenize_ms, queue_ms) = (milliseconds(times.tokenizing), milliseconds(times.queueing));
+            let compute_ms = milliseconds(times.computing);
+            tracing::info!(
+                id, %method, path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms,
+                total_ms, "answered"
+            );
+        } else if let Some(Refused { kind, message: why }) = response.extensions().get::<Refused>() {
+            match response.status() {
+                StatusCode::INTERNAL_SERVER_ERROR => {
+                    tracing::error!(id, %method, path, status, kind, why, total_ms, "failed");
+                }
+                _ => tracing::warn!(id, %method, path, status, kind, why, total_ms, "refused"),
+            }
+        } else if method == Method::POST {
+            tracing::info!(id, %method, path, status, total_ms, "answered");
+        } else {
+            tracing::debug!(id, %method, path, status, total_ms, "answered");
+        }
     }
 }
 
@@ -84,6 +130,7 @@ fn new_id() -> HeaderValue {
 pub(super) async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
     let keys = &app.settings.keys;
     if !keys.is_empty() && !has_key(request.headers(), keys) {
+        discard(request.into_body()).await;
         return Err(ApiError::unauthorized());
     }
     Ok(next.run(request).await)
@@ -93,59 +140,83 @@ pub(super) async fn authorize(State(app): State<Arc<App>>, request: Request, nex
 fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return false };
     let Some((scheme, key)) = value.as_bytes().split_at_checked(6) else { return false };
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    // The documentation of the hosted API writes `Bearer: KEY`.
+    let separated = key.first().is_some_and(|byte| b": \t".contains(byte));
+    if !scheme.eq_ignore_ascii_case(b"bearer") || !separated {
         return false;
     }
-    // The documentation of the hosted API writes `Bearer: KEY`.
-    let key = key.strip_prefix(b":").unwrap_or(key).trim_ascii();
+    let key = key[1..].trim_ascii();
     keys.iter().fold(Choice::from(0), |found, one| found | one.as_bytes().ct_eq(key)).into()
 }
 
-/// Lets so many requests to models in, and each for so long.
-pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Gives a request to a model so much time, and counts how it ends.
+pub(super) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.request_time;
-    let response = match app.admission.try_acquire() {
-        Err(_) => ApiError::overloaded().into_response(),
-        Ok(_permit) => {
-            let _counted = InFlight::new(&app);
-            let begun = Instant::now();
-            let answer = tokio::time::timeout(limit, next.run(request)).await;
-            app.metrics.duration.observe(begun.elapsed().as_secs_f64());
-            answer.unwrap_or_else(|_| ApiError::deadline(limit).into_response())
-        }
-    };
-    if let Some(refused) = response.extensions().get::<Refused>() {
-        app.metrics.failures.with_label_values(&[refused.kind]).inc();
+    let (begun, mut counting) = (Instant::now(), Counting { metrics: &app.metrics, failure: Some("client_left") });
+    let answer = tokio::time::timeout(limit, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| ApiError::deadline(limit).into_response());
+    counting.failure = response.extensions().get::<Refused>().map(|refused| refused.kind);
+    if let Some(told) = response.extensions().get::<Told>() {
+        let method = if told.texts > 1 { "batch" } else { "single" };
+        app.metrics.requests.with_label_values(&[method]).inc();
+        app.metrics.successes.with_label_values(&[method]).inc();
+        app.metrics.duration.observe(begun.elapsed().as_secs_f64());
     }
     response
 }
 
-/// A request that is being answered, also if its client leaves.
-struct InFlight<'a>(&'a App);
+/// Counts a failure when it is dropped, which is also what happens if the client leaves.
+struct Counting<'a> {
+    metrics: &'a Metrics,
+    failure: Option<&'static str>,
+}
 
-impl<'a> InFlight<'a> {
-    fn new(app: &'a App) -> Self {
-        app.metrics.in_flight.inc();
-        Self(app)
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if let Some(kind) = self.failure {
+            self.metrics.requests.with_label_values(&["single"]).inc();
+            self.metrics.failures.with_label_values(&[kind]).inc();
+        }
     }
 }
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.dec();
-    }
+/// Reads the rest of a body that nobody wants. Some clients do not look for an answer before they have sent all of it, and
+/// fail if the connection is closed meanwhile.
+pub(super) async fn discard(mut body: Body) {
+    const MOST: usize = 64 << 20;
+    const LONGEST: Duration = Duration::from_secs(2);
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, |data| data.len());
+            if bytes > MOST {
+                break;
+            }
+        }
+    };
+    // What has not come by then is not waited for.
+    drop(tokio::time::timeout(LONGEST, reading).await);
+}
+
+/// The answer to a request that made us panic.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::mistake().into_response()
 }
 
 pub(super) async fn no_route(request: Request) -> ApiError {
-    ApiError::not_found(format!("nothing is served at {}", shortened(request.uri().path())))
+    let (parts, body) = request.into_parts();
+    discard(body).await;
+    ApiError::not_found(format!("nothing is served at {}", shortened(parts.uri.path())))
 }
 
 pub(super) async fn not_this_method(request: Request) -> ApiError {
-    ApiError::method(format!("{} does not answer {}", shortened(request.uri().path()), request.method()))
+    let (parts, body) = request.into_parts();
+    discard(body).await;
+    ApiError::method(format!("{} does not answer {}", shortened(parts.uri.path()), parts.method))
 }
 
 /// Tells browsers which other origins' pages may ask.
-pub(super) fn cross_origin(origins: &Origins) -> CorsLayer {
+pub(super) fn cross_origin(origins: &Origins) -> Option<CorsLayer> {
     let told = ["x-request-id", "x-compute-type", "x-compute-time", "x-compute-characters", "x-compute-tokens"];
     let told = told.into_iter().chain(["x-truncated-texts", "retry-after"]).map(HeaderName::from_static);
     let layer = CorsLayer::new()
@@ -154,11 +225,11 @@ pub(super) fn cross_origin(origins: &Origins) -> CorsLayer {
         // not send anyway but the key, which it must know.
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
         .expose_headers(told.collect::<Vec<_>>())
-        .max_age(std::time::Duration::from_secs(3600));
+        .max_age(Duration::from_secs(3600));
     match origins {
-        Origins::None => CorsLayer::new().vary([]),
-        Origins::Any => layer.allow_origin(Any),
-        Origins::These(origins) => layer.allow_origin(AllowOrigin::list(origins.iter().cloned())),
+        Origins::None => None,
+        Origins::Any => Some(layer.allow_origin(Any)),
+        Origins::These(origins) => Some(layer.allow_origin(AllowOrigin::list(origins.iter().cloned()))),
     }
 }
 
@@ -176,9 +247,17 @@ mod tests {
         for right in ["Bearer first", "bearer second", "Bearer: first", "BEARER   second "] {
             assert!(has(right), "{right}");
         }
-        for wrong in
-            ["first", "Bearer firs", "Bearer first2", "Bearer", "Bearer ", "Basic first", "", "Bearer first,second"]
-        {
+        for wrong in [
+            "first",
+            "Bearer firs",
+            "Bearer first2",
+            "Bearer",
+            "Bearer ",
+            "Basic first",
+            "",
+            "Bearer first,second",
+            "Bearerfirst",
+        ] {
             assert!(!has(wrong), "{wrong}");
         }
         assert!(!has_key(&HeaderMap::new(), &keys));

@@ -2,6 +2,7 @@
 //!
 //! Names that begin with `te_` are those of text-embeddings-inference and mean the same, so that its dashboards work.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -11,6 +12,8 @@ use prometheus::{
 /// All counters of a server.
 pub(super) struct Metrics {
     registry: Registry,
+    /// Held while the states of the models are written anew, so that nobody reads them half-done.
+    telling: Mutex<()>,
     /// Requests that asked a model for something, by whether they had one text or several.
     pub(super) requests: IntCounterVec,
     pub(super) successes: IntCounterVec,
@@ -83,12 +86,14 @@ impl Metrics {
                 &["model", "architecture", "precision", "instructions", "threads"],
             ),
             model_state: made.gauges("likewise_model_state", "1 for the state that a model is in", &["model", "state"]),
+            telling: Mutex::default(),
             registry: made.0,
         }
     }
 
     /// All of them as text, with what is only known when one looks.
     pub(super) fn text(&self, cache_bytes: u64, models: &[ModelSample<'_>]) -> prometheus::Result<String> {
+        let _alone = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         self.cache_bytes.set(cache_bytes as i64);
         // A model that has changed its state must not be in two.
         self.model_state.reset();

@@ -11,10 +11,12 @@ mod connection;
 mod error;
 mod fields;
 mod front;
+mod heavy;
 mod hub;
 mod metrics;
 mod models;
 mod openai;
+mod patience;
 mod queue;
 mod request;
 mod settings;
@@ -69,13 +71,17 @@ impl Server {
     /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded
     /// runtime of tokio.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
-        let head_time = self.app.settings.limits.head_time;
-        connection::serve(self.listener, app::router(self.app.clone()), head_time, stop, grace).await;
+        connection::serve(self.listener, &self.app, stop, grace).await;
         self.app.models.close();
     }
 }
 
 /// JSON as an answer.
 fn reply(value: &serde_json::Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+    json_text(value.to_string())
+}
+
+/// Text that is JSON already as an answer.
+fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -133,7 +133,16 @@ impl Models {
 
     /// The name under which the model is served that a client means by `asked`.
     pub(super) fn known(&self, asked: &str) -> Option<&str> {
-        self.names().find(|name| same_model(name, asked))
+        self.find(asked).map(|entry| entry.name.as_str())
+    }
+
+    /// The model of this very name; else the only one whose name differs by an organisation that just one of the two has.
+    fn find(&self, asked: &str) -> Option<&Entry> {
+        let exact = self.entries.iter().find(|entry| entry.name == asked);
+        exact.or_else(|| {
+            let mut alike = self.entries.iter().filter(|entry| same_but_for_organisation(&entry.name, asked));
+            alike.next().filter(|_| alike.next().is_none())
+        })
     }
 
     /// The model of a name, or the default one. One that is still being loaded is waited for if the client says so; else
@@ -142,11 +151,7 @@ impl Models {
     /// # Errors
     /// 404 if none is served under the name, 503 if it is being loaded, 500 if it cannot be.
     pub(super) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<Served>, ApiError> {
-        let entry = match name {
-            None => self.entries.first(),
-            Some(name) => self.entries.iter().find(|entry| same_model(&entry.name, name)),
-        };
-        let Some(entry) = entry else {
+        let Some(entry) = name.map_or(self.entries.first(), |name| self.find(name)) else {
             return Err(ApiError::no_model(name.unwrap_or("(the default)")));
         };
         let mut state = entry.state.clone();
@@ -176,9 +181,8 @@ impl Models {
     }
 }
 
-/// Whether a client that asks for `asked` means the model `name`: the same, or the same but for an organisation that only
-/// one of them has.
-fn same_model(name: &str, asked: &str) -> bool {
+/// Whether two names are the same but for an organisation that only one of them has.
+fn same_but_for_organisation(name: &str, asked: &str) -> bool {
     let last = |id: &'_ str| id.rsplit('/').next().unwrap_or_default().to_owned();
-    name == asked || (name.contains('/') != asked.contains('/') && last(name) == last(asked))
+    name.contains('/') != asked.contains('/') && last(name) == last(asked)
 }

@@ -30,8 +30,9 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> R
     let inputs = inputs("input", fields.find("input"))?;
     let want = Want::Vectors { length_one: Some(true), dimensions: fields.size("dimensions")? };
     let ask = Ask { inputs, want, reading: Reading::default() };
-    let manner = Manner::of(&posted.headers, &fields)?;
-    let answer = ask::answer(&app, fields.text("model")?, ask, manner).await?;
+    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    drop(posted);
+    let answer = ask::answer(&app, model.as_deref(), ask, manner).await?;
     let embedding = |(index, row): (usize, &Vec<f32>)| {
         let embedding = match base64 {
             true => {

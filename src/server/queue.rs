@@ -22,6 +22,10 @@ use crate::error::{Error, Result};
 /// Tokens of one request that go into a pass before the next request has its turn.
 const TURN: usize = 64;
 
+/// A request of so few tokens is always taken: how many of these there are at a time is limited elsewhere, and so a few large
+/// requests never shut out all others.
+const SMALL: usize = 4 * TURN;
+
 /// The queue of one model.
 pub(super) struct Queue {
     model: Arc<Embedder>,
@@ -104,12 +108,12 @@ impl Queue {
     /// The vectors of some texts. If the caller stops waiting, what nobody has taken leaves the queue.
     ///
     /// # Errors
-    /// 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
+    /// 422 if it is more than may ever wait, 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
     pub(super) async fn embed(&self, texts: Vec<Ready>) -> std::result::Result<Done, ApiError> {
         let mut waiting = self.submit(texts)?;
         match (&mut waiting.answer).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(ApiError::internal("a computation failed; the log has more")),
+            Err(_) => Err(ApiError::mistake()),
         }
     }
 
@@ -136,8 +140,11 @@ impl Queue {
         if state.closed {
             return Err(ApiError::unavailable("the server is about to end"));
         }
-        // One request alone is always taken, however long: how long it may be is limited elsewhere.
-        if state.tokens > 0 && state.tokens + tokens > self.limit {
+        if tokens > SMALL.max(self.limit) {
+            let limit = self.limit;
+            return Err(ApiError::unprocessable(format!("{tokens} tokens in one request; at most {limit} are taken")));
+        }
+        if tokens > SMALL && state.tokens + tokens > self.limit {
             return Err(ApiError::overloaded());
         }
         state.tokens += tokens;

@@ -2,46 +2,77 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::app::App;
 use super::ask::do_work;
 use super::error::ApiError;
 use super::fields::{Object, kind};
+use super::front::discard;
 
-/// What was posted: the headers, and a JSON object.
+/// What was posted: the headers, and a JSON object. A large one takes a place for heavy work until it is dropped.
 ///
 /// The body is read as JSON whatever its content type says, because curl and old JavaScript clients say nothing useful there.
 pub(super) struct Posted {
     pub(super) headers: HeaderMap,
     pub(super) root: Object,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest<Arc<App>> for Posted {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        let limits = &app.settings.limits;
-        let (parts, body) = request.into_parts();
-        // A body that says it is too long is not waited for.
-        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > limits.body_bytes as u64) {
-            return Err(ApiError::too_large(limits.body_bytes));
-        }
-        let whole = Limited::new(body, limits.body_bytes).collect();
-        let bytes = match tokio::time::timeout(limits.body_time, whole).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(ApiError::too_large(limits.body_bytes)),
-            Ok(Err(error)) => return Err(ApiError::bad(format!("the body could not be read: {error}"))),
-            Err(_) => return Err(ApiError::too_slow(limits.body_time)),
+        /// Bytes that are read in a millisecond or so.
+        const SHORT: usize = 200_000;
+        let (parts, mut body) = request.into_parts();
+        let limit = app.settings.limits.body_time;
+        let bytes = match tokio::time::timeout(limit, whole(&parts.headers, &mut body, app)).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                discard(body).await;
+                return Err(error);
+            }
+            Err(_) => return Err(ApiError::too_slow(limit)),
         };
-        // A few hundred kilobytes take a millisecond or so to read.
-        let root = do_work(bytes.len() > 200_000, || object(&bytes))?;
-        Ok(Self { headers: parts.headers, root })
+        let long = bytes.len() > SHORT;
+        let place = if long { Some(app.heavy.place().await?) } else { None };
+        let root = do_work(long, || object(&bytes))?;
+        Ok(Self { headers: parts.headers, root, _place: place })
     }
+}
+
+/// All bytes of a body.
+async fn whole(headers: &HeaderMap, body: &mut Body, app: &App) -> Result<Vec<u8>, ApiError> {
+    let limit = app.settings.limits.body_bytes;
+    // A body that says it is too long is not waited for.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > limit as u64) {
+        return Err(ApiError::too_large(limit));
+    }
+    let mut bytes = Vec::new();
+    let mut permits = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad(format!("the body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(ApiError::too_large(limit));
+        }
+        // What has come is counted, not what has been announced: those who send slowly take little.
+        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let more = app.body_bytes.acquire_many(count).await.map_err(|error| ApiError::internal(error.to_string()))?;
+        match &mut permits {
+            None => permits = Some(more),
+            Some(permits) => permits.merge(more),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
 }
 
 /// The JSON object that a body is.

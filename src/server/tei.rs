@@ -10,10 +10,11 @@ use super::app::App;
 use super::ask::{self, Ask, Manner, Want, array, list};
 use super::error::ApiError;
 use super::fields::{Fields, expected, ids, inputs, missing, strings};
-use super::models::Served;
+use super::heavy::Left;
 use super::request::Posted;
-use super::{hub, reply};
+use super::{hub, json_text, reply};
 use crate::embedder::Input;
+use crate::tokenize::Piece;
 
 /// POST `/similarity`: the score of each sentence.
 pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
@@ -23,8 +24,9 @@ pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> R
     let (source, sentences) = hub::similarity(&Fields::of([object("inputs"), object("parameters"), Some(root)]))?;
     let reading = options.reading()?;
     let inputs = std::iter::once(source).chain(sentences).map(Input::Text).collect();
-    let manner = Manner::of(&posted.headers, &fields)?;
-    let answer = ask::answer(&app, fields.text("model")?, Ask { inputs, want: Want::Scores, reading }, manner).await?;
+    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    drop(posted);
+    let answer = ask::answer(&app, model.as_deref(), Ask { inputs, want: Want::Scores, reading }, manner).await?;
     Ok(answer.respond(|answer| array(&answer.computed.rows[0])))
 }
 
@@ -33,22 +35,24 @@ pub(super) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result
     let fields = Fields::of([Some(&posted.root)]);
     let length_one = Some(fields.flag("normalize")?.unwrap_or(true));
     let want = Want::Vectors { length_one, dimensions: fields.size("dimensions")? };
-    let answer = vectors(&app, &posted, &fields, want).await?;
+    let answer = vectors(&app, posted, want).await?;
     Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(|row| array(row)))))
 }
 
 /// POST `/embed_all`: a vector for each token of each text.
 pub(super) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
-    let fields = Fields::of([Some(&posted.root)]);
-    let answer = vectors(&app, &posted, &fields, Want::Tokens).await?;
-    let width = answer.served.embedder.width();
+    let answer = vectors(&app, posted, Want::Tokens).await?;
+    let width = answer.served.info.blueprint.width;
     let text = |row: &Vec<f32>| list(row.chunks_exact(width).map(array));
     Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(text))))
 }
 
-async fn vectors(app: &App, posted: &Posted, fields: &Fields<'_>, want: Want) -> Result<ask::Answer, ApiError> {
+async fn vectors(app: &App, posted: Posted, want: Want) -> Result<ask::Answer, ApiError> {
+    let fields = Fields::of([Some(&posted.root)]);
     let ask = Ask { inputs: inputs("inputs", fields.find("inputs"))?, want, reading: fields.reading()? };
-    ask::answer(app, fields.text("model")?, ask, Manner::of(&posted.headers, fields)?).await
+    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    drop(posted);
+    ask::answer(app, model.as_deref(), ask, manner).await
 }
 
 /// POST `/tokenize`: the tokens of each text, all of them, however many the model reads. Places are in characters.
@@ -63,16 +67,37 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Res
     let special = fields.flag("add_special_tokens")?.unwrap_or(true);
     let prompt = fields.text("prompt_name")?.map(str::to_owned);
     app.settings.limits.check_texts(texts.len())?;
-    let served = served(&app, &posted, &fields).await?;
-    let tokens = move |text: &String| -> crate::Result<Value> {
-        let token = |piece: crate::tokenize::Piece| {
-            let (start, stop) = piece.place.unzip();
-            json!({ "id": piece.id, "text": piece.text, "special": start.is_none(), "start": start, "stop": stop })
-        };
-        let pieces = served.embedder.pieces(text, prompt.as_deref(), special)?;
-        Ok(pieces.into_iter().map(token).collect())
+    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    drop(posted);
+    let served = app.models.get(model.as_deref(), manner.wait).await?;
+    let _place = app.admit()?;
+    let most = app.settings.limits.numbers / NUMBERS_FOR_A_TOKEN;
+    let work = move |left: &Left| {
+        let mut left_over = most;
+        let mut lists = Vec::new();
+        for text in &texts {
+            left.check()?;
+            let pieces = served.embedder.pieces(text, prompt.as_deref(), special)?;
+            left_over = left_over.checked_sub(pieces.len()).ok_or_else(|| {
+                ApiError::unprocessable(format!("the texts have more than {most} tokens, the most of one answer"))
+            })?;
+            lists.push(list(pieces.iter().map(token)));
+        }
+        Ok(list(lists.into_iter()))
     };
-    off_thread(move || texts.iter().map(tokens).collect::<crate::Result<Value>>()).await
+    Ok(json_text(app.heavy.run(work).await?))
+}
+
+/// A token takes about as many bytes in an answer as so many numbers.
+const NUMBERS_FOR_A_TOKEN: usize = 10;
+
+/// A token as JSON.
+fn token(piece: &Piece) -> String {
+    let number = |n: Option<usize>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
+    let (start, stop) = piece.place.unzip();
+    let (id, text, special) = (piece.id, Value::from(piece.text.as_str()), start.is_none());
+    let (start, stop) = (number(start), number(stop));
+    format!(r#"{{"id":{id},"text":{text},"special":{special},"start":{start},"stop":{stop}}}"#)
 }
 
 /// POST `/decode`: the texts that ids stand for.
@@ -92,23 +117,22 @@ pub(super) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Resul
     };
     let skip = fields.flag("skip_special_tokens")?.unwrap_or(true);
     app.settings.limits.check_texts(texts.len())?;
-    let served = served(&app, &posted, &fields).await?;
+    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    drop(posted);
+    let served = app.models.get(model.as_deref(), manner.wait).await?;
+    let _place = app.admit()?;
     let vocabulary = served.info.blueprint.vocabulary;
     if let Some(id) = texts.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
     }
-    off_thread(move || texts.iter().map(|ids| Ok(json!(served.embedder.decode(ids, skip)?))).collect()).await
-}
-
-async fn served(app: &App, posted: &Posted, fields: &Fields<'_>) -> Result<Arc<Served>, ApiError> {
-    let manner = Manner::of(&posted.headers, fields)?;
-    app.models.get(fields.text("model")?, manner.wait).await
-}
-
-/// Tokenizing, off the threads that serve connections: a long text takes seconds.
-async fn off_thread(work: impl FnOnce() -> crate::Result<Value> + Send + 'static) -> Result<Response, ApiError> {
-    let done = tokio::task::spawn_blocking(move || work().map(|value| reply(&value))).await;
-    Ok(done.map_err(|error| ApiError::internal(error.to_string()))??)
+    let work = move |left: &Left| {
+        let text = |ids: &Vec<u32>| {
+            left.check()?;
+            Ok(Value::from(served.embedder.decode(ids, skip)?).to_string())
+        };
+        Ok(list(texts.iter().map(text).collect::<Result<Vec<_>, ApiError>>()?.into_iter()))
+    };
+    Ok(json_text(app.heavy.run(work).await?))
 }
 
 /// GET `/info`: the default model and the limits.
@@ -129,7 +153,7 @@ pub(super) async fn info_of(app: &App, model: Option<&str>) -> Result<Response, 
         "model_type": { "embedding": { "pooling": pooling } },
         "max_concurrent_requests": limits.requests,
         "max_input_length": info.max_length,
-        "max_batch_tokens": served.embedder.pass_tokens(),
+        "max_batch_tokens": served.embedder.pass_tokens().max(info.max_length),
         "max_batch_requests": null,
         "max_client_batch_size": limits.texts,
         "auto_truncate": served.embedder.truncates(),

@@ -40,6 +40,7 @@ fn every_path_to_a_model() {
     let tiny = |name: &str| format!("{name}={}", model("tiny-mpnet").display());
     let bert = model("tiny-bert").display().to_string();
     let server = Server::start(&[tiny("org/tiny"), bert], &[]);
+    server.wait_until_ready();
     let body = json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}});
     for prefix in ["", "/hf-inference"] {
         for path in [
@@ -47,6 +48,7 @@ fn every_path_to_a_model() {
             "/models/tiny",
             "/models/org/tiny/pipeline/sentence-similarity",
             "/models/tiny/pipeline/sentence-similarity",
+            "/models/org/tiny/",
             "/pipeline/sentence-similarity/org/tiny",
             "/pipeline/sentence-similarity/tiny",
         ] {
@@ -63,6 +65,21 @@ fn every_path_to_a_model() {
             assert_eq!(server.post(&format!("{prefix}{path}"), &body).status, 404, "{prefix}{path}");
         }
     }
+}
+
+/// The very name counts before one that differs by an organisation, and of two that differ neither is guessed.
+#[test]
+fn names_that_are_alike() {
+    let named = |name: &str, folder: &str| format!("{name}={}", model(folder).display());
+    let models =
+        [named("org/m", "tiny-mpnet"), named("m", "tiny-bert"), named("a/n", "tiny-bert"), named("b/n", "tiny-bert")];
+    let server = Server::start(&models, &[]);
+    server.wait_until_ready();
+    let ask = |path: &str| server.post(path, &json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}}));
+    assert_eq!(ask("/models/org/m").body, expected());
+    assert_ne!(ask("/models/m").body, expected());
+    assert_eq!(ask("/models/m").status, 200);
+    assert_eq!((ask("/models/a/n").status, ask("/models/b/n").status, ask("/models/n").status), (200, 200, 404));
 }
 
 #[test]

@@ -40,8 +40,11 @@ fn many_clients_at_once() {
 /// What waits beyond the limit is refused, and everything else is answered.
 #[test]
 fn a_queue_that_is_full() {
-    let server = Server::with_tiny_mpnet(&["--max-waiting-tokens", "500"]);
+    let server = Server::with_tiny_mpnet(&["--max-waiting-tokens", "12000"]);
     let body = json!({"inputs": vec!["some words that take a few tokens each"; 400]});
+    // What is more than may ever wait is refused for good.
+    let never = server.post("/", &json!({"inputs": vec!["some words that take a few tokens each"; 1000]}));
+    assert_eq!((never.status, never.body.contains("at most 12000 are taken")), (422, true), "{never:?}");
     let mut refused = false;
     // Whether two clients meet in the queue is a matter of luck, so they try more than once.
     for _ in 0..20 {
@@ -60,6 +63,28 @@ fn a_queue_that_is_full() {
     assert_eq!(server.post("/", &body).status, 200);
 }
 
+/// However much waits, a short request is taken.
+#[test]
+fn large_requests_do_not_shut_out_small_ones() {
+    let server = Server::with_tiny_mpnet(&[]);
+    let large = json!({"inputs": vec!["a sentence of some words ".repeat(6); 1500]}).to_string();
+    std::thread::scope(|scope| {
+        let server = &server;
+        let large = &large;
+        let slow: Vec<_> = (0..3)
+            .map(|_| scope.spawn(move || server.ask("POST", "/", &[("x-use-cache", "0")], large.as_bytes()).status))
+            .collect();
+        server.wait_until("something waits", || server.metric("te_queue_size{model=\"org/tiny\"}") > 0.0);
+        for i in 0..10 {
+            assert_eq!(server.post("/", &json!({"inputs": format!("small {i}")})).status, 200);
+        }
+        // Of the large ones those that do not fit are told to come again.
+        for client in slow {
+            assert!([200, 429].contains(&client.join().expect("a client")));
+        }
+    });
+}
+
 /// Told to end, the server finishes what it has begun and takes nothing new.
 #[test]
 fn an_orderly_end() {
@@ -67,7 +92,9 @@ fn an_orderly_end() {
     let body = json!({"inputs": vec!["a sentence of some words, to be embedded again and again"; 5000]});
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.write_all(&request("POST", "/", &[], body.to_string().as_bytes())).expect("sent");
-    std::thread::sleep(Duration::from_millis(100));
+    while server.metric("likewise_requests_in_flight") == 0.0 {
+        assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could be told to end");
+    }
     server.terminate();
     let answer = read_answer(&mut stream);
     assert_eq!((answer.status, answer.json().as_array().map(Vec::len)), (200, Some(5000)));
@@ -88,7 +115,7 @@ fn a_client_that_leaves() {
         assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could leave");
     }
     drop(stream);
-    while waiting() > 0.0 {}
+    server.wait_until("nothing waits", || waiting() == 0.0);
     let computed = server.metric("te_batch_next_size_sum");
     assert!(computed < count as f64, "{computed} texts were computed for nobody");
     assert_eq!(server.metric("likewise_waiting_tokens{model=\"org/tiny\"}"), 0.0);
@@ -103,7 +130,7 @@ fn an_answer_in_time_or_none() {
     assert_eq!((answer.status, answer.body.contains("no answer within 0.02 s")), (503, true), "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     // What waited for it left the queue.
-    while server.metric("te_queue_size{model=\"org/tiny\"}") > 0.0 {}
+    server.wait_until("nothing waits", || server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0);
     let short = json!({"inputs": "a"});
     assert!((0..100).any(|_| server.post("/", &short).status == 200), "it does not recover");
 }
@@ -161,49 +188,69 @@ fn more_clients_than_can_be_served() {
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
 
-/// No request that was accepted is lost when the server is told to end while many come in.
+/// No request that was accepted is lost when the server is told to end while many come in, on connections of their own and
+/// on such that are kept.
 #[test]
 fn the_end_under_load() {
-    let mut server = Server::with_tiny_mpnet(&["--log-level", "error"]);
+    let mut server = Server::with_tiny_mpnet(&["--cache-bytes", "0"]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let expected = library.embed(&["some words for a vector"]).expect("vectors");
     let expected = serde_json::to_string(expected.row(0)).expect("JSON");
     let body = json!({"inputs": "some words for a vector"}).to_string();
-    let ended = std::sync::atomic::AtomicBool::new(false);
     let answered: usize = std::thread::scope(|scope| {
-        let (server, body, expected, ended) = (&server, &body, &expected, &ended);
-        let client = move || {
+        let (server, body, expected) = (&server, &body, &expected);
+        // Each ends when its connection is refused: then the server has ended.
+        let once = move || {
             let mut answered = 0;
-            loop {
-                // Refused connections mean that it has ended.
-                let Ok(mut stream) = TcpStream::connect(&server.address) else { return answered };
-                let headers = [("x-use-cache", "false")];
-                if stream.write_all(&request("POST", "/", &headers, body.as_bytes())).is_err() {
+            while let Ok(mut stream) = TcpStream::connect(&server.address) {
+                if stream.write_all(&request("POST", "/", &[], body.as_bytes())).is_err() {
                     continue;
                 }
                 let mut bytes = Vec::new();
                 let read = std::io::Read::read_to_end(&mut stream, &mut bytes);
                 let text = String::from_utf8(bytes).expect("UTF-8");
-                // A connection that was made and never taken is reset; nothing had been accepted. One that was taken is
-                // answered in full.
-                if text.is_empty() {
-                    let reset = read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
-                    assert!(reset || ended.load(std::sync::atomic::Ordering::SeqCst), "closed without an answer");
+                // A connection that the server has never taken is reset. One that it has taken is answered in full.
+                if text.is_empty() && read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) {
                     continue;
                 }
-                assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(expected.as_str()), "{text}");
+                assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(expected.as_str()), "lost: {text:?}");
                 answered += 1;
             }
+            answered
         };
-        let clients: Vec<_> = (0..32).map(|_| scope.spawn(client)).collect();
+        let kept = move || {
+            let mut answered = 0;
+            while let Ok(stream) = TcpStream::connect(&server.address) {
+                let mut connection = Connection::over(stream);
+                for turn in 0.. {
+                    match connection.post("/", body) {
+                        Some((status, answer)) => assert_eq!((status, answer.as_str()), (200, expected.as_str())),
+                        // Never taken, like above.
+                        None if turn == 0 => break,
+                        None => panic!("the {turn}th request of a connection was lost"),
+                    }
+                    answered += 1;
+                    if connection.will_close() {
+                        break;
+                    }
+                }
+            }
+            answered
+        };
+        let mut clients: Vec<_> = (0..16).map(|_| scope.spawn(once)).collect();
+        clients.extend((0..16).map(|_| scope.spawn(kept)));
         std::thread::sleep(Duration::from_millis(700));
-        ended.store(true, std::sync::atomic::Ordering::SeqCst);
         server.terminate();
         clients.into_iter().map(|client| client.join().expect("a client")).sum()
     });
-    println!("{answered} answered before the end");
-    assert!(answered > 100, "{answered}");
     assert_eq!(server.exit_code(), Some(0));
+    // The server's own count, when its log has arrived.
+    let logged =
+        || server.log().lines().filter(|line| line.contains("path=\"/\"") && line.contains("status=200")).count();
+    server.wait_until("it has ended", || server.log().contains("ended"));
+    println!("{answered} answered before the end, {} logged", logged());
+    assert!(answered > 100, "{answered}");
+    assert_eq!(logged(), answered, "the server answered requests that no client saw answered");
 }
 
 /// Keep-alive connections on which nothing happens do not hold up the end.
@@ -220,6 +267,96 @@ fn idle_connections_do_not_hold_up_the_end() {
     }
 }
 
+/// Told twice, it ends at once.
+#[test]
+fn told_twice() {
+    let mut server = Server::with_tiny_mpnet(&["--grace", "60", "--body-timeout", "60"]);
+    let mut stream = server.connect();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\n{").expect("sent");
+    std::thread::sleep(Duration::from_millis(200));
+    let start = std::time::Instant::now();
+    server.terminate();
+    server.wait_until("it is ending", || server.log().contains("ending"));
+    server.signal("-INT");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// Tokenizing cannot be stopped half-way, but it is not waited for.
+#[test]
+fn the_grace_time_and_tokenizing() {
+    let mut server = Server::with_tiny_mpnet(&["--grace", "0.3"]);
+    let body = json!({"inputs": "x".repeat(1_900_000)}).to_string();
+    let streams: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&request("POST", "/tokenize", &[], body.as_bytes())).expect("sent");
+            stream
+        })
+        .collect();
+    server.wait_until("a request is there", || server.metric("likewise_requests_in_flight") > 0.0);
+    let start = std::time::Instant::now();
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(streams);
+}
+
+/// Many clients with the largest of texts, some of whom leave, take no more memory than a few.
+#[test]
+fn memory_of_large_texts() {
+    let server = Server::with_tiny_mpnet(&["--log-level", "error"]);
+    let body = json!({"inputs": "x".repeat(1_900_000)}).to_string();
+    let whole = request("POST", "/tokenize", &[], body.as_bytes());
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        let (server, whole) = (&server, &whole);
+        let clients: Vec<_> = (0..12)
+            .map(|i| {
+                scope.spawn(move || {
+                    let mut stream = server.connect();
+                    stream.write_all(whole).expect("sent");
+                    if i % 3 == 0 {
+                        return None;
+                    }
+                    Some(read_answer(&mut stream).status)
+                })
+            })
+            .collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            most = most.max(server.resident_kb());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for client in clients {
+            assert!(client.join().expect("a client").is_none_or(|status| [200, 422].contains(&status)));
+        }
+    });
+    println!("at most {} MB", most / 1000);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    assert!(most < 200_000 + cores * 350_000, "{most} kB");
+    assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
+}
+
+/// A client that asks and does not read its answer is given up.
+#[test]
+fn a_client_that_does_not_read() {
+    let server = Server::with_tiny_mpnet(&["--body-timeout", "0.5"]);
+    let body = json!({"inputs": vec!["a"; 10_000]}).to_string();
+    let mut stream = server.connect();
+    stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
+    let start = std::time::Instant::now();
+    while !server.log().contains("status=200") {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // More than fits into the buffers between is lost, so reading it now ends too early.
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut bytes = Vec::new();
+    drop(std::io::Read::read_to_end(&mut stream, &mut bytes));
+    let length: usize = server.post("/", &json!({"inputs": vec!["a"; 10_000]})).body.len();
+    assert!(bytes.len() < length, "{} of {length} bytes arrived", bytes.len());
+}
+
 /// What takes longer than the grace time is given up.
 #[test]
 fn the_grace_time() {
@@ -228,7 +365,7 @@ fn the_grace_time() {
     let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
     let mut stream = server.connect();
     stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
-    while server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0 {}
+    server.wait_until("something waits", || server.metric("te_queue_size{model=\"org/tiny\"}") > 0.0);
     let start = std::time::Instant::now();
     server.terminate();
     assert_eq!(server.exit_code(), Some(0));
@@ -259,5 +396,6 @@ fn memory_over_many_requests() {
     round(20_000, 100_000);
     let after = server.resident_kb();
     println!("{before} kB after 20,000 requests, {after} kB after 100,000");
-    assert!(after < before + 3000, "{before} kB, then {after} kB");
+    // A tenth is the allocator's: a leak of ten bytes a request would be more.
+    assert!(after < before + before / 10, "{before} kB, then {after} kB");
 }

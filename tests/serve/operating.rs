@@ -14,6 +14,7 @@ fn a_model_that_cannot_be_loaded() {
     let good = format!("good={}", model("tiny-mpnet").display());
     let bad = format!("bad={}", model("full-mpnet").display());
     let server = Server::start(&[good, bad], &[]);
+    server.wait_until("both are loaded or not", || !server.get("/v1/models").body.contains("\"loading\""));
     let body = json!({"inputs": "a"});
     assert_eq!(server.post("/models/good", &body).status, 200);
     let answer = server.ask("POST", "/models/bad", &[("x-wait-for-model", "true")], body.to_string().as_bytes());
@@ -46,6 +47,10 @@ fn what_cannot_be_served() {
         ("--grace", "nan"),
         ("--body-timeout", "1e300"),
         ("--cors-allow-origin", "example.org"),
+        ("--cors-allow-origin", "https://example.org/"),
+        ("--model", &format!("={tiny}")),
+        ("--model", &format!("a/b/c={tiny}")),
+        ("--model", &tiny),
         ("--log-level", "loud"),
         ("--log-format", "xml"),
         ("--port", "70000"),
@@ -68,6 +73,11 @@ fn what_an_answer_tells() {
     let texts = json!({"inputs": ["a dog", "word ".repeat(500)]});
     let answer = server.ask("POST", "/", &[("X-Request-Id", "mine-7")], texts.to_string().as_bytes());
     assert_eq!(answer.header("x-request-id"), Some("mine-7"), "{answer:?}");
+    // An id that is no word, or a very long one, is not repeated.
+    for id in ["two words", &"x".repeat(200), "\u{e9}"] {
+        let other = server.ask("POST", "/", &[("x-request-id", id)], texts.to_string().as_bytes());
+        assert!(other.status == 200 && other.header("x-request-id").is_some_and(|told| told != id), "{other:?}");
+    }
     assert_eq!(answer.header("x-truncated-texts"), Some("1"), "{answer:?}");
     assert_eq!(answer.header("x-compute-characters"), Some("2505"), "{answer:?}");
     assert_eq!(answer.header("x-compute-type"), Some("cpu"));
@@ -109,7 +119,7 @@ fn keys() {
         command.args(["serve", "--port", "0", "--model"]).arg(model("tiny-mpnet")).env("LIKEWISE_API_KEY", keys);
         command
     };
-    let server = Server::of(run("old,new"));
+    let server = Server::of(run("old, new"));
     server.wait_until_ready();
     for (key, status) in [("Bearer old", 200), ("Bearer new", 200), ("Bearer old,new", 401), ("", 401)] {
         let answer = server.ask("POST", "/", &[("authorization", key)], body.as_bytes());
@@ -255,9 +265,14 @@ fn the_log() {
     server.ask("POST", "/", &headers, question().to_string().as_bytes());
     server.ask("POST", "/models/other", &[("x-request-id", "mine-8")], question().to_string().as_bytes());
     let line = |id: &str| -> Value {
-        let log = server.log();
-        let line = log.lines().find(|line| line.contains(id)).unwrap_or_else(|| panic!("no {id} in {log}"));
-        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+        let start = Instant::now();
+        loop {
+            let log = server.log();
+            if let Some(line) = log.lines().find(|line| line.contains(id)) {
+                return serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "no {id} in {log}");
+        }
     };
     let answered = line("mine-7");
     assert_eq!((&answered["status"], &answered["texts"]), (&json!(200), &json!(4)), "{answered}");
@@ -275,6 +290,49 @@ fn the_log() {
     let quiet = Server::with_tiny_mpnet(&["--log-level", "off"]);
     quiet.post("/", &json!(1));
     assert_eq!(quiet.log(), "");
+}
+
+/// A client that leaves stands in the log, too.
+#[test]
+fn the_log_of_those_who_leave() {
+    let server = Server::with_tiny_mpnet(&["--body-timeout", "20"]);
+    let mut stream = server.connect();
+    let head = b"POST / HTTP/1.1\r\nhost: t\r\nx-request-id: gone-1\r\ncontent-length: 10\r\n\r\n{";
+    std::io::Write::write_all(&mut stream, head).expect("sent");
+    std::thread::sleep(Duration::from_millis(100));
+    drop(stream);
+    server.wait_until("it is in the log", || server.log().contains("gone-1"));
+    let counted = || {
+        server.metric("te_request_failure{err=\"client_left\"}")
+            + server.metric("te_request_failure{err=\"validation\"}")
+    };
+    assert_eq!(counted(), 1.0, "{}", server.get("/metrics").body);
+}
+
+/// Nor does a log that is open and not read hold it up: lines are left out, requests are not.
+#[test]
+fn a_log_that_is_not_read() {
+    use std::io::{BufRead, BufReader};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    command.args(["serve", "--port", "0", "--model"]).arg(model("tiny-mpnet")).stderr(std::process::Stdio::piped());
+    let mut process = command.spawn().expect("likewise");
+    let mut line = String::new();
+    let mut stderr = BufReader::new(process.stderr.take().expect("stderr"));
+    while !line.starts_with("listening") {
+        line.clear();
+        stderr.read_line(&mut line).expect("a line");
+    }
+    let address = line.trim_start_matches("listening at http://").split(' ').next().expect("an address").to_owned();
+    let stream = TcpStream::connect(&address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let mut connection = crate::server::Connection::over(stream);
+    let body = json!({"inputs": "a", "options": {"wait_for_model": true}}).to_string();
+    for i in 0..15_000 {
+        assert_eq!(connection.post("/", &body).unwrap_or_else(|| panic!("no answer to request {i}")).0, 200);
+    }
+    process.kill().expect("killed");
+    process.wait().expect("ended");
+    drop(stderr);
 }
 
 /// A server whose log nobody reads any more goes on.
@@ -306,13 +364,14 @@ fn metrics() {
     server.post("/", &json!({"inputs": 1}));
     server.post("/models/other", &question());
     for (series, value) in [
-        ("te_request_count{method=\"batch\"}", 2.0),
-        ("te_request_count{method=\"single\"}", 1.0),
+        ("te_request_count{method=\"batch\"}", 1.0),
+        ("te_request_count{method=\"single\"}", 3.0),
+        ("te_request_success{method=\"single\"}", 1.0),
         ("te_request_success{method=\"batch\"}", 1.0),
         ("te_request_failure{err=\"validation\"}", 1.0),
         ("te_request_failure{err=\"not_found\"}", 1.0),
         ("te_embed_count", 5.0),
-        ("te_request_duration_count", 4.0),
+        ("te_request_duration_count", 2.0),
         ("te_request_inference_duration_count", 2.0),
         ("te_request_input_length_count", 5.0),
         ("te_queue_size{model=\"org/tiny\"}", 0.0),

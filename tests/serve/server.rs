@@ -69,10 +69,15 @@ impl Server {
 
     /// Waits until all models are loaded.
     pub(crate) fn wait_until_ready(&self) {
+        self.wait_until("the models are loaded", || self.get("/health").status == 200);
+    }
+
+    /// Waits until something is so, for at most a minute.
+    pub(crate) fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
         let start = Instant::now();
-        while self.ask("GET", "/health", &[], b"").status != 200 {
-            assert!(start.elapsed() < Duration::from_secs(60), "the models were not loaded");
-            std::thread::sleep(Duration::from_millis(5));
+        while !so() {
+            assert!(start.elapsed() < Duration::from_secs(60), "not so: {what}; the log: {}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -183,38 +188,50 @@ impl Answer {
 }
 
 /// A connection that is kept for many requests.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+    will_close: bool,
+}
 
 impl Connection {
     pub(crate) fn to(server: &Server) -> Self {
-        let stream = server.connect();
+        Self::over(server.connect())
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("no delay");
-        Self(BufReader::new(stream))
+        Self { stream: BufReader::new(stream), will_close: false }
+    }
+
+    /// Whether the last answer said that this connection will be closed.
+    pub(crate) fn will_close(&self) -> bool {
+        self.will_close
     }
 
     /// The status and the body of an answer; None if the connection ended without one.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> Option<(u16, String)> {
         let length = body.len();
         let request = format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}");
-        self.0.get_mut().write_all(request.as_bytes()).ok()?;
+        self.stream.get_mut().write_all(request.as_bytes()).ok()?;
         let mut status = None;
         let mut length = 0;
         loop {
             let mut line = String::new();
-            if self.0.read_line(&mut line).ok()? == 0 {
+            if self.stream.read_line(&mut line).ok()? == 0 {
                 return None;
             }
             let line = line.trim_end().to_ascii_lowercase();
             if line.is_empty() {
                 break;
             }
+            self.will_close |= line == "connection: close";
             status = status.or_else(|| line.split(' ').nth(1)?.parse().ok());
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.parse().expect("a length");
             }
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body).ok()?;
+        self.stream.read_exact(&mut body).ok()?;
         Some((status?, String::from_utf8(body).expect("UTF-8")))
     }
 }

@@ -56,6 +56,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
     for id in ["{name}", "{organisation}/{name}"] {
         routes = routes
             .route(&format!("/models/{id}"), post(question))
+            // As an address that a client is given may end.
+            .route(&format!("/models/{id}/"), post(question))
             .route(&format!("/models/{id}/pipeline/{{task}}"), post(question))
             .route(&format!("/pipeline/{{task}}/{id}"), post(question));
     }
@@ -64,12 +66,14 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 /// POST, on any of the paths.
 pub(super) async fn question(State(app): State<Arc<App>>, asked: Asked, posted: Posted) -> Result<Response, ApiError> {
-    answer(&app, asked.id().as_deref(), asked.0.get("task").map(String::as_str), &posted).await
+    answer(&app, asked.id().as_deref(), asked.0.get("task").map(String::as_str), posted).await
 }
 
-async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: &Posted) -> Result<Response, ApiError> {
+async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: Posted) -> Result<Response, ApiError> {
     let Question { ask, flat } = body::parse(&posted.root, task.map(Task::named).transpose()?)?;
     let manner = Manner::of(&posted.headers, &body::manner_fields(&posted.root)?)?;
+    // It may be large, and the answer a while.
+    drop(posted);
     let answer = ask::answer(app, id, ask, manner).await?;
     Ok(answer.respond(|answer| {
         let rows = &answer.computed.rows;
