@@ -101,6 +101,7 @@ impl SentenceHead {
 
     /// As [`Self::finish`], with the length and the size that were asked for. The first `dimensions` numbers are a vector of
     /// their own, so it is they that are brought to length 1: if `length_one` says so, else if the model normalizes.
+    #[cfg(feature = "serve")]
     pub(crate) fn finish_as(
         &self,
         level: Level,
