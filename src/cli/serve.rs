@@ -90,6 +90,10 @@ struct LimitArgs {
     #[arg(long, default_value_t = Limits::default().waiting_tokens, value_name = "N", value_parser = count)]
     max_waiting_tokens: usize,
 
+    /// Tokens that a thread computes in one pass, but for a text that alone has more
+    #[arg(long, default_value_t = Limits::default().batch_tokens, value_name = "N", value_parser = count)]
+    max_batch_tokens: usize,
+
     /// Requests that are answered at a time; those beyond them are answered 429
     #[arg(long, default_value_t = Limits::default().requests, value_name = "N", value_parser = count)]
     max_concurrent_requests: usize,
@@ -174,6 +178,7 @@ fn settings(args: &Args) -> Result<Settings, Misuse> {
         texts: limits.max_texts,
         numbers: limits.max_numbers,
         waiting_tokens: limits.max_waiting_tokens,
+        batch_tokens: limits.max_batch_tokens,
         requests: limits.max_concurrent_requests,
         head_time: Duration::from_secs_f64(limits.header_timeout),
         body_time: Duration::from_secs_f64(limits.body_timeout),

@@ -67,7 +67,7 @@ struct Encoded {
 /// Tokens of a pass that one thread makes alone, about: enough that each panel of weights, once in the cache, is used for
 /// sixteen tiles, few enough that the activations (17 KB a token in MiniLM, 34 KB in models of base size) stay near. (128 and
 /// 256 are within the noise, 512 is 5 % slower for MiniLM.)
-const TOKENS_PER_BATCH: usize = 192;
+pub(crate) const TOKENS_PER_BATCH: usize = 192;
 
 /// The most tokens of a pass, save a single text that is longer. Half as many again, so that two texts of middling length
 /// still share one.

@@ -2,7 +2,7 @@
 
 use likewise_kernels::view::MatRef;
 
-use super::{Embedder, Encoded, OnLong, TOKENS_FOR_A_THREAD, TOKENS_PER_BATCH, with_prompt};
+use super::{Embedder, Encoded, OnLong, TOKENS_FOR_A_THREAD, with_prompt};
 use crate::error::{Error, Result};
 use crate::tokenize::{Piece, Side, Usage};
 use crate::trace::Blind;
@@ -95,11 +95,6 @@ impl Embedder {
     /// Whether a text that is too long is cut, if a request does not say.
     pub(crate) fn truncates(&self) -> bool {
         self.on_long == OnLong::Truncate
-    }
-
-    /// Tokens after which a pass is full.
-    pub(crate) fn pass_tokens(&self) -> usize {
-        TOKENS_PER_BATCH
     }
 
     /// Whether so few tokens are computed sooner by all threads together than by one alone.

@@ -51,7 +51,7 @@ impl Server {
     pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let metrics = Arc::new(Metrics::new());
-        let models = Models::load(models, settings.limits.waiting_tokens, &metrics)?;
+        let models = Models::load(models, settings.limits, &metrics)?;
         Ok(Self { listener, app: App::new(models, metrics, settings) })
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::Limits;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::queue::Queue;
@@ -78,11 +79,11 @@ const EXPECTED: Duration = Duration::from_secs(2);
 const HOLD: Duration = Duration::from_secs(1);
 
 impl Models {
-    /// Begins to load all models, one after another, on a thread of its own. `waiting` is how many tokens a queue holds.
+    /// Begins to load all models, one after another, on a thread of its own. Each has a queue with these limits.
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn load(specs: Vec<ModelSpec>, waiting: usize, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
+    pub(super) fn load(specs: Vec<ModelSpec>, limits: Limits, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
         let metrics = metrics.clone();
         let mut entries = Vec::new();
         let mut work = Vec::new();
@@ -101,7 +102,7 @@ impl Models {
                     Err(_) => Err("opening it panicked".to_owned()),
                 };
                 let served = opened.and_then(|embedder| {
-                    let queue = Queue::start(embedder.clone(), waiting, metrics.clone());
+                    let queue = Queue::start(embedder.clone(), limits, metrics.clone());
                     let queue = queue.map_err(|error| format!("no threads to compute with: {error}"))?;
                     Ok(Arc::new(Served { name: name.clone(), number, info: embedder.info(), embedder, queue }))
                 });

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Limits;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use crate::embedder::{Embedder, Ready};
@@ -32,8 +33,7 @@ pub(super) struct Queue {
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Tokens that may wait.
-    limit: usize,
+    limits: Limits,
 }
 
 #[derive(Default)]
@@ -93,9 +93,9 @@ impl Queue {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn start(model: Arc<Embedder>, limit: usize, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(model: Arc<Embedder>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
         let workers = model.info().threads;
-        let queue = Arc::new(Self { model, metrics, state: Mutex::default(), changed: Condvar::new(), limit });
+        let queue = Arc::new(Self { model, metrics, state: Mutex::default(), changed: Condvar::new(), limits });
         for i in 0..workers {
             let worker = std::thread::Builder::new().name(format!("likewise-worker-{i}"));
             let theirs = queue.clone();
@@ -140,11 +140,11 @@ impl Queue {
         if state.closed {
             return Err(ApiError::unavailable("the server is about to end"));
         }
-        if tokens > SMALL.max(self.limit) {
-            let limit = self.limit;
+        let limit = self.limits.waiting_tokens;
+        if tokens > SMALL.max(limit) {
             return Err(ApiError::unprocessable(format!("{tokens} tokens in one request; at most {limit} are taken")));
         }
-        if tokens > SMALL && state.tokens + tokens > self.limit {
+        if tokens > SMALL && state.tokens + tokens > limit {
             return Err(ApiError::overloaded());
         }
         state.tokens += tokens;
@@ -173,7 +173,7 @@ impl Queue {
     fn take(&self) -> Option<(Vec<Text>, bool)> {
         let mut state = self.lock();
         loop {
-            let texts = state.next(self.model.pass_tokens());
+            let texts = state.next(self.limits.batch_tokens);
             if !texts.is_empty() {
                 state.working += 1;
                 let tokens = texts.iter().map(|text| text.ready.tokens()).sum();

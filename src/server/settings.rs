@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 
 use super::error::ApiError;
+use crate::embedder::TOKENS_PER_BATCH;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Limits {
     pub numbers: usize,
     /// Tokens that may wait in a model's queue.
     pub waiting_tokens: usize,
+    /// Tokens that a thread computes in one pass, but for a text that alone has more.
+    pub batch_tokens: usize,
     /// Requests that are answered at a time.
     pub requests: usize,
     /// For a request's head to arrive, and between two requests of a connection.
@@ -64,6 +67,7 @@ impl Default for Limits {
             texts: 10_000,
             numbers: 8_000_000,
             waiting_tokens: 200_000,
+            batch_tokens: TOKENS_PER_BATCH,
             requests: 512,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),

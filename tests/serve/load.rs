@@ -13,11 +13,16 @@ use crate::server::{Connection, Server, read_answer, request};
 /// The texts of many requests share passes. Each must get its own answer, with the bits that it has alone.
 #[test]
 fn many_clients_at_once() {
-    let server = Server::with_tiny_mpnet(&[]);
+    for tokens in ["192", "1", "5000"] {
+        many_clients(&Server::with_tiny_mpnet(&["--max-batch-tokens", tokens]));
+    }
+}
+
+fn many_clients(server: &Server) {
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     std::thread::scope(|scope| {
         for client in 0..16 {
-            let (server, library) = (&server, &library);
+            let library = &library;
             scope.spawn(move || {
                 for turn in 0..8 {
                     let count = 1 + (client * 7 + turn * 3) % 40;
@@ -157,7 +162,7 @@ fn fair_between_requests() {
 /// 512 clients at once and a queue that is too small for them: each is answered or told to come again.
 #[test]
 fn more_clients_than_can_be_served() {
-    let options = ["--max-waiting-tokens", "300", "--max-concurrent-requests", "200", "--log-level", "error"];
+    let options = ["--max-waiting-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
     let server = Server::with_tiny_mpnet(&options);
     let (mut answered, mut refused) = (0, 0);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -165,8 +170,9 @@ fn more_clients_than_can_be_served() {
         let client = |client: usize| {
             move || {
                 let mut connection = Connection::to(server);
-                let text =
-                    |turn| json!({"inputs": [format!("client {client} turn {turn}"), "another text"]}).to_string();
+                // Every other request is one of those that have to find room in the queue.
+                let count = [2, 40][client % 2];
+                let text = |turn| json!({"inputs": vec![format!("client {client} turn {turn}"); count]}).to_string();
                 let post = |turn| connection.post("/", &text(turn)).expect("an answer").0;
                 (0..10).map(post).collect::<Vec<u16>>()
             }
