@@ -2,6 +2,7 @@
 
 mod builder;
 mod memory;
+mod plan;
 mod results;
 #[cfg(feature = "serve")]
 mod serving;
@@ -299,41 +300,6 @@ impl Embedder {
         Ok(Encoded { ids, usage })
     }
 
-    /// Which texts go together, and whether all threads share each pass.
-    fn plan(&self, encoded: &[Encoded]) -> Plan {
-        // A text without any token (only a tokenizer that adds no special ones gives such) keeps its vector of zeros, which
-        // is what the reference's mean over nothing comes to.
-        let mut order: Vec<usize> = (0..encoded.len()).filter(|&i| !encoded[i].ids.is_empty()).collect();
-        let tokens: usize = encoded.iter().map(|text| text.ids.len()).sum();
-        let threads = self.pool.size();
-        if threads > 1 && tokens < TOKENS_FOR_A_THREAD * threads && !order.is_empty() {
-            return Plan { batches: vec![order], shared: true };
-        }
-        // Longest first, so that what is left when threads run out of work is short. About as many batches for each thread,
-        // of about the same number of tokens.
-        order.sort_by_key(|&i| std::cmp::Reverse(encoded[i].ids.len()));
-        let batches = tokens.div_ceil(TOKENS_PER_BATCH * threads).max(1) * threads;
-        let budget = tokens.div_ceil(batches);
-        let mut plan = Plan { batches: Vec::new(), shared: false };
-        let (mut batch, mut size) = (Vec::new(), 0);
-        for i in order {
-            let tokens = encoded[i].ids.len();
-            // Never more than promised, so that the memory of a pass is known.
-            if size + tokens > MOST_TOKENS && !batch.is_empty() {
-                plan.batches.push(std::mem::take(&mut batch));
-                size = 0;
-            }
-            size += tokens;
-            batch.push(i);
-            if size >= budget {
-                plan.batches.push(std::mem::take(&mut batch));
-                size = 0;
-            }
-        }
-        plan.batches.extend((!batch.is_empty()).then_some(batch));
-        plan
-    }
-
     fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
         let positions = self.encoder.blueprint().positions;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
@@ -392,12 +358,4 @@ impl Embedder {
 /// A text with its prompt before it.
 fn with_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
     if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
-}
-
-/// How a call is divided into passes.
-struct Plan {
-    /// The texts of each pass.
-    batches: Vec<Vec<usize>>,
-    /// Whether all threads make each pass together.
-    shared: bool,
 }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod ending;
 mod families;
 mod hostile;
 mod inference;
