@@ -14,21 +14,30 @@ pub fn padded_stride(cols: usize) -> usize {
     (cols.div_ceil(16) | 1) * 16
 }
 
-/// A matrix to read: `rows` rows of `cols` numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct MatRef<'a> {
-    data: &'a [f32],
+/// A matrix to read: `rows` rows of `cols` numbers, f32 unless said otherwise.
+#[derive(Debug)]
+pub struct MatRef<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     stride: usize,
 }
 
-impl<'a> MatRef<'a> {
+// Not derived: that would ask for T: Copy, which a borrow does not need.
+impl<T> Clone for MatRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for MatRef<'_, T> {}
+
+impl<'a, T> MatRef<'a, T> {
     /// Rows that follow one another without a gap.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::with_stride(data, rows, cols, cols)
     }
 
@@ -36,7 +45,7 @@ impl<'a> MatRef<'a> {
     ///
     /// # Panics
     /// If a row is longer than the stride, or the last one ends beyond `data`.
-    pub fn with_stride(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn with_stride(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
         Self { data, rows, cols, stride: step(cols, stride) }
     }
@@ -58,7 +67,7 @@ impl<'a> MatRef<'a> {
 
     /// Row i.
     #[inline]
-    pub fn row(&self, i: usize) -> &'a [f32] {
+    pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         &self.data[i * self.stride..][..self.cols]
     }
@@ -78,7 +87,7 @@ impl<'a> MatRef<'a> {
     }
 
     /// The numbers from the first row on. Rows and columns beyond those of the view may follow.
-    pub(crate) fn data(&self) -> &'a [f32] {
+    pub(crate) fn data(&self) -> &'a [T] {
         self.data
     }
 }
@@ -87,23 +96,23 @@ impl<'a> MatRef<'a> {
 ///
 /// It is a pointer and not a slice because two views may hold different columns of the same rows.
 #[derive(Debug)]
-pub struct MatMut<'a> {
-    first: *mut f32,
+pub struct MatMut<'a, T = f32> {
+    first: *mut T,
     rows: usize,
     cols: usize,
     stride: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a view is an exclusive borrow of its elements, as `&mut [f32]` is, and f32 may be sent between threads.
-unsafe impl Send for MatMut<'_> {}
+// SAFETY: a view is an exclusive borrow of its elements, as `&mut [T]` is, which may be sent between threads if T may.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
 
-impl<'a> MatMut<'a> {
+impl<'a, T> MatMut<'a, T> {
     /// Rows that follow one another without a gap.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         Self::with_stride(data, rows, cols, cols)
     }
 
@@ -111,7 +120,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     /// If a row is longer than the stride, or the last one ends beyond `data`.
-    pub fn with_stride(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
         Self { first: data.as_mut_ptr(), rows, cols, stride: step(cols, stride), owner: PhantomData }
     }
@@ -119,9 +128,9 @@ impl<'a> MatMut<'a> {
     /// A view from its parts.
     ///
     /// # Safety
-    /// For all of `'a`, each of the `rows` runs of `cols` f32 that start `stride` apart from `first` on must be valid for
+    /// For all of `'a`, each of the `rows` runs of `cols` values that start `stride` apart from `first` on must be valid for
     /// reading and writing, initialised, and reached by nothing else; `cols` must not exceed `stride`.
-    pub unsafe fn from_raw(first: *mut f32, rows: usize, cols: usize, stride: usize) -> Self {
+    pub unsafe fn from_raw(first: *mut T, rows: usize, cols: usize, stride: usize) -> Self {
         Self { first, rows, cols, stride, owner: PhantomData }
     }
 
@@ -142,7 +151,7 @@ impl<'a> MatMut<'a> {
 
     /// Row i, to read.
     #[inline]
-    pub fn row(&self, i: usize) -> &[f32] {
+    pub fn row(&self, i: usize) -> &[T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: row i lies in the memory that this view borrows exclusively, and `self` is borrowed with the result.
         unsafe { std::slice::from_raw_parts(self.first.add(i * self.stride), self.cols) }
@@ -150,19 +159,19 @@ impl<'a> MatMut<'a> {
 
     /// Row i, to write.
     #[inline]
-    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: row i lies in the memory that this view borrows exclusively, and `self` is borrowed with the result.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(i * self.stride), self.cols) }
     }
 
     /// The same view for a shorter time.
-    pub fn reborrow(&mut self) -> MatMut<'_> {
+    pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { owner: PhantomData, ..*self }
     }
 
     /// Some of the rows, for as long as this view is not used.
-    pub fn rows_in(&mut self, range: std::ops::Range<usize>) -> MatMut<'_> {
+    pub fn rows_in(&mut self, range: std::ops::Range<usize>) -> MatMut<'_, T> {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let skip = if range.is_empty() { 0 } else { range.start * self.stride };
         // SAFETY: the first row of a range that is not empty is a row of this view.
@@ -171,13 +180,13 @@ impl<'a> MatMut<'a> {
     }
 
     /// Some of the columns.
-    pub fn cols_in(self, range: std::ops::Range<usize>) -> MatMut<'a> {
+    pub fn cols_in(self, range: std::ops::Range<usize>) -> MatMut<'a, T> {
         assert!(range.start <= range.end, "columns {range:?}");
         self.split_at_col(range.start).1.split_at_col(range.len()).0
     }
 
     /// The columns before `col` and those from it on, as two views that may be written at the same time.
-    pub fn split_at_col(self, col: usize) -> (MatMut<'a>, MatMut<'a>) {
+    pub fn split_at_col(self, col: usize) -> (Self, Self) {
         assert!(col <= self.cols, "column {col} of {}", self.cols);
         // SAFETY: `col` is at most the number of columns, so the pointer stays in (or one past) the first row. The two
         // views reach different columns, hence different memory.
@@ -186,7 +195,7 @@ impl<'a> MatMut<'a> {
     }
 
     /// Where the first row begins.
-    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.first
     }
 }

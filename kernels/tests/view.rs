@@ -152,14 +152,14 @@ fn a_view_from_its_parts() {
 
 #[test]
 fn empty_matrices() {
-    let x = MatRef::new(&[], 0, 7);
+    let x = MatRef::<f32>::new(&[], 0, 7);
     assert_eq!((x.rows(), x.cols(), x.rows_in(0..0).rows()), (0, 7, 0));
-    assert_eq!(MatRef::new(&[], 5, 0).row(4), []);
+    assert_eq!(MatRef::<f32>::new(&[], 5, 0).row(4), []);
     // Rows without numbers take no memory, however far apart they are said to be.
-    assert_eq!(MatRef::with_stride(&[], 5, 0, 16).row(4), []);
-    let mut thin = MatMut::with_stride(&mut [], 5, 0, 16);
+    assert_eq!(MatRef::<f32>::with_stride(&[], 5, 0, 16).row(4), []);
+    let mut thin = MatMut::<f32>::with_stride(&mut [], 5, 0, 16);
     assert_eq!((thin.row_mut(4).len(), thin.rows_in(3..5).row(1).len()), (0, 0));
-    let mut none = MatMut::new(&mut [], 0, 7);
+    let mut none = MatMut::<f32>::new(&mut [], 0, 7);
     assert_eq!(none.rows_in(0..0).rows(), 0);
     let (left, right) = none.split_at_col(3);
     assert_eq!((left.cols(), right.cols()), (3, 4));
@@ -173,10 +173,10 @@ fn sizes_that_wrap_around_are_refused() {
         catch_unwind(|| MatRef::with_stride(&[0.0], 2, 2, usize::MAX).rows()).is_err(),
         "read, a stride that wraps"
     );
-    assert!(catch_unwind(|| MatRef::new(&[], 1 << 32, 1 << 32).rows()).is_err(), "read, a size that wraps");
+    assert!(catch_unwind(|| MatRef::<f32>::new(&[], 1 << 32, 1 << 32).rows()).is_err(), "read, a size that wraps");
     assert!(
         catch_unwind(|| MatMut::with_stride(&mut [0.0], 2, 2, usize::MAX).rows()).is_err(),
         "write, a stride that wraps"
     );
-    assert!(catch_unwind(|| MatMut::new(&mut [], 1 << 32, 1 << 32).rows()).is_err(), "write, a size that wraps");
+    assert!(catch_unwind(|| MatMut::<f32>::new(&mut [], 1 << 32, 1 << 32).rows()).is_err(), "write, a size that wraps");
 }
