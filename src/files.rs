@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     folder: Option<PathBuf>,
+    /// What the model is called, if not as its folder.
+    name: Option<String>,
     /// Files in memory, which come before those of the folder.
     memory: BTreeMap<String, Arc<Cow<'static, [u8]>>>,
 }
@@ -23,7 +25,7 @@ impl ModelFiles {
     ///
     /// The weight files must not be changed in place while the model is open.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(path.into()), memory: BTreeMap::new() }
+        Self { folder: Some(path.into()), name: None, memory: BTreeMap::new() }
     }
 
     /// No files yet: add them with [`Self::with`]. Nothing is mapped.
@@ -31,7 +33,7 @@ impl ModelFiles {
     /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
     /// the configurations of its modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self { folder: None, memory: BTreeMap::new() }
+        Self { folder: None, name: None, memory: BTreeMap::new() }
     }
 
     /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
@@ -40,6 +42,23 @@ impl ModelFiles {
     pub fn with(mut self, name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         self.memory.insert(name.to_owned(), Arc::new(bytes.into()));
         self
+    }
+
+    /// Calls the model so. Default: as its folder, or `model` if it has none.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> String {
+        let folder = || {
+            let folder = self.folder.as_ref()?;
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+            folder.file_name().map(|name| name.to_string_lossy().into_owned())
+        };
+        self.name.clone().or_else(folder).unwrap_or_else(|| "model".to_owned())
     }
 
     /// What to call the model's place in messages.
@@ -53,13 +72,6 @@ impl ModelFiles {
             Some(folder) if !self.memory.contains_key(name) => folder.join(name).display().to_string(),
             _ => name.to_owned(),
         }
-    }
-
-    /// The folder's own name.
-    pub(crate) fn name(&self) -> Option<String> {
-        let folder = self.folder.as_ref()?;
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-        folder.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
     /// A whole file, or None if there is none.

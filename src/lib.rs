@@ -38,6 +38,8 @@ mod layers;
 mod models;
 mod modules;
 mod parallel;
+#[cfg(feature = "quickstart")]
+mod quickstart;
 #[cfg(feature = "serve")]
 pub mod server;
 mod similarity;

@@ -581,12 +581,22 @@ fn models_in_the_cache() {
     assert_eq!(model(text(&common::model("tiny-mpnet")), &desk), "MPNet");
 }
 
+/// Without a model in the program there must be one outside.
+#[cfg(not(feature = "quickstart"))]
 #[test]
-fn no_model() {
+fn no_model_at_all() {
     let desk = Desk::new();
     for command in [&["info"][..], &["embed", "a"], &["similarity", "a", "b"]] {
         desk.fails(command, 2, &["no model", "--model", "LIKEWISE_MODEL"]);
-        desk.fails(&words(&[command, &["--model", ""]]), 2, &["--model"]);
+        desk.fails(&words(&[command, &["--model", ""]]), 2, &["no model", "--model"]);
+        desk.fails(&words(&[command, &["--model", "quickstart"]]), 1, &["quickstart"]);
+    }
+}
+
+#[test]
+fn models_that_cannot_be_opened() {
+    let desk = Desk::new();
+    for command in [&["info"][..], &["embed", "a"], &["similarity", "a", "b"]] {
         let missing = words(&[command, &["--model", "all-nothing"]]);
         let looked = [
             "all-nothing",

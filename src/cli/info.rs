@@ -10,7 +10,7 @@ use super::{Outcome, output};
 
 /// Describe a model.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  likewise info --model all-MiniLM-L6-v2")]
+#[command(after_help = "Examples:\n  likewise info\n  likewise info --model all-MiniLM-L6-v2")]
 pub(super) struct Args {
     /// Print a JSON object
     #[arg(long)]
@@ -61,11 +61,12 @@ fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
         (
             "memory",
             format!(
-                "{} once open: {} packed weights, {} tokenizer, {} program",
+                "{} once open: {} packed weights, {} tokenizer, {} program{}",
                 output::mib(m.resident()),
                 output::mib(m.packed),
                 output::mib(m.tokenizer),
-                output::mib(m.program)
+                output::mib(m.program),
+                if m.given > 0 { format!(", {} weights in the program", output::mib(m.given)) } else { String::new() }
             ),
         ),
         (
@@ -87,7 +88,7 @@ fn as_json(info: &Info, precision: &str) -> serde_json::Value {
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": precision,
-        "threads": info.threads, "packed_bytes": m.packed, "mapped_bytes": m.tables,
+        "threads": info.threads, "packed_bytes": m.packed, "given_bytes": m.given, "mapped_bytes": m.tables,
         "resident_bytes": m.resident(), "peak_bytes": m.peak(),
     })
 }

@@ -27,11 +27,11 @@ use clap::{Parser, Subcommand};
     version,
     about = "How alike are two texts? Sentence similarity and embeddings in pure Rust.",
     after_help = "Examples:\n  \
-        likewise similarity --model all-MiniLM-L6-v2 \"A happy person\" \"A happy dog\"\n  \
+        likewise similarity \"A happy person\" \"A happy dog\"\n  \
         likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
         likewise eval --model all-MiniLM-L6-v2 pairs.tsv\n\n\
         A model is a folder as sentence-transformers saves it, or the name of one in the local Hugging Face cache.\n\
-        Give it with --model or LIKEWISE_MODEL.",
+        Give it with --model or LIKEWISE_MODEL. Without either, a small one that is part of the program is used.",
     propagate_version = true
 )]
 struct Cli {

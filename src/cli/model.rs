@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Level, OnLong, Usage, hub};
+use likewise::{Builder, Embedder, Level, ModelFiles, OnLong, Usage, hub};
 
 use super::{Misuse, Outcome};
 
@@ -13,7 +13,8 @@ use super::{Misuse, Outcome};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache
+    /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache [default: quickstart, the small
+    /// one that is part of the program]
     #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
     model: Option<String>,
 
@@ -78,17 +79,43 @@ enum LongText {
     Error,
 }
 
-/// What is wrong if no model is named.
-pub(super) const NO_MODEL: &str =
-    "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
+/// The name of the model that is part of the program.
+const QUICKSTART: &str = "quickstart";
+
+/// What is said when it is used because no other was named: nobody should take its scores for those of a full model.
+pub(super) const QUICKSTART_USED: &str =
+    "no model is named, so the small built-in one answers; --model FOLDER names another";
+
+/// The model that is part of the program.
+#[cfg(feature = "quickstart")]
+fn built_in() -> Option<ModelFiles> {
+    Some(ModelFiles::quickstart())
+}
+
+/// There is no model in this program.
+#[cfg(not(feature = "quickstart"))]
+fn built_in() -> Option<ModelFiles> {
+    None
+}
+
+/// The model to use when none is named.
+pub(super) fn default_model() -> Result<ModelFiles, Misuse> {
+    let what = "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
+    built_in().ok_or_else(|| Misuse(what.to_owned()))
+}
 
 impl ModelArgs {
     /// Opens the model.
     pub(super) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
-        let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) else {
-            return Err(Box::new(Misuse(NO_MODEL.to_owned())));
+        let files = if let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) {
+            self.how.files(model)?
+        } else {
+            let files = default_model()?;
+            // Not eprintln!, which panics if nobody reads stderr.
+            drop(writeln!(std::io::stderr(), "note: {QUICKSTART_USED}"));
+            files
         };
-        Ok(self.how.builder().open(self.how.folder(model)?)?)
+        Ok(self.how.builder().open_files(&files)?)
     }
 
     /// The type of numbers that was asked for.
@@ -119,10 +146,15 @@ impl HowArgs {
         builder
     }
 
-    /// The folder of a model that is named by its folder or by its hub id.
-    pub(super) fn folder(&self, model: &str) -> likewise::Result<PathBuf> {
+    /// The files of a model: a folder's, that of a hub id, or those of the one that is part of the program.
+    pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
         if Path::new(model).is_dir() {
-            return Ok(PathBuf::from(model));
+            return Ok(ModelFiles::folder(model));
+        }
+        if model == QUICKSTART
+            && let Some(files) = built_in()
+        {
+            return Ok(files);
         }
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = hub::cache_folder(
@@ -131,7 +163,7 @@ impl HowArgs {
             variable("XDG_CACHE_HOME"),
             variable("HOME"),
         );
-        hub::find(&cache, model, &self.revision)
+        hub::find(&cache, model, &self.revision).map(ModelFiles::folder)
     }
 }
 

@@ -4,12 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use likewise::ModelFiles;
 use likewise::server::{Limits, ModelSpec, Origins, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::log::{self, LogFormat};
-use super::model::{HowArgs, NO_MODEL};
+use super::model::{HowArgs, QUICKSTART_USED, default_model};
 use super::{Misuse, Outcome};
 
 /// Serve models over HTTP.
@@ -21,7 +20,8 @@ use super::{Misuse, Outcome};
 )]
 pub(super) struct Args {
     /// A model to serve, once or more often: FOLDER (served under its last component), NAME=FOLDER, or a hub id found in
-    /// the local Hugging Face cache. The first answers where no model is named
+    /// the local Hugging Face cache. The first answers where no model is named [default: quickstart, the small one that is
+    /// part of the program]
     #[arg(long = "model", env = "LIKEWISE_MODEL", value_name = "FOLDER|NAME=FOLDER|ID")]
     models: Vec<String>,
 
@@ -113,13 +113,18 @@ struct LimitArgs {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let models = args.models.iter().filter(|model| !model.is_empty()).map(|model| spec(model, &args.how));
-    let models = models.collect::<Result<Vec<_>, _>>()?;
-    if models.is_empty() {
-        return Err(Box::new(Misuse(NO_MODEL.to_owned())));
+    let mut models = models.collect::<Result<Vec<_>, _>>()?;
+    let unnamed = models.is_empty();
+    if unnamed {
+        let files = default_model()?;
+        models.push(ModelSpec { name: files.name(), builder: args.how.builder(), files });
     }
     check_names(&models)?;
     let settings = settings(args)?;
     let log = log::start(args.log_format, args.log_level)?;
+    if unnamed {
+        tracing::warn!("{QUICKSTART_USED}");
+    }
     if settings.keys.is_empty() && !args.host.is_loopback() {
         tracing::warn!(host = %args.host, "no --api-key: whoever reaches this address may ask");
     }
@@ -209,20 +214,16 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// A model of an argument.
-fn spec(argument: &str, how: &HowArgs) -> Result<ModelSpec, Box<dyn std::error::Error>> {
-    let (name, folder) = match argument.split_once('=') {
+fn spec(argument: &str, how: &HowArgs) -> likewise::Result<ModelSpec> {
+    let (name, files) = match argument.split_once('=') {
         // A folder may have an equals sign in its name, too.
-        Some((name, folder)) if !Path::new(argument).is_dir() => (name.to_owned(), how.folder(folder)?),
+        Some((name, model)) if !Path::new(argument).is_dir() => (name.to_owned(), how.files(model)?),
         _ => {
-            let folder = how.folder(argument)?;
-            let id = || argument.to_owned();
-            let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let name =
-                if Path::new(argument).is_dir() { last(&folder.canonicalize()?).unwrap_or_else(id) } else { id() };
-            (name, folder)
+            let files = how.files(argument)?;
+            (if Path::new(argument).is_dir() { files.name() } else { argument.to_owned() }, files)
         }
     };
-    Ok(ModelSpec { name, builder: how.builder(), files: ModelFiles::folder(folder) })
+    Ok(ModelSpec { name, builder: how.builder(), files })
 }
 
 /// Two futures: the first is done when the operating system or the terminal asks the process to end, the second when they ask

@@ -11,7 +11,7 @@ use super::{Misuse, Outcome, input, output};
 /// Score sentences by how alike they are to a source.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    likewise similarity --model all-MiniLM-L6-v2 \"A happy person\" \"A happy dog\"\n  \
+    likewise similarity \"A happy person\" \"A happy dog\"\n  \
     likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
     cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -")]
 pub(super) struct Args {

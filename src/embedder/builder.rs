@@ -98,8 +98,7 @@ impl Builder {
         let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
         let pool = Pool::new(threads)?;
         let encoder = Encoder::load(Checkpoint::open(files)?, blueprint, level, &pool)?;
-        let name = files.name().unwrap_or_else(|| "model".to_owned());
-        let (on_long, buffers) = (self.on_long, Mutex::default());
+        let (name, on_long, buffers) = (files.name(), self.on_long, Mutex::default());
         Ok(Embedder { level, pool, tokenizer, encoder, head, similarity, prompt, prompts, on_long, name, buffers })
     }
 }

@@ -255,6 +255,7 @@ impl Embedder {
             program: memory::PROGRAM,
             tokenizer: memory::tokenizer(model, entries),
             packed: self.encoder.packed_bytes(),
+            given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
             tables: self.encoder.mapped_bytes(),
             activations: self.pool.size() * memory::activations(self.encoder.blueprint(), longest),

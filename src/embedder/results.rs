@@ -47,7 +47,7 @@ pub struct Trace {
 /// What a model is. Made by [`crate::Embedder::info`].
 #[derive(Clone, Debug)]
 pub struct Info {
-    /// The folder's name.
+    /// What it is called: as its folder, unless its files were given another name.
     pub name: String,
     /// The architecture and its sizes.
     pub blueprint: Blueprint,

@@ -19,8 +19,10 @@ pub(crate) struct Encoder {
     layers: Vec<Layer>,
     score_bias: Option<ScoreBias>,
     weights: Weights,
-    /// Bytes of the largest matrix in the file.
+    /// Bytes of the largest matrix in a mapped file.
     packing: usize,
+    /// Bytes of weight files that were given in memory.
+    in_memory: usize,
     blueprint: Blueprint,
 }
 
@@ -80,14 +82,18 @@ impl Encoder {
         }
         // Nothing is reserved before every tensor is known to be there in its shape.
         let mut weights = Weights::reserve(&places)?;
-        let mut packing = 0;
+        let (mut packing, in_memory) = (0, checkpoint.bytes_in_memory());
         for Layer { attention, feed_forward } in &mut layers {
             for linear in attention.linears().into_iter().chain(feed_forward.linears()) {
                 packing = packing.max(linear.bytes_in_file());
                 linear.pack(pool, &mut weights)?;
             }
         }
-        Ok(Self { embeddings, layers, score_bias, weights, packing, blueprint })
+        if in_memory > 0 {
+            // Nothing comes into memory to be packed that is not there before and after.
+            packing = 0;
+        }
+        Ok(Self { embeddings, layers, score_bias, weights, packing, in_memory, blueprint })
     }
 
     /// What it was built from.
@@ -108,6 +114,11 @@ impl Encoder {
     /// Bytes of the file that are resident while its largest matrix is packed.
     pub(crate) fn packing_bytes(&self) -> usize {
         self.packing
+    }
+
+    /// Bytes of weights that were given in memory, without the tables.
+    pub(crate) fn given_bytes(&self) -> usize {
+        self.in_memory.saturating_sub(self.mapped_bytes())
     }
 
     /// Bytes of tables that stay mapped.

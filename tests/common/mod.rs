@@ -10,8 +10,11 @@ use likewise::{Embedder, Level, ModelFiles};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// The models with committed weights.
+/// The models with random weights.
 pub(crate) const TINY: [&str; 3] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert"];
+
+/// These, and the one whose weights are trained.
+pub(crate) const COMMITTED: [&str; 4] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert", "quickstart"];
 
 /// The folder of a fixture model.
 pub(crate) fn model(name: &str) -> PathBuf {
@@ -125,6 +128,12 @@ impl Golden {
 pub(crate) fn max_difference(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "as many numbers");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, nan_max)
+}
+
+/// The largest |a − b|, of numbers b beyond 1 as a fraction of them: f32 has seven digits, wherever the point stands.
+pub(crate) fn max_error(a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "as many numbers");
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(1.0)).fold(0.0, nan_max)
 }
 
 /// The larger, NaN being larger than all.

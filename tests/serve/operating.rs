@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::model;
-use crate::server::{Answer, Server, expected, question};
+use crate::server::{Answer, SENTENCES, SOURCE, Server, expected, question};
 
 #[test]
 fn a_model_that_cannot_be_loaded() {
@@ -28,6 +28,30 @@ fn a_model_that_cannot_be_loaded() {
     assert!(models["data"][1]["error"].as_str().is_some_and(|why| why.contains("tokenizer.json")), "{models}");
 }
 
+/// Where no model is named the small one that is part of the program is served, under its name, and the log says so.
+#[cfg(feature = "quickstart")]
+#[test]
+fn no_model_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
+    command.args(["serve", "--port", "0"]).env_remove("LIKEWISE_MODEL");
+    let server = Server::of(command);
+    server.wait_until_ready();
+    let sentences = json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}});
+    let numbers = |answer: &Answer| serde_json::from_str::<Vec<f32>>(&answer.body).expect("numbers");
+    let scores = likewise::Embedder::builder()
+        .open_files(&likewise::ModelFiles::quickstart())
+        .and_then(|model| model.similarity(SOURCE, &SENTENCES))
+        .expect("scores");
+    for path in ["/", "/models/quickstart", "/pipeline/sentence-similarity/quickstart"] {
+        assert_eq!(numbers(&server.post(path, &sentences)), scores.values, "{path}");
+    }
+    assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "quickstart");
+    // The same under another name.
+    let server = Server::start(&["org/small=quickstart".to_owned()], &[]);
+    server.wait_until_ready();
+    assert_eq!(numbers(&server.post("/models/org/small", &sentences)), scores.values);
+}
+
 #[test]
 fn what_cannot_be_served() {
     let run = |arguments: &[&str]| {
@@ -35,8 +59,10 @@ fn what_cannot_be_served() {
         let output = command.arg("serve").args(arguments).env_remove("LIKEWISE_MODEL").output().expect("likewise");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, message) = run(&[]);
-    assert_eq!((code, message.contains("no model")), (Some(2), true), "{message}");
+    if cfg!(not(feature = "quickstart")) {
+        let (code, message) = run(&[]);
+        assert_eq!((code, message.contains("no model")), (Some(2), true), "{message}");
+    }
     let tiny = model("tiny-mpnet").display().to_string();
     for (option, value) in [
         ("--max-concurrent-requests", "0"),

@@ -3,60 +3,22 @@
 //! A checkpoint is one safetensors file, or several with an index. It is mapped into memory, not read: a tensor is a name
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
+mod bytes;
+mod tensor;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 
-/// The bytes of a weight file.
-#[derive(Clone)]
-pub(crate) enum Bytes {
-    Mapped(Arc<Mmap>),
-    Memory(Arc<Cow<'static, [u8]>>),
-}
-
-impl Bytes {
-    /// Maps a file.
-    pub(crate) fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That the file is not changed or
-        // cut short in place while it is mapped cannot be checked: it is a condition that the documentation of every
-        // function that opens a folder states, with the way around it.
-        let map = unsafe { Mmap::map(file)? };
-        Ok(Self::Mapped(Arc::new(map)))
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Memory(bytes) => bytes,
-        }
-    }
-
-    /// Tells the operating system that a range will not be needed again soon, so that it need not stay in memory.
-    fn release(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if let Self::Mapped(map) = self {
-            // Only whole pages can be given back; those at the ends may hold parts of other tensors, which is fine: they
-            // are read from the file again when they are touched.
-            //
-            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay
-            // what they are in the file.
-            let advised =
-                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
-            // Advice only: if it is refused, memory is used for longer, and nothing else changes.
-            drop(advised);
-        }
-        #[cfg(not(unix))]
-        drop(range);
-    }
-}
+pub(crate) use bytes::Bytes;
+use tensor::Float;
+pub use tensor::Tensor;
 
 /// One weight file.
 struct Shard {
@@ -243,6 +205,15 @@ impl Checkpoint {
         names
     }
 
+    /// Bytes of files that were given in memory, and stay there while the model is open.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        let given = |shard: &Arc<Shard>| match &shard.bytes {
+            Bytes::Mapped(_) => 0,
+            Bytes::Memory(bytes) => bytes.len(),
+        };
+        self.shards.iter().map(given).sum()
+    }
+
     /// The file that lists the tensors, for messages.
     pub(crate) fn label(&self) -> &str {
         &self.label
@@ -294,123 +265,4 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// The types of numbers that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Float {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Float {
-    fn of(dtype: Dtype) -> Option<Self> {
-        match dtype {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-
-    fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-}
-
-/// A tensor of f32, f16 or bf16 that lies in a checkpoint.
-#[derive(Clone)]
-pub struct Tensor {
-    name: String,
-    shard: Arc<Shard>,
-    range: Range<usize>,
-    dtype: Float,
-    shape: Vec<usize>,
-}
-
-impl Tensor {
-    /// Its size along each axis.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// "F32", "F16" or "BF16".
-    pub fn dtype(&self) -> &'static str {
-        match self.dtype {
-            Float::F32 => "F32",
-            Float::F16 => "F16",
-            Float::Bf16 => "BF16",
-        }
-    }
-
-    /// Numbers in one row: the product of all axes but the first.
-    fn width(&self) -> usize {
-        self.shape.iter().skip(1).product()
-    }
-
-    /// Writes row i, widened to f32. Widening is exact.
-    ///
-    /// # Panics
-    /// If there is no such row or `out` has not its length.
-    pub fn row(&self, i: usize, out: &mut [f32]) {
-        let width = self.width();
-        assert!(i < self.shape[0] && out.len() == width, "row {i} of {:?}, to {} numbers", self.shape, out.len());
-        let size = width * self.dtype.bytes();
-        let bytes = &self.shard.bytes.as_slice()[self.range.clone()][i * size..][..size];
-        widen(self.dtype, bytes, out);
-    }
-
-    /// All numbers, widened to f32, which must be finite.
-    ///
-    /// # Errors
-    /// If one is not.
-    pub fn to_vec(&self) -> Result<Vec<f32>> {
-        let mut out = vec![0.0; self.shape.iter().product()];
-        widen(self.dtype, &self.shard.bytes.as_slice()[self.range.clone()], &mut out);
-        let width = self.width().max(1);
-        match out.iter().position(|x| !x.is_finite()) {
-            Some(at) => Err(self.not_finite(at / width, out[at])),
-            None => Ok(out),
-        }
-    }
-
-    /// The error that row `row` has a value which is not finite.
-    pub(crate) fn not_finite(&self, row: usize, value: f32) -> Error {
-        Error::TensorNotFinite { file: self.shard.label.clone(), name: self.name.clone(), row, value }
-    }
-
-    /// Bytes that it takes in the file.
-    pub(crate) fn bytes(&self) -> usize {
-        self.range.len()
-    }
-
-    /// Lets the operating system take back the tensor's pages, because its numbers have been copied elsewhere.
-    pub(crate) fn release(&self) {
-        self.shard.bytes.release(self.range.clone());
-    }
-}
-
-/// Little-endian numbers to f32. The bytes of a safetensors file are aligned to eight at best, so none is cast.
-fn widen(dtype: Float, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Float::F32 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *out = f32::from_le_bytes(*bytes);
-            }
-        }
-        Float::F16 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *out = half::f16::from_le_bytes(*bytes).to_f32();
-            }
-        }
-        Float::Bf16 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *out = half::bf16::from_le_bytes(*bytes).to_f32();
-            }
-        }
-    }
 }
