@@ -51,7 +51,7 @@ pub use checkpoint::{Checkpoint, Tensor};
 pub use embedder::{Builder, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
 pub use error::{Error, Result, chain};
 pub use files::ModelFiles;
-pub use likewise_kernels::{Level, UnavailableLevel, math::Activation};
+pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use models::{Blueprint, Names, Positions, RelativeBias};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};

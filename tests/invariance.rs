@@ -1,10 +1,10 @@
 //! Promise 2, the same bits: alone, in any batch, in any order, with any number of threads, traced or not, and on every
-//! level that fuses.
+//! level that fuses. In every precision: with bytes, too, a text's vector does not depend on the texts around it.
 
 mod common;
 
 use common::{COMMITTED, Golden, computed, model, same_bits};
-use likewise::{Embedder, Embeddings, Level, ModelFiles};
+use likewise::{Builder, Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// Sixty-four texts of all lengths.
 fn texts(name: &str) -> Vec<String> {
@@ -13,7 +13,15 @@ fn texts(name: &str) -> Vec<String> {
 }
 
 fn open(files: &ModelFiles, level: Level, threads: usize) -> Embedder {
-    Embedder::builder().level(level).threads(threads).open_files(files).expect("a model")
+    with(level, threads).open_files(files).expect("a model")
+}
+
+fn with(level: Level, threads: usize) -> Builder {
+    Embedder::builder().level(level).threads(threads)
+}
+
+fn fused_levels() -> Vec<Level> {
+    Level::available().into_iter().filter(|level| level.is_fused()).collect()
 }
 
 /// The vectors of texts that are embedded one by one.
@@ -30,14 +38,15 @@ fn assert_same(got: &Embeddings, expected: &[Vec<f32>], order: &[usize], what: &
 }
 
 /// Batch, order and threads, on one level. Returns the vectors.
-fn check_level(files: &ModelFiles, level: Level, texts: &[String], label: &str) -> Vec<Vec<f32>> {
-    let one = open(files, level, 1);
+fn check_level(files: &ModelFiles, level: Level, precision: Precision, texts: &[String], label: &str) -> Vec<Vec<f32>> {
+    let open = |threads| with(level, threads).precision(precision).open_files(files).expect("a model");
+    let one = open(1);
     let expected = alone(&one, texts);
     let order: Vec<usize> = (0..texts.len()).collect();
     let reversed: Vec<usize> = order.iter().rev().copied().collect();
     let shuffled: Vec<usize> = order.iter().map(|i| i * 29 % texts.len()).collect();
     for threads in [1, 2, 7] {
-        let model = open(files, level, threads);
+        let model = open(threads);
         for order in [&order, &reversed, &shuffled] {
             let chosen: Vec<&String> = order.iter().map(|&i| &texts[i]).collect();
             // All at once, where each thread takes batches, and a few, where all threads share a pass.
@@ -58,9 +67,19 @@ fn check_level(files: &ModelFiles, level: Level, texts: &[String], label: &str) 
 
 /// All levels, and that those which fuse agree.
 fn check(files: &ModelFiles, levels: &[Level], texts: &[String], label: &str) {
+    for precision in Precision::ALL {
+        check_precision(files, levels, precision, texts, &format!("{label} {}", precision.name()));
+    }
+}
+
+/// The same for one precision.
+fn check_precision(files: &ModelFiles, levels: &[Level], precision: Precision, texts: &[String], label: &str) {
     let mut fused: Option<(Level, Vec<Vec<f32>>)> = None;
     for &level in levels {
-        let vectors = check_level(files, level, texts, label);
+        // The slow levels, and the large models but in f32, do with fewer texts.
+        let few = !level.is_fused() || texts.len() < 64;
+        let texts = if precision != Precision::F32 && few { &texts[..10] } else { texts };
+        let vectors = check_level(files, level, precision, texts, label);
         if !level.is_fused() {
             continue;
         }
@@ -78,20 +97,18 @@ fn check(files: &ModelFiles, levels: &[Level], texts: &[String], label: &str) {
 #[test]
 fn committed_models() {
     for name in COMMITTED {
-        // Of the largest fewer texts: the reference level takes its time.
-        let few = if name == "quickstart" { 20 } else { usize::MAX };
+        // The slow levels are left to the smallest models: what could make a difference there is the same code.
+        let (levels, few) = if name == "quickstart" { (fused_levels(), 20) } else { (Level::available(), 64) };
         let texts: Vec<String> = texts(name).into_iter().take(few).collect();
-        check(&ModelFiles::folder(model(name)), &Level::available(), &texts, name);
+        check(&ModelFiles::folder(model(name)), &levels, &texts, name);
     }
 }
 
 #[test]
 fn full_depth() {
     let files = common::in_memory(&computed::files("full-mpnet", "tiny-mpnet"));
-    // The slow levels are left to the tiny models: what could make a difference there is the same code.
-    let levels: Vec<Level> = Level::available().into_iter().filter(|level| level.is_fused()).collect();
     let texts: Vec<String> = texts("tiny-mpnet").into_iter().filter(|text| text.len() < 80).take(16).collect();
-    check(&files, &levels, &texts, "full-mpnet");
+    check(&files, &fused_levels(), &texts, "full-mpnet");
 }
 
 #[test]

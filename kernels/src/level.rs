@@ -15,6 +15,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::product::{Plainly, WordOperator};
 use crate::simd::Simd;
 
 /// What the kernels compute with: an instruction set that this CPU is known to have.
@@ -23,9 +24,10 @@ use crate::simd::Simd;
 ///
 /// * `reference`: no SIMD, plainest loops, sums in f64. Slow and most accurate.
 /// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64). Exists everywhere.
-/// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F and DQ. `neon`: NEON of 64-bit Arm.
+/// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F, BW and DQ. `neon`: NEON of 64-bit Arm.
 ///
-/// All levels with fused multiply-add compute the same bits.
+/// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the last three use the
+/// instructions that a CPU has for them ([`Self::word_instructions`]) or do without.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Level(Kind);
 
@@ -33,12 +35,13 @@ pub struct Level(Kind);
 enum Kind {
     Reference,
     Portable,
+    // Each with the proof of its instructions for whole words, where the CPU has them.
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2(Avx2, Option<AvxVnni>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Avx512(Avx512, Option<Avx512Dots>),
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon),
+    Neon(Neon, Option<NeonDots>),
 }
 
 /// An operator: its one body for all SIMD levels, and its plain form.
@@ -83,12 +86,61 @@ instruction_set!(
     Avx512,
     enter_avx512,
     is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avx512f", "avx512dq"],
-    "AVX-512 F and DQ."
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq"],
+    "AVX-512 F, BW and DQ."
 );
 
 #[cfg(target_arch = "aarch64")]
 instruction_set!(Neon, enter_neon, is_aarch64_feature_detected, ["neon"], "NEON.");
+
+/// The same for instructions that multiply whole words, which some CPUs have besides those of a level.
+macro_rules! word_instructions {
+    ($token:ident, $level:ident, $enter:ident, $detected:ident, [$($feature:tt),+], $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        pub(crate) struct $token(());
+
+        impl $token {
+            /// The token, if the CPU and the operating system support all of its features.
+            fn detect() -> Option<Self> {
+                ($(std::arch::$detected!($feature))&&+).then_some(Self(()))
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])+
+        fn $enter<O: WordOperator>(level: $level, token: $token, operator: O) -> O::Output {
+            operator.run(level, token)
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+word_instructions!(
+    AvxVnni,
+    Avx2,
+    enter_avx_vnni,
+    is_x86_feature_detected,
+    ["avx", "avx2", "fma", "avxvnni"],
+    "AVX2, FMA and AVX-VNNI."
+);
+#[cfg(target_arch = "x86_64")]
+word_instructions!(
+    Avx512Dots,
+    Avx512,
+    enter_avx512_dots,
+    is_x86_feature_detected,
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16", "avx512vnni"],
+    "AVX-512 F, BW, DQ and VL, BF16 and VNNI."
+);
+#[cfg(target_arch = "aarch64")]
+word_instructions!(
+    NeonDots,
+    Neon,
+    enter_neon_dots,
+    is_aarch64_feature_detected,
+    ["neon", "dotprod"],
+    "NEON with SDOT."
+);
 
 impl Level {
     /// No SIMD: plain loops with sums in f64.
@@ -102,11 +154,11 @@ impl Level {
         let mut levels = vec![Self::REFERENCE, Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
-            levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token))));
-            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token))));
+            levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token, AvxVnni::detect()))));
+            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Dots::detect()))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token))));
+        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDots::detect()))));
         levels
     }
 
@@ -121,11 +173,11 @@ impl Level {
             Kind::Reference => "reference",
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) => "avx2",
+            Kind::Avx2(..) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_) => "avx512",
+            Kind::Avx512(..) => "avx512",
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(_) => "neon",
+            Kind::Neon(..) => "neon",
         }
     }
 
@@ -135,9 +187,9 @@ impl Level {
             Kind::Reference => false,
             Kind::Portable => cfg!(any(target_feature = "fma", target_feature = "neon")),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) | Kind::Avx512(_) => true,
+            Kind::Avx2(..) | Kind::Avx512(..) => true,
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(_) => true,
+            Kind::Neon(..) => true,
         }
     }
 
@@ -180,14 +232,57 @@ impl Level {
             Kind::Portable => operator.run(Portable),
             // SAFETY: the token was made by `Avx2::detect`, which found every feature that `enter_avx2` enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(token) => unsafe { enter_avx2(token, operator) },
+            Kind::Avx2(token, _) => unsafe { enter_avx2(token, operator) },
             // SAFETY: the token was made by `Avx512::detect`, which found every feature that `enter_avx512` enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(token) => unsafe { enter_avx512(token, operator) },
+            Kind::Avx512(token, _) => unsafe { enter_avx512(token, operator) },
             // SAFETY: the token was made by `Neon::detect`, which found every feature that `enter_neon` enables.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(token) => unsafe { enter_neon(token, operator) },
+            Kind::Neon(token, _) => unsafe { enter_neon(token, operator) },
         }
+    }
+
+    /// Runs an operator on words with this level's instructions, and with those for whole words where there are any.
+    pub(crate) fn enter_words<O: WordOperator>(self, operator: O) -> O::Output {
+        match self.0 {
+            // SAFETY: the tokens were made by `detect`, which found every feature that the function enables.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(level, Some(token)) => unsafe { enter_avx_vnni(level, token, operator) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level, Some(token)) => unsafe { enter_avx512_dots(level, token, operator) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(level, Some(token)) => unsafe { enter_neon_dots(level, token, operator) },
+            _ => self.enter(Plainly(operator)),
+        }
+    }
+
+    /// The instructions for whole words that it has besides, by name; none on many CPUs.
+    pub fn word_instructions(self) -> Option<&'static str> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_, Some(_)) => Some("AVX-VNNI"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_, Some(_)) => Some("AVX512-BF16, AVX512-VNNI"),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_, Some(_)) => Some("SDOT"),
+            _ => None,
+        }
+    }
+
+    /// The same level as on a CPU without instructions for whole words.
+    #[must_use]
+    pub fn without_word_instructions(self) -> Self {
+        Self(match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(level, _) => Kind::Avx2(level, None),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level, _) => Kind::Avx512(level, None),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(level, _) => Kind::Neon(level, None),
+            other => other,
+        })
     }
 }
 

@@ -43,6 +43,8 @@ pub mod layer_norm;
 mod level;
 pub mod math;
 pub mod peak;
+mod product;
+pub mod quant;
 pub mod reference;
 mod simd;
 pub mod softmax;

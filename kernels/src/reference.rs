@@ -16,13 +16,18 @@ pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilog
             for (&x, w) in a.row(m).iter().zip(b.column(n)) {
                 sum += f64::from(x) * f64::from(w);
             }
-            out.row_mut(m)[n] = match epilogue {
-                Epilogue::Store => sum,
-                Epilogue::Activate(f) => activation(f, sum),
-                Epilogue::Add(residual) => sum + f64::from(residual.row(m)[n]),
-            } as f32;
+            out.row_mut(m)[n] = self::epilogue(epilogue, sum, (m, n));
         }
     }
+}
+
+/// What becomes of the sum at row m and column n.
+pub fn epilogue(epilogue: Epilogue<'_>, sum: f64, (m, n): (usize, usize)) -> f32 {
+    (match epilogue {
+        Epilogue::Store => sum,
+        Epilogue::Activate(f) => activation(f, sum),
+        Epilogue::Add(residual) => sum + f64::from(residual.row(m)[n]),
+    }) as f32
 }
 
 /// f(x).

@@ -15,6 +15,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
+    /// Sixteen i32, or sixteen pairs of i16.
+    type I: Copy;
 
     /// Rows of the matmul tile, chosen so that `ROWS * COLS` vectors of accumulators and `COLS` of weights fit the registers.
     const ROWS: usize;
@@ -54,6 +56,19 @@ pub(crate) trait Simd: Copy {
     fn sum(self, v: Self::F) -> f32;
     /// The largest lane.
     fn max_lane(self, v: Self::F) -> f32;
+
+    /// Sixteen i32. They need not be aligned.
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I;
+    /// Each as the nearest f32.
+    fn to_f32(self, v: Self::I) -> Self::F;
+    /// Of each word, which is two bf16, the one in the low half or in the high half, widened.
+    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F;
+    /// Of each word, which is four i8, numbers 0 and 2, or 1 and 3, as a pair of i16.
+    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I;
+    /// All lanes the same pair of i16: the low and the high half of a word.
+    fn splat_pair(self, pair: u32) -> Self::I;
+    /// Each lane of `sum` plus the products of its two pairs: `sum + a.low · b.low + a.high · b.high`.
+    fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
     /// Sixteen rows of sixteen, transposed.
     ///

@@ -14,6 +14,11 @@ use std::process::Command;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Body {
     multiply_adds: usize,
+    /// Instructions on whole words of bf16 and of bytes.
+    bf16: usize,
+    int8: usize,
+    /// Instructions that take words apart.
+    halves: usize,
     broadcasts: usize,
     loads: usize,
     /// Loads, stores or operands that are vectors on the stack: spilled registers.
@@ -63,7 +68,11 @@ fn count(lines: &[&str], register: &str) -> Body {
     for line in lines {
         let vector = line.contains(register);
         body.multiply_adds += usize::from(vector && line.starts_with("vfmadd"));
-        body.broadcasts += usize::from(vector && line.starts_with("vbroadcastss"));
+        body.bf16 += usize::from(vector && line.starts_with("vdpbf16ps"));
+        body.int8 += usize::from(vector && line.starts_with("vpdpbusd"));
+        body.halves += usize::from(["vpsll", "vpsra", "vpand", "vandps"].iter().any(|name| line.starts_with(name)));
+        body.broadcasts +=
+            usize::from(vector && (line.starts_with("vbroadcastss") || line.starts_with("vpbroadcastd")));
         body.loads += usize::from(vector && line.starts_with("vmov") && line.contains('('));
         body.spilled += usize::from(vector && line.contains("(%rsp"));
     }
@@ -75,17 +84,31 @@ fn the_full_tiles_keep_their_accumulators_in_registers() {
     let assembly = assembly();
     // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
     for (level, register, rows) in [("avx512", "zmm", 12), ("avx2", "ymm", 6)] {
-        let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, spilled: 0 };
+        let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, ..Body::default() };
         // The tile is there twice, for panels of full width and for the last, narrower one. Of the other loops only that of
         // `peak` has so many, and it reads nothing.
         let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, register)).collect();
         let tiles: Vec<&Body> = bodies
             .iter()
             .filter(|body| {
-                body.multiply_adds >= expected.multiply_adds && body.broadcasts + body.loads + body.spilled > 0
+                // Those of words, on CPUs without instructions for them, take words apart.
+                let words = body.halves > 0;
+                let reads = body.broadcasts + body.loads + body.spilled > 0;
+                body.multiply_adds >= expected.multiply_adds && reads && !words
             })
             .collect();
         assert!(!tiles.is_empty(), "{level}: no loop of {} multiply-adds", expected.multiply_adds);
         assert!(tiles.iter().all(|&tile| *tile == expected), "{level}: expected {expected:?}, found {tiles:?}");
+    }
+    // Words, where there are instructions for them: the same, with another instruction.
+    for (name, expected) in [
+        ("bf16", Body { bf16: 24, broadcasts: 12, loads: 2, ..Body::default() }),
+        ("int8", Body { int8: 24, broadcasts: 12, loads: 2, ..Body::default() }),
+    ] {
+        let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, "zmm")).collect();
+        let of_words = |body: &&Body| body.bf16 >= expected.bf16 && body.int8 >= expected.int8;
+        let tiles: Vec<&Body> = bodies.iter().filter(of_words).collect();
+        assert!(!tiles.is_empty(), "{name}: no loop with 24 of its instructions");
+        assert!(tiles.iter().all(|&tile| *tile == expected), "{name}: expected {expected:?}, found {tiles:?}");
     }
 }

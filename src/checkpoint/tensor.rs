@@ -60,7 +60,7 @@ impl Tensor {
     }
 
     /// Numbers in one row: the product of all axes but the first.
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
 

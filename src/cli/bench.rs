@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
             "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": memory_mib("VmHWM:"),
             "resident_mib": resident,
-            "level": info.level.name(), "precision": args.model.precision().name(), "threads": info.threads,
+            "level": info.level.name(), "precision": info.precision.name(), "threads": info.threads,
             "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
         });
         writeln!(out, "{result}")?;

@@ -24,16 +24,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     let info = args.model.open()?.info();
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", as_json(&info, args.model.precision().name()))?;
+        writeln!(out, "{}", as_json(&info))?;
     } else {
-        for (name, value) in rows(&info, args.model.precision().name()) {
+        for (name, value) in rows(&info) {
             writeln!(out, "{name:<14} {value}")?;
         }
     }
     Ok(())
 }
 
-fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
+fn rows(info: &Info) -> Vec<(&'static str, String)> {
     let (b, m) = (&info.blueprint, &info.memory);
     let first = match b.positions {
         Positions::FromZero => 0,
@@ -57,7 +57,7 @@ fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
         ("vector", format!("{} numbers, compared by {}", info.width, info.similarity)),
         ("max length", format!("{} tokens", info.max_length)),
         ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
-        ("level", format!("{}, {precision}, {} threads", info.level, info.threads)),
+        ("level", format!("{}, {}, {} threads", info.level, info.precision.name(), info.threads)),
         (
             "memory",
             format!(
@@ -81,13 +81,13 @@ fn rows(info: &Info, precision: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn as_json(info: &Info, precision: &str) -> serde_json::Value {
+fn as_json(info: &Info) -> serde_json::Value {
     let (b, m) = (&info.blueprint, &info.memory);
     json!({
         "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
-        "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": precision,
+        "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
         "threads": info.threads, "packed_bytes": m.packed, "given_bytes": m.given, "mapped_bytes": m.tables,
         "resident_bytes": m.resident(), "peak_bytes": m.peak(),
     })

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Level, ModelFiles, OnLong, Usage, hub};
+use likewise::{Builder, Embedder, Level, ModelFiles, OnLong, Precision, Usage, hub};
 
 use super::{Misuse, Outcome};
 
@@ -31,8 +31,8 @@ pub(super) struct HowArgs {
     revision: String,
 
     /// The type of weights and activations in the matmuls
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
 
     /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -57,16 +57,21 @@ pub(super) struct HowArgs {
 
 /// A type of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Precision {
-    /// 32-bit floats.
+enum PrecisionArg {
+    /// 32-bit floats
     F32,
+    /// 16-bit floats
+    Bf16,
+    /// Bytes, with a scale for each row of weights and each token
+    Int8,
 }
 
-impl Precision {
-    /// Its name on the command line and in JSON.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
+impl From<PrecisionArg> for Precision {
+    fn from(argument: PrecisionArg) -> Self {
+        match argument {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+            PrecisionArg::Int8 => Self::Int8,
         }
     }
 }
@@ -117,11 +122,6 @@ impl ModelArgs {
         };
         Ok(self.how.builder().open_files(&files)?)
     }
-
-    /// The type of numbers that was asked for.
-    pub(super) fn precision(&self) -> Precision {
-        self.how.precision
-    }
 }
 
 impl HowArgs {
@@ -131,6 +131,7 @@ impl HowArgs {
             LongText::Truncate => OnLong::Truncate,
             LongText::Error => OnLong::Error,
         });
+        builder = builder.precision(self.precision.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(usize::from(threads));
         }

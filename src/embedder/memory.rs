@@ -1,5 +1,6 @@
 //! What a model takes of memory, told from its sizes.
 
+use likewise_kernels::quant::Precision;
 use likewise_kernels::view::padded_stride;
 use tokenizers::ModelWrapper;
 
@@ -58,8 +59,10 @@ pub(super) fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
 }
 
 /// The matrices of a pass over so many tokens, in bytes (`layers::encoder::Buffers`).
-pub(super) fn activations(blueprint: &Blueprint, tokens: usize) -> usize {
+pub(super) fn activations(blueprint: &Blueprint, precision: Precision, tokens: usize) -> usize {
     let (width, inner) = (blueprint.width, blueprint.inner);
-    let row = 4 * padded_stride(width) + padded_stride(3 * width) + padded_stride(inner);
+    let words = |cols| if precision == Precision::F32 { 0 } else { padded_stride(precision.row_words(cols)) };
+    let row =
+        4 * padded_stride(width) + 3 * words(width) + padded_stride(3 * width) + padded_stride(inner) + words(inner);
     tokens * row * size_of::<f32>()
 }

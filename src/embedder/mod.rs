@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
 use likewise_kernels::view::MatRef;
 
 use crate::batch::Batch;
@@ -36,6 +37,7 @@ use crate::trace::{Blind, Observer, Recorder};
 /// threads, and on every level that has fused multiply-add.
 pub struct Embedder {
     level: Level,
+    precision: Precision,
     pool: Pool,
     tokenizer: Tokenizer,
     encoder: Encoder,
@@ -235,6 +237,7 @@ impl Embedder {
             width: self.width(),
             dtype: self.encoder.dtype(),
             level: self.level,
+            precision: self.precision,
             threads: self.pool.size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
@@ -258,7 +261,7 @@ impl Embedder {
             given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
             tables: self.encoder.mapped_bytes(),
-            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), longest),
+            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), self.precision, longest),
         }
     }
 
@@ -311,7 +314,7 @@ impl Embedder {
         self.with_buffers(batch, |buffers| {
             Member::alone(buffers, |member, buffers| {
                 self.encoder.forward(member, batch, buffers, observer);
-                member.look(|reader| then(reader.read(&buffers.x)));
+                member.look(|reader| then(reader.read(&buffers.x.numbers)));
             });
         });
     }
@@ -320,7 +323,7 @@ impl Embedder {
     fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
             self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut Blind));
-            Member::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x))));
+            Member::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x.numbers))));
         });
     }
 
@@ -334,7 +337,7 @@ impl Embedder {
     /// Runs a pass with matrices of an earlier one, or new ones.
     fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Buffers)) {
         let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffers = free().pop().unwrap_or_else(|| Buffers::new(self.encoder.blueprint()));
+        let mut buffers = free().pop().unwrap_or_else(|| Buffers::new(self.encoder.blueprint(), self.precision));
         buffers.resize(batch.tokens());
         pass(&mut buffers);
         // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
 
 use super::memory::Memory;
 use crate::models::Blueprint;
@@ -63,6 +64,8 @@ pub struct Info {
     pub dtype: &'static str,
     /// Instructions.
     pub level: Level,
+    /// The type of the numbers that linear layers multiply.
+    pub precision: Precision,
     /// Threads.
     pub threads: usize,
     /// Names and texts of the prompts that the model defines.

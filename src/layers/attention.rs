@@ -24,7 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::layers::encoder::Pass;
 use crate::layers::layer_norm::LayerNorm;
-use crate::layers::linear::{Linear, Then};
+use crate::layers::linear::{How, Linear, Then};
 use crate::models::{Blueprint, RelativeBias};
 use crate::parallel::Member;
 use crate::trace::{Observer, Site};
@@ -44,7 +44,7 @@ pub(crate) struct Attention {
 impl Attention {
     pub(crate) fn find(
         checkpoint: &Checkpoint,
-        level: Level,
+        how: How,
         places: &mut Places,
         blueprint: &Blueprint,
         layer: usize,
@@ -53,16 +53,16 @@ impl Attention {
         let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
         let qkv = [names.query, names.key, names.value].map(module);
         Ok(Self {
-            level,
+            level: how.level,
             heads: blueprint.heads,
             head_width: blueprint.head_width(),
-            qkv: Linear::find(checkpoint, level, places, &qkv, width, width)?,
-            output: Linear::find(checkpoint, level, places, &[module(names.attention_output)], width, width)?,
-            norm: LayerNorm::load(checkpoint, level, &module(names.attention_norm), width, blueprint.epsilon)?,
+            qkv: Linear::find(checkpoint, how, places, &qkv, width, width)?,
+            output: Linear::find(checkpoint, how, places, &[module(names.attention_output)], width, width)?,
+            norm: LayerNorm::load(checkpoint, how.level, &module(names.attention_norm), width, blueprint.epsilon)?,
         })
     }
 
-    /// Four steps, from `buffers.x` `[T, D]` to `buffers.attended` `[T, D]`.
+    /// Its steps, from `buffers.x` `[T, D]` to `buffers.attended` `[T, D]`.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,
@@ -78,20 +78,27 @@ impl Attention {
         observer.look_at(member, Site::Value(layer), &buffers.qkv, 2 * width..3 * width);
 
         let mut scratch = Scratch::default();
-        member.fill_blocks(&buffers.context, batch.offsets(), self.head_width, |sentence, head, context, reader| {
-            let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
-            let part =
-                |i: usize| qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width);
-            let bias = pass.score_bias.map(|bias| bias.head(head));
-            self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
-                observer.see(Site::Probabilities(layer), probabilities);
-            });
-        });
-        observer.look(member, Site::Context(layer), &buffers.context);
+        member.fill_blocks(
+            &buffers.context.numbers,
+            batch.offsets(),
+            self.head_width,
+            |sentence, head, context, reader| {
+                let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
+                let part = |i: usize| {
+                    qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width)
+                };
+                let bias = pass.score_bias.map(|bias| bias.head(head));
+                self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
+                    observer.see(Site::Probabilities(layer), probabilities);
+                });
+            },
+        );
+        observer.look(member, Site::Context(layer), &buffers.context.numbers);
+        buffers.context.quantize(member, self.level);
 
-        self.output.forward(member, weights, &buffers.context, Then::Add(&buffers.x), &buffers.sum);
+        self.output.forward(member, weights, &buffers.context, Then::Add(&buffers.x.numbers), &buffers.sum);
         self.norm.forward(member, &buffers.sum, &buffers.attended);
-        observer.look(member, Site::Attention(layer), &buffers.attended);
+        observer.look(member, Site::Attention(layer), &buffers.attended.numbers);
     }
 
     /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`. `see` is shown each block of

@@ -8,8 +8,9 @@ use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::layers::layer_norm::LayerNorm;
+use crate::layers::operand::Operand;
 use crate::models::Blueprint;
-use crate::parallel::{Member, Shared};
+use crate::parallel::Member;
 
 /// LayerNorm(word + position [+ segment]).
 ///
@@ -43,8 +44,8 @@ impl Embeddings {
     }
 
     /// A step: x `[T, D]` from the batch's ids and positions.
-    pub(crate) fn forward(&self, member: &mut Member<'_>, batch: &Batch, x: &Shared) {
-        member.fill_rows(x, |rows, mut view, _| {
+    pub(crate) fn forward(&self, member: &mut Member<'_>, batch: &Batch, x: &Operand) {
+        x.fill_rows(member, self.level, |rows, mut view, _| {
             let mut word = vec![0.0; self.width];
             let mut position = vec![0.0; self.width];
             let mut sum = vec![0.0; self.width];

@@ -1,6 +1,6 @@
 //! The encoder: token ids to one vector per token.
 
-use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
 
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::layers::attention::{Attention, ScoreBias};
 use crate::layers::embeddings::Embeddings;
 use crate::layers::feed_forward::FeedForward;
+use crate::layers::linear::How;
+use crate::layers::operand::Operand;
 use crate::models::Blueprint;
 use crate::parallel::{Member, Pool, Shared, Workspace};
 use crate::trace::{Observer, Site};
@@ -51,7 +53,7 @@ impl Encoder {
         observer: &mut O,
     ) {
         self.embeddings.forward(member, batch, &buffers.x);
-        observer.look(member, Site::Embeddings, &buffers.x);
+        observer.look(member, Site::Embeddings, &buffers.x.numbers);
         let pass = Pass { batch, buffers, weights: &self.weights, score_bias: self.score_bias.as_ref() };
         for (i, layer) in self.layers.iter().enumerate() {
             layer.attention.forward(member, &pass, observer, i);
@@ -59,19 +61,19 @@ impl Encoder {
         }
     }
 
-    /// Loads the weights and packs them for `level`.
+    /// Loads the weights and packs them for how they are to be used.
     ///
     /// # Errors
     /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not known.
-    pub(crate) fn load(mut checkpoint: Checkpoint, blueprint: Blueprint, level: Level, pool: &Pool) -> Result<Self> {
+    pub(crate) fn load(mut checkpoint: Checkpoint, blueprint: Blueprint, how: How, pool: &Pool) -> Result<Self> {
         checkpoint.find_prefix(blueprint.names.prefixes, blueprint.names.words);
-        let embeddings = Embeddings::load(&checkpoint, level, &blueprint)?;
+        let embeddings = Embeddings::load(&checkpoint, how.level, &blueprint)?;
         let bias = |bias| ScoreBias::load(&checkpoint, &bias, blueprint.heads, blueprint.longest());
         let score_bias = blueprint.relative_bias.map(bias).transpose()?;
         let mut places = Places::default();
         let find = |i| -> Result<Layer> {
-            let attention = Attention::find(&checkpoint, level, &mut places, &blueprint, i)?;
-            let feed_forward = FeedForward::find(&checkpoint, level, &mut places, &blueprint, i)?;
+            let attention = Attention::find(&checkpoint, how, &mut places, &blueprint, i)?;
+            let feed_forward = FeedForward::find(&checkpoint, how, &mut places, &blueprint, i)?;
             Ok(Layer { attention, feed_forward })
         };
         let mut layers: Vec<Layer> = (0..blueprint.layers).map(find).collect::<Result<_>>()?;
@@ -135,51 +137,50 @@ impl Encoder {
 /// The matrices of a pass, used again for the next.
 pub(crate) struct Buffers {
     /// A layer's input and output `[T, D]`.
-    pub(crate) x: Shared,
+    pub(crate) x: Operand,
     /// Queries, keys and values side by side `[T, 3·D]`.
     pub(crate) qkv: Shared,
     /// The heads' averages, side by side `[T, D]`.
-    pub(crate) context: Shared,
+    pub(crate) context: Operand,
     /// Before a layer norm `[T, D]`.
     pub(crate) sum: Shared,
     /// After attention and its layer norm `[T, D]`.
-    pub(crate) attended: Shared,
+    pub(crate) attended: Operand,
     /// Inside the feed-forward network `[T, F]`.
-    pub(crate) inner: Shared,
+    pub(crate) inner: Operand,
 }
 
 impl Buffers {
     /// For a model of width D and inner width F.
-    pub(crate) fn new(blueprint: &Blueprint) -> Self {
+    pub(crate) fn new(blueprint: &Blueprint, precision: Precision) -> Self {
         let width = blueprint.width;
         Self {
-            x: Shared::new(width),
+            x: Operand::new(precision, width),
             qkv: Shared::new(3 * width),
-            context: Shared::new(width),
+            context: Operand::new(precision, width),
             sum: Shared::new(width),
-            attended: Shared::new(width),
-            inner: Shared::new(blueprint.inner),
+            attended: Operand::new(precision, width),
+            inner: Operand::new(precision, blueprint.inner),
         }
     }
 
     /// Tokens that there is room for.
     pub(crate) fn room(&self) -> usize {
-        self.x.room()
+        self.sum.room()
     }
 
     /// Makes room for T tokens.
     pub(crate) fn resize(&mut self, tokens: usize) {
-        self.each(|matrix| matrix.resize(tokens));
-    }
-
-    fn each(&mut self, apply: impl Fn(&mut Shared)) {
         let Self { x, qkv, context, sum, attended, inner } = self;
-        [x, qkv, context, sum, attended, inner].into_iter().for_each(apply);
+        [x, context, attended, inner].into_iter().for_each(|operand| operand.resize(tokens));
+        [qkv, sum].into_iter().for_each(|matrix| matrix.resize(tokens));
     }
 }
 
 impl Workspace for Buffers {
     fn join(&mut self, team: u64) {
-        self.each(|matrix| matrix.join(team));
+        let Self { x, qkv, context, sum, attended, inner } = self;
+        [x, context, attended, inner].into_iter().for_each(|operand| operand.join(team));
+        [qkv, sum].into_iter().for_each(|matrix| matrix.join(team));
     }
 }

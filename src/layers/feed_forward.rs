@@ -5,9 +5,9 @@ use likewise_kernels::math::Activation;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::layers::encoder::Pass;
+use crate::layers::encoder::{Buffers, Pass};
 use crate::layers::layer_norm::LayerNorm;
-use crate::layers::linear::{Linear, Then};
+use crate::layers::linear::{How, Linear, Then};
 use crate::models::Blueprint;
 use crate::parallel::Member;
 use crate::trace::{Observer, Site};
@@ -15,6 +15,7 @@ use crate::weights::Places;
 
 /// LayerNorm(a + output(activation(inner(a)))), D to F and back to D.
 pub(crate) struct FeedForward {
+    level: Level,
     inner: Linear,
     activation: Activation,
     output: Linear,
@@ -24,7 +25,7 @@ pub(crate) struct FeedForward {
 impl FeedForward {
     pub(crate) fn find(
         checkpoint: &Checkpoint,
-        level: Level,
+        how: How,
         places: &mut Places,
         blueprint: &Blueprint,
         layer: usize,
@@ -32,14 +33,15 @@ impl FeedForward {
         let (names, width) = (&blueprint.names, blueprint.width);
         let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
         Ok(Self {
-            inner: Linear::find(checkpoint, level, places, &[module(names.inner)], blueprint.inner, width)?,
+            level: how.level,
+            inner: Linear::find(checkpoint, how, places, &[module(names.inner)], blueprint.inner, width)?,
             activation: blueprint.activation,
-            output: Linear::find(checkpoint, level, places, &[module(names.output)], width, blueprint.inner)?,
-            norm: LayerNorm::load(checkpoint, level, &module(names.output_norm), width, blueprint.epsilon)?,
+            output: Linear::find(checkpoint, how, places, &[module(names.output)], width, blueprint.inner)?,
+            norm: LayerNorm::load(checkpoint, how.level, &module(names.output_norm), width, blueprint.epsilon)?,
         })
     }
 
-    /// Three steps, from `buffers.attended` `[T, D]` to `buffers.x` `[T, D]`.
+    /// Its steps, from `buffers.attended` `[T, D]` to `buffers.x` `[T, D]`.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut Member<'_>,
@@ -48,11 +50,13 @@ impl FeedForward {
         layer: usize,
     ) {
         let (weights, buffers) = (pass.weights, pass.buffers);
-        self.inner.forward(member, weights, &buffers.attended, Then::Activate(self.activation), &buffers.inner);
-        observer.look(member, Site::Intermediate(layer), &buffers.inner);
-        self.output.forward(member, weights, &buffers.inner, Then::Add(&buffers.attended), &buffers.sum);
-        self.norm.forward(member, &buffers.sum, &buffers.x);
-        observer.look(member, Site::Output(layer), &buffers.x);
+        let Buffers { attended, inner, sum, x, .. } = buffers;
+        self.inner.forward(member, weights, attended, Then::Activate(self.activation), &inner.numbers);
+        observer.look(member, Site::Intermediate(layer), &inner.numbers);
+        inner.quantize(member, self.level);
+        self.output.forward(member, weights, inner, Then::Add(&attended.numbers), sum);
+        self.norm.forward(member, sum, x);
+        observer.look(member, Site::Output(layer), &x.numbers);
     }
 
     /// Its matrices, in the order of a pass.

@@ -6,6 +6,7 @@ use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::layers::operand::Operand;
 use crate::parallel::{Member, Shared};
 
 /// y = (x − mean) / √(variance + epsilon) · weight + bias over the D numbers of a token.
@@ -30,8 +31,8 @@ impl LayerNorm {
     }
 
     /// A step: y = LayerNorm(x), both `[T, D]`.
-    pub(crate) fn forward(&self, member: &mut Member<'_>, x: &Shared, y: &Shared) {
-        member.fill_rows(y, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
+    pub(crate) fn forward(&self, member: &mut Member<'_>, x: &Shared, y: &Operand) {
+        y.fill_rows(member, self.level, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
     }
 
     /// y = LayerNorm(x), as part of a step.

@@ -4,14 +4,23 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, gemm};
+use likewise_kernels::gemm::{Epilogue, Layout, Sink, WordMatrix, gemm, gemm_words};
 use likewise_kernels::math::Activation;
+use likewise_kernels::quant::{Precision, quantize_weights};
 use likewise_kernels::view::MatRef;
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::Result;
+use crate::layers::operand::Operand;
 use crate::parallel::{Member, Pool, Shared};
 use crate::weights::{Places, Weights};
+
+/// How a model computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) level: Level,
+    pub(crate) precision: Precision,
+}
 
 /// A linear layer with K inputs and N outputs.
 ///
@@ -19,9 +28,13 @@ use crate::weights::{Places, Weights};
 /// then packed to that place.
 pub(crate) struct Linear {
     level: Level,
+    precision: Precision,
     layout: Layout,
     place: Range<usize>,
     bias: Vec<f32>,
+    /// In int8: the scale and the sum of the bytes of each output's weights `[N]`.
+    scales: Vec<f32>,
+    sums: Vec<i32>,
     /// Where its weights are, until they are packed.
     tensors: Vec<Tensor>,
 }
@@ -42,7 +55,7 @@ impl Linear {
     /// all: queries, keys and values are one matmul that way.
     pub(crate) fn find(
         checkpoint: &Checkpoint,
-        level: Level,
+        how: How,
         places: &mut Places,
         modules: &[String],
         outputs: usize,
@@ -56,9 +69,10 @@ impl Linear {
         for part in tensor("bias", &[outputs])? {
             bias.extend(part.to_vec()?);
         }
-        let layout = Layout::new(level, outputs * modules.len(), inputs);
+        let How { level, precision } = how;
+        let layout = Layout::new(level, outputs * modules.len(), precision.words(inputs));
         let place = places.take(layout.numbers());
-        Ok(Self { level, layout, place, bias, tensors })
+        Ok(Self { level, precision, layout, place, bias, scales: Vec::new(), sums: Vec::new(), tensors })
     }
 
     /// Bytes that its weights take in the file. To be asked before they are packed.
@@ -72,30 +86,48 @@ impl Linear {
     /// If a weight is not finite.
     pub(crate) fn pack(&mut self, pool: &Pool, weights: &mut Weights) -> Result<()> {
         let tensors = std::mem::take(&mut self.tensors);
-        let (inputs, outputs) = (self.layout.k(), self.layout.n() / tensors.len().max(1));
+        let outputs = self.layout.n() / tensors.len().max(1);
         let panels: Vec<_> = self.layout.panels_mut(weights.at_mut(self.place.clone())).map(Mutex::new).collect();
         let results = pool.map(panels.len(), |i| {
             let mut panel = panels[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let numbers = panel.rows();
-            let mut rows = vec![0.0; numbers.len() * inputs];
-            for (row, out) in numbers.clone().zip(rows.chunks_exact_mut(inputs)) {
+            let (numbers, words) = (panel.rows(), self.layout.k());
+            let mut rows = vec![0.0; numbers.len() * words];
+            let mut weights = vec![0.0; tensors.first().map_or(0, Tensor::width)];
+            let mut scales = Vec::with_capacity(numbers.len());
+            for (row, words) in numbers.clone().zip(rows.chunks_exact_mut(words)) {
                 let tensor = &tensors[row / outputs];
-                tensor.row(row % outputs, out);
-                if let Some(&value) = out.iter().find(|x| !x.is_finite()) {
+                tensor.row(row % outputs, &mut weights);
+                if let Some(&value) = weights.iter().find(|x| !x.is_finite()) {
                     return Err(tensor.not_finite(row % outputs, value));
                 }
+                scales.push(quantize_weights(self.precision, &weights, words));
             }
-            panel.fill(MatRef::new(&rows, numbers.len(), inputs));
-            Ok(())
+            panel.fill(MatRef::new(&rows, numbers.len(), words));
+            Ok(scales)
         });
+        drop(panels);
         tensors.iter().for_each(Tensor::release);
-        results.into_iter().collect()
+        for scales in results {
+            let scales = scales?;
+            if self.precision == Precision::Int8 {
+                self.scales.extend(scales.iter().map(|(scale, _)| scale));
+                self.sums.extend(scales.iter().map(|(_, sum)| sum));
+            }
+        }
+        Ok(())
     }
 
     /// A step: out `[T, N]` = then(x `[T, K]` Wᵀ + b).
-    pub(crate) fn forward(&self, member: &mut Member<'_>, weights: &Weights, x: &Shared, then: Then<'_>, out: &Shared) {
+    pub(crate) fn forward(
+        &self,
+        member: &mut Member<'_>,
+        weights: &Weights,
+        x: &Operand,
+        then: Then<'_>,
+        out: &Shared,
+    ) {
         assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
-        let panels = self.layout.panels(weights.at(self.place.clone()));
+        let packed = weights.at(self.place.clone());
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
             let epilogue = match then {
                 Then::Store => Epilogue::Store,
@@ -103,7 +135,13 @@ impl Linear {
                 Then::Add(residual) => Epilogue::Add(reader.read(residual).cols_in(columns.clone())),
             };
             let bias = &self.bias[columns.clone()];
-            gemm(self.level, reader.read(x), panels.columns(columns), Some(bias), epilogue, view);
+            if self.precision == Precision::F32 {
+                let panels = self.layout.panels(packed).columns(columns);
+                gemm(self.level, reader.read(&x.numbers), panels, Some(bias), epilogue, view);
+            } else {
+                let words = WordMatrix::new(self.precision, self.layout.words(packed), &self.scales, &self.sums);
+                gemm_words(self.level, x.words(reader), words.columns(columns), bias, epilogue, Sink::F32(view));
+            }
         });
     }
 }

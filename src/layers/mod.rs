@@ -6,3 +6,4 @@ pub(crate) mod encoder;
 pub(crate) mod feed_forward;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod operand;

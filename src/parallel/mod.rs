@@ -17,7 +17,7 @@
 mod shared;
 mod team;
 
-pub(crate) use shared::{Member, Shared};
+pub(crate) use shared::{Member, Reader, Shared};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};

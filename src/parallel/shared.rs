@@ -37,11 +37,11 @@ impl<'t> Member<'t> {
 
     /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them, save at the right edge.
     /// `fill` gets the columns, their view, and access to the matrices of earlier steps.
-    pub(crate) fn fill_columns(
+    pub(crate) fn fill_columns<T: Copy>(
         &mut self,
-        out: &Shared,
+        out: &Shared<T>,
         unit: usize,
-        fill: impl FnOnce(Range<usize>, MatMut<'_>, &Reader),
+        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &Reader),
     ) {
         let units = out.cols.div_ceil(unit);
         let columns = self.part(units, unit, out.cols);
@@ -57,13 +57,37 @@ impl<'t> Member<'t> {
     }
 
     /// A step that fills `out`, each member some of its rows.
-    pub(crate) fn fill_rows(&mut self, out: &Shared, fill: impl FnOnce(Range<usize>, MatMut<'_>, &Reader)) {
+    pub(crate) fn fill_rows<T: Copy>(
+        &mut self,
+        out: &Shared<T>,
+        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &Reader),
+    ) {
         let rows = self.part(out.rows, 1, out.rows);
         out.claim(self, Split::Rows);
         // SAFETY: as in `fill_columns`, with rows for columns.
         let view = unsafe { out.view(rows.clone(), 0..out.cols) };
         if !rows.is_empty() {
             fill(rows, view, &self.reader());
+        }
+        self.finish();
+    }
+
+    /// A step that fills two matrices of as many rows, each member the same rows of both.
+    pub(crate) fn fill_rows_of_two<A: Copy, B: Copy>(
+        &mut self,
+        a: &Shared<A>,
+        b: &Shared<B>,
+        fill: impl FnOnce(Range<usize>, MatMut<'_, A>, MatMut<'_, B>, &Reader),
+    ) {
+        // `claim` would not notice one matrix that is claimed twice alike.
+        assert!(a.rows == b.rows && !std::ptr::addr_eq(a, b), "two matrices of as many rows");
+        let rows = self.part(a.rows, 1, a.rows);
+        a.claim(self, Split::Rows);
+        b.claim(self, Split::Rows);
+        // SAFETY: as in `fill_rows`, for each of the two.
+        let (of_a, of_b) = unsafe { (a.view(rows.clone(), 0..a.cols), b.view(rows.clone(), 0..b.cols)) };
+        if !rows.is_empty() {
+            fill(rows, of_a, of_b, &self.reader());
         }
         self.finish();
     }
@@ -128,7 +152,7 @@ impl Reader {
     ///
     /// # Panics
     /// If the present step fills it: that would be a mistake in the forward pass.
-    pub(crate) fn read<'a>(&'a self, matrix: &'a Shared) -> MatRef<'a> {
+    pub(crate) fn read<'a, T: Copy>(&'a self, matrix: &'a Shared<T>) -> MatRef<'a, T> {
         matrix.note_reader(self);
         // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any that tries to will see
         // the note and panic. The view cannot outlive the reader, which does not outlive the step.
@@ -161,14 +185,14 @@ impl Split<'_> {
     }
 }
 
-/// A matrix that a team fills and reads, in different steps.
+/// A matrix that a team fills and reads, in different steps: of f32, or of words.
 ///
 /// It is to a team what `RefCell` is to one thread: which steps fill it and which read it is noted, and a step that did
 /// both would panic. A step is counted once per matmul, so the notes cost nothing.
-pub(crate) struct Shared {
+pub(crate) struct Shared<T = f32> {
     /// The memory, through which nothing is accessed but by `first`.
-    storage: Vec<f32>,
-    first: *mut f32,
+    storage: Vec<T>,
+    first: *mut T,
     rows: usize,
     cols: usize,
     stride: usize,
@@ -182,11 +206,11 @@ pub(crate) struct Shared {
 
 // SAFETY: the memory is reached through views that `Member` and `Reader` hand out, which are disjoint or read-only in each
 // step (see there), and steps are separated by a barrier that orders memory.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 // SAFETY: `first` points into `storage`, which moves with it and keeps its place on the heap.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send + Sync> Send for Shared<T> {}
 
-impl Shared {
+impl<T: Copy + Default> Shared<T> {
     /// A matrix of no rows.
     pub(crate) fn new(cols: usize) -> Self {
         Self {
@@ -207,13 +231,15 @@ impl Shared {
         // Room to begin at a cache line.
         let numbers = rows * self.stride + line;
         if self.storage.len() < numbers {
-            self.storage = vec![0.0; numbers];
+            self.storage = vec![T::default(); numbers];
         }
         let start = self.storage.as_ptr().align_offset(64).min(line);
         self.first = self.storage[start..].as_mut_ptr();
         self.rows = rows;
     }
+}
 
+impl<T: Copy> Shared<T> {
     /// Rows that its memory has room for.
     pub(crate) fn room(&self) -> usize {
         self.storage.len() / self.stride.max(1)
@@ -256,7 +282,7 @@ impl Shared {
     ///
     /// # Safety
     /// Until the view is dropped, nothing else may reach these rows and columns.
-    unsafe fn view(&self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
+    unsafe fn view(&self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
         assert!(rows.end <= self.rows && columns.end <= self.cols, "a part of the matrix");
         let skip = if rows.is_empty() { 0 } else { rows.start * self.stride + columns.start };
         // SAFETY: `storage` holds `rows` rows of `stride` initialised numbers from `first` on, and the part lies in them

@@ -14,9 +14,6 @@ use crate::embedder::{Builder, Embedder, Info};
 use crate::error::chain;
 use crate::files::ModelFiles;
 
-/// How models compute: all there is yet.
-pub(super) const PRECISION: &str = "f32";
-
 /// A model to serve.
 pub struct ModelSpec {
     /// The name it is served under.

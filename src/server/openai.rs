@@ -77,7 +77,7 @@ fn details(info: &crate::embedder::Info) -> super::fields::Object {
         "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.width,
         "dimensions": info.width, "vocabulary": b.vocabulary, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules, "similarity": info.similarity.to_string(),
-        "precision": models::PRECISION, "weights": info.dtype, "instructions": info.level.to_string(), "threads": info.threads,
+        "precision": info.precision.name(), "weights": info.dtype, "instructions": info.level.to_string(), "threads": info.threads,
         "prompts": prompts, "prompt": info.prompt,
     });
     match details {

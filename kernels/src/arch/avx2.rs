@@ -16,6 +16,7 @@ macro_rules! avx2 {
 
 impl Simd for Avx2 {
     type F = [__m256; 2];
+    type I = [__m256i; 2];
 
     // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. There is room for no other vector, so the
     // loop must be left to itself (tests/hot_loop.rs counts its instructions).
@@ -124,5 +125,53 @@ impl Simd for Avx2 {
             let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
         })
+    }
+
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I {
+        avx2!([_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from.as_ptr().add(8).cast())])
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: Self::I) -> Self::F {
+        avx2!([_mm256_cvtepi32_ps(v[0]), _mm256_cvtepi32_ps(v[1])])
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
+        let half = |at: usize| {
+            avx2!({
+                let words = _mm256_loadu_si256(words.as_ptr().add(at).cast());
+                _mm256_castsi256_ps(match high {
+                    true => _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000_u32.cast_signed())),
+                    false => _mm256_slli_epi32::<16>(words),
+                })
+            })
+        };
+        [half(0), half(8)]
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
+        let half = |at: usize| {
+            avx2!({
+                let words = _mm256_loadu_si256(words.as_ptr().add(at).cast());
+                _mm256_srai_epi16::<8>(if odd { words } else { _mm256_slli_epi16::<8>(words) })
+            })
+        };
+        [half(0), half(8)]
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> Self::I {
+        avx2!([_mm256_set1_epi32(pair.cast_signed()); 2])
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        avx2!([
+            _mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b[0])),
+            _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b[1])),
+        ])
     }
 }

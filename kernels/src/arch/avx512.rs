@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use crate::level::Avx512;
 use crate::simd::{LANES, Simd};
 
-/// Calls intrinsics of AVX-512 F and DQ.
+/// Calls intrinsics of AVX-512 F, BW and DQ.
 macro_rules! avx512 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only where detection found AVX-512 F and DQ; the two that read or
+        // SAFETY: `self` is a token that exists only where detection found AVX-512 F, BW and DQ; those that read or
         // write memory are given references to all of the sixteen numbers.
         unsafe { $call }
     };
@@ -16,6 +16,7 @@ macro_rules! avx512 {
 
 impl Simd for Avx512 {
     type F = __m512;
+    type I = __m512i;
 
     // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers. Twelve rows hide the latency of
     // the multiply-add (4 cycles, 2 a cycle at most: at least 8 in flight) and halve the traffic of weights against six.
@@ -104,5 +105,44 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn max_lane(self, v: __m512) -> f32 {
         avx512!(_mm512_reduce_max_ps(v))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> __m512i {
+        avx512!(_mm512_loadu_si512(from.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: __m512i) -> __m512 {
+        avx512!(_mm512_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> __m512 {
+        avx512!({
+            let words = _mm512_loadu_si512(words.as_ptr().cast());
+            _mm512_castsi512_ps(match high {
+                true => _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32.cast_signed())),
+                false => _mm512_slli_epi32::<16>(words),
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> __m512i {
+        avx512!({
+            let words = _mm512_loadu_si512(words.as_ptr().cast());
+            _mm512_srai_epi16::<8>(if odd { words } else { _mm512_slli_epi16::<8>(words) })
+        })
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> __m512i {
+        avx512!(_mm512_set1_epi32(pair.cast_signed()))
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        avx512!(_mm512_add_epi32(sum, _mm512_madd_epi16(a, b)))
     }
 }

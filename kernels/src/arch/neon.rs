@@ -30,8 +30,24 @@ macro_rules! each {
     };
 }
 
+/// The same, for integers.
+macro_rules! each_i32 {
+    ($q:ident => $value:expr) => {
+        neon!({
+            let mut out = [vdupq_n_s32(0); 4];
+            let mut $q = 0;
+            while $q < 4 {
+                out[$q] = $value;
+                $q += 1;
+            }
+            out
+        })
+    };
+}
+
 impl Simd for Neon {
     type F = [float32x4_t; 4];
+    type I = [int32x4_t; 4];
 
     // 24 registers of accumulators, 4 of weights and a broadcast: 29 of the 32 registers.
     const ROWS: usize = 6;
@@ -123,5 +139,45 @@ impl Simd for Neon {
     #[inline(always)]
     fn max_lane(self, v: Self::F) -> f32 {
         neon!(vmaxnmvq_f32(vmaxnmq_f32(vmaxnmq_f32(v[0], v[1]), vmaxnmq_f32(v[2], v[3]))))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I {
+        each_i32!(q => vld1q_s32(from.as_ptr().add(4 * q)))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: Self::I) -> Self::F {
+        each!(q => vcvtq_f32_s32(v[q]))
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
+        each!(q => {
+            let words = vld1q_u32(words.as_ptr().add(4 * q));
+            vreinterpretq_f32_u32(if high { vandq_u32(words, vdupq_n_u32(0xffff_0000)) } else { vshlq_n_u32::<16>(words) })
+        })
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
+        each_i32!(q => {
+            let words = vreinterpretq_s16_u32(vld1q_u32(words.as_ptr().add(4 * q)));
+            vreinterpretq_s32_s16(vshrq_n_s16::<8>(if odd { words } else { vshlq_n_s16::<8>(words) }))
+        })
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> Self::I {
+        neon!([vdupq_n_s32(pair.cast_signed()); 4])
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        each_i32!(q => {
+            let (a, b) = (vreinterpretq_s16_s32(a[q]), vreinterpretq_s16_s32(b[q]));
+            let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+            vaddq_s32(sum[q], vpaddq_s32(low, vmull_high_s16(a, b)))
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice there, so this level has bits of its
 //! own. On aarch64 it is NEON, which fuses.
 
-use wide::{bytemuck::cast, f32x4, i32x4};
+use wide::{bytemuck::cast, f32x4, i16x8, i32x4, u32x4};
 
 use crate::level::Portable;
 use crate::simd::{LANES, Simd};
@@ -23,6 +23,7 @@ macro_rules! each {
 
 impl Simd for Portable {
     type F = [f32x4; 4];
+    type I = [i32x4; 4];
 
     // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 that the smallest targets have.
     const ROWS: usize = 2;
@@ -109,6 +110,38 @@ impl Simd for Portable {
     fn max_lane(self, v: Self::F) -> f32 {
         let v: [f32; 4] = cast(self.pair_max(self.pair_max(v[0], v[2]), self.pair_max(v[1], v[3])));
         v[0].max(v[1]).max(v[2].max(v[3]))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I {
+        cast(*from)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: Self::I) -> Self::F {
+        each!(q => v[q].round_float())
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
+        let words: [u32x4; 4] = cast(*words);
+        each!(q => cast(if high { words[q] & u32x4::splat(0xffff_0000) } else { words[q] << 16 }))
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
+        let words: [i16x8; 4] = cast(*words);
+        [0, 1, 2, 3].map(|q| cast((if odd { words[q] } else { words[q] << 8 }) >> 8))
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> Self::I {
+        [i32x4::splat(pair.cast_signed()); 4]
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        [0, 1, 2, 3].map(|q| sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
     }
 }
 

@@ -32,15 +32,18 @@ mod pack;
 mod panels;
 mod tile;
 mod transpose;
+mod words;
 
 pub use pack::{Layout, PackedMatrix, PanelMut};
 pub use panels::{Panels, Scratch};
+pub use words::{Sink, WordMatrix, gemm_words};
 
 use crate::level::{Level, Operator};
 use crate::math::{Activation, activate_lanes};
+use crate::product::F32;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
-use tile::{Tile, run_tile};
+use tile::{Sums, Tile, run_tile};
 
 /// What happens to a tile of sums while it is in the first-level cache.
 #[derive(Clone, Copy, Debug)]
@@ -93,18 +96,14 @@ impl Operator for Gemm<'_> {
         while panel * width < out.cols() {
             let first = panel * width;
             let columns = width.min(out.cols() - first);
-            // The bias of this panel, with zeros beyond the last column.
-            let mut start = [0.0; tile::MAX_WIDTH];
-            if let Some(bias) = bias {
-                start[..columns].copy_from_slice(&bias[first..first + columns]);
-            }
+            let start = bias.map_or([0.0; tile::MAX_WIDTH], |bias| widened(&bias[first..first + columns], 0.0));
             // Loop 2, over tiles of rows. Tile t ends at row (t+1)·M/tiles, so their sizes differ by at most one.
             let mut row = 0;
             for t in 0..tiles {
                 let end = (t + 1) * a.rows() / tiles;
                 let part = out.rows_in(row..end).cols_in(first..first + columns);
-                let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), out: part };
-                run_tile(s, &mut tile, &start[..width]);
+                let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), k: b.k(), out: part };
+                run_tile(s, F32, FromBias(&start), &mut tile);
                 finish(s, &mut tile.out, epilogue, (row, first));
                 row = end;
             }
@@ -115,6 +114,37 @@ impl Operator for Gemm<'_> {
     fn reference(mut self) {
         crate::reference::gemm(self.a, self.b, self.bias, self.epilogue, &mut self.out);
     }
+}
+
+/// Sums of f32 that begin with the bias.
+#[derive(Clone, Copy)]
+struct FromBias<'a>(&'a [f32; tile::MAX_WIDTH]);
+
+impl<S: Simd, P: crate::product::Product<S, Sum = S::F>> Sums<S, P> for FromBias<'_> {
+    const RUN: usize = tile::CHUNK;
+
+    #[inline(always)]
+    fn begin(self, s: S, _: usize, c: usize) -> S::F {
+        s.load(&self.0[c * LANES..])
+    }
+
+    #[inline(always)]
+    fn zero(self, s: S) -> S::F {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn total(self, _: S, sum: S::F, _: usize, _: usize) -> S::F {
+        sum
+    }
+}
+
+/// What belongs to the columns of a panel, with `fill` beyond the last.
+#[inline(always)]
+fn widened<T: Copy>(columns: &[T], fill: T) -> [T; tile::MAX_WIDTH] {
+    let mut all = [fill; tile::MAX_WIDTH];
+    all[..columns.len()].copy_from_slice(columns);
+    all
 }
 
 /// Applies the epilogue to a tile of the output, which has just been stored. `(row, column)` is its place in the whole.

@@ -74,6 +74,17 @@ impl Layout {
         Panels::packed(packed, self.n, self.k, self.width)
     }
 
+    /// The panels of a matrix of words, to multiply with: K is words then.
+    ///
+    /// Words are packed as if they were f32, because packing moves them and computes nothing.
+    ///
+    /// # Panics
+    /// If `packed` has not [`Self::numbers`] words.
+    pub fn words(self, packed: &[f32]) -> Panels<'_, u32> {
+        assert_eq!(packed.len(), self.numbers(), "words of a packed matrix");
+        Panels::packed(wide::bytemuck::cast_slice(packed), self.n, self.k, self.width)
+    }
+
     /// The panels, to fill; they are disjoint, so several threads may do it.
     ///
     /// # Panics

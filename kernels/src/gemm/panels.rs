@@ -23,10 +23,10 @@ impl Scratch {
     }
 }
 
-/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns.
-#[derive(Clone, Copy, Debug)]
-pub struct Panels<'a> {
-    data: &'a [f32],
+/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns. Its elements are f32, or words of smaller numbers.
+#[derive(Debug)]
+pub struct Panels<'a, T = f32> {
+    data: &'a [T],
     n: usize,
     k: usize,
     width: usize,
@@ -38,12 +38,16 @@ pub struct Panels<'a> {
     padding: usize,
 }
 
-impl<'a> Panels<'a> {
-    /// The panels of W `[N, K]`, packed one after another.
-    pub(super) fn packed(data: &'a [f32], n: usize, k: usize, width: usize) -> Self {
-        Self { data, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
+// Not derived: that would ask for T: Copy, which a borrow does not need.
+impl<T> Clone for Panels<'_, T> {
+    fn clone(&self) -> Self {
+        *self
     }
+}
 
+impl<T> Copy for Panels<'_, T> {}
+
+impl<'a> Panels<'a> {
     /// B `[K, N]` as it lies, row by row, without packing: its rows already hold `width` neighbouring columns together.
     /// None if the last panel would reach beyond the rows, because N is not a multiple of the level's width.
     pub fn in_place(level: Level, b: MatRef<'a>) -> Option<Self> {
@@ -85,6 +89,13 @@ impl<'a> Panels<'a> {
         }
         Self::packed(packed, n, k, width)
     }
+}
+
+impl<'a, T: Copy> Panels<'a, T> {
+    /// The panels of W `[N, K]`, packed one after another.
+    pub(super) fn packed(data: &'a [T], n: usize, k: usize, width: usize) -> Self {
+        Self { data, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
+    }
 
     /// Some of the panels, as a matrix of its own: those of columns `range`.
     ///
@@ -123,21 +134,21 @@ impl<'a> Panels<'a> {
     }
 
     /// Column n: `B[0][n]`, `B[1][n]`, …
-    pub(crate) fn column(&self, n: usize) -> impl Iterator<Item = f32> + use<'a> {
+    pub(crate) fn column(&self, n: usize) -> impl Iterator<Item = T> + use<'a, T> {
         let first = (n / self.width * self.next + n % self.width).min(self.data.len());
         self.data[first..].iter().step_by(self.stride.max(1)).copied().take(self.k)
     }
 
     /// Panel i.
     #[inline(always)]
-    pub(super) fn panel(&self, i: usize) -> Panel<'a> {
+    pub(super) fn panel(&self, i: usize) -> Panel<'a, T> {
         Panel { data: &self.data[(i * self.next).min(self.data.len())..], stride: self.stride }
     }
 }
 
 /// One panel, to multiply with: K rows of `width` numbers, `stride` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Panel<'a> {
-    pub data: &'a [f32],
+pub(super) struct Panel<'a, T> {
+    pub data: &'a [T],
     pub stride: usize,
 }

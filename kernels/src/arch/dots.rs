@@ -1,0 +1,199 @@
+//! Instructions that multiply whole words: AVX512-BF16 and AVX512-VNNI, AVX-VNNI, and NEON's SDOT.
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use crate::level::{Avx2, Avx512, Avx512Dots, AvxVnni};
+    use crate::product::{Bf16Halves, Dots, Product};
+    use crate::simd::LANES;
+
+    /// Calls intrinsics.
+    macro_rules! dots {
+        ($call:expr) => {
+            // SAFETY: `self` holds a token that exists only where detection found the instructions; those that read memory
+            // are given references to all of the sixteen words.
+            unsafe { $call }
+        };
+    }
+
+    impl Dots<Avx512> for Avx512Dots {
+        type Bf16 = Avx512Bf16;
+        type Int8 = Avx512Vnni;
+
+        #[inline(always)]
+        fn bf16(self) -> Avx512Bf16 {
+            Avx512Bf16(self)
+        }
+
+        #[inline(always)]
+        fn int8(self) -> Avx512Vnni {
+            Avx512Vnni(self)
+        }
+    }
+
+    /// VDPBF16PS.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512Bf16(Avx512Dots);
+
+    impl Product<Avx512> for Avx512Bf16 {
+        type Word = u32;
+        type V = __m512i;
+        type Sum = __m512;
+        const PHASES: usize = 1;
+
+        #[inline(always)]
+        fn weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
+            dots!(_mm512_loadu_si512(words.as_ptr().cast()))
+        }
+
+        #[inline(always)]
+        fn splat(self, _: Avx512, _: usize, word: u32) -> __m512i {
+            dots!(_mm512_set1_epi32(word.cast_signed()))
+        }
+
+        #[inline(always)]
+        fn multiply_add(self, _: Avx512, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
+            // The type of pairs of bf16 is an integer's bits.
+            dots!(_mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512i, __m512bh>(a),
+                std::mem::transmute::<__m512i, __m512bh>(b)
+            ))
+        }
+    }
+
+    /// VPDPBUSD on registers of 512 bits.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512Vnni(Avx512Dots);
+
+    impl Product<Avx512> for Avx512Vnni {
+        type Word = u32;
+        type V = __m512i;
+        type Sum = __m512i;
+        const PHASES: usize = 1;
+
+        #[inline(always)]
+        fn weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
+            dots!(_mm512_loadu_si512(words.as_ptr().cast()))
+        }
+
+        #[inline(always)]
+        fn splat(self, _: Avx512, _: usize, word: u32) -> __m512i {
+            dots!(_mm512_set1_epi32(word.cast_signed()))
+        }
+
+        #[inline(always)]
+        fn multiply_add(self, _: Avx512, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
+            dots!(_mm512_dpbusd_epi32(sum, a, b))
+        }
+    }
+
+    impl Dots<Avx2> for AvxVnni {
+        type Bf16 = Bf16Halves;
+        type Int8 = AvxVnniInt8;
+
+        #[inline(always)]
+        fn bf16(self) -> Bf16Halves {
+            Bf16Halves
+        }
+
+        #[inline(always)]
+        fn int8(self) -> AvxVnniInt8 {
+            AvxVnniInt8(self)
+        }
+    }
+
+    /// VPDPBUSD on registers of 256 bits, in its encoding without AVX-512.
+    #[derive(Clone, Copy)]
+    pub(crate) struct AvxVnniInt8(AvxVnni);
+
+    impl Product<Avx2> for AvxVnniInt8 {
+        type Word = u32;
+        type V = [__m256i; 2];
+        type Sum = [__m256i; 2];
+        const PHASES: usize = 1;
+
+        #[inline(always)]
+        fn weights(self, _: Avx2, _: usize, words: &[u32; LANES]) -> [__m256i; 2] {
+            dots!([_mm256_loadu_si256(words.as_ptr().cast()), _mm256_loadu_si256(words.as_ptr().add(8).cast())])
+        }
+
+        #[inline(always)]
+        fn splat(self, _: Avx2, _: usize, word: u32) -> [__m256i; 2] {
+            dots!([_mm256_set1_epi32(word.cast_signed()); 2])
+        }
+
+        #[inline(always)]
+        fn multiply_add(self, _: Avx2, a: [__m256i; 2], b: [__m256i; 2], sum: [__m256i; 2]) -> [__m256i; 2] {
+            dots!([_mm256_dpbusd_avx_epi32(sum[0], a[0], b[0]), _mm256_dpbusd_avx_epi32(sum[1], a[1], b[1])])
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    use crate::level::{Neon, NeonDots};
+    use crate::product::{Bf16Halves, Dots, Product};
+    use crate::simd::LANES;
+
+    impl Dots<Neon> for NeonDots {
+        type Bf16 = Bf16Halves;
+        type Int8 = Sdot;
+        const INT8_OFFSET: i32 = 128;
+
+        #[inline(always)]
+        fn bf16(self) -> Bf16Halves {
+            Bf16Halves
+        }
+
+        #[inline(always)]
+        fn int8(self) -> Sdot {
+            Sdot(self)
+        }
+    }
+
+    /// SDOT, which multiplies i8 with i8: flipping the highest bit of a u8 takes 128 from it.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Sdot(NeonDots);
+
+    impl Product<Neon> for Sdot {
+        type Word = u32;
+        type V = [int32x4_t; 4];
+        type Sum = [int32x4_t; 4];
+        const PHASES: usize = 1;
+
+        #[inline(always)]
+        fn weights(self, _: Neon, _: usize, words: &[u32; LANES]) -> [int32x4_t; 4] {
+            // SAFETY: the token exists only where detection found NEON; each load is of four of the sixteen words.
+            unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(words.as_ptr().add(at).cast())) }
+        }
+
+        #[inline(always)]
+        fn splat(self, _: Neon, _: usize, word: u32) -> [int32x4_t; 4] {
+            // SAFETY: the token exists only where detection found NEON.
+            unsafe { [vdupq_n_s32((word ^ 0x8080_8080).cast_signed()); 4] }
+        }
+
+        #[inline(always)]
+        fn multiply_add(self, _: Neon, a: [int32x4_t; 4], b: [int32x4_t; 4], sum: [int32x4_t; 4]) -> [int32x4_t; 4] {
+            let dot = |mut sum: int32x4_t, a: int32x4_t, b: int32x4_t| {
+                // Not the intrinsic, which is not stable yet.
+                //
+                // SAFETY: the token exists only where detection found the instruction, which reads and writes registers alone.
+                unsafe {
+                    asm!(
+                        "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                        sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
+                        options(pure, nomem, nostack, preserves_flags)
+                    );
+                }
+                sum
+            };
+            [dot(sum[0], a[0], b[0]), dot(sum[1], a[1], b[1]), dot(sum[2], a[2], b[2]), dot(sum[3], a[3], b[3])]
+        }
+    }
+}

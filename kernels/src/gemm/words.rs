@@ -1,0 +1,271 @@
+//! The matrix product of words: bf16, and bytes.
+//!
+//! The same loops and the same tile as for f32. What differs stands in `product.rs` (how words are multiplied) and here: how
+//! sums begin and end. Sums of bf16 are f32, and begin with the bias. Sums of bytes are i32 and exact, in any order:
+//!
+//! ```text
+//! Σ_k x[k] w[n][k] = step · scale[n] · Σ_k (q[k] − zero) w'[n][k] = step · scale[n] · (Σ_k q[k] w'[n][k] − zero · Σ_k w'[n][k])
+//! ```
+//!
+//! where the last sum is a property of the weights. K · 255 · 127 is below 2³¹ for every K up to 66,000.
+
+use std::ops::Range;
+
+use super::panels::Panels;
+use super::tile::{self, MAX_ROWS, MAX_WIDTH, Sums, Tile, run_whole};
+use super::{Epilogue, FromBias, finish, widened};
+use crate::level::Level;
+use crate::product::{Dots, Product, WordOperator};
+use crate::quant::{Precision, pack_bf16, step_and_zero};
+use crate::simd::{LANES, Simd};
+use crate::view::{MatMut, MatRef};
+
+/// The weights W `[N, K]` of a linear layer as words, packed for one level.
+#[derive(Clone, Copy, Debug)]
+pub struct WordMatrix<'a> {
+    precision: Precision,
+    /// Words.
+    panels: Panels<'a, u32>,
+    /// With bytes: the scale of each output feature `[N]`, and the sum of its bytes `[N]`.
+    scales: &'a [f32],
+    sums: &'a [i32],
+}
+
+impl<'a> WordMatrix<'a> {
+    /// The words of [`super::Layout::words`]; with bytes also the scale and the sum of each row of W, as
+    /// [`crate::quant::quantize_weights`] gave them.
+    ///
+    /// # Panics
+    /// If there are not as many scales and sums as rows, or the precision is f32.
+    pub fn new(precision: Precision, panels: Panels<'a, u32>, scales: &'a [f32], sums: &'a [i32]) -> Self {
+        let n = match precision {
+            Precision::F32 => panic!("f32 has no words"),
+            Precision::Bf16 => 0,
+            Precision::Int8 => panels.n(),
+        };
+        assert_eq!((scales.len(), sums.len()), (n, n), "scales and sums of the rows of W");
+        Self { precision, panels, scales, sums }
+    }
+
+    /// Some of the panels, as a matrix of its own: those of output features `range`.
+    ///
+    /// # Panics
+    /// If the range does not begin at a panel.
+    pub fn columns(self, range: Range<usize>) -> Self {
+        let part = if self.precision == Precision::Int8 { range.clone() } else { 0..0 };
+        let (scales, sums) = (&self.scales[part.clone()], &self.sums[part]);
+        Self { panels: self.panels.columns(range), scales, sums, ..self }
+    }
+}
+
+/// Where a product goes.
+#[derive(Debug)]
+pub enum Sink<'a> {
+    /// `[M, N]` as f32.
+    F32(MatMut<'a>),
+    /// `[M, N]` as words of bf16, `[M, ⌈N/2⌉]`: what the next product reads.
+    Bf16(MatMut<'a, u32>),
+}
+
+/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
+///
+/// Shapes: `a` `[M, row_words(K)]` as [`crate::quant::quantize`] makes it, `b` K by N, `bias` `[N]`, `out` `[M, N]`.
+///
+/// # Panics
+/// If the shapes do not fit, or `b` was packed for another panel width than the level's.
+pub fn gemm_words(
+    level: Level,
+    a: MatRef<'_, u32>,
+    b: WordMatrix<'_>,
+    bias: &[f32],
+    epilogue: Epilogue<'_>,
+    out: Sink<'_>,
+) {
+    let n = b.panels.n();
+    let (rows, cols) = match &out {
+        Sink::F32(out) => (out.rows(), out.cols()),
+        Sink::Bf16(out) => (out.rows(), 2 * out.cols() - (n % 2).min(out.cols())),
+    };
+    let per_word = b.precision.per_word();
+    assert_eq!(a.cols(), b.precision.row_words(b.panels.k() * per_word), "gemm: words of a row of a, and of b");
+    assert_eq!((a.rows(), n), (rows, cols), "gemm: rows of a, columns of b, and out");
+    assert_eq!(b.panels.width(), level.panel_width(), "gemm: b was packed for another level than {level}");
+    assert_eq!(bias.len(), n, "gemm: one bias a column");
+    if let Epilogue::Add(residual) = epilogue {
+        assert_eq!((residual.rows(), residual.cols()), (rows, n), "gemm: the residual has out's shape");
+    }
+    level.enter_words(GemmWords { a, b, bias, epilogue, out });
+}
+
+struct GemmWords<'a> {
+    a: MatRef<'a, u32>,
+    b: WordMatrix<'a>,
+    bias: &'a [f32],
+    epilogue: Epilogue<'a>,
+    out: Sink<'a>,
+}
+
+impl WordOperator for GemmWords<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, D: Dots<S>>(mut self, s: S, dots: D) {
+        let width = S::COLS * LANES;
+        let tiles = self.a.rows().div_ceil(S::ROWS);
+        let mut panel = 0;
+        while panel * width < self.b.panels.n() {
+            let columns = panel * width..(panel * width + width).min(self.b.panels.n());
+            match self.b.precision {
+                Precision::Int8 => {
+                    let of_columns = Scaled::of_columns(&self, columns.clone());
+                    for t in 0..tiles {
+                        let rows = t * self.a.rows() / tiles..(t + 1) * self.a.rows() / tiles;
+                        let scaled = of_columns.with_rows(self.a.rows_in(rows.clone()), D::INT8_OFFSET);
+                        self.tile(s, dots.int8(), &scaled, panel, rows, columns.clone());
+                    }
+                }
+                _ => {
+                    let start = widened(&self.bias[columns.clone()], 0.0);
+                    for t in 0..tiles {
+                        let rows = t * self.a.rows() / tiles..(t + 1) * self.a.rows() / tiles;
+                        self.tile(s, dots.bf16(), FromBias(&start), panel, rows, columns.clone());
+                    }
+                }
+            }
+            panel += 1;
+        }
+    }
+
+    fn reference(mut self) {
+        let n = self.b.panels.n();
+        let mut row = vec![0.0; n];
+        for m in 0..self.a.rows() {
+            let residual = match self.epilogue {
+                Epilogue::Add(residual) => Epilogue::Add(residual.rows_in(m..m + 1)),
+                other => other,
+            };
+            for (n, out) in row.iter_mut().enumerate() {
+                let sum = self.plain_sum(m, n);
+                *out = crate::reference::epilogue(residual, sum + f64::from(self.bias[n]), (0, n));
+            }
+            match &mut self.out {
+                Sink::F32(out) => out.row_mut(m).copy_from_slice(&row),
+                Sink::Bf16(out) => pack_bf16(&row, out.row_mut(m)),
+            }
+        }
+    }
+}
+
+impl GemmWords<'_> {
+    /// One tile, and its epilogue.
+    #[inline(always)]
+    fn tile<S: Simd, P: Product<S, Word = u32>, B: Sums<S, P>>(
+        &mut self,
+        s: S,
+        p: P,
+        sums: B,
+        panel: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        // Whatever the output, the tile has a place of its own in the first-level cache: one form of it is compiled, not four.
+        let mut place = [0.0; MAX_ROWS * MAX_WIDTH];
+        let out = MatMut::new(&mut place, rows.len(), S::COLS * LANES);
+        let (a, b, k) = (self.a.rows_in(rows.clone()), self.b.panels.panel(panel), self.b.panels.k());
+        let mut tile = Tile { a, b, k, out };
+        run_whole(s, p, sums, &mut tile);
+        let mut done = tile.out.cols_in(0..columns.len());
+        finish(s, &mut done, self.epilogue, (rows.start, columns.start));
+        for (i, row) in rows.enumerate() {
+            match &mut self.out {
+                Sink::F32(out) => out.row_mut(row)[columns.clone()].copy_from_slice(done.row(i)),
+                Sink::Bf16(out) => {
+                    pack_bf16(done.row(i), &mut out.row_mut(row)[columns.start / 2..columns.end.div_ceil(2)]);
+                }
+            }
+        }
+    }
+
+    /// `Σ_k a[m][k] b[k][n]`, in f64, where sums of bytes are exact.
+    fn plain_sum(&self, m: usize, n: usize) -> f64 {
+        let (a, b) = (self.a.row(m), self.b.panels.column(n));
+        match self.b.precision {
+            Precision::Int8 => {
+                let (step, zero) = step_and_zero(a);
+                let products = |(a, b): (&u32, u32)| {
+                    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+                    let product = |i: usize| (i64::from(a[i]) - i64::from(zero)) * i64::from(b[i].cast_signed());
+                    (0..4).map(product).sum::<i64>()
+                };
+                let sum: i64 = a.iter().zip(b).map(products).sum();
+                sum as f64 * f64::from(step) * f64::from(self.b.scales[n])
+            }
+            _ => {
+                let widen = |half: u32| f64::from(f32::from_bits(half));
+                let products = |(&a, b): (&u32, u32)| {
+                    widen(a << 16) * widen(b << 16) + widen(a & 0xffff_0000) * widen(b & 0xffff_0000)
+                };
+                a.iter().zip(b).map(products).sum()
+            }
+        }
+    }
+}
+
+/// Sums of bytes, which become f32 by what belongs to their rows and columns.
+struct Scaled {
+    steps: [f32; MAX_ROWS],
+    zeros: [i32; MAX_ROWS],
+    scales: [f32; MAX_WIDTH],
+    sums: [i32; MAX_WIDTH],
+    bias: [f32; MAX_WIDTH],
+}
+
+impl Scaled {
+    #[inline(always)]
+    fn of_columns(gemm: &GemmWords<'_>, columns: Range<usize>) -> Self {
+        Self {
+            steps: [0.0; MAX_ROWS],
+            zeros: [0; MAX_ROWS],
+            scales: widened(&gemm.b.scales[columns.clone()], 0.0),
+            sums: widened(&gemm.b.sums[columns.clone()], 0),
+            bias: widened(&gemm.bias[columns], 0.0),
+        }
+    }
+
+    /// `offset`: what the product takes from each byte by itself.
+    #[inline(always)]
+    fn with_rows(&self, a: MatRef<'_, u32>, offset: i32) -> Self {
+        let mut scaled = Self { ..*self };
+        for i in 0..a.rows() {
+            let (step, zero) = step_and_zero(a.row(i));
+            (scaled.steps[i], scaled.zeros[i]) = (step, zero - offset);
+        }
+        scaled
+    }
+}
+
+impl<S: Simd, P: Product<S, Sum = S::I>> Sums<S, P> for &Scaled {
+    const RUN: usize = usize::MAX;
+
+    #[inline(always)]
+    fn begin(self, s: S, r: usize, c: usize) -> S::I {
+        let mut begin = [0; LANES];
+        for (lane, begin) in begin.iter_mut().enumerate() {
+            *begin = -self.zeros[r] * self.sums[c * LANES + lane];
+        }
+        s.load_i32(&begin)
+    }
+
+    #[inline(always)]
+    fn zero(self, s: S) -> S::I {
+        s.load_i32(&[0; LANES])
+    }
+
+    #[inline(always)]
+    fn total(self, s: S, sum: S::I, r: usize, c: usize) -> S::F {
+        let scale = s.mul(s.splat(self.steps[r]), s.load(&self.scales[c * LANES..]));
+        s.mul_add(s.to_f32(sum), scale, s.load(&self.bias[c * LANES..]))
+    }
+}
+
+const _: () = assert!(tile::MAX_WIDTH.is_multiple_of(2), "a panel is whole words of bf16");

@@ -1,0 +1,336 @@
+//! The product of words: bf16 and bytes, on every level, with and without instructions for them.
+
+use likewise_kernels::Level;
+use likewise_kernels::gemm::{Epilogue, Layout, Sink, WordMatrix, gemm_words};
+use likewise_kernels::math::Activation;
+use likewise_kernels::quant::{Precision, quantize, quantize_weights};
+use likewise_kernels::view::{MatMut, MatRef};
+use proptest::prelude::*;
+
+/// Every level, and those with instructions for words once more without.
+fn levels() -> Vec<Level> {
+    let mut levels = Level::available();
+    let with: Vec<Level> = levels.iter().copied().filter(|level| level.word_instructions().is_some()).collect();
+    levels.extend(with.into_iter().map(Level::without_word_instructions));
+    levels
+}
+
+fn label(level: Level) -> String {
+    format!("{level} with {}", level.word_instructions().unwrap_or("no instructions for words"))
+}
+
+/// Weights, packed for a level.
+struct Packed {
+    precision: Precision,
+    layout: Layout,
+    words: Vec<f32>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl Packed {
+    fn new(level: Level, precision: Precision, w: &[f32], n: usize, k: usize) -> Self {
+        let layout = Layout::new(level, n, precision.words(k));
+        let (mut scales, mut sums) = (vec![0.0; n], vec![0; n]);
+        let mut rows = vec![0.0; n * layout.k()];
+        for (i, row) in rows.chunks_exact_mut(layout.k().max(1)).enumerate() {
+            (scales[i], sums[i]) = quantize_weights(precision, &w[i * k..][..k], row);
+        }
+        let mut words = vec![0.0; layout.numbers()];
+        let rows = MatRef::new(&rows, n, layout.k());
+        for mut panel in layout.panels_mut(&mut words) {
+            let range = panel.rows();
+            panel.fill(rows.rows_in(range));
+        }
+        if precision == Precision::Bf16 {
+            (scales, sums) = (Vec::new(), Vec::new());
+        }
+        Self { precision, layout, words, scales, sums }
+    }
+
+    fn matrix(&self) -> WordMatrix<'_> {
+        WordMatrix::new(self.precision, self.layout.words(&self.words), &self.scales, &self.sums)
+    }
+}
+
+/// `x` `[m, k]` as words.
+fn words(level: Level, precision: Precision, x: &[f32], m: usize, k: usize) -> Vec<u32> {
+    let cols = precision.row_words(k);
+    let mut words = vec![0; m * cols];
+    quantize(level, precision, MatRef::new(x, m, k), MatMut::new(&mut words, m, cols));
+    words
+}
+
+/// The whole way: x `[m, k]` and W `[n, k]` as f32, their product through words.
+#[allow(clippy::too_many_arguments, reason = "a test's shapes")]
+fn product(
+    level: Level,
+    precision: Precision,
+    x: &[f32],
+    w: &[f32],
+    bias: &[f32],
+    (m, n, k): (usize, usize, usize),
+    epilogue: Epilogue<'_>,
+) -> Vec<f32> {
+    let packed = Packed::new(level, precision, w, n, k);
+    let words = words(level, precision, x, m, k);
+    let mut out = vec![f32::NAN; m * n];
+    let a = MatRef::new(&words, m, precision.row_words(k));
+    gemm_words(level, a, packed.matrix(), bias, epilogue, Sink::F32(MatMut::new(&mut out, m, n)));
+    out
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Numbers between −1 and 1 that look random.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn shapes() -> impl Strategy<Value = (usize, usize, usize, u32)> {
+    (1_usize..30, 1_usize..80, 1_usize..300, any::<u32>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Bytes: sums are exact, so all levels have the same bits. That they are the right ones: `Level::REFERENCE` computes
+    /// with i64, and its one rounding at the end leaves a distance of a few units in the last place.
+    #[test]
+    fn bytes_are_exact((m, n, k, seed) in shapes()) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let expected = product(Level::REFERENCE, Precision::Int8, &x, &w, &bias, (m, n, k), Epilogue::Store);
+        let mut fused: Option<Vec<f32>> = None;
+        for level in levels() {
+            let out = product(level, Precision::Int8, &x, &w, &bias, (m, n, k), Epilogue::Store);
+            for (a, b) in out.iter().zip(&expected) {
+                prop_assert!((a - b).abs() <= 4e-6 * (1.0 + b.abs()), "{}: {a} {b}", label(level));
+            }
+            if level.is_fused() {
+                let first = fused.get_or_insert_with(|| out.clone());
+                prop_assert_eq!(bits(&out), bits(first), "{}", label(level));
+            }
+        }
+    }
+
+    /// bf16: every level with fused multiply-add has the same bits, with the instruction and without.
+    #[test]
+    fn bf16_has_the_same_bits((m, n, k, seed) in shapes()) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let expected = product(Level::REFERENCE, Precision::Bf16, &x, &w, &bias, (m, n, k), Epilogue::Store);
+        let mut fused: Option<Vec<f32>> = None;
+        for level in levels() {
+            let out = product(level, Precision::Bf16, &x, &w, &bias, (m, n, k), Epilogue::Store);
+            for (a, b) in out.iter().zip(&expected) {
+                prop_assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{}: {a} {b}", label(level));
+            }
+            if level.is_fused() {
+                let first = fused.get_or_insert_with(|| out.clone());
+                prop_assert_eq!(bits(&out), bits(first), "{}", label(level));
+            }
+        }
+    }
+
+    /// A row's result depends on that row alone.
+    #[test]
+    fn rows_are_by_themselves((m, n, k, seed) in shapes()) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        for level in levels() {
+            for precision in [Precision::Bf16, Precision::Int8] {
+                let all = product(level, precision, &x, &w, &bias, (m, n, k), Epilogue::Store);
+                let i = seed as usize % m;
+                let one = product(level, precision, &x[i * k..][..k], &w, &bias, (1, n, k), Epilogue::Store);
+                prop_assert_eq!(bits(&all[i * n..][..n]), bits(&one), "{} {}", label(level), precision.name());
+            }
+        }
+    }
+
+    /// What is written as bf16 is what is written as f32, rounded; with every epilogue.
+    #[test]
+    fn sinks_agree((m, n, k, seed) in shapes()) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let residual = numbers(m * n, seed ^ 2);
+        for level in levels() {
+            for epilogue in [
+                Epilogue::Store,
+                Epilogue::Activate(Activation::Gelu),
+                Epilogue::Add(MatRef::new(&residual, m, n)),
+            ] {
+                let plain = product(level, Precision::Bf16, &x, &w, &bias, (m, n, k), epilogue);
+                let packed = Packed::new(level, Precision::Bf16, &w, n, k);
+                let a = words(level, Precision::Bf16, &x, m, k);
+                let a = MatRef::new(&a, m, Precision::Bf16.words(k));
+                let cols = n.div_ceil(2);
+                let mut out = vec![0; m * cols];
+                gemm_words(level, a, packed.matrix(), &bias, epilogue, Sink::Bf16(MatMut::new(&mut out, m, cols)));
+                prop_assert_eq!(&out, &words(level, Precision::Bf16, &plain, m, n), "{}", label(level));
+            }
+        }
+    }
+
+    /// A byte is within half a step of its number, and the ends of the row are met.
+    #[test]
+    fn bytes_are_near(x in proptest::collection::vec(-1e3_f32..1e3, 1..200), shift in -1e3_f32..1e3) {
+        let x: Vec<f32> = x.iter().map(|x| x + shift).collect();
+        for level in levels() {
+            let row = words(level, Precision::Int8, &x, 1, x.len());
+            let (step, zero) = (f32::from_bits(row[row.len() - 2]), row[row.len() - 1] as i32);
+            let byte = |i: usize| row[i / 4].to_le_bytes()[i % 4];
+            let mut back: Vec<f32> = (0..x.len()).map(|i| step * (i32::from(byte(i)) - zero) as f32).collect();
+            rotate_back(&mut back);
+            for (&x, back) in x.iter().zip(back) {
+                // Half a step, and another half where the zero point was rounded and the number is at the end.
+                prop_assert!((back - x).abs() <= step * 1.01, "{level}: {x} became {back}, step {step}");
+            }
+        }
+    }
+}
+
+/// Blocks of 128 lie rotated: each eight numbers that stand sixteen apart as their sums and differences, which done twice
+/// gives eight times the number.
+fn rotate_back(x: &mut [f32]) {
+    for block in x.chunks_exact_mut(128) {
+        let old: Vec<f32> = block.to_vec();
+        for (i, x) in block.iter_mut().enumerate() {
+            let sign = |j: usize| if ((i / 16) & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
+            *x = (0..8).map(|j| sign(j) * old[j * 16 + i % 16]).sum::<f32>() / 8.0;
+        }
+    }
+}
+
+/// The product of bytes as they are given, with all scales 1: rows of A with their zero point, and rows of W.
+fn product_of_bytes(level: Level, a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<f32> {
+    let (k, n) = (w[0].len(), w.len());
+    let word = |bytes: &[u8]| u32::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)));
+    let cols = Precision::Int8.row_words(k);
+    let mut words = Vec::new();
+    for (bytes, zero) in a {
+        words.extend(bytes.chunks(4).map(word));
+        words.extend([1.0_f32.to_bits(), zero.cast_unsigned()]);
+    }
+    let layout = Layout::new(level, n, k.div_ceil(4));
+    let row = |row: &Vec<i8>| -> Vec<f32> {
+        let bytes: Vec<u8> = row.iter().map(|x| x.cast_unsigned()).collect();
+        bytes.chunks(4).map(|bytes| f32::from_bits(word(bytes))).collect()
+    };
+    let rows: Vec<f32> = w.iter().flat_map(row).collect();
+    let rows = MatRef::new(&rows, n, layout.k());
+    let mut packed = vec![0.0; layout.numbers()];
+    for mut panel in layout.panels_mut(&mut packed) {
+        let range = panel.rows();
+        panel.fill(rows.rows_in(range));
+    }
+    let sums: Vec<i32> = w.iter().map(|row| row.iter().map(|&x| i32::from(x)).sum()).collect();
+    let scales = vec![1.0; n];
+    let matrix = WordMatrix::new(Precision::Int8, layout.words(&packed), &scales, &sums);
+    let mut out = vec![0.0; a.len() * n];
+    let sink = Sink::F32(MatMut::new(&mut out, a.len(), n));
+    gemm_words(level, MatRef::new(&words, a.len(), cols), matrix, &vec![0.0; n], Epilogue::Store, sink);
+    out
+}
+
+/// The same in i64.
+fn product_in_i64(a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<i64> {
+    let dot = |(a, zero): &(Vec<u8>, i32), w: &Vec<i8>| {
+        a.iter().zip(w).map(|(&a, &w)| (i64::from(a) - i64::from(*zero)) * i64::from(w)).sum()
+    };
+    a.iter().flat_map(|a| w.iter().map(move |w| dot(a, w))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Bytes at their extremes, in any order: every sum is exact. Saturation in i16, a lost sign or a lost byte would show.
+    #[test]
+    fn bytes_at_their_extremes(
+        (m, n, k) in (1_usize..14, 1_usize..40, 1_usize..700),
+        choices in proptest::collection::vec(any::<u8>(), 64),
+    ) {
+        let choice = |i: usize| usize::from(choices[i % 64] ^ choices[i / 64 % 64].rotate_left(3));
+        let a: Vec<(Vec<u8>, i32)> = (0..m)
+            .map(|r| {
+                let bytes = (0..k).map(|i| [0, 255, 255, 254, 1, 128][choice(r * k + i) % 6]).collect();
+                (bytes, [0, 255, 128, 127][choice(r) % 4])
+            })
+            .collect();
+        let w: Vec<Vec<i8>> =
+            (0..n).map(|c| (0..k).map(|i| [127, -127, 127, -127, 0, 1][choice(c * k + i + 7) % 6]).collect()).collect();
+        let expected: Vec<f32> = product_in_i64(&a, &w).into_iter().map(|sum| sum as f32).collect();
+        for level in levels() {
+            prop_assert_eq!(&product_of_bytes(level, &a, &w), &expected, "{}", label(level));
+        }
+    }
+}
+
+/// The largest sums there can be, for the longest rows of any model.
+#[test]
+fn the_largest_sums() {
+    for k in [3072, 8192] {
+        for (byte, zero) in [(255, 0), (0, 255), (255, 255), (0, 0)] {
+            let a = vec![(vec![byte; k], zero); 3];
+            let w: Vec<Vec<i8>> = [127, -127].map(|x| vec![x; k]).into();
+            let expected: Vec<f32> = product_in_i64(&a, &w).into_iter().map(|sum| sum as f32).collect();
+            for level in levels() {
+                assert_eq!(product_of_bytes(level, &a, &w), expected, "{}, {byte} from {zero}, k {k}", label(level));
+            }
+        }
+    }
+}
+
+/// A row that is not a number does not become one, and an empty or tiny one is zero.
+#[test]
+fn rows_that_are_not_numbers() {
+    for level in levels() {
+        for precision in [Precision::Bf16, Precision::Int8] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, 3, 17, 39] {
+                    let mut x = numbers(40, 5);
+                    x[at] = bad;
+                    let out =
+                        product(level, precision, &x, &numbers(40 * 3, 6), &[0.0; 3], (1, 3, 40), Epilogue::Store);
+                    assert!(out.iter().all(|x| !x.is_finite()), "{} {}: {out:?}", label(level), precision.name());
+                }
+            }
+            for small in [0.0, 1e-40, -1e-45] {
+                let out =
+                    product(level, precision, &[small; 40], &numbers(40, 6), &[0.25], (1, 1, 40), Epilogue::Store);
+                assert_eq!(out, [0.25], "{} {}: {small}", label(level), precision.name());
+            }
+            let nothing = product(level, precision, &[], &[], &[0.25, 0.5], (1, 2, 0), Epilogue::Store);
+            assert_eq!(nothing, [0.25, 0.5], "{} {}", label(level), precision.name());
+        }
+    }
+}
+
+/// Rounding to bf16: to the nearest, to even between two; NaN stays NaN, and what is too large becomes infinite.
+#[test]
+fn rounding_to_bf16() {
+    for (x, expected) in [
+        (1.0, 0x3f80),
+        (f32::from_bits(0x3f80_8000), 0x3f80),
+        (f32::from_bits(0x3f80_8001), 0x3f81),
+        (f32::from_bits(0x3f81_8000), 0x3f82),
+        (f32::from_bits(0x3f81_7fff), 0x3f81),
+        (-2.5, 0xc020),
+        (f32::MAX, 0x7f80),
+        (f32::INFINITY, 0x7f80),
+        (f32::NEG_INFINITY, 0xff80),
+        (-0.0, 0x8000),
+        (f32::NAN, 0x7fc0),
+        (f32::from_bits(0x7f80_0001), 0x7fc0),
+    ] {
+        for level in levels() {
+            let both = words(level, Precision::Bf16, &[x, x, x], 1, 3);
+            assert_eq!(both, [expected | expected << 16, expected], "{level}: {x}");
+        }
+    }
+}
