@@ -10,6 +10,7 @@ use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
 use likewise_kernels::Level;
 use likewise_kernels::peak::multiply_add_peak;
+use likewise_kernels::quant::Precision;
 
 /// FLOP/s, as bits of an f64.
 static PEAK: AtomicU64 = AtomicU64::new(0);
@@ -18,7 +19,8 @@ static PEAK: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn measure_peak(level: Level, threads: usize) {
     const ROUNDS: usize = 20;
     let peak: f64 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, ROUNDS))).collect();
+        let threads: Vec<_> =
+            (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, Precision::F32, ROUNDS))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a thread that measures")).sum()
     });
     PEAK.store(peak.to_bits(), Ordering::Relaxed);

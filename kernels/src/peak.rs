@@ -8,13 +8,20 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::level::{Level, Operator};
+use crate::product::{Dots, Product, WordOperator};
+use crate::quant::Precision;
 use crate::simd::{LANES, Simd};
 
-/// Multiply-adds of this thread, in floating-point operations (two each) a second: the best of `rounds` short runs.
+/// Multiply-adds of this thread on numbers of this type, in operations (two each) a second: the best of `rounds` short runs.
 ///
 /// For `Level::REFERENCE` the figure is that of plain f64 arithmetic.
-pub fn multiply_add_peak(level: Level, rounds: usize) -> f64 {
-    (0..rounds.max(1)).map(|_| level.enter(MultiplyAdd { steps: 200_000 })).fold(0.0, f64::max)
+pub fn multiply_add_peak(level: Level, precision: Precision, rounds: usize) -> f64 {
+    let steps = 200_000;
+    let run = || match precision {
+        Precision::F32 => level.enter(MultiplyAdd { steps }),
+        _ => level.enter_words(MultiplyWords { precision, steps }),
+    };
+    (0..rounds.max(1)).map(|_| run()).fold(0.0, f64::max)
 }
 
 struct MultiplyAdd {
@@ -49,18 +56,59 @@ impl Operator for MultiplyAdd {
     }
 
     fn reference(self) -> f64 {
-        let mut sums = [0.0_f64; 4];
-        let (a, b) = (black_box(0.5), black_box(0.25));
-        let start = Instant::now();
-        for _ in 0..self.steps {
-            for sum in &mut sums {
-                *sum = *sum * a + b;
-            }
-        }
-        let elapsed = start.elapsed();
-        black_box(sums);
-        rate(self.steps * sums.len(), elapsed)
+        plainly(self.steps)
     }
+}
+
+fn plainly(steps: usize) -> f64 {
+    let mut sums = [0.0_f64; 4];
+    let (a, b) = (black_box(0.5), black_box(0.25));
+    let start = Instant::now();
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = *sum * a + b;
+        }
+    }
+    let elapsed = start.elapsed();
+    black_box(sums);
+    rate(steps * sums.len(), elapsed)
+}
+
+struct MultiplyWords {
+    precision: Precision,
+    steps: usize,
+}
+
+impl WordOperator for MultiplyWords {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd, D: Dots<S>>(self, s: S, dots: D) -> f64 {
+        match self.precision {
+            Precision::Int8 => multiply_words(s, dots.int8(), s.load_i32(&[0; LANES]), 4, self.steps),
+            _ => multiply_words(s, dots.bf16(), s.splat(0.0), 2, self.steps),
+        }
+    }
+
+    fn reference(self) -> f64 {
+        plainly(self.steps)
+    }
+}
+
+#[inline(always)]
+fn multiply_words<S: Simd, P: Product<S, Word = u32>>(s: S, p: P, zero: P::Sum, per_word: usize, steps: usize) -> f64 {
+    let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
+    let mut sums = [zero; CHAINS];
+    let (a, b) = (p.splat(s, 0, black_box(0x0101_0101)), p.weights(s, 0, &black_box([0x0101_0101; LANES])));
+    let start = Instant::now();
+    for _ in 0..steps {
+        for sum in sums.iter_mut().take(chains) {
+            *sum = p.multiply_add(s, a, b, *sum);
+        }
+    }
+    let elapsed = start.elapsed();
+    black_box(sums);
+    rate(steps * chains * LANES * per_word / P::PHASES, elapsed)
 }
 
 fn rate(multiply_adds: usize, elapsed: Duration) -> f64 {

@@ -142,7 +142,7 @@ impl<S: Simd> Product<S> for Int8Pairs {
 
     #[inline(always)]
     fn splat(self, s: S, phase: usize, word: u32) -> S::I {
-        s.splat_pair(if phase == 0 { word } else { word >> 8 } & 0x00ff_00ff)
+        s.splat_pair((word >> (8 * phase)) & 0x00ff_00ff)
     }
 
     #[inline(always)]

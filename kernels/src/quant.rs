@@ -4,7 +4,8 @@
 //!   the low half. Both sides of a product are rounded once, to the nearest, to even between two.
 //! * **int8**. Weights are i8, with a scale for each output feature: the largest weight of the row is ±127. Activations are
 //!   u8, with a step and a zero point for **each token**, found when it is computed: x ≈ step · (q − zero), with the least of
-//!   the token's numbers at 0 and the largest at 255. Four in a word, the first in the low byte.
+//!   the token's numbers at 0 and the largest at 255 (zero is taken among them, so that the zero point is a byte). Four in a
+//!   word, the first in the low byte.
 //!
 //! **Rotated first.** A few of a transformer's channels are far larger than the rest, and steps that reach them are too wide for
 //! the others. So each eight numbers that stand sixteen apart are replaced by their sums and differences (the Walsh-Hadamard
@@ -33,6 +34,12 @@ pub enum Precision {
     /// Bytes, summed in i32.
     Int8,
 }
+
+/// The most inputs of a linear layer in int8: with more, the largest sums of their products would not be i32.
+///
+/// A sum begins at −zero · Σ w and each step adds q · w, so on the way it is Σ (q − zero) w over the steps that are done, less
+/// zero · Σ w over the rest: 255 · 127 a number at most, whatever is done.
+pub const MOST_INT8_INPUTS: usize = i32::MAX as usize / (255 * 127) / 4 * 4;
 
 /// Words at the end of a row of bytes: its step, as the bits of an f32, and its zero point.
 const TAIL: usize = 2;
@@ -154,7 +161,9 @@ impl Operator for QuantizeRows<'_> {
             let x = self.x.row(i);
             let poison = x.iter().map(|x| x * 0.0).sum::<f32>();
             let mut turned = x.to_vec();
-            turned.as_chunks_mut().0.iter_mut().for_each(rotate_plainly);
+            let (blocks, rest) = turned.as_chunks_mut();
+            blocks.iter_mut().for_each(rotate_plainly);
+            rest.iter_mut().for_each(|x| *x *= REST);
             let (least, largest) = turned.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
             quantize_row(x, least + poison, largest, self.words.row_mut(i), |block, turned| {
                 *turned = *block;
@@ -164,8 +173,12 @@ impl Operator for QuantizeRows<'_> {
     }
 }
 
-/// Numbers that are rotated together: eight vectors. What is left at the end of a row is taken as it is.
+/// Numbers that are rotated together: eight vectors.
 const BLOCK: usize = 8 * LANES;
+
+/// What is left at the end of a row is not rotated. Its activations are doubled, because rotated ones are about √8 times as
+/// large and have the same step, and its weights are halved.
+const REST: f32 = 2.0;
 
 /// The sums and differences of eight vectors, lane by lane.
 #[inline(always)]
@@ -205,7 +218,7 @@ fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
         }
     }
     for part in rest.chunks(LANES) {
-        let v = s.load_first(part, 0.0);
+        let v = s.mul(s.load_first(part, 0.0), s.splat(REST));
         least = s.max(least, s.sub(zero, v));
         largest = s.max(largest, v);
     }
@@ -239,7 +252,7 @@ fn quantize_row(
     const TO_INTEGER: f32 = 12_582_912.0;
     let range = largest - least;
     let (step, per_step) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
-    // A range below the normal numbers has no inverse; such a row is zero but for the last digits of f32.
+    // A range below 10⁻³⁶ has no inverse in f32. Such a row is taken for zero.
     let (step, per_step) = if per_step.is_infinite() { (0.0, 0.0) } else { (step, per_step) };
     let zero = (-least * per_step + TO_INTEGER) - TO_INTEGER;
     let (bytes, tail) = words.split_at_mut(words.len() - TAIL);
@@ -256,10 +269,10 @@ fn quantize_row(
     }
     let (fours, rest) = rest.as_chunks::<4>();
     for (to, four) in of_rest.iter_mut().zip(fours) {
-        *to = word(four);
+        *to = word(&four.map(|x| x * REST));
     }
     if let Some(to) = of_rest.get_mut(fours.len()) {
-        *to = rest.iter().rev().fold(0, |word, &x| word << 8 | byte(x));
+        *to = rest.iter().rev().fold(0, |word, &x| word << 8 | byte(x * REST));
     }
     tail.copy_from_slice(&[step.to_bits(), zero as u32]);
 }
@@ -283,11 +296,13 @@ pub fn quantize_weights(precision: Precision, weights: &[f32], words: &mut [f32]
         Precision::Bf16 => pack_bf16(weights, words),
         Precision::Int8 => {
             let mut weights = weights.to_vec();
-            for block in weights.as_chunks_mut().0 {
+            let (blocks, rest) = weights.as_chunks_mut();
+            for block in blocks {
                 rotate_plainly(block);
                 // The activations are rotated too, and both together make all products eight times as large.
                 block.iter_mut().for_each(|x| *x *= 0.125);
             }
+            rest.iter_mut().for_each(|x| *x /= REST);
             let largest = weights.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
             let scale = largest / 127.0;
             // In f64, where the inverse of no f32 overflows.

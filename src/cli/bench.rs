@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use likewise::{Embedder, Embeddings, Info};
+use likewise::{Embedder, Embeddings, Info, Precision};
 use serde_json::json;
 
 use super::model::ModelArgs;
@@ -78,9 +78,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
         writeln!(
             out,
-            "{:.1} % of the {:.0} GFLOP/s that {} and {} threads reach on registers alone",
+            "{:.1} % of the {:.0} G{}/s that {} and {} threads reach on registers alone",
             100.0 * fraction,
             peak / 1e9,
+            if info.precision == Precision::Int8 { "op" } else { "FLOP" },
             info.level,
             info.threads
         )?;
@@ -107,7 +108,7 @@ fn check(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
 /// Multiply-add rate of all threads at the same time, in FLOP/s.
 fn peak(info: &Info) -> f64 {
     const ROUNDS: usize = 20;
-    let measure = || likewise_kernels::peak::multiply_add_peak(info.level, ROUNDS);
+    let measure = || likewise_kernels::peak::multiply_add_peak(info.level, info.precision, ROUNDS);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..info.threads).map(|_| scope.spawn(measure)).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, f64>| {

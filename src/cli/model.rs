@@ -30,7 +30,7 @@ pub(super) struct HowArgs {
     #[arg(long, default_value = "main")]
     revision: String,
 
-    /// The type of weights and activations in the matmuls
+    /// The type of weights and activations in the linear layers
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use likewise_kernels::Level;
-use likewise_kernels::quant::Precision;
+use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
 use super::{Embedder, OnLong};
 use crate::checkpoint::Checkpoint;
@@ -44,8 +44,9 @@ impl Builder {
 
     /// The type of the numbers that linear layers multiply. Default: f32.
     ///
-    /// With bf16 vectors are computed in about half the time and with int8 in about a quarter, and are that much further from
-    /// the truth; `docs/numerics.md` says how far. Weights of any checkpoint are rounded when it is opened.
+    /// bf16 and int8 take a half and a quarter of the memory, and less time on CPUs with instructions for them
+    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. Weights of any
+    /// checkpoint are rounded when it is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
@@ -97,6 +98,9 @@ impl Builder {
         let level = self.level.unwrap_or_else(Level::best);
         let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
+        if self.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
+            return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
+        }
         let head = SentenceHead::load(files, blueprint.width)?;
         let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
         let sentence = files.json(SENTENCE_CONFIG)?;

@@ -12,7 +12,8 @@ mod x86 {
     macro_rules! dots {
         ($call:expr) => {
             // SAFETY: `self` holds a token that exists only where detection found the instructions; those that read memory
-            // are given references to all of the sixteen words.
+            // are given references to all of the sixteen words. Of the two types that are transmuted into one another every
+            // pattern of the same 512 bits is valid.
             unsafe { $call }
         };
     }
@@ -180,20 +181,26 @@ mod arm {
 
         #[inline(always)]
         fn multiply_add(self, _: Neon, a: [int32x4_t; 4], b: [int32x4_t; 4], sum: [int32x4_t; 4]) -> [int32x4_t; 4] {
-            let dot = |mut sum: int32x4_t, a: int32x4_t, b: int32x4_t| {
-                // Not the intrinsic, which is not stable yet.
-                //
-                // SAFETY: the token exists only where detection found the instruction, which reads and writes registers alone.
-                unsafe {
-                    asm!(
-                        "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
-                        sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
-                        options(pure, nomem, nostack, preserves_flags)
-                    );
-                }
-                sum
-            };
-            [dot(sum[0], a[0], b[0]), dot(sum[1], a[1], b[1]), dot(sum[2], a[2], b[2]), dot(sum[3], a[3], b[3])]
+            // SAFETY: the token exists only where detection found NEON and the instruction.
+            unsafe {
+                [sdot(sum[0], a[0], b[0]), sdot(sum[1], a[1], b[1]), sdot(sum[2], a[2], b[2]), sdot(sum[3], a[3], b[3])]
+            }
         }
+    }
+
+    /// sum + the four products of i8 in each lane. Not the intrinsic, which is not stable yet; but a function with the
+    /// instruction's feature, as that is one, because the assembler asks for it where nothing is inlined.
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn sdot(mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: the function has the feature; the instruction reads and writes registers alone.
+        unsafe {
+            asm!(
+                "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        sum
     }
 }

@@ -7,7 +7,7 @@
 //! Σ_k x[k] w[n][k] = step · scale[n] · Σ_k (q[k] − zero) w'[n][k] = step · scale[n] · (Σ_k q[k] w'[n][k] − zero · Σ_k w'[n][k])
 //! ```
 //!
-//! where the last sum is a property of the weights. K · 255 · 127 is below 2³¹ for every K up to 66,000.
+//! where the last sum is a property of the weights. K is at most [`MOST_INT8_INPUTS`], so none of them overflows.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use super::tile::{self, MAX_ROWS, MAX_WIDTH, Sums, Tile, run_whole};
 use super::{Epilogue, FromBias, finish, widened};
 use crate::level::Level;
 use crate::product::{Dots, Product, WordOperator};
-use crate::quant::{Precision, pack_bf16, step_and_zero};
+use crate::quant::{MOST_INT8_INPUTS, Precision, pack_bf16, step_and_zero};
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
@@ -36,13 +36,16 @@ impl<'a> WordMatrix<'a> {
     /// [`crate::quant::quantize_weights`] gave them.
     ///
     /// # Panics
-    /// If there are not as many scales and sums as rows, or the precision is f32.
+    /// If there are not as many scales and sums as rows, there are more than [`MOST_INT8_INPUTS`] bytes in a row, or the
+    /// precision is f32.
     pub fn new(precision: Precision, panels: Panels<'a, u32>, scales: &'a [f32], sums: &'a [i32]) -> Self {
         let n = match precision {
             Precision::F32 => panic!("f32 has no words"),
             Precision::Bf16 => 0,
             Precision::Int8 => panels.n(),
         };
+        let most = MOST_INT8_INPUTS / Precision::Int8.per_word();
+        assert!(precision != Precision::Int8 || panels.k() <= most, "rows of {} words, at most {most}", panels.k());
         assert_eq!((scales.len(), sums.len()), (n, n), "scales and sums of the rows of W");
         Self { precision, panels, scales, sums }
     }
