@@ -196,11 +196,14 @@ fn rotate<S: Simd>(s: S, block: &[f32; BLOCK]) -> [S::F; 8] {
 }
 
 /// The same, one number at a time.
+#[inline(always)]
 fn rotate_plainly(block: &mut [f32; BLOCK]) {
     for apart in [LANES, 2 * LANES, 4 * LANES] {
-        for i in (0..BLOCK).filter(|i| i & apart == 0) {
-            let (a, b) = (block[i], block[i + apart]);
-            (block[i], block[i + apart]) = (a + b, a - b);
+        for pair in block.chunks_exact_mut(2 * apart) {
+            let (first, second) = pair.split_at_mut(apart);
+            for (a, b) in first.iter_mut().zip(second) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
         }
     }
 }
@@ -239,6 +242,9 @@ impl Accumulate for TimesZero {
     }
 }
 
+/// Adding it makes an integer of a number between −2²² and 2²², in the low bits, rounded to the nearest, to even between two.
+const TO_INTEGER: f32 = 12_582_912.0;
+
 /// Bytes q, step and zero point of a row: x ≈ step · (q − zero), where 0 stands for the least number and 255 for the largest.
 #[inline(always)]
 fn quantize_row(
@@ -248,8 +254,6 @@ fn quantize_row(
     words: &mut [u32],
     rotate: impl Fn(&[f32; BLOCK], &mut [f32; BLOCK]),
 ) {
-    // Adding it makes an integer of a number below 2²², in the low bits, rounded to the nearest.
-    const TO_INTEGER: f32 = 12_582_912.0;
     let range = largest - least;
     let (step, per_step) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
     // A range below 10⁻³⁶ has no inverse in f32. Such a row is taken for zero.
@@ -288,9 +292,34 @@ pub(crate) fn step_and_zero(words: &[u32]) -> (f32, i32) {
 
 /// A row of weights as words, which are moved about as f32 (see [`crate::gemm::Layout::words`]). With bytes: their scale, which
 /// makes the largest of them ±127, and their sum.
-pub fn quantize_weights(precision: Precision, weights: &[f32], words: &mut [f32]) -> (f32, i32) {
+pub fn quantize_weights(level: Level, precision: Precision, weights: &[f32], words: &mut [f32]) -> (f32, i32) {
     let words: &mut [u32] = wide::bytemuck::cast_slice_mut(words);
     assert_eq!(words.len(), precision.words(weights.len()), "words of a row of weights");
+    level.enter(QuantizeWeights { precision, weights, words })
+}
+
+struct QuantizeWeights<'a> {
+    precision: Precision,
+    weights: &'a [f32],
+    words: &'a mut [u32],
+}
+
+impl Operator for QuantizeWeights<'_> {
+    type Output = (f32, i32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> (f32, i32) {
+        quantize_plainly(self.precision, self.weights, self.words)
+    }
+
+    fn reference(self) -> (f32, i32) {
+        quantize_plainly(self.precision, self.weights, self.words)
+    }
+}
+
+/// Loops that the compiler turns to whatever vectors the level has.
+#[inline(always)]
+fn quantize_plainly(precision: Precision, weights: &[f32], words: &mut [u32]) -> (f32, i32) {
     match precision {
         Precision::F32 => words.iter_mut().zip(weights).for_each(|(word, x)| *word = x.to_bits()),
         Precision::Bf16 => pack_bf16(weights, words),
@@ -304,19 +333,15 @@ pub fn quantize_weights(precision: Precision, weights: &[f32], words: &mut [f32]
             }
             rest.iter_mut().for_each(|x| *x /= REST);
             let largest = weights.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-            let scale = largest / 127.0;
-            // In f64, where the inverse of no f32 overflows.
-            let per_step = if largest == 0.0 { 0.0 } else { 127.0 / f64::from(largest) };
-            let mut sum = 0;
-            for (word, weights) in words.iter_mut().zip(weights.chunks(4)) {
-                let mut bytes = [0; 4];
-                for (byte, &x) in bytes.iter_mut().zip(weights) {
-                    let q = (f64::from(x) * per_step).round_ties_even() as i8;
-                    sum += i32::from(q);
-                    *byte = q.cast_unsigned();
-                }
-                *word = u32::from_le_bytes(bytes);
+            let per_step = 127.0 / largest;
+            // Weights below 10⁻³⁶ have no inverse in f32. Such a row is taken for zero.
+            let (scale, per_step) = if per_step.is_finite() { (largest / 127.0, per_step) } else { (0.0, 0.0) };
+            weights.resize(weights.len().next_multiple_of(4), 0.0);
+            let byte = |x: f32| (x * per_step + TO_INTEGER).to_bits() & 0xff;
+            for (word, &[a, b, c, d]) in words.iter_mut().zip(weights.as_chunks::<4>().0) {
+                *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
             }
+            let sum = words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| i32::from(byte.cast_signed())).sum();
             return (scale, sum);
         }
     }

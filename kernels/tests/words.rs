@@ -34,7 +34,7 @@ impl Packed {
         let (mut scales, mut sums) = (vec![0.0; n], vec![0; n]);
         let mut rows = vec![0.0; n * layout.k()];
         for (i, row) in rows.chunks_exact_mut(layout.k().max(1)).enumerate() {
-            (scales[i], sums[i]) = quantize_weights(precision, &w[i * k..][..k], row);
+            (scales[i], sums[i]) = quantize_weights(level, precision, &w[i * k..][..k], row);
         }
         let mut words = vec![0.0; layout.numbers()];
         let rows = MatRef::new(&rows, n, layout.k());

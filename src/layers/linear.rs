@@ -100,7 +100,7 @@ impl Linear {
                 if let Some(&value) = weights.iter().find(|x| !x.is_finite()) {
                     return Err(tensor.not_finite(row % outputs, value));
                 }
-                scales.push(quantize_weights(self.precision, &weights, words));
+                scales.push(quantize_weights(self.level, self.precision, &weights, words));
             }
             panel.fill(MatRef::new(&rows, numbers.len(), words));
             Ok(scales)

@@ -115,6 +115,7 @@ impl WordOperator for GemmWords<'_> {
     fn run<S: Simd, D: Dots<S>>(mut self, s: S, dots: D) {
         let width = S::COLS * LANES;
         let tiles = self.a.rows().div_ceil(S::ROWS);
+        let mut place = [0.0; MAX_ROWS * MAX_WIDTH];
         let mut panel = 0;
         while panel * width < self.b.panels.n() {
             let columns = panel * width..(panel * width + width).min(self.b.panels.n());
@@ -124,14 +125,14 @@ impl WordOperator for GemmWords<'_> {
                     for t in 0..tiles {
                         let rows = t * self.a.rows() / tiles..(t + 1) * self.a.rows() / tiles;
                         let scaled = of_columns.with_rows(self.a.rows_in(rows.clone()), D::INT8_OFFSET);
-                        self.tile(s, dots.int8(), &scaled, panel, rows, columns.clone());
+                        self.tile(s, dots.int8(), &scaled, panel, rows, columns.clone(), &mut place);
                     }
                 }
                 _ => {
                     let start = widened(&self.bias[columns.clone()], 0.0);
                     for t in 0..tiles {
                         let rows = t * self.a.rows() / tiles..(t + 1) * self.a.rows() / tiles;
-                        self.tile(s, dots.bf16(), FromBias(&start), panel, rows, columns.clone());
+                        self.tile(s, dots.bf16(), FromBias(&start), panel, rows, columns.clone(), &mut place);
                     }
                 }
             }
@@ -162,6 +163,7 @@ impl WordOperator for GemmWords<'_> {
 impl GemmWords<'_> {
     /// One tile, and its epilogue.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "what to compute, how, and where")]
     fn tile<S: Simd, P: Product<S, Word = u32>, B: Sums<S, P>>(
         &mut self,
         s: S,
@@ -170,21 +172,27 @@ impl GemmWords<'_> {
         panel: usize,
         rows: Range<usize>,
         columns: Range<usize>,
+        place: &mut [f32; MAX_ROWS * MAX_WIDTH],
     ) {
-        // Whatever the output, the tile has a place of its own in the first-level cache: one form of it is compiled, not four.
-        let mut place = [0.0; MAX_ROWS * MAX_WIDTH];
-        let out = MatMut::new(&mut place, rows.len(), S::COLS * LANES);
         let (a, b, k) = (self.a.rows_in(rows.clone()), self.b.panels.panel(panel), self.b.panels.k());
+        let (width, at) = (S::COLS * LANES, (rows.start, columns.start));
+        // The tile writes whole vectors of f32: to the output, or to a place from which it is copied or rounded. (A choice of
+        // where and not of what to call, so that the tile is compiled once.)
+        let whole = columns.len() == width;
+        let out = match &mut self.out {
+            Sink::F32(out) if whole => out.rows_in(rows.clone()).cols_in(columns.clone()),
+            _ => MatMut::new(place, rows.len(), width),
+        };
         let mut tile = Tile { a, b, k, out };
         run_whole(s, p, sums, &mut tile);
         let mut done = tile.out.cols_in(0..columns.len());
-        finish(s, &mut done, self.epilogue, (rows.start, columns.start));
+        finish(s, &mut done, self.epilogue, at);
         for (i, row) in rows.enumerate() {
+            let done = &place[i * width..][..columns.len()];
             match &mut self.out {
-                Sink::F32(out) => out.row_mut(row)[columns.clone()].copy_from_slice(done.row(i)),
-                Sink::Bf16(out) => {
-                    pack_bf16(done.row(i), &mut out.row_mut(row)[columns.start / 2..columns.end.div_ceil(2)]);
-                }
+                Sink::F32(_) if whole => break,
+                Sink::F32(out) => out.row_mut(row)[columns.clone()].copy_from_slice(done),
+                Sink::Bf16(out) => pack_bf16(done, &mut out.row_mut(row)[columns.start / 2..columns.end.div_ceil(2)]),
             }
         }
     }
