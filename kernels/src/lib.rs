@@ -13,7 +13,9 @@
 //! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest error.
 //! 6. [`softmax`], [`layer_norm`], [`vector`]: operators on rows.
 //! 7. [`gemm`]: the matrix product, where the time goes.
-//! 8. [`peak`]: what the machine could do at best, to compare with.
+//! 8. [`quant`]: bf16 and bytes, how they lie in words of 32 bits, and `product`, how a tile multiplies words: with one
+//!    instruction where a CPU has it, in two phases elsewhere.
+//! 9. [`peak`]: what the machine could do at best, to compare with.
 //!
 //! # Example
 //!
