@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -102,7 +103,7 @@ impl Keys {
 }
 
 /// Parses JSON.
-pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Value> {
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|source| Error::Json { file: file.to_owned(), source })
 }
 

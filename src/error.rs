@@ -159,6 +159,19 @@ pub enum Error {
         value: f32,
     },
 
+    /// A converted model cannot be used as it is asked to be, or is not what `likewise convert` writes.
+    #[error("{file}: `{key}`: expected {expected}, found {found}; the original model can be converted again")]
+    Converted {
+        /// likewise.safetensors.
+        file: String,
+        /// What does not fit: an entry of its metadata, or a tensor.
+        key: String,
+        /// What would have been accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+
     /// model.safetensors.index.json and the shards it names do not agree.
     #[error("{file}: tensor `{name}` should be in {shard}, {why}")]
     Shard {

@@ -1,10 +1,10 @@
 //! Where a model's files come from: a folder, or memory.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checkpoint::Bytes;
 use crate::config::Keys;
@@ -18,6 +18,8 @@ pub struct ModelFiles {
     name: Option<String>,
     /// Files in memory, which come before those of the folder.
     memory: BTreeMap<String, Arc<Cow<'static, [u8]>>>,
+    /// The names of files that were there when they were asked for.
+    used: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl ModelFiles {
@@ -25,7 +27,7 @@ impl ModelFiles {
     ///
     /// The weight files must not be changed in place while the model is open.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(path.into()), name: None, memory: BTreeMap::new() }
+        Self { folder: Some(path.into()), ..Self::in_memory() }
     }
 
     /// No files yet: add them with [`Self::with`]. Nothing is mapped.
@@ -33,7 +35,7 @@ impl ModelFiles {
     /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
     /// the configurations of its modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self { folder: None, name: None, memory: BTreeMap::new() }
+        Self { folder: None, name: None, memory: BTreeMap::new(), used: Arc::default() }
     }
 
     /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
@@ -74,8 +76,43 @@ impl ModelFiles {
         }
     }
 
+    /// The names of the files that were there when they were asked for.
+    pub(crate) fn used(&self) -> BTreeSet<String> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_use(&self, name: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// The names of the files that say whose the model is and what may be done with it.
+    pub(crate) fn notices(&self) -> Result<Vec<String>> {
+        const BEGINNINGS: [&str; 5] = ["license", "licence", "copying", "notice", "readme"];
+        let mut names: BTreeSet<String> = self.memory.keys().cloned().collect();
+        if let Some(folder) = &self.folder {
+            let failed = |source| Error::Io { path: folder.clone(), action: "list", source };
+            for entry in std::fs::read_dir(folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                // Through links, which is what a hub's cache consists of.
+                if entry.path().is_file() {
+                    names.extend(entry.file_name().into_string());
+                }
+            }
+        }
+        let says_whose = |name: &String| BEGINNINGS.iter().any(|word| name.to_lowercase().starts_with(word));
+        Ok(names.into_iter().filter(says_whose).collect())
+    }
+
     /// A whole file, or None if there is none.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
+        let file = self.find(name)?;
+        if file.is_some() {
+            self.note_use(name);
+        }
+        Ok(file)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
         if let Some(bytes) = self.memory.get(name) {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
@@ -103,6 +140,14 @@ impl ModelFiles {
 
     /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
     pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
+        let file = self.find_weights(name)?;
+        if file.is_some() {
+            self.note_use(name);
+        }
+        Ok(file)
+    }
+
+    fn find_weights(&self, name: &str) -> Result<Option<Bytes>> {
         if let Some(bytes) = self.memory.get(name) {
             return Ok(Some(Bytes::Memory(bytes.clone())));
         }

@@ -1,17 +1,21 @@
-//! The memory of a model's packed weights: one block.
+//! The memory of a model's packed weights: one block, or the file of a converted model.
 //!
 //! A pass over one short text reads every weight once, 340 MB for MPNet, so it is as fast as memory is. Two things help.
 //! All matrices lie in one block in the order in which a pass reads them. And the block asks for huge pages: with pages of
 //! 4 KiB the CPU has to look up 83,000 addresses on the way, with 2 MiB 162.
+//!
+//! A file's pages are small, and several processes share them.
 
 use std::ops::Range;
 
 use memmap2::MmapMut;
 
+use crate::checkpoint::Bytes;
 use crate::error::{Error, Result};
 
-/// A cache line, in numbers. Every matrix begins at one.
-const LINE: usize = 64 / size_of::<f32>();
+/// A cache line, in bytes and in numbers. Every matrix begins at one.
+const LINE_BYTES: usize = 64;
+const LINE: usize = LINE_BYTES / size_of::<f32>();
 
 /// Places in a block that is yet to be reserved, given out one after another.
 #[derive(Debug, Default)]
@@ -33,10 +37,16 @@ impl Places {
     }
 }
 
-/// The block.
+/// Packed weights.
 pub(crate) struct Weights {
-    /// None if there is nothing to hold: an empty block cannot be mapped.
-    block: Option<MmapMut>,
+    memory: Memory,
+}
+
+enum Memory {
+    /// Nothing: an empty block cannot be mapped.
+    None,
+    Block(MmapMut),
+    File(Bytes),
 }
 
 impl Weights {
@@ -47,29 +57,68 @@ impl Weights {
     pub(crate) fn reserve(places: &Places) -> Result<Self> {
         let bytes = places.bytes();
         if bytes == 0 {
-            return Ok(Self { block: None });
+            return Ok(Self { memory: Memory::None });
         }
         let block = MmapMut::map_anon(bytes).map_err(|source| Error::Memory { bytes, source })?;
         // Where there are none, small pages do as well, only slower.
         #[cfg(target_os = "linux")]
         let _ = block.advise(memmap2::Advice::HugePage);
-        Ok(Self { block: Some(block) })
+        Ok(Self { memory: Memory::Block(block) })
+    }
+
+    /// The file of a converted model, of which the first bytes are packed weights and what comes before them. Places are
+    /// counted from its first byte.
+    ///
+    /// A mapped file is used as it lies. So are bytes in memory, unless they begin where no cache line does: then the first
+    /// of them are copied.
+    ///
+    /// # Errors
+    /// If the operating system refuses the memory of a copy.
+    pub(crate) fn of_file(file: Bytes, first: usize) -> Result<Self> {
+        if file.as_slice().as_ptr().addr().is_multiple_of(LINE_BYTES) {
+            file.will_be_read(0..first);
+            return Ok(Self { memory: Memory::File(file) });
+        }
+        let mut copy = Self::reserve(&Places { numbers: first.div_ceil(size_of::<f32>()) })?;
+        if let Memory::Block(block) = &mut copy.memory {
+            block[..first].copy_from_slice(&file.as_slice()[..first]);
+        }
+        Ok(copy)
+    }
+
+    fn memory(&self) -> &[u8] {
+        match &self.memory {
+            Memory::None => &[],
+            Memory::Block(block) => block,
+            Memory::File(file) => file.as_slice(),
+        }
     }
 
     /// The numbers at a place.
     pub(crate) fn at(&self, place: Range<usize>) -> &[f32] {
-        &self.block.as_deref().map_or(&[][..], bytemuck::cast_slice)[place]
+        bytemuck::cast_slice(&self.memory()[bytes(&place)])
     }
 
     /// The numbers at a place, to write.
+    ///
+    /// # Panics
+    /// If they are a file's.
     pub(crate) fn at_mut(&mut self, place: Range<usize>) -> &mut [f32] {
-        &mut self.block.as_deref_mut().map_or(&mut [][..], bytemuck::cast_slice_mut)[place]
+        match &mut self.memory {
+            Memory::Block(block) => bytemuck::cast_slice_mut(&mut block[bytes(&place)]),
+            _ => unreachable!("only a block is written to"),
+        }
     }
 
-    /// Bytes of the block.
-    pub(crate) fn bytes(&self) -> usize {
-        self.block.as_deref().map_or(0, <[u8]>::len)
+    /// Whether they are used where they lie in a file.
+    pub(crate) fn are_a_files(&self) -> bool {
+        matches!(self.memory, Memory::File(_))
     }
+}
+
+/// A place, in bytes.
+fn bytes(place: &Range<usize>) -> Range<usize> {
+    place.start * size_of::<f32>()..place.end * size_of::<f32>()
 }
 
 #[cfg(test)]
@@ -88,7 +137,7 @@ mod tests {
             assert!(weights.at(place.clone()).iter().all(|&x| x == i as f32 + 1.0), "place {i}");
             assert_eq!(weights.at(place.clone()).as_ptr().addr() % 64, 0, "place {i}");
         }
-        assert_eq!(weights.bytes(), 4 * (32 + 16 + 16));
+        assert_eq!(weights.memory().len(), 4 * (32 + 16 + 16));
     }
 
     #[test]
@@ -96,7 +145,7 @@ mod tests {
         let mut places = Places::default();
         let place = places.take(0);
         let weights = Weights::reserve(&places).expect("memory");
-        assert!(weights.at(place).is_empty() && weights.bytes() == 0);
+        assert!(weights.at(place).is_empty() && weights.memory().is_empty());
     }
 
     #[test]

@@ -495,6 +495,37 @@ fn what_a_model_is() {
     }
 }
 
+#[test]
+fn a_model_that_was_converted() {
+    let desk = Desk::with_model("tiny-mpnet");
+    let sizes = &desk.json(&["info", "--json"])["precisions"];
+    let bytes = |precision: &str| sizes[precision]["packed_bytes"].as_u64().unwrap_or_else(|| panic!("{sizes}"));
+    assert!(bytes("f32") > bytes("bf16") && bytes("bf16") > bytes("int8"), "{sizes}");
+    let similarity = words(&[&["similarity", "--json", SOURCE], &SENTENCES]);
+    for precision in ["f32", "bf16", "int8"] {
+        let expected = desk.output(&words(&[&similarity, &["--precision", precision]]));
+        let said = desk.output(&["convert", "--precision", precision, "--output", precision]);
+        assert!([precision, Level::best().name(), "7 other files"].iter().all(|part| said.contains(part)), "{said}");
+        let converted = ["--model", precision];
+        assert_eq!(desk.output(&words(&[&similarity, &converted])), expected);
+        let info = desk.json(&words(&[&["info", "--json"], &converted]));
+        assert_eq!((&info["converted"], &info["precision"]), (&Value::from(true), &Value::from(precision)));
+        let only: Vec<&String> = info["precisions"].as_object().expect("an object").keys().collect();
+        assert_eq!(only, [precision]);
+        assert_eq!(info["packed_bytes"], bytes(precision));
+    }
+    let other = words(&[&similarity, &["--model", "int8", "--precision", "bf16"]]);
+    desk.fails(&other, 1, &["int8/likewise.safetensors", "`precision`", "expected bf16", "found int8"]);
+    desk.fails(&["convert", "--output", "new"], 2, &["--precision"]);
+    desk.fails(&["convert", "--precision", "int8"], 2, &["--output"]);
+    desk.fails(&["convert", "--precision", "int8", "--output", "bf16"], 1, &["bf16", "not empty"]);
+    let twice = ["convert", "--model", "int8", "--output", "new"];
+    desk.fails(&words(&[&twice, &["--precision", "int8"]]), 1, &["int8/likewise.safetensors", "converted before"]);
+    assert!(!desk.path("new").exists(), "nothing is written");
+    let shown = desk.output(&["convert", "--help"]);
+    assert!(["--model", "--level", "--precision", "--output"].iter().all(|part| shown.contains(part)), "{shown}");
+}
+
 /// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a control group.)
 #[test]
 #[cfg(target_os = "linux")]
@@ -663,7 +694,7 @@ fn options_of_a_model() {
 fn help() {
     let desk = Desk::new();
     let shown = desk.output(&["--help"]);
-    for part in ["similarity", "embed", "eval", "bench", "info", "Examples:", "LIKEWISE_MODEL"] {
+    for part in ["similarity", "embed", "eval", "bench", "info", "convert", "Examples:", "LIKEWISE_MODEL"] {
         assert!(shown.contains(part), "{shown}");
     }
     for command in ["similarity", "embed", "eval", "bench", "info", "serve"] {

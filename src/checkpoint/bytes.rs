@@ -24,11 +24,22 @@ impl Bytes {
         Ok(Self::Mapped(Arc::new(map)))
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
             Self::Memory(bytes) => bytes,
         }
+    }
+
+    /// Tells the operating system that a range will be read, all of it.
+    pub(crate) fn will_be_read(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            // Advice only: if it is refused, pages come one by one.
+            drop(map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()));
+        }
+        #[cfg(not(unix))]
+        drop(range);
     }
 
     /// Tells the operating system that a range will not be needed again soon, so that it need not stay in memory.

@@ -5,16 +5,19 @@
 
 mod bytes;
 mod tensor;
+mod words;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+use crate::packed::{self, Packing};
 
 pub(crate) use bytes::Bytes;
 use tensor::Float;
@@ -46,6 +49,10 @@ pub struct Checkpoint {
     label: String,
     /// The names of tensors that were found when they were asked for.
     asked: Mutex<HashSet<String>>,
+    /// What the matrices were packed for, if the model was converted.
+    packing: Option<Packing>,
+    /// The names of its files in the model's folder.
+    file_names: Vec<String>,
 }
 
 const SINGLE: &str = "model.safetensors";
@@ -54,13 +61,21 @@ const INDEX: &str = "model.safetensors.index.json";
 impl Checkpoint {
     /// The files of a folder are mapped: they must not be changed in place while the checkpoint or a tensor of it lives.
     ///
-    /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
+    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or else the shards that
+    /// `model.safetensors.index.json` names.
     ///
     /// # Errors
-    /// If there is neither, or a file is not valid safetensors, or index and shards disagree.
+    /// If there is none of them, or a file is not valid safetensors, or index and shards disagree.
     pub fn open(files: &ModelFiles) -> Result<Self> {
+        if let Some(bytes) = files.weights(packed::FILE)? {
+            let label = files.label(packed::FILE);
+            let packing = Packing::read(&label, &bytes)?;
+            let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
+            return Ok(Self { packing: Some(packing), file_names: vec![packed::FILE.to_owned()], ..checkpoint });
+        }
         if let Some(bytes) = files.weights(SINGLE)? {
-            return Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)]);
+            let checkpoint = Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)])?;
+            return Ok(Self { file_names: vec![SINGLE.to_owned()], ..checkpoint });
         }
         let Some(index) = files.json(INDEX)? else {
             return Err(Error::MissingFile {
@@ -90,6 +105,8 @@ impl Checkpoint {
         names.sort_unstable();
         names.dedup();
         let mut shards = Vec::new();
+        let mut file_names = vec![INDEX.to_owned()];
+        file_names.extend(names.iter().map(|&name| name.to_owned()));
         for name in names {
             let bytes = files.weights(name)?.ok_or_else(|| Error::MissingFile {
                 origin: files.origin(),
@@ -108,7 +125,7 @@ impl Checkpoint {
             };
             return Err(Error::Shard { file: files.label(INDEX), name: tensor.clone(), shard: shard.clone(), why });
         }
-        Ok(checkpoint)
+        Ok(Self { file_names, ..checkpoint })
     }
 
     fn from_shards(label: String, files: Vec<(String, Bytes)>) -> Result<Self> {
@@ -116,12 +133,7 @@ impl Checkpoint {
         let mut entries = HashMap::new();
         for (number, (file, bytes)) in files.into_iter().enumerate() {
             let all = bytes.as_slice();
-            // Checks that offsets are in order, sizes fit shapes, and the tensors fill the file to its last byte.
-            let (header, metadata) = SafeTensors::read_metadata(all).map_err(|source| Error::Safetensors {
-                file: file.clone(),
-                bytes: all.len(),
-                source,
-            })?;
+            let (header, metadata) = read_header(&file, all)?;
             let start = header + size_of::<u64>();
             for (name, info) in metadata.tensors() {
                 let range = start + info.data_offsets.0..start + info.data_offsets.1;
@@ -132,7 +144,15 @@ impl Checkpoint {
             }
             shards.push(Arc::new(Shard { label: file, bytes }));
         }
-        Ok(Self { shards, entries, prefix: String::new(), label, asked: Mutex::default() })
+        Ok(Self {
+            shards,
+            entries,
+            prefix: String::new(),
+            label,
+            asked: Mutex::default(),
+            packing: None,
+            file_names: Vec::new(),
+        })
     }
 
     /// Finds what stands before the names: any of `prefixes`, or nothing, such that `name` exists.
@@ -159,6 +179,21 @@ impl Checkpoint {
     /// # Errors
     /// If there is none of that name, its shape differs, or it is not F32, F16 or BF16.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let (full, entry) = self.entry(name, shape)?;
+        let shard = self.shards[entry.shard].clone();
+        let dtype = Float::of(entry.dtype).ok_or_else(|| Error::TensorDtype {
+            file: shard.label.clone(),
+            name: full.clone(),
+            found: format!("{:?}", entry.dtype),
+        })?;
+        Ok(Tensor { name: full.clone(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
+    }
+
+    /// A tensor's full name and place. That it was asked for is remembered.
+    ///
+    /// # Errors
+    /// If there is none of that name, or its shape differs.
+    fn entry(&self, name: &str, shape: &[usize]) -> Result<(&String, &Entry)> {
         let found = std::iter::once(name.to_owned())
             .chain(old_name(name))
             .map(|name| format!("{}{name}", self.prefix))
@@ -171,21 +206,37 @@ impl Checkpoint {
             });
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(full.clone());
-        let shard = self.shards[entry.shard].clone();
         if entry.shape != shape {
             return Err(Error::TensorShape {
-                file: shard.label.clone(),
+                file: self.shards[entry.shard].label.clone(),
                 name: full.clone(),
                 expected: shape.to_vec(),
                 found: entry.shape.clone(),
             });
         }
-        let dtype = Float::of(entry.dtype).ok_or_else(|| Error::TensorDtype {
-            file: shard.label.clone(),
-            name: full.clone(),
-            found: format!("{:?}", entry.dtype),
-        })?;
-        Ok(Tensor { name: full.clone(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
+        Ok((full, entry))
+    }
+
+    /// The names of its files in the model's folder.
+    pub(crate) fn file_names(&self) -> &[String] {
+        &self.file_names
+    }
+
+    /// What the matrices were packed for, if the model was converted.
+    pub(crate) fn packing(&self) -> Option<Packing> {
+        self.packing
+    }
+
+    /// The tensors that were found when they were asked for, in the order of their names, which are without the prefix.
+    pub(crate) fn asked(&self) -> Result<Vec<(String, Tensor)>> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let named = |full: String| {
+            let name = full.strip_prefix(&self.prefix).unwrap_or(&full).to_owned();
+            Ok((name.clone(), self.tensor(&name, &self.entries[&full].shape)?))
+        };
+        let mut tensors = asked.into_iter().map(named).collect::<Result<Vec<_>>>()?;
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(tensors)
     }
 
     /// Names and shapes of all tensors, sorted by name.
@@ -229,6 +280,16 @@ impl Checkpoint {
         names.sort();
         names.into_iter().take(3).map(|(_, name)| name.clone()).collect()
     }
+}
+
+/// The header of a safetensors file and its length. Offsets are in order, sizes fit shapes, and the tensors fill the file to
+/// its last byte.
+pub(crate) fn read_header(file: &str, bytes: &[u8]) -> Result<(usize, Metadata)> {
+    SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors {
+        file: file.to_owned(),
+        bytes: bytes.len(),
+        source,
+    })
 }
 
 /// What a layer norm's weight and bias were called in the first checkpoints.

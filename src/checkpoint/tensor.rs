@@ -26,6 +26,14 @@ impl Float {
         }
     }
 
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+
     fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -57,6 +65,11 @@ impl Tensor {
             Float::F16 => "F16",
             Float::Bf16 => "BF16",
         }
+    }
+
+    /// As the file calls the type of its numbers.
+    pub(crate) fn file_dtype(&self) -> Dtype {
+        self.dtype.dtype()
     }
 
     /// Numbers in one row: the product of all axes but the first.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use likewise::{Info, Positions};
+use likewise::{Info, Memory, Positions};
 use serde_json::json;
 
 use super::model::ModelArgs;
@@ -29,8 +29,19 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (name, value) in rows(&info) {
             writeln!(out, "{name:<14} {value}")?;
         }
+        writeln!(out, "\n{}", precisions(&info))?;
     }
     Ok(())
+}
+
+/// What the model takes in each precision.
+fn precisions(info: &Info) -> String {
+    let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
+    for (precision, m) in &info.memory_in {
+        let [weights, open, most] = [m.packed, m.resident(), m.peak()].map(output::mib);
+        table += &format!("\n{:<14} {weights:>13} {open:>13} {most:>13}", precision.name());
+    }
+    table
 }
 
 fn rows(info: &Info) -> Vec<(&'static str, String)> {
@@ -57,13 +68,23 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         ("vector", format!("{} numbers, compared by {}", info.width, info.similarity)),
         ("max length", format!("{} tokens", info.max_length)),
         ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
-        ("level", format!("{}, {}, {} threads", info.level, info.precision.name(), info.threads)),
+        (
+            "level",
+            format!(
+                "{}{}, {}, {} threads",
+                info.level,
+                info.level.word_instructions().map_or(String::new(), |names| format!(" with {names}")),
+                info.precision.name(),
+                info.threads
+            ),
+        ),
         (
             "memory",
             format!(
-                "{} once open: {} packed weights, {} tokenizer, {} program{}",
+                "{} once open: {} packed weights{}, {} tokenizer, {} program{}",
                 output::mib(m.resident()),
                 output::mib(m.packed),
+                if info.converted { " mapped" } else { "" },
                 output::mib(m.tokenizer),
                 output::mib(m.program),
                 if m.given > 0 { format!(", {} weights in the program", output::mib(m.given)) } else { String::new() }
@@ -83,12 +104,17 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
 
 fn as_json(info: &Info) -> serde_json::Value {
     let (b, m) = (&info.blueprint, &info.memory);
+    let sizes =
+        |m: &Memory| json!({ "packed_bytes": m.packed, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
+    let precisions: serde_json::Map<String, serde_json::Value> =
+        info.memory_in.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
     json!({
         "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
         "threads": info.threads, "packed_bytes": m.packed, "given_bytes": m.given, "mapped_bytes": m.tables,
-        "resident_bytes": m.resident(), "peak_bytes": m.peak(),
+        "resident_bytes": m.resident(), "peak_bytes": m.peak(), "converted": info.converted, "precisions": precisions,
+        "instructions": info.level.word_instructions(),
     })
 }

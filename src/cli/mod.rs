@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit code 0: done; 1: failed; 2: used wrongly.
 
 mod bench;
+mod convert;
 mod embed;
 mod eval;
 mod info;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::Args),
     /// Describe a model: architecture, modules, sizes, memory
     Info(info::Args),
+    /// Pack a model once, for files that are mapped and used as they lie
+    Convert(convert::Args),
     /// Answer the Hugging Face Inference API over HTTP
     #[cfg(feature = "serve")]
     Serve(serve::Args),
@@ -69,6 +72,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Convert(args) => convert::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
     };

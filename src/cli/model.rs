@@ -26,22 +26,39 @@ pub(super) struct ModelArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct HowArgs {
+    #[command(flatten)]
+    compute: ComputeArgs,
+
+    #[command(flatten)]
+    texts: TextArgs,
+}
+
+/// With what a model is computed.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ComputeArgs {
     /// The branch, tag or commit of a hub id
     #[arg(long, default_value = "main")]
     revision: String,
 
-    /// The type of weights and activations in the linear layers
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    precision: PrecisionArg,
+    /// The type of weights and activations in the linear layers [default: f32, or what the model was converted to]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionArg>,
 
     /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Instructions: reference, portable, avx2, avx512, neon [default: the fastest that the CPU has]
+    /// Instructions: reference, portable, avx2, avx512, neon [default: the fastest that the CPU has, or what the model was
+    /// converted for]
     #[arg(long, value_name = "LEVEL")]
     level: Option<Level>,
+}
 
+/// How texts are read.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct TextArgs {
     /// The most tokens of a text that are read [default: the model's]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -112,14 +129,7 @@ pub(super) fn default_model() -> Result<ModelFiles, Misuse> {
 impl ModelArgs {
     /// Opens the model.
     pub(super) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
-        let files = if let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) {
-            self.how.files(model)?
-        } else {
-            let files = default_model()?;
-            // Not eprintln!, which panics if nobody reads stderr.
-            drop(writeln!(std::io::stderr(), "note: {QUICKSTART_USED}"));
-            files
-        };
+        let files = self.how.compute.files_or_default(self.model.as_deref())?;
         Ok(self.how.builder().open_files(&files)?)
     }
 }
@@ -127,24 +137,56 @@ impl ModelArgs {
 impl HowArgs {
     /// These settings.
     pub(super) fn builder(&self) -> Builder {
-        let mut builder = Embedder::builder().on_long(match self.on_long {
+        let TextArgs { max_length, on_long, prompt_name } = &self.texts;
+        let mut builder = self.compute.builder().on_long(match on_long {
             LongText::Truncate => OnLong::Truncate,
             LongText::Error => OnLong::Error,
         });
-        builder = builder.precision(self.precision.into());
+        if let Some(tokens) = *max_length {
+            builder = builder.max_length(tokens);
+        }
+        if let Some(name) = prompt_name {
+            builder = builder.prompt_name(name);
+        }
+        builder
+    }
+
+    /// The files of a model.
+    pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+        self.compute.files(model)
+    }
+}
+
+impl ComputeArgs {
+    /// The precision, if one was asked for.
+    pub(super) fn precision(&self) -> Option<Precision> {
+        self.precision.map(Precision::from)
+    }
+
+    /// These settings.
+    pub(super) fn builder(&self) -> Builder {
+        let mut builder = Embedder::builder();
+        if let Some(precision) = self.precision() {
+            builder = builder.precision(precision);
+        }
         if let Some(threads) = self.threads {
             builder = builder.threads(usize::from(threads));
         }
         if let Some(level) = self.level {
             builder = builder.level(level);
         }
-        if let Some(tokens) = self.max_length {
-            builder = builder.max_length(tokens);
-        }
-        if let Some(name) = &self.prompt_name {
-            builder = builder.prompt_name(name);
-        }
         builder
+    }
+
+    /// The files of the model that is named; if none is, of the one that is part of the program, and a note says so.
+    pub(super) fn files_or_default(&self, model: Option<&str>) -> Result<ModelFiles, Box<dyn std::error::Error>> {
+        if let Some(model) = model.filter(|model| !model.is_empty()) {
+            return Ok(self.files(model)?);
+        }
+        let files = default_model()?;
+        // Not eprintln!, which panics if nobody reads stderr.
+        drop(writeln!(std::io::stderr(), "note: {QUICKSTART_USED}"));
+        Ok(files)
     }
 
     /// The files of a model: a folder's, that of a hub id, or those of the one that is part of the program.

@@ -25,7 +25,7 @@ use crate::tokenize::Tokenizer;
 #[must_use]
 pub struct Builder {
     level: Option<Level>,
-    precision: Precision,
+    precision: Option<Precision>,
     threads: Option<usize>,
     max_length: Option<usize>,
     on_long: OnLong,
@@ -36,19 +36,19 @@ const CONFIG: &str = "config.json";
 const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
 
 impl Builder {
-    /// The instruction set. Default: the fastest there is.
+    /// The instruction set. Default: the fastest there is, or the one that the model was converted for.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// The type of the numbers that linear layers multiply. Default: f32.
+    /// The type of the numbers that linear layers multiply. Default: f32, or the one that the model was converted to.
     ///
     /// bf16 and int8 take a half and a quarter of the memory, and less time on CPUs with instructions for them
     /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. Weights of any
     /// checkpoint are rounded when it is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+        self.precision = Some(precision);
         self
     }
 
@@ -94,13 +94,14 @@ impl Builder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
+        self.load(files).map(|(embedder, _)| embedder)
+    }
+
+    /// Opens a model, and the checkpoint that it came from.
+    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let level = self.level.unwrap_or_else(Level::best);
         let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
-        if self.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
-            return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
-        }
         let head = SentenceHead::load(files, blueprint.width)?;
         let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
         let sentence = files.json(SENTENCE_CONFIG)?;
@@ -113,11 +114,20 @@ impl Builder {
         }
         let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
         let pool = Pool::new(threads)?;
-        let encoder =
-            Encoder::load(Checkpoint::open(files)?, blueprint, How { level, precision: self.precision }, &pool)?;
+        let mut checkpoint = Checkpoint::open(files)?;
+        let how = match checkpoint.packing() {
+            Some(packing) => packing.how(checkpoint.label(), self.level, self.precision)?,
+            None => {
+                How { level: self.level.unwrap_or_else(Level::best), precision: self.precision.unwrap_or_default() }
+            }
+        };
+        if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
+            return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
+        }
+        let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
+        let How { level, precision } = how;
         let (name, on_long, buffers) = (files.name(), self.on_long, Mutex::default());
-        let precision = self.precision;
-        Ok(Embedder {
+        let embedder = Embedder {
             level,
             precision,
             pool,
@@ -130,7 +140,8 @@ impl Builder {
             on_long,
             name,
             buffers,
-        })
+        };
+        Ok((embedder, checkpoint))
     }
 }
 

@@ -33,8 +33,8 @@ use crate::trace::{Blind, Observer, Recorder};
 
 /// A model, ready to embed. All methods take `&self`, and any number of threads may call them.
 ///
-/// In f32 (all there is yet) a text's vector has the same bits alone and in any batch, in any order, with any number of
-/// threads, and on every level that has fused multiply-add.
+/// In every precision a text's vector has the same bits alone and in any batch, in any order, with any number of threads, and
+/// on every level that has fused multiply-add.
 pub struct Embedder {
     level: Level,
     precision: Precision,
@@ -225,6 +225,20 @@ impl Embedder {
         self.similarity
     }
 
+    /// The instructions that it computes with.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The type of the numbers that its linear layers multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// What the model is and what it takes.
     pub fn info(&self) -> Info {
         let blueprint = self.encoder.blueprint().clone();
@@ -241,9 +255,17 @@ impl Embedder {
             threads: self.pool.size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
-            memory: self.memory(),
+            memory: self.memory(self.precision),
+            memory_in: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
+            converted: self.encoder.is_converted(),
             blueprint,
         }
+    }
+
+    /// The precisions that the model can be opened with from the files that it was opened from.
+    fn precisions(&self) -> impl Iterator<Item = Precision> {
+        let only = self.encoder.is_converted().then_some(self.precision);
+        Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
     }
 
     /// The most tokens of a pass that one thread makes alone.
@@ -251,17 +273,17 @@ impl Embedder {
         self.tokenizer.limit().max(MOST_TOKENS)
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self, precision: Precision) -> Memory {
         let longest = self.longest_pass();
         let (model, entries) = self.tokenizer.model();
         Memory {
             program: memory::PROGRAM,
             tokenizer: memory::tokenizer(model, entries),
-            packed: self.encoder.packed_bytes(),
+            packed: self.encoder.packed_bytes(precision),
             given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
             tables: self.encoder.mapped_bytes(),
-            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), self.precision, longest),
+            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), precision, longest),
         }
     }
 

@@ -76,6 +76,10 @@ pub struct Info {
     pub parameters: usize,
     /// The memory that it takes.
     pub memory: Memory,
+    /// What it would take in each precision that its files can be opened with.
+    pub memory_in: Vec<(Precision, Memory)>,
+    /// Whether it was converted ([`crate::Builder::convert`]): its packed weights are a file's, which processes share.
+    pub converted: bool,
 }
 
 /// The encoder's parameters.

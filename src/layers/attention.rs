@@ -138,7 +138,12 @@ impl Attention {
     }
 
     /// Its matrices, in the order of a pass.
-    pub(crate) fn linears(&mut self) -> [&mut Linear; 2] {
+    pub(crate) fn linears(&self) -> [&Linear; 2] {
+        [&self.qkv, &self.output]
+    }
+
+    /// The same, to be packed.
+    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 2] {
         [&mut self.qkv, &mut self.output]
     }
 }

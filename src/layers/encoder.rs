@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::layers::attention::{Attention, ScoreBias};
 use crate::layers::embeddings::Embeddings;
 use crate::layers::feed_forward::FeedForward;
-use crate::layers::linear::How;
+use crate::layers::linear::{How, Linear};
 use crate::layers::operand::Operand;
 use crate::models::Blueprint;
 use crate::parallel::{Member, Pool, Shared, Workspace};
@@ -25,6 +25,8 @@ pub(crate) struct Encoder {
     packing: usize,
     /// Bytes of weight files that were given in memory.
     in_memory: usize,
+    /// Whether the matrices were packed before, in a file.
+    converted: bool,
     blueprint: Blueprint,
 }
 
@@ -39,6 +41,16 @@ pub(crate) struct Pass<'a> {
     pub(crate) buffers: &'a Buffers,
     pub(crate) weights: &'a Weights,
     pub(crate) score_bias: Option<&'a ScoreBias>,
+}
+
+impl Layer {
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.attention.linears().into_iter().chain(self.feed_forward.linears())
+    }
+
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.attention.linears_mut().into_iter().chain(self.feed_forward.linears_mut())
+    }
 }
 
 impl Encoder {
@@ -61,19 +73,19 @@ impl Encoder {
         }
     }
 
-    /// Loads the weights and packs them for how they are to be used.
+    /// Loads the weights and packs them for how they are to be used. Those of a converted model are used as they lie.
     ///
     /// # Errors
     /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not known.
-    pub(crate) fn load(mut checkpoint: Checkpoint, blueprint: Blueprint, how: How, pool: &Pool) -> Result<Self> {
+    pub(crate) fn load(checkpoint: &mut Checkpoint, blueprint: Blueprint, how: How, pool: &Pool) -> Result<Self> {
         checkpoint.find_prefix(blueprint.names.prefixes, blueprint.names.words);
-        let embeddings = Embeddings::load(&checkpoint, how.level, &blueprint)?;
-        let bias = |bias| ScoreBias::load(&checkpoint, &bias, blueprint.heads, blueprint.longest());
+        let embeddings = Embeddings::load(checkpoint, how.level, &blueprint)?;
+        let bias = |bias| ScoreBias::load(checkpoint, &bias, blueprint.heads, blueprint.longest());
         let score_bias = blueprint.relative_bias.map(bias).transpose()?;
         let mut places = Places::default();
         let find = |i| -> Result<Layer> {
-            let attention = Attention::find(&checkpoint, how, &mut places, &blueprint, i)?;
-            let feed_forward = FeedForward::find(&checkpoint, how, &mut places, &blueprint, i)?;
+            let attention = Attention::find(checkpoint, how, &mut places, &blueprint, i)?;
+            let feed_forward = FeedForward::find(checkpoint, how, &mut places, &blueprint, i)?;
             Ok(Layer { attention, feed_forward })
         };
         let mut layers: Vec<Layer> = (0..blueprint.layers).map(find).collect::<Result<_>>()?;
@@ -82,20 +94,26 @@ impl Encoder {
             let file = checkpoint.label().to_owned();
             return Err(Error::UnknownTensor { file, family: blueprint.family, names: unknown });
         }
+        let in_memory = checkpoint.bytes_in_memory();
+        let mut packing = 0;
         // Nothing is reserved before every tensor is known to be there in its shape.
-        let mut weights = Weights::reserve(&places)?;
-        let (mut packing, in_memory) = (0, checkpoint.bytes_in_memory());
-        for Layer { attention, feed_forward } in &mut layers {
-            for linear in attention.linears().into_iter().chain(feed_forward.linears()) {
+        let weights = if checkpoint.packing().is_some() {
+            let end = layers.iter().flat_map(Layer::linears).map(Linear::end).max();
+            Weights::of_file(checkpoint.bytes().clone(), end.unwrap_or(0))?
+        } else {
+            let mut weights = Weights::reserve(&places)?;
+            for linear in layers.iter_mut().flat_map(Layer::linears_mut) {
                 packing = packing.max(linear.bytes_in_file());
                 linear.pack(pool, &mut weights)?;
             }
-        }
+            weights
+        };
         if in_memory > 0 {
             // Nothing comes into memory to be packed that is not there before and after.
             packing = 0;
         }
-        Ok(Self { embeddings, layers, score_bias, weights, packing, in_memory, blueprint })
+        let converted = checkpoint.packing().is_some();
+        Ok(Self { embeddings, layers, score_bias, weights, packing, in_memory, converted, blueprint })
     }
 
     /// What it was built from.
@@ -108,9 +126,25 @@ impl Encoder {
         self.embeddings.find_bad_row(batch)
     }
 
-    /// Bytes of packed weights in memory.
-    pub(crate) fn packed_bytes(&self) -> usize {
-        self.weights.bytes() + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+    /// Its matrices, in the order of a pass.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(Layer::linears)
+    }
+
+    /// Whether its matrices are used as they lie in a file.
+    pub(crate) fn is_converted(&self) -> bool {
+        self.converted
+    }
+
+    /// The memory of its matrices.
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Bytes of packed weights, in a precision.
+    pub(crate) fn packed_bytes(&self, precision: Precision) -> usize {
+        let matrices: usize = self.linears().map(|linear| linear.bytes_in(precision)).sum();
+        matrices + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
     }
 
     /// Bytes of the file that are resident while its largest matrix is packed.
@@ -118,9 +152,10 @@ impl Encoder {
         self.packing
     }
 
-    /// Bytes of weights that were given in memory, without the tables.
+    /// Bytes of weights that were given in memory, without the tables and without what is used as it lies there.
     pub(crate) fn given_bytes(&self) -> usize {
-        self.in_memory.saturating_sub(self.mapped_bytes())
+        let used = if self.weights.are_a_files() { self.linears().map(Linear::end).max().unwrap_or(0) } else { 0 };
+        self.in_memory.saturating_sub(self.mapped_bytes() + used)
     }
 
     /// Bytes of tables that stay mapped.

@@ -60,7 +60,12 @@ impl FeedForward {
     }
 
     /// Its matrices, in the order of a pass.
-    pub(crate) fn linears(&mut self) -> [&mut Linear; 2] {
+    pub(crate) fn linears(&self) -> [&Linear; 2] {
+        [&self.inner, &self.output]
+    }
+
+    /// The same, to be packed.
+    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 2] {
         [&mut self.inner, &mut self.output]
     }
 }

@@ -25,10 +25,13 @@ pub(crate) struct How {
 /// A linear layer with K inputs and N outputs.
 ///
 /// It is first found in a checkpoint, which is when shapes are checked and its place among the [`Weights`] is known, and
-/// then packed to that place.
+/// then packed to that place. In a converted model it is at its place already.
 pub(crate) struct Linear {
     level: Level,
     precision: Precision,
+    /// The modules whose outputs it has, one after another.
+    modules: Vec<String>,
+    inputs: usize,
     layout: Layout,
     place: Range<usize>,
     bias: Vec<f32>,
@@ -64,15 +67,86 @@ impl Linear {
         let tensor = |leaf: &str, shape: &[usize]| -> Result<Vec<Tensor>> {
             modules.iter().map(|module| checkpoint.tensor(&format!("{module}.{leaf}"), shape)).collect()
         };
-        let tensors = tensor("weight", &[outputs, inputs])?;
         let mut bias = Vec::new();
         for part in tensor("bias", &[outputs])? {
             bias.extend(part.to_vec()?);
         }
         let How { level, precision } = how;
         let layout = Layout::new(level, outputs * modules.len(), precision.words(inputs));
-        let place = places.take(layout.numbers());
-        Ok(Self { level, precision, layout, place, bias, scales: Vec::new(), sums: Vec::new(), tensors })
+        let (scales, sums, modules) = (Vec::new(), Vec::new(), modules.to_vec());
+        let mut linear = Self {
+            level,
+            precision,
+            modules: modules.clone(),
+            inputs,
+            layout,
+            place: 0..0,
+            bias,
+            scales,
+            sums,
+            tensors: Vec::new(),
+        };
+        if checkpoint.packing().is_some() {
+            linear.find_packed(checkpoint)?;
+        } else {
+            linear.tensors = tensor("weight", &[outputs, inputs])?;
+            linear.place = places.take(layout.numbers());
+        }
+        Ok(linear)
+    }
+
+    /// Finds it in the file of a converted model.
+    fn find_packed(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let name = self.name();
+        self.place = checkpoint.words(&format!("{name}.words"), &self.layout.shape())?;
+        if self.precision == Precision::Int8 {
+            let n = self.layout.n();
+            self.scales = checkpoint.tensor(&format!("{name}.scales"), &[n])?.to_vec()?;
+            self.sums = checkpoint.sums(&format!("{name}.sums"), n, 4 * self.layout.k())?;
+        }
+        Ok(())
+    }
+
+    /// What a converted model calls it: its modules.
+    pub(crate) fn name(&self) -> String {
+        self.modules.join("+")
+    }
+
+    /// The names of the tensors that are packed.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = String> {
+        self.modules.iter().map(|module| format!("{module}.weight"))
+    }
+
+    /// The shape of the packed matrix: panels, words of K, columns of a panel.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        self.layout.shape()
+    }
+
+    /// The packed matrix.
+    pub(crate) fn words<'a>(&self, weights: &'a Weights) -> &'a [f32] {
+        weights.at(self.place.clone())
+    }
+
+    /// In int8 the scale of each output's weights `[N]`, else nothing.
+    pub(crate) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// In int8 the sum of the bytes of each output's weights `[N]`, else nothing.
+    pub(crate) fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
+    /// Bytes that it takes in a precision, packed.
+    pub(crate) fn bytes_in(&self, precision: Precision) -> usize {
+        let layout = Layout::new(self.level, self.layout.n(), precision.words(self.inputs));
+        let scales = if precision == Precision::Int8 { layout.n() * size_of::<(f32, i32)>() } else { 0 };
+        layout.numbers() * size_of::<f32>() + scales
+    }
+
+    /// The end of its place, in bytes.
+    pub(crate) fn end(&self) -> usize {
+        self.place.end * size_of::<f32>()
     }
 
     /// Bytes that its weights take in the file. To be asked before they are packed.
@@ -127,7 +201,7 @@ impl Linear {
         out: &Shared,
     ) {
         assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
-        let packed = weights.at(self.place.clone());
+        let packed = self.words(weights);
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
             let epilogue = match then {
                 Then::Store => Epilogue::Store,

@@ -20,6 +20,7 @@
 //! English 1.8 to 2.7 s (all of it for counting the tokens) and 40 to 95 MiB in all; a single word of ten million letters
 //! 3.3 to 4.9 s and 0.6 to 1.4 GB; Chinese for a SentencePiece tokenizer 2.0 s and 0.7 GB.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config;
@@ -37,14 +38,23 @@ pub(super) struct Cutter {
 /// Long enough that a text of the usual length is one piece, short enough that its tokens take a few megabytes.
 const PIECE: usize = 32 * 1024;
 
+/// What matters here of a tokenizer.json. Its vocabulary, which is nearly all of it, is read over: to keep it would take a
+/// third of the time that a small model takes to open.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Outline {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    added_tokens: Value,
+}
+
 impl Cutter {
     /// The cutter for a tokenizer.json, or None if its texts must be tokenized whole.
     pub(super) fn for_tokenizer(file: &str, bytes: &[u8]) -> Result<Option<Self>> {
-        let tokenizer = config::parse(file, bytes)?;
-        let local = normalizer_is_local(&tokenizer["normalizer"])
-            && splits_at_spaces(&tokenizer["pre_tokenizer"])
-            && !has_token_with_space(&tokenizer["added_tokens"]);
-        let normalizer = &tokenizer["normalizer"];
+        let Outline { normalizer, pre_tokenizer, added_tokens } = config::parse(file, bytes)?;
+        let local = normalizer_is_local(&normalizer)
+            && splits_at_spaces(&pre_tokenizer)
+            && !has_token_with_space(&added_tokens);
         let ideographs = normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
         Ok(local.then_some(Self { piece: PIECE, ideographs }))
     }

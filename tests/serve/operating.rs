@@ -412,3 +412,29 @@ fn metrics() {
     assert!(text.contains("likewise_model_info{architecture=\"MPNet\","), "{text}");
     assert!(text.contains("precision=\"f32\",threads=\"2\"} 1"), "{text}");
 }
+
+/// Two processes that serve the same converted model have its weights in memory once.
+#[cfg(target_os = "linux")]
+#[test]
+fn processes_share_a_converted_model() {
+    let source = crate::common::in_memory(&crate::common::computed::files("full-mpnet", "tiny-mpnet"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("int8");
+    let converted = likewise::Embedder::builder().precision(likewise::Precision::Int8).convert(&source, &path);
+    let packed = converted.expect("a converted model").packed as u64 / 1024;
+    let servers = [0, 1].map(|_| {
+        let server = Server::start(&[path.display().to_string()], &[]);
+        server.wait_until_ready();
+        server.post("/", &json!({ "inputs": ["some text"] }));
+        server
+    });
+    for server in &servers {
+        let maps = server.maps_of(&path.join("likewise.safetensors"));
+        let [resident, shared, share] = ["Rss", "Shared_Clean", "Pss"].map(|key| maps[key]);
+        println!("{packed} kB packed: {resident} resident, {shared} shared, {share} if shared ones count half");
+        assert!(resident > packed * 95 / 100, "it has been used");
+        assert!(shared == resident && share * 2 <= resident + 1, "and every page of it by both: {maps:?}");
+        // Nor are they anywhere else in the process.
+        assert!(server.resident_kb() < packed * 3 / 2, "{} kB in all", server.resident_kb());
+    }
+}

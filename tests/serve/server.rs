@@ -126,6 +126,26 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// The kilobytes of its maps of a file, by the keys of /proc/PID/smaps.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn maps_of(&self, file: &std::path::Path) -> std::collections::HashMap<String, u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps", self.process.id())).expect("smaps");
+        let file = file.canonicalize().expect("a path").display().to_string();
+        let mut sums = std::collections::HashMap::new();
+        let mut of_file = false;
+        for line in text.lines() {
+            let value = line.split_once(':').filter(|(key, _)| !key.contains(' '));
+            match value.map(|(key, value)| (key, value.trim().strip_suffix(" kB"))) {
+                None => of_file = line.ends_with(&file),
+                Some((key, Some(kilobytes))) if of_file => {
+                    *sums.entry(key.to_owned()).or_default() += kilobytes.parse::<u64>().expect("a number");
+                }
+                Some(_) => {}
+            }
+        }
+        sums
+    }
+
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }

@@ -57,6 +57,11 @@ impl Layout {
         self.k
     }
 
+    /// Panels, K, and columns in a panel: its shape as an array.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.n.div_ceil(self.width), self.k, self.width]
+    }
+
     /// Numbers that it takes, padding included.
     ///
     /// # Panics

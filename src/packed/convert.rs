@@ -1,0 +1,168 @@
+//! Writing a converted model.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::{FILE, VERSION};
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::embedder::{Builder, Embedder};
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::layers::encoder::Encoder;
+
+/// What [`Builder::convert`] has written.
+#[derive(Clone, Copy, Debug)]
+pub struct Converted {
+    /// What for.
+    pub level: Level,
+    /// In what type of numbers.
+    pub precision: Precision,
+    /// Bytes of the packed matrices, with their scales and sums.
+    pub packed: usize,
+    /// Bytes of all other tensors.
+    pub tables: usize,
+    /// Files beside `likewise.safetensors`.
+    pub files: usize,
+}
+
+impl Builder {
+    /// Writes a model to a new folder, its matrices packed for this builder's level and precision. Opening that folder maps
+    /// them as they lie: nothing is computed and nothing copied, and processes that open the same folder share its memory.
+    ///
+    /// The folder holds for this level and precision, and for versions of this package that pack alike; others refuse it by
+    /// name. Of the other settings of the builder only the number of threads has a meaning here.
+    ///
+    /// # Errors
+    /// If the model cannot be opened, was converted before, or the folder is not empty or cannot be written.
+    pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
+        let folder = folder.as_ref();
+        // Before the work, and so that nothing of anybody's is replaced.
+        if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(cannot("write to a folder that is not empty", folder)(io::ErrorKind::AlreadyExists.into()));
+        }
+        let (embedder, checkpoint) = self.load(files)?;
+        if checkpoint.packing().is_some() {
+            let what = "converted before".to_owned();
+            let expected = "the original model, whose weights are not rounded yet".to_owned();
+            return Err(Error::Converted { file: files.label(FILE), key: "format".to_owned(), expected, found: what });
+        }
+        std::fs::create_dir_all(folder).map_err(cannot("create", folder))?;
+        let weights = checkpoint.file_names();
+        let mut names: Vec<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
+        names.extend(files.notices()?);
+        for name in &names {
+            let Some(bytes) = files.read(name)? else { continue };
+            let path = folder.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(cannot("create", parent))?;
+            }
+            std::fs::write(&path, bytes).map_err(cannot("write", &path))?;
+        }
+        let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
+        let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
+        // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
+        let (path, partial) = (folder.join(FILE), folder.join(format!("{FILE}.partial")));
+        let write = || -> io::Result<()> {
+            let mut out = BufWriter::new(File::create(&partial)?);
+            write(&mut out, &metadata(&embedder), packed.iter().chain(&rest))?;
+            out.into_inner()?.sync_all()?;
+            std::fs::rename(&partial, &path)
+        };
+        write().map_err(|source| {
+            // The error that ended the work is the one to report.
+            drop(std::fs::remove_file(&partial));
+            cannot("write", &path)(source)
+        })?;
+        let bytes = |parts: &[Part<'_>]| parts.iter().map(|part| part.bytes.len()).sum();
+        let (level, precision) = (embedder.level(), embedder.precision());
+        Ok(Converted { level, precision, packed: bytes(&packed), tables: bytes(&rest), files: names.len() })
+    }
+}
+
+/// A tensor to write.
+struct Part<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Part<'a> {
+    /// A tensor as it lies in the file that it comes from.
+    fn of((name, tensor): &'a (String, Tensor)) -> Self {
+        let (dtype, shape) = (tensor.file_dtype(), tensor.shape().to_vec());
+        Self { name: name.clone(), dtype, shape, bytes: Cow::Borrowed(tensor.as_bytes()) }
+    }
+}
+
+/// The matrices in the order in which a pass reads them; then their scales and sums.
+fn matrices(embedder: &Embedder) -> Vec<Part<'_>> {
+    let (mut words, mut rest) = (Vec::new(), Vec::new());
+    let encoder: &Encoder = embedder.encoder();
+    for linear in encoder.linears() {
+        let (name, n) = (linear.name(), linear.scales().len());
+        let bytes = Cow::Borrowed(bytemuck::cast_slice(linear.words(encoder.weights())));
+        words.push(Part { name: format!("{name}.words"), dtype: Dtype::U32, shape: linear.shape().to_vec(), bytes });
+        if n > 0 {
+            let (scales, sums) = (bytemuck::cast_slice(linear.scales()), bytemuck::cast_slice(linear.sums()));
+            let part = |leaf, dtype, bytes| Part { name: format!("{name}.{leaf}"), dtype, shape: vec![n], bytes };
+            rest.push(part("scales", Dtype::F32, Cow::Borrowed(scales)));
+            rest.push(part("sums", Dtype::I32, Cow::Borrowed(sums)));
+        }
+    }
+    words.append(&mut rest);
+    words
+}
+
+/// All tensors that are used and not packed.
+fn others(embedder: &Embedder, checkpoint: &Checkpoint) -> Result<Vec<(String, Tensor)>> {
+    let packed: HashSet<String> = embedder.encoder().linears().flat_map(|linear| linear.sources()).collect();
+    Ok(checkpoint.asked()?.into_iter().filter(|(name, _)| !packed.contains(name)).collect())
+}
+
+fn metadata(embedder: &Embedder) -> Value {
+    json!({
+        "format": "likewise", "version": VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
+    })
+}
+
+/// The safetensors format: the length of the header, the header in JSON, the tensors. The header is filled up with spaces so
+/// that the first tensor begins at a cache line (the format's own libraries fill up to eight bytes).
+fn write<'a>(
+    out: &mut impl Write,
+    metadata: &Value,
+    parts: impl Iterator<Item = &'a Part<'a>> + Clone,
+) -> io::Result<()> {
+    const LINE: usize = 64;
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), metadata.clone());
+    let mut end = 0;
+    for part in parts.clone() {
+        let start = end;
+        end += part.bytes.len();
+        let value = json!({ "dtype": part.dtype, "shape": part.shape, "data_offsets": [start, end] });
+        header.insert(part.name.clone(), value);
+    }
+    let mut header = Value::Object(header).to_string();
+    let before = size_of::<u64>() + header.len();
+    header.push_str(&" ".repeat(before.next_multiple_of(LINE) - before));
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for part in parts {
+        out.write_all(&part.bytes)?;
+    }
+    Ok(())
+}
+
+fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, action, source }
+}
