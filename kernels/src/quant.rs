@@ -19,8 +19,7 @@
 //! and lets a text's vector depend on the texts around it.
 
 use crate::level::{Level, Operator};
-use crate::simd::{LANES, Simd};
-use crate::vector::{Accumulate, fold};
+use crate::simd::{LANES, Simd, to_byte};
 use crate::view::{MatMut, MatRef};
 
 /// The type of the numbers that a matrix product multiplies.
@@ -145,31 +144,98 @@ impl Operator for QuantizeRows<'_> {
     fn run<S: Simd>(mut self, s: S) {
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
-            let (least, largest) = extremes(s, x);
-            // Not a number, if one of them is none: the product then is none either, instead of some number.
-            let poison = fold(s, TimesZero, x, x);
-            quantize_row(x, least + poison, largest, self.words.row_mut(i), |block, turned| {
-                for (out, v) in turned.chunks_exact_mut(LANES).zip(rotate(s, block)) {
-                    s.store(out, v);
+            let scale = Scale::of(extremes(s, x));
+            let (bytes, tail) = split_tail(self.words.row_mut(i));
+            let (per_step, zero) = (s.splat(scale.per_step), s.splat(scale.zero));
+            let (blocks, rest) = x.as_chunks::<BLOCK>();
+            let (of_blocks, of_rest) = bytes.split_at_mut(blocks.len() * BLOCK / 4);
+            for (block, words) in blocks.iter().zip(of_blocks.chunks_exact_mut(BLOCK / 4)) {
+                let turned = rotate(s, block);
+                // By number: iterators over vectors are not always inlined, and then go through memory.
+                for (i, words) in words.as_chunks_mut().0.iter_mut().enumerate() {
+                    *words = words_of(s.to_bytes(s.add(s.mul(turned[i], per_step), zero)));
                 }
-            });
+            }
+            scale.quantize_rest(rest, of_rest);
+            *tail = scale.tail();
         }
     }
 
     fn reference(mut self) {
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
-            let poison = x.iter().map(|x| x * 0.0).sum::<f32>();
             let mut turned = x.to_vec();
             let (blocks, rest) = turned.as_chunks_mut();
             blocks.iter_mut().for_each(rotate_plainly);
             rest.iter_mut().for_each(|x| *x *= REST);
             let (least, largest) = turned.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
-            quantize_row(x, least + poison, largest, self.words.row_mut(i), |block, turned| {
-                *turned = *block;
-                rotate_plainly(turned);
-            });
+            let poison = turned.iter().map(|x| x * 0.0).sum::<f32>();
+            let scale = Scale::of((least + poison, largest));
+            let (bytes, tail) = split_tail(self.words.row_mut(i));
+            turned.iter_mut().for_each(|x| *x = *x * scale.per_step + scale.zero);
+            for (word, four) in bytes.iter_mut().zip(turned.chunks(4)) {
+                *word = four.iter().rev().fold(0, |word, &x| word << 8 | u32::from(to_byte(x)));
+            }
+            *tail = scale.tail();
         }
+    }
+}
+
+/// Sixteen bytes as words, the first in the low byte.
+#[inline(always)]
+fn words_of(bytes: [u8; LANES]) -> [u32; LANES / 4] {
+    let mut words = [0; LANES / 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// Bytes q of a row: x ≈ step · (q − zero), where 0 stands for the least number and 255 for the largest.
+#[derive(Clone, Copy)]
+struct Scale {
+    step: f32,
+    per_step: f32,
+    /// A whole number.
+    zero: f32,
+}
+
+impl Scale {
+    /// For numbers between the least and the largest, zero among them. If these are none, the step is none, and so is the
+    /// product.
+    #[inline(always)]
+    fn of((least, largest): (f32, f32)) -> Self {
+        // Adding it makes an integer of a number between −2²² and 2²², in the low bits, rounded to even between two.
+        const TO_INTEGER: f32 = 12_582_912.0;
+        let range = largest - least;
+        let (step, per_step) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
+        // A range below 10⁻³⁶ has no inverse in f32. Such a row is taken for zero.
+        let (step, per_step) = if per_step.is_infinite() { (0.0, 0.0) } else { (step, per_step) };
+        Self { step, per_step, zero: (-least * per_step + TO_INTEGER) - TO_INTEGER }
+    }
+
+    /// What is left at the end of a row and is not rotated.
+    #[inline(always)]
+    fn quantize_rest(self, rest: &[f32], words: &mut [u32]) {
+        for (word, four) in words.iter_mut().zip(rest.chunks(4)) {
+            let byte = |x: f32| u32::from(to_byte(x * REST * self.per_step + self.zero));
+            *word = four.iter().rev().fold(0, |word, &x| word << 8 | byte(x));
+        }
+    }
+
+    /// Step and zero point as words.
+    #[inline(always)]
+    fn tail(self) -> [u32; TAIL] {
+        [self.step.to_bits(), self.zero as u32]
+    }
+}
+
+/// A row of words: its bytes, and the place of its step and zero point.
+#[inline(always)]
+fn split_tail(words: &mut [u32]) -> (&mut [u32], &mut [u32; TAIL]) {
+    match words.split_last_chunk_mut() {
+        Some(parts) => parts,
+        None => unreachable!("a row of bytes ends with its step and zero point"),
     }
 }
 
@@ -208,77 +274,28 @@ fn rotate_plainly(block: &mut [f32; BLOCK]) {
     }
 }
 
-/// The least and the largest number of a row, zero among them, once it is rotated.
+/// The least and the largest number of a row, zero among them, once it is rotated; no numbers, if one of the row's is not
+/// finite.
 #[inline(always)]
 fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let zero = s.splat(0.0);
-    let (mut least, mut largest) = (zero, zero);
+    // `poison` is Σ v · 0: zero, or not a number. (The larger of a number and NaN may be the number.)
+    let (mut least, mut largest, mut poison) = (zero, zero, zero);
     let (blocks, rest) = x.as_chunks::<BLOCK>();
     for block in blocks {
         for v in rotate(s, block) {
             least = s.max(least, s.sub(zero, v));
             largest = s.max(largest, v);
+            poison = s.mul_add(v, zero, poison);
         }
     }
     for part in rest.chunks(LANES) {
         let v = s.mul(s.load_first(part, 0.0), s.splat(REST));
         least = s.max(least, s.sub(zero, v));
         largest = s.max(largest, v);
+        poison = s.mul_add(v, zero, poison);
     }
-    (-s.max_lane(least), s.max_lane(largest))
-}
-
-/// Σ x · 0: zero, or not a number.
-#[derive(Clone, Copy)]
-struct TimesZero;
-
-impl Accumulate for TimesZero {
-    #[inline(always)]
-    fn step<S: Simd>(self, s: S, sum: S::F, x: S::F, _: S::F) -> S::F {
-        s.mul_add(x, s.splat(0.0), sum)
-    }
-    fn padding(self) -> f32 {
-        0.0
-    }
-}
-
-/// Adding it makes an integer of a number between −2²² and 2²², in the low bits, rounded to the nearest, to even between two.
-const TO_INTEGER: f32 = 12_582_912.0;
-
-/// Bytes q, step and zero point of a row: x ≈ step · (q − zero), where 0 stands for the least number and 255 for the largest.
-#[inline(always)]
-fn quantize_row(
-    x: &[f32],
-    least: f32,
-    largest: f32,
-    words: &mut [u32],
-    rotate: impl Fn(&[f32; BLOCK], &mut [f32; BLOCK]),
-) {
-    let range = largest - least;
-    let (step, per_step) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
-    // A range below 10⁻³⁶ has no inverse in f32. Such a row is taken for zero.
-    let (step, per_step) = if per_step.is_infinite() { (0.0, 0.0) } else { (step, per_step) };
-    let zero = (-least * per_step + TO_INTEGER) - TO_INTEGER;
-    let (bytes, tail) = words.split_at_mut(words.len() - TAIL);
-    let byte = |x: f32| ((x * per_step + zero).clamp(0.0, 255.0) + TO_INTEGER).to_bits() & 0xff;
-    let word = |&[a, b, c, d]: &[f32; 4]| byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
-    let (blocks, rest) = x.as_chunks::<BLOCK>();
-    let (of_blocks, of_rest) = bytes.split_at_mut(blocks.len() * BLOCK / 4);
-    for (block, words) in blocks.iter().zip(of_blocks.chunks_exact_mut(BLOCK / 4)) {
-        let mut turned = [0.0; BLOCK];
-        rotate(block, &mut turned);
-        for (to, four) in words.iter_mut().zip(turned.as_chunks().0) {
-            *to = word(four);
-        }
-    }
-    let (fours, rest) = rest.as_chunks::<4>();
-    for (to, four) in of_rest.iter_mut().zip(fours) {
-        *to = word(&four.map(|x| x * REST));
-    }
-    if let Some(to) = of_rest.get_mut(fours.len()) {
-        *to = rest.iter().rev().fold(0, |word, &x| word << 8 | byte(x * REST));
-    }
-    tail.copy_from_slice(&[step.to_bits(), zero as u32]);
+    (s.sum(poison) - s.max_lane(least), s.max_lane(largest))
 }
 
 /// A row of words: its step and its zero point.
@@ -337,6 +354,8 @@ fn quantize_plainly(precision: Precision, weights: &[f32], words: &mut [u32]) ->
             // Weights below 10⁻³⁶ have no inverse in f32. Such a row is taken for zero.
             let (scale, per_step) = if per_step.is_finite() { (largest / 127.0, per_step) } else { (0.0, 0.0) };
             weights.resize(weights.len().next_multiple_of(4), 0.0);
+            // Adding this makes an integer of a number between −2²² and 2²², in the low bits.
+            const TO_INTEGER: f32 = 12_582_912.0;
             let byte = |x: f32| (x * per_step + TO_INTEGER).to_bits() & 0xff;
             for (word, &[a, b, c, d]) in words.iter_mut().zip(weights.as_chunks::<4>().0) {
                 *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;

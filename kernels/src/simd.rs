@@ -32,6 +32,10 @@ pub(crate) trait Simd: Copy {
     /// Writes sixteen numbers. They need not be aligned.
     fn store_array(self, to: &mut [f32; LANES], v: Self::F);
 
+    /// Asks for the cache line that a number lies in, which will be needed soon; or does nothing.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
     /// a + b.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// a - b.
@@ -61,6 +65,14 @@ pub(crate) trait Simd: Copy {
     fn load_i32(self, from: &[i32; LANES]) -> Self::I;
     /// Each as the nearest f32.
     fn to_f32(self, v: Self::I) -> Self::F;
+    /// Each lane as a byte: rounded to the nearest whole number, to even between two, and those beyond 0 and 255 to these. What
+    /// becomes of NaN is not specified.
+    #[inline(always)]
+    fn to_bytes(self, v: Self::F) -> [u8; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store_array(&mut lanes, v);
+        lanes.map(to_byte)
+    }
     /// Of each word, which is two bf16, the one in the low half or in the high half, widened.
     fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F;
     /// Of each word, which is four i8, numbers 0 and 2, or 1 and 3, as a pair of i16.
@@ -126,6 +138,14 @@ pub(crate) trait Simd: Copy {
         let n = to.len();
         to.copy_from_slice(&lanes[..n]);
     }
+}
+
+/// A number as a byte, as [`Simd::to_bytes`] makes it.
+#[inline(always)]
+pub(crate) fn to_byte(x: f32) -> u8 {
+    // Adding this makes an integer of a number between −2²² and 2²², in the low bits.
+    const TO_INTEGER: f32 = 12_582_912.0;
+    (x.clamp(0.0, 255.0) + TO_INTEGER).to_bits() as u8
 }
 
 #[cold]

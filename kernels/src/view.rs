@@ -73,6 +73,7 @@ impl<'a, T> MatRef<'a, T> {
     }
 
     /// Some of the rows.
+    #[inline]
     pub fn rows_in(self, range: std::ops::Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let start = (range.start * self.stride).min(self.data.len());
@@ -80,6 +81,7 @@ impl<'a, T> MatRef<'a, T> {
     }
 
     /// Some of the columns.
+    #[inline]
     pub fn cols_in(self, range: std::ops::Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
         let start = range.start.min(self.data.len());
@@ -166,11 +168,13 @@ impl<'a, T> MatMut<'a, T> {
     }
 
     /// The same view for a shorter time.
+    #[inline]
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { owner: PhantomData, ..*self }
     }
 
     /// Some of the rows, for as long as this view is not used.
+    #[inline]
     pub fn rows_in(&mut self, range: std::ops::Range<usize>) -> MatMut<'_, T> {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let skip = if range.is_empty() { 0 } else { range.start * self.stride };
@@ -180,12 +184,14 @@ impl<'a, T> MatMut<'a, T> {
     }
 
     /// Some of the columns.
+    #[inline]
     pub fn cols_in(self, range: std::ops::Range<usize>) -> MatMut<'a, T> {
         assert!(range.start <= range.end, "columns {range:?}");
         self.split_at_col(range.start).1.split_at_col(range.len()).0
     }
 
     /// The columns before `col` and those from it on, as two views that may be written at the same time.
+    #[inline]
     pub fn split_at_col(self, col: usize) -> (Self, Self) {
         assert!(col <= self.cols, "column {col} of {}", self.cols);
         // SAFETY: `col` is at most the number of columns, so the pointer stays in (or one past) the first row. The two

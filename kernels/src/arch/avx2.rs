@@ -42,6 +42,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        avx2!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
+    }
+
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         avx2!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
     }

@@ -39,6 +39,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        avx512!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         avx512!(_mm512_add_ps(a, b))
     }
@@ -115,6 +120,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn to_f32(self, v: __m512i) -> __m512 {
         avx512!(_mm512_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn to_bytes(self, v: __m512) -> [u8; LANES] {
+        // The second narrowing saturates, of numbers without a sign.
+        let bytes = avx512!(_mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()))));
+        wide::bytemuck::cast(<[i64; 2]>::from(avx512!([_mm_extract_epi64::<0>(bytes), _mm_extract_epi64::<1>(bytes)])))
     }
 
     #[inline(always)]

@@ -38,6 +38,8 @@ pub use pack::{Layout, PackedMatrix, PanelMut};
 pub use panels::{Panels, Scratch};
 pub use words::{Sink, WordMatrix, gemm_words};
 
+use std::ops::Range;
+
 use crate::level::{Level, Operator};
 use crate::math::{Activation, activate_lanes};
 use crate::product::F32;
@@ -103,6 +105,7 @@ impl Operator for Gemm<'_> {
                 let end = (t + 1) * a.rows() / tiles;
                 let part = out.rows_in(row..end).cols_in(first..first + columns);
                 let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), k: b.k(), out: part };
+                prefetch(s, epilogue, row..end, first..first + columns);
                 run_tile(s, F32, FromBias(&start), &mut tile);
                 finish(s, &mut tile.out, epilogue, (row, first));
                 row = end;
@@ -145,6 +148,18 @@ fn widened<T: Copy>(columns: &[T], fill: T) -> [T; tile::MAX_WIDTH] {
     let mut all = [fill; tile::MAX_WIDTH];
     all[..columns.len()].copy_from_slice(columns);
     all
+}
+
+/// Asks for what the epilogue of a tile will read, before the tile is computed.
+#[inline(always)]
+fn prefetch<S: Simd>(s: S, epilogue: Epilogue<'_>, rows: Range<usize>, columns: Range<usize>) {
+    if let Epilogue::Add(residual) = epilogue {
+        for row in rows {
+            for part in residual.row(row)[columns.clone()].chunks(LANES) {
+                s.prefetch(part.as_ptr());
+            }
+        }
+    }
 }
 
 /// Applies the epilogue to a tile of the output, which has just been stored. `(row, column)` is its place in the whole.

@@ -121,6 +121,12 @@ fn run_rows<S: Simd, P: Product<S>, B: Sums<S, P>, const R: usize, const C: usiz
     let (out, out_stride) = (tile.out.as_mut_ptr(), tile.out.stride());
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
     assert!(tile.out.rows() == R && tile.out.cols() == C * LANES);
+    // The output is written at the end of many steps, by when its lines have come: else each store would wait for its line.
+    for r in 0..R {
+        for c in 0..C {
+            s.prefetch(out.wrapping_add(r * out_stride + c * LANES));
+        }
+    }
     let mut at = 0;
     loop {
         let steps = B::RUN.min(k - at);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::panels::Panels;
 use super::tile::{self, MAX_ROWS, MAX_WIDTH, Sums, Tile, run_whole};
-use super::{Epilogue, FromBias, finish, widened};
+use super::{Epilogue, FromBias, finish, prefetch, widened};
 use crate::level::Level;
 use crate::product::{Dots, Product, WordOperator};
 use crate::quant::{MOST_INT8_INPUTS, Precision, pack_bf16, step_and_zero};
@@ -121,10 +121,10 @@ impl WordOperator for GemmWords<'_> {
             let columns = panel * width..(panel * width + width).min(self.b.panels.n());
             match self.b.precision {
                 Precision::Int8 => {
-                    let of_columns = Scaled::of_columns(&self, columns.clone());
+                    let of_columns = Columns::of(&self, columns.clone());
                     for t in 0..tiles {
                         let rows = t * self.a.rows() / tiles..(t + 1) * self.a.rows() / tiles;
-                        let scaled = of_columns.with_rows(self.a.rows_in(rows.clone()), D::INT8_OFFSET);
+                        let scaled = Scaled::new(&of_columns, self.a.rows_in(rows.clone()), D::INT8_OFFSET);
                         self.tile(s, dots.int8(), &scaled, panel, rows, columns.clone(), &mut place);
                     }
                 }
@@ -184,6 +184,7 @@ impl GemmWords<'_> {
             _ => MatMut::new(place, rows.len(), width),
         };
         let mut tile = Tile { a, b, k, out };
+        prefetch(s, self.epilogue, rows.clone(), columns.clone());
         run_whole(s, p, sums, &mut tile);
         let mut done = tile.out.cols_in(0..columns.len());
         finish(s, &mut done, self.epilogue, at);
@@ -222,31 +223,36 @@ impl GemmWords<'_> {
     }
 }
 
-/// Sums of bytes, which become f32 by what belongs to their rows and columns.
-struct Scaled {
-    steps: [f32; MAX_ROWS],
-    zeros: [i32; MAX_ROWS],
+/// What belongs to the columns of a panel.
+struct Columns {
     scales: [f32; MAX_WIDTH],
     sums: [i32; MAX_WIDTH],
     bias: [f32; MAX_WIDTH],
 }
 
-impl Scaled {
+impl Columns {
     #[inline(always)]
-    fn of_columns(gemm: &GemmWords<'_>, columns: Range<usize>) -> Self {
+    fn of(gemm: &GemmWords<'_>, columns: Range<usize>) -> Self {
         Self {
-            steps: [0.0; MAX_ROWS],
-            zeros: [0; MAX_ROWS],
             scales: widened(&gemm.b.scales[columns.clone()], 0.0),
             sums: widened(&gemm.b.sums[columns.clone()], 0),
             bias: widened(&gemm.bias[columns], 0.0),
         }
     }
+}
 
+/// Sums of bytes, which become f32 by what belongs to their rows and columns.
+struct Scaled<'a> {
+    columns: &'a Columns,
+    steps: [f32; MAX_ROWS],
+    zeros: [i32; MAX_ROWS],
+}
+
+impl<'a> Scaled<'a> {
     /// `offset`: what the product takes from each byte by itself.
     #[inline(always)]
-    fn with_rows(&self, a: MatRef<'_, u32>, offset: i32) -> Self {
-        let mut scaled = Self { ..*self };
+    fn new(columns: &'a Columns, a: MatRef<'_, u32>, offset: i32) -> Self {
+        let mut scaled = Self { columns, steps: [0.0; MAX_ROWS], zeros: [0; MAX_ROWS] };
         for i in 0..a.rows() {
             let (step, zero) = step_and_zero(a.row(i));
             (scaled.steps[i], scaled.zeros[i]) = (step, zero - offset);
@@ -255,14 +261,14 @@ impl Scaled {
     }
 }
 
-impl<S: Simd, P: Product<S, Sum = S::I>> Sums<S, P> for &Scaled {
+impl<S: Simd, P: Product<S, Sum = S::I>> Sums<S, P> for &Scaled<'_> {
     const RUN: usize = usize::MAX;
 
     #[inline(always)]
     fn begin(self, s: S, r: usize, c: usize) -> S::I {
         let mut begin = [0; LANES];
         for (lane, begin) in begin.iter_mut().enumerate() {
-            *begin = -self.zeros[r] * self.sums[c * LANES + lane];
+            *begin = -self.zeros[r] * self.columns.sums[c * LANES + lane];
         }
         s.load_i32(&begin)
     }
@@ -274,8 +280,8 @@ impl<S: Simd, P: Product<S, Sum = S::I>> Sums<S, P> for &Scaled {
 
     #[inline(always)]
     fn total(self, s: S, sum: S::I, r: usize, c: usize) -> S::F {
-        let scale = s.mul(s.splat(self.steps[r]), s.load(&self.scales[c * LANES..]));
-        s.mul_add(s.to_f32(sum), scale, s.load(&self.bias[c * LANES..]))
+        let scale = s.mul(s.splat(self.steps[r]), s.load(&self.columns.scales[c * LANES..]));
+        s.mul_add(s.to_f32(sum), scale, s.load(&self.columns.bias[c * LANES..]))
     }
 }
 
