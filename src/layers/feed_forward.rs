@@ -51,9 +51,16 @@ impl FeedForward {
     ) {
         let (weights, buffers) = (pass.weights, pass.buffers);
         let Buffers { attended, inner, sum, x, .. } = buffers;
-        self.inner.forward(member, weights, attended, Then::Activate(self.activation), &inner.numbers);
-        observer.look(member, Site::Intermediate(layer), &inner.numbers);
-        inner.quantize(member, self.level);
+        let then = Then::Activate(self.activation);
+        match inner.rounded() {
+            // Nobody else needs the numbers.
+            Some(words) if !O::ON => self.inner.forward_rounded(member, weights, attended, then, words),
+            _ => {
+                self.inner.forward(member, weights, attended, then, &inner.numbers);
+                observer.look(member, Site::Intermediate(layer), &inner.numbers);
+                inner.quantize(member, self.level);
+            }
+        }
         self.output.forward(member, weights, inner, Then::Add(&attended.numbers), sum);
         self.norm.forward(member, sum, x);
         observer.look(member, Site::Output(layer), &x.numbers);

@@ -12,7 +12,7 @@ use likewise_kernels::view::MatRef;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::Result;
 use crate::layers::operand::Operand;
-use crate::parallel::{Member, Pool, Shared};
+use crate::parallel::{Member, Pool, Reader, Shared};
 use crate::weights::{Places, Weights};
 
 /// How a model computes.
@@ -124,6 +124,7 @@ impl Linear {
 
     /// The packed matrix.
     pub(crate) fn words<'a>(&self, weights: &'a Weights) -> &'a [f32] {
+        assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
         weights.at(self.place.clone())
     }
 
@@ -200,22 +201,57 @@ impl Linear {
         then: Then<'_>,
         out: &Shared,
     ) {
-        assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
-        let packed = self.words(weights);
         member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
-            let epilogue = match then {
-                Then::Store => Epilogue::Store,
-                Then::Activate(activation) => Epilogue::Activate(activation),
-                Then::Add(residual) => Epilogue::Add(reader.read(residual).cols_in(columns.clone())),
-            };
-            let bias = &self.bias[columns.clone()];
             if self.precision == Precision::F32 {
-                let panels = self.layout.panels(packed).columns(columns);
-                gemm(self.level, reader.read(&x.numbers), panels, Some(bias), epilogue, view);
+                let panels = self.layout.panels(self.words(weights)).columns(columns.clone());
+                let bias = Some(&self.bias[columns.clone()]);
+                gemm(self.level, reader.read(&x.numbers), panels, bias, then.epilogue(columns, reader), view);
             } else {
-                let words = WordMatrix::new(self.precision, self.layout.words(packed), &self.scales, &self.sums);
-                gemm_words(self.level, x.words(reader), words.columns(columns), bias, epilogue, Sink::F32(view));
+                self.multiply_words(weights, x, then, columns, reader, Sink::F32(view));
             }
         });
+    }
+
+    /// A step: the same, rounded to words of bf16 `[T, ⌈N/2⌉]`.
+    pub(crate) fn forward_rounded(
+        &self,
+        member: &mut Member<'_>,
+        weights: &Weights,
+        x: &Operand,
+        then: Then<'_>,
+        out: &Shared<u32>,
+    ) {
+        let per_word = Precision::Bf16.per_word();
+        member.fill_columns(out, self.level.panel_width() / per_word, |words, view, reader| {
+            let columns = words.start * per_word..(words.end * per_word).min(self.layout.n());
+            self.multiply_words(weights, x, then, columns, reader, Sink::Bf16(view));
+        });
+    }
+
+    /// Some columns of the result.
+    fn multiply_words(
+        &self,
+        weights: &Weights,
+        x: &Operand,
+        then: Then<'_>,
+        columns: Range<usize>,
+        reader: &Reader,
+        out: Sink<'_>,
+    ) {
+        let panels = self.layout.words(self.words(weights));
+        let words = WordMatrix::new(self.precision, panels, &self.scales, &self.sums).columns(columns.clone());
+        let bias = &self.bias[columns.clone()];
+        gemm_words(self.level, x.words(reader), words, bias, then.epilogue(columns, reader), out);
+    }
+}
+
+impl<'a> Then<'a> {
+    /// As the kernel takes it, for some columns.
+    fn epilogue(self, columns: Range<usize>, reader: &'a Reader) -> Epilogue<'a> {
+        match self {
+            Then::Store => Epilogue::Store,
+            Then::Activate(activation) => Epilogue::Activate(activation),
+            Then::Add(residual) => Epilogue::Add(reader.read(residual).cols_in(columns)),
+        }
     }
 }

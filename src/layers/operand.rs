@@ -44,6 +44,11 @@ impl Operand {
         }
     }
 
+    /// The words, if each of them is rounded by itself: bf16. (Those of int8 have a step for a whole row.)
+    pub(crate) fn rounded(&self) -> Option<&Shared<u32>> {
+        self.words.as_ref().filter(|_| self.precision == Precision::Bf16)
+    }
+
     /// A step: the words, from the numbers that an earlier step has filled. In f32 there is nothing to do.
     pub(crate) fn quantize(&self, member: &mut Member<'_>, level: Level) {
         if let Some(words) = &self.words {
@@ -63,7 +68,7 @@ impl Operand {
         let Some(words) = &self.words else {
             return member.fill_rows(&self.numbers, fill);
         };
-        // Rows of 12 KB at most, several of which stay in the first-level cache from the one loop to the other.
+        // A few rows, which stay in the first-level cache from the one loop to the other.
         const BLOCK: usize = 4;
         member.fill_rows_of_two(&self.numbers, words, |rows, mut numbers, mut words, reader| {
             for first in (0..rows.len()).step_by(BLOCK) {

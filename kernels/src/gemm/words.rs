@@ -176,6 +176,12 @@ impl GemmWords<'_> {
     ) {
         let (a, b, k) = (self.a.rows_in(rows.clone()), self.b.panels.panel(panel), self.b.panels.k());
         let (width, at) = (S::COLS * LANES, (rows.start, columns.start));
+        prefetch(s, self.epilogue, rows.clone(), columns.clone());
+        if let Sink::Bf16(out) = &self.out {
+            for row in rows.clone() {
+                s.prefetch(out.row(row)[columns.start / 2..].as_ptr().cast());
+            }
+        }
         // The tile writes whole vectors of f32: to the output, or to a place from which it is copied or rounded. (A choice of
         // where and not of what to call, so that the tile is compiled once.)
         let whole = columns.len() == width;
@@ -184,7 +190,6 @@ impl GemmWords<'_> {
             _ => MatMut::new(place, rows.len(), width),
         };
         let mut tile = Tile { a, b, k, out };
-        prefetch(s, self.epilogue, rows.clone(), columns.clone());
         run_whole(s, p, sums, &mut tile);
         let mut done = tile.out.cols_in(0..columns.len());
         finish(s, &mut done, self.epilogue, at);
