@@ -49,63 +49,84 @@ impl Operator for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for i in 0..self.x.rows() {
-            let bias = row_bias(&self.scores, i, self.len);
+            let bias = row_bias(&self.scores, i);
             softmax_row(s, self.x.row_mut(i), self.len, self.scores.scale, bias);
         }
     }
 
     fn reference(mut self) {
         for i in 0..self.x.rows() {
-            let bias = row_bias(&self.scores, i, self.len);
+            let bias = row_bias(&self.scores, i).map(|bias| &bias[..self.len]);
             crate::reference::softmax(self.x.row_mut(i), self.len, self.scores.scale, bias);
         }
     }
 }
 
-/// The bias of row i, if there is one.
+/// The bias of row i from its first column on, if there is one.
 #[inline(always)]
-fn row_bias<'a>(scores: &Scores<'a>, i: usize, len: usize) -> Option<&'a [f32]> {
-    (!scores.bias.is_empty()).then(|| &scores.bias[scores.start - i..][..len])
+fn row_bias<'a>(scores: &Scores<'a>, i: usize) -> Option<&'a [f32]> {
+    (!scores.bias.is_empty()).then(|| &scores.bias[scores.start - i..])
 }
 
 #[inline(always)]
 fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
-    let (scores, padding) = row.split_at_mut(len);
-    for x in padding {
-        *x = 0.0;
-    }
     // Lanes beyond the row count as minus infinity: never the maximum, and nothing in the sum.
     let mut max = s.splat(f32::NEG_INFINITY);
     let scale = s.splat(scale);
-    let mut at = 0;
-    while at < len {
-        let n = LANES.min(len - at);
-        let x = s.load_first(&scores[at..at + n], f32::NEG_INFINITY);
+    for at in (0..len).step_by(LANES) {
+        let x = load(s, row, at, len, f32::NEG_INFINITY);
         let x = match bias {
-            Some(bias) => s.mul_add(x, scale, s.load_first(&bias[at..at + n], 0.0)),
+            Some(bias) => s.mul_add(x, scale, load(s, bias, at, len, 0.0)),
             None => s.mul(x, scale),
         };
-        s.store_first(&mut scores[at..at + n], x);
+        store(s, row, at, x);
         max = s.max(max, x);
-        at += n;
     }
     let max = s.splat(s.max_lane(max));
     let mut sum = s.splat(0.0);
-    at = 0;
-    while at < len {
-        let n = LANES.min(len - at);
-        let x = s.load_first(&scores[at..at + n], f32::NEG_INFINITY);
+    for at in (0..len).step_by(LANES) {
+        let x = load(s, row, at, len, f32::NEG_INFINITY);
         let e = crate::math::exp_nonpositive(s, s.sub(x, max));
-        s.store_first(&mut scores[at..at + n], e);
+        store(s, row, at, e);
         sum = s.add(sum, e);
-        at += n;
     }
     let factor = s.splat(1.0 / s.sum(sum));
-    at = 0;
-    while at < len {
-        let n = LANES.min(len - at);
-        let e = s.load_first(&scores[at..at + n], 0.0);
-        s.store_first(&mut scores[at..at + n], s.mul(e, factor));
-        at += n;
+    for at in (0..len).step_by(LANES) {
+        let e = load(s, row, at, len, 0.0);
+        // Hidden again, because the factor may be not a number.
+        store(s, row, at, hide(s, s.mul(e, factor), at, len, 0.0));
+    }
+    let rest = len.next_multiple_of(LANES).min(row.len());
+    row[rest..].fill(0.0);
+}
+
+/// The vector of a row from `at` on, with `fill` in the lanes from `len` on.
+///
+/// A row that has room for whole vectors is read by these, and what is beyond its end is hidden: a part of a vector would
+/// have to go through memory, which takes longer than the rest of a short row.
+#[inline(always)]
+fn load<S: Simd>(s: S, row: &[f32], at: usize, len: usize, fill: f32) -> S::F {
+    match row.get(at..at + LANES) {
+        Some(lanes) => hide(s, s.load(lanes), at, len, fill),
+        None => s.load_first(&row[at..len], fill),
+    }
+}
+
+/// A vector that begins at column `at`, with `fill` in the lanes from column `len` on.
+#[inline(always)]
+fn hide<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
+    const NUMBERS: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+    if at + LANES <= len {
+        return v;
+    }
+    s.select_lt(s.load_array(&NUMBERS), s.splat((len - at) as f32), v, s.splat(fill))
+}
+
+/// Writes a vector to a row from `at` on, as far as the row goes.
+#[inline(always)]
+fn store<S: Simd>(s: S, row: &mut [f32], at: usize, v: S::F) {
+    match row.get_mut(at..at + LANES) {
+        Some(lanes) => s.store(lanes, v),
+        None => s.store_first(&mut row[at..], v),
     }
 }
