@@ -15,9 +15,10 @@ use std::hint::black_box;
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Throughput};
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, Panels, Scratch, gemm};
+use likewise_kernels::gemm::{Epilogue, PackedMatrix, PackedWords, Panels, Scratch, Sink, gemm, gemm_words};
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
+use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::softmax::{Scores, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
@@ -77,6 +78,27 @@ fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kern
     })
 }
 
+/// The same through words, whose activations are rounded before.
+fn linear_of_words<'a>(level: Level, precision: Precision, m: usize, n: usize, k: usize, kind: &'a str) -> Kernel<'a> {
+    let (cols, stride) = (precision.row_words(k), padded_stride(n));
+    let words_stride = padded_stride(cols);
+    let (x, w, bias, residual) = (numbers(m * k), numbers(n * k), numbers(n), numbers(m * stride));
+    let packed = PackedWords::pack(level, precision, MatRef::new(&w, n, k));
+    let mut words = vec![0; m * words_stride];
+    quantize(level, precision, MatRef::new(&x, m, k), MatMut::with_stride(&mut words, m, cols, words_stride));
+    Box::new(move |out| {
+        out.resize(m * stride, 0.0);
+        let epilogue = match kind {
+            "GELU" => Epilogue::Activate(Activation::Gelu),
+            "residual" => Epilogue::Add(MatRef::with_stride(&residual, m, n, stride)),
+            _ => Epilogue::Store,
+        };
+        let view = Sink::F32(MatMut::with_stride(out, m, n, stride));
+        let a = MatRef::with_stride(&words, m, cols, words_stride);
+        gemm_words(level, a, packed.matrix(), &bias, epilogue, view);
+    })
+}
+
 /// Scores and context of one head of width d: packing the keys, both products, softmax.
 fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
     let qkv = numbers(tokens * 3 * d);
@@ -122,8 +144,6 @@ fn norm<'a>(level: Level, rows: usize, cols: usize) -> Kernel<'a> {
 fn main() {
     let mut criterion = of_peak::criterion();
     for level in Level::available().into_iter().filter(|&level| level != Level::REFERENCE) {
-        of_peak::measure_peak(level, 1);
-        let mut group = criterion.benchmark_group(format!("{level}/gemm"));
         let shapes = [
             ("mpnet-base, queries keys values", 192, 2304, 768, "store"),
             ("mpnet-base, up with GELU", 192, 3072, 768, "GELU"),
@@ -133,6 +153,17 @@ fn main() {
             ("MiniLM, down with residual", 192, 384, 1536, "residual"),
             ("mpnet-base, down, one sentence", 7, 768, 3072, "residual"),
         ];
+        for precision in [Precision::Bf16, Precision::Int8] {
+            of_peak::measure_peak(level, precision, 1);
+            let mut group = criterion.benchmark_group(format!("{level}/gemm {}", precision.name()));
+            for (name, m, n, k, kind) in shapes {
+                let run = |level| linear_of_words(level, precision, m, n, k, kind);
+                check_and_time(&mut group, name, 2 * m * n * k, run(level), run(Level::REFERENCE));
+            }
+            group.finish();
+        }
+        of_peak::measure_peak(level, Precision::F32, 1);
+        let mut group = criterion.benchmark_group(format!("{level}/gemm"));
         for (name, m, n, k, kind) in shapes {
             let (run, reference) = (linear(level, m, n, k, kind), linear(Level::REFERENCE, m, n, k, kind));
             check_and_time(&mut group, name, 2 * m * n * k, run, reference);

@@ -15,16 +15,16 @@ use likewise_kernels::quant::Precision;
 /// FLOP/s, as bits of an f64.
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
-/// Measures the peak of so many threads of a level, for the benchmarks that follow, and prints it.
-pub(crate) fn measure_peak(level: Level, threads: usize) {
+/// Measures the peak of so many threads of a level in a precision, for the benchmarks that follow, and prints it.
+pub(crate) fn measure_peak(level: Level, precision: Precision, threads: usize) {
     const ROUNDS: usize = 20;
     let peak: f64 = std::thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, Precision::F32, ROUNDS))).collect();
+            (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, precision, ROUNDS))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a thread that measures")).sum()
     });
     PEAK.store(peak.to_bits(), Ordering::Relaxed);
-    println!("\npeak of {level}, {threads} threads: {:.0} GFLOP/s", peak / 1e9);
+    println!("\npeak of {level}, {}, {threads} threads: {:.0} Gop/s", precision.name(), peak / 1e9);
 }
 
 /// A clock whose throughputs are fractions of the peak.

@@ -4,9 +4,10 @@
 //! architectures. Everything runs on the main thread.
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
+use likewise_kernels::gemm::{Epilogue, PackedMatrix, PackedWords, Sink, gemm, gemm_words};
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
+use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::softmax::{Scores, softmax};
 use likewise_kernels::vector::{absolute_distance, dot, mean_of_rows, squared_distance};
 use likewise_kernels::view::{MatMut, MatRef};
@@ -59,6 +60,16 @@ fn fingerprint(level: Level) -> u64 {
         let mut normal = y.clone();
         layer_norm(level, MatRef::new(&y, m, n), &b, &b, 1e-5, MatMut::new(&mut normal, m, n));
         print.add(&normal);
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let cols = precision.row_words(k);
+            let mut words = vec![0; m * cols];
+            quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut words, m, cols));
+            words.iter().for_each(|&word| print.add(&[f32::from_bits(word)]));
+            let packed = PackedWords::pack(level, precision, MatRef::new(&w, n, k));
+            let (a, out) = (MatRef::new(&words, m, cols), MatMut::new(&mut y, m, n));
+            gemm_words(level, a, packed.matrix(), &b, Epilogue::Store, Sink::F32(out));
+            print.add(&y);
+        }
         let mut mean = vec![0.0; n];
         mean_of_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
@@ -71,5 +82,8 @@ fn main() {
     for level in Level::available() {
         let kind = if level.is_fused() { "fused" } else { "own" };
         println!("{level} {kind} {:016x}", fingerprint(level));
+        if let Some(names) = level.word_instructions() {
+            println!("{level} {kind} {:016x} without {names}", fingerprint(level.without_word_instructions()));
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::gemm::{Epilogue, Panels};
 use crate::math::Activation;
+use crate::quant::step_and_zero;
 use crate::view::{MatMut, MatRef};
 
 /// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
@@ -19,6 +20,26 @@ pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilog
             out.row_mut(m)[n] = self::epilogue(epilogue, sum, (m, n));
         }
     }
+}
+
+/// `Σ_k a[k] b[k]` of words: of bytes if they have a scale, which add up exactly, else of bf16.
+pub fn sum_of_words(a: &[u32], b: impl Iterator<Item = u32>, scale: Option<f32>) -> f64 {
+    let Some(scale) = scale else {
+        let halves = |word: u32| [word << 16, word & 0xffff_0000].map(|bits| f64::from(f32::from_bits(bits)));
+        let products = |(&a, b): (&u32, u32)| {
+            let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
+            a0 * b0 + a1 * b1
+        };
+        return a.iter().zip(b).map(products).sum();
+    };
+    let (step, zero) = step_and_zero(a);
+    let products = |(a, b): (&u32, u32)| {
+        let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+        let product = |i: usize| (i64::from(a[i]) - i64::from(zero)) * i64::from(b[i].cast_signed());
+        (0..4).map(product).sum::<i64>()
+    };
+    let sum: i64 = a.iter().zip(b).map(products).sum();
+    sum as f64 * f64::from(step) * f64::from(scale)
 }
 
 /// What becomes of the sum at row m and column n.

@@ -124,9 +124,13 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn to_bytes(self, v: __m512) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
         // The second narrowing saturates, of numbers without a sign.
-        let bytes = avx512!(_mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()))));
-        wide::bytemuck::cast(<[i64; 2]>::from(avx512!([_mm_extract_epi64::<0>(bytes), _mm_extract_epi64::<1>(bytes)])))
+        avx512!({
+            let numbers = _mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(numbers));
+        });
+        bytes
     }
 
     #[inline(always)]

@@ -34,7 +34,7 @@ mod tile;
 mod transpose;
 mod words;
 
-pub use pack::{Layout, PackedMatrix, PanelMut};
+pub use pack::{Layout, PackedMatrix, PackedWords, PanelMut};
 pub use panels::{Panels, Scratch};
 pub use words::{Sink, WordMatrix, gemm_words};
 

@@ -25,7 +25,9 @@ use std::ops::Range;
 
 use super::panels::Panels;
 use super::transpose::transpose;
+use super::words::WordMatrix;
 use crate::level::Level;
+use crate::quant::{Precision, quantize_weights};
 use crate::view::MatRef;
 
 /// A cache line, in bytes and in numbers.
@@ -153,7 +155,45 @@ impl PackedMatrix {
 
     /// All panels, to multiply with.
     pub fn panels(&self) -> Panels<'_> {
-        self.layout.panels(&self.data[self.start..][..self.layout.numbers()])
+        self.layout.panels(self.numbers())
+    }
+
+    fn numbers(&self) -> &[f32] {
+        &self.data[self.start..][..self.layout.numbers()]
+    }
+}
+
+/// A weight matrix as packed words, with memory of its own.
+pub struct PackedWords {
+    precision: Precision,
+    words: PackedMatrix,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl PackedWords {
+    /// Rounds W `[N, K]` and packs it.
+    ///
+    /// # Panics
+    /// If the precision is f32, which has no words, or K is more than the precision takes.
+    pub fn pack(level: Level, precision: Precision, w: MatRef<'_>) -> Self {
+        let (n, k) = (w.rows(), precision.words(w.cols()));
+        let mut words = vec![0.0; product(n, k)];
+        let quantize = |i: usize| quantize_weights(level, precision, w.row(i), &mut words[i * k..][..k]);
+        let (scales, sums) = (0..n).map(quantize).unzip();
+        let words = PackedMatrix::pack(level, MatRef::new(&words, n, k));
+        let packed = match precision {
+            Precision::Int8 => Self { precision, words, scales, sums },
+            _ => Self { precision, words, scales: Vec::new(), sums: Vec::new() },
+        };
+        packed.matrix();
+        packed
+    }
+
+    /// To multiply with.
+    pub fn matrix(&self) -> WordMatrix<'_> {
+        let panels = self.words.layout.words(self.words.numbers());
+        WordMatrix::new(self.precision, panels, &self.scales, &self.sums)
     }
 }
 

@@ -149,7 +149,8 @@ impl WordOperator for GemmWords<'_> {
                 other => other,
             };
             for (n, out) in row.iter_mut().enumerate() {
-                let sum = self.plain_sum(m, n);
+                let scale = self.b.scales.get(n).copied();
+                let sum = crate::reference::sum_of_words(self.a.row(m), self.b.panels.column(n), scale);
                 *out = crate::reference::epilogue(residual, sum + f64::from(self.bias[n]), (0, n));
             }
             match &mut self.out {
@@ -199,30 +200,6 @@ impl GemmWords<'_> {
                 Sink::F32(_) if whole => break,
                 Sink::F32(out) => out.row_mut(row)[columns.clone()].copy_from_slice(done),
                 Sink::Bf16(out) => pack_bf16(done, &mut out.row_mut(row)[columns.start / 2..columns.end.div_ceil(2)]),
-            }
-        }
-    }
-
-    /// `Σ_k a[m][k] b[k][n]`, in f64, where sums of bytes are exact.
-    fn plain_sum(&self, m: usize, n: usize) -> f64 {
-        let (a, b) = (self.a.row(m), self.b.panels.column(n));
-        match self.b.precision {
-            Precision::Int8 => {
-                let (step, zero) = step_and_zero(a);
-                let products = |(a, b): (&u32, u32)| {
-                    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-                    let product = |i: usize| (i64::from(a[i]) - i64::from(zero)) * i64::from(b[i].cast_signed());
-                    (0..4).map(product).sum::<i64>()
-                };
-                let sum: i64 = a.iter().zip(b).map(products).sum();
-                sum as f64 * f64::from(step) * f64::from(self.b.scales[n])
-            }
-            _ => {
-                let widen = |half: u32| f64::from(f32::from_bits(half));
-                let products = |(&a, b): (&u32, u32)| {
-                    widen(a << 16) * widen(b << 16) + widen(a & 0xffff_0000) * widen(b & 0xffff_0000)
-                };
-                a.iter().zip(b).map(products).sum()
             }
         }
     }
