@@ -99,9 +99,13 @@ impl WordOperator for MultiplyWords {
 fn multiply_words<S: Simd, P: Product<S, Word = u32>>(s: S, p: P, zero: P::Sum, per_word: usize, steps: usize) -> f64 {
     let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
     let mut sums = [zero; CHAINS];
-    let (a, b) = (p.splat(s, 0, black_box(0x0101_0101)), p.weights(s, 0, &black_box([0x0101_0101; LANES])));
+    // Halves that are about 0.03 as bf16, and bytes whose products do not add up to more than an i32 in any number of steps here.
+    const WORD: u32 = 0x3d01_3d01;
+    let b = p.weights(s, 0, &black_box([WORD; LANES]));
     let start = Instant::now();
     for _ in 0..steps {
+        // Anew in each step: a product that is not one instruction with the addition would else be computed once for all.
+        let a = p.splat(s, 0, black_box(WORD));
         for sum in sums.iter_mut().take(chains) {
             *sum = p.multiply_add(s, a, b, *sum);
         }
