@@ -7,6 +7,8 @@ Three fits, each the smallest that leaves the approximation error below half of 
   underflows). All coefficients come out positive, so that neither sum cancels;
 * tanh(x)/x - 1 = x^2 T(x^2) on |x| <= 0.55, where 1 - 2/(1 + exp(2x)) would cancel.
 
+A fourth is for results that are rounded to bytes, and leaves an error of 10^-5: (Phi(x) - 1/2)/x = R(x^2).
+
 Each is a weighted least-squares fit in 60 digits on Chebyshev nodes, made minimax by Lawson's reweighting; the rational
 one is linearised by its previous denominator (Sanathanan and Koerner). Coefficients are then rounded to f32 one at a
 time and the remaining ones fitted again, so that the rounding of one is made good by the others.
@@ -118,8 +120,22 @@ def fit_tail(top, bottom, edge=mpf("14.5")):
     report(f"tail {top}/{bottom}: Q", qs, worst)
 
 
+def fit_short(degree=8, edge=mpf("4.4")):
+    """(Phi(x) - 1/2) / x as a polynomial in x^2 for |x| <= edge, beyond which Phi is taken for 0 and 1. GELU's error is that of
+    the polynomial times x^2."""
+    pts = nodes(mpf("1e-3"), edge, 80)
+    phi = lambda p: erfc(-p / sqrt(2)) / 2
+    c, _ = fit([power(2 * k) for k in range(degree + 1)], [(phi(p) - mpf(1) / 2) / p for p in pts], lambda p: 1 / (p * p + mpf("0.02")), pts, rounds=40)
+    value = lambda p: p * (mpf(1) / 2 + p * sum(ci * p ** (2 * k) for k, ci in enumerate(c)))
+    worst = max(abs(value(p) - p * phi(p)) for p in nodes(mpf(0), edge, 801))
+    print(f"GELU to be rounded to bytes: worst error {float(worst):.2e}, at the edge Phi - 1/2 is {float(edge * sum(ci * edge ** (2 * k) for k, ci in enumerate(c))):.8f}")
+    for i, ci in enumerate(c):
+        print(f"    {i}: {float(ci):.9e}")
+
+
 if __name__ == "__main__":
     fit_exp()
     fit_tanh()
     fit_tail(4, 5)
     fit_tail(5, 6)
+    fit_short()
