@@ -82,8 +82,9 @@ fn main() {
     for level in Level::available() {
         let kind = if level.is_fused() { "fused" } else { "own" };
         println!("{level} {kind} {:016x}", fingerprint(level));
-        if let Some(names) = level.word_instructions() {
-            println!("{level} {kind} {:016x} without {names}", fingerprint(level.without_word_instructions()));
+        for fewer in std::iter::successors(level.with_fewer_word_instructions(), |l| l.with_fewer_word_instructions()) {
+            let names = fewer.word_instructions().unwrap_or("no instructions for words");
+            println!("{level} {kind} {:016x} with {names}", fingerprint(fewer));
         }
     }
 }

@@ -39,9 +39,24 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2, Option<AvxVnni>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512, Option<Avx512Dots>),
+    Avx512(Avx512, Option<Avx512Words>),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon, Option<NeonDots>),
+}
+
+/// Instructions for whole words beside AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and bytes.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Avx512Words {
+    Bytes(Avx512Bytes),
+    Both(Avx512Dots),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512Words {
+    fn detect() -> Option<Self> {
+        Avx512Dots::detect().map(Self::Both).or_else(|| Avx512Bytes::detect().map(Self::Bytes))
+    }
 }
 
 /// An operator: its one body for all SIMD levels, and its plain form.
@@ -125,13 +140,29 @@ word_instructions!(
 );
 #[cfg(target_arch = "x86_64")]
 word_instructions!(
+    Avx512Bytes,
+    Avx512,
+    enter_avx512_bytes,
+    is_x86_feature_detected,
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vnni"],
+    "AVX-512 F, BW and DQ, and VNNI."
+);
+#[cfg(target_arch = "x86_64")]
+word_instructions!(
     Avx512Dots,
     Avx512,
     enter_avx512_dots,
     is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16", "avx512vnni"],
-    "AVX-512 F, BW, DQ and VL, BF16 and VNNI."
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512bf16", "avx512vnni"],
+    "AVX-512 F, BW and DQ, BF16 and VNNI."
 );
+#[cfg(target_arch = "x86_64")]
+impl Avx512Dots {
+    /// The proof of VNNI, which is a part of this one.
+    pub(crate) fn bytes(self) -> Avx512Bytes {
+        Avx512Bytes(())
+    }
+}
 #[cfg(target_arch = "aarch64")]
 word_instructions!(
     NeonDots,
@@ -155,7 +186,7 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         {
             levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token, AvxVnni::detect()))));
-            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Dots::detect()))));
+            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Words::detect()))));
         }
         #[cfg(target_arch = "aarch64")]
         levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDots::detect()))));
@@ -250,7 +281,12 @@ impl Level {
             Kind::Avx2(level, Some(token)) => unsafe { enter_avx_vnni(level, token, operator) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(token)) => unsafe { enter_avx512_dots(level, token, operator) },
+            Kind::Avx512(level, Some(Avx512Words::Both(token))) => unsafe { enter_avx512_dots(level, token, operator) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level, Some(Avx512Words::Bytes(token))) => unsafe {
+                enter_avx512_bytes(level, token, operator)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(level, Some(token)) => unsafe { enter_neon_dots(level, token, operator) },
@@ -264,25 +300,30 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_, Some(_)) => Some("AVX-VNNI"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_, Some(_)) => Some("AVX512-BF16, AVX512-VNNI"),
+            Kind::Avx512(_, Some(Avx512Words::Both(_))) => Some("AVX512-BF16, AVX512-VNNI"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_, Some(Avx512Words::Bytes(_))) => Some("AVX512-VNNI"),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_, Some(_)) => Some("SDOT"),
             _ => None,
         }
     }
 
-    /// The same level as on a CPU without instructions for whole words.
-    #[must_use]
-    pub fn without_word_instructions(self) -> Self {
-        Self(match self.0 {
+    /// The same level as on the next CPU with fewer instructions for whole words; None if there are none to do without.
+    pub fn with_fewer_word_instructions(self) -> Option<Self> {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(level, _) => Kind::Avx2(level, None),
+            Kind::Avx2(level, Some(_)) => Some(Self(Kind::Avx2(level, None))),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, _) => Kind::Avx512(level, None),
+            Kind::Avx512(level, Some(Avx512Words::Both(token))) => {
+                Some(Self(Kind::Avx512(level, Some(Avx512Words::Bytes(token.bytes())))))
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level, Some(Avx512Words::Bytes(_))) => Some(Self(Kind::Avx512(level, None))),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(level, _) => Kind::Neon(level, None),
-            other => other,
-        })
+            Kind::Neon(level, Some(_)) => Some(Self(Kind::Neon(level, None))),
+            _ => None,
+        }
     }
 }
 

@@ -22,7 +22,9 @@ fn peak_is_a_rate() {
 #[test]
 fn peaks_are_in_proportion() {
     common::on_each_level(|level, failures| {
-        let level = level.without_word_instructions();
+        let Some(level) = std::iter::successors(Some(level), |l| l.with_fewer_word_instructions()).last() else {
+            return;
+        };
         let [float, bf16, int8] = Precision::ALL.map(|precision| multiply_add_peak(level, precision, 20));
         println!("{level}: bf16 {:.2}, int8 {:.2} times f32", bf16 / float, int8 / float);
         // Without fusion f32 takes two instructions, too. The clock may change from one measure to the next.

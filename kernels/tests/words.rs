@@ -7,12 +7,10 @@ use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
-/// Every level, and those with instructions for words once more without.
+/// Every level, and those with instructions for words once more with fewer of them.
 fn levels() -> Vec<Level> {
-    let mut levels = Level::available();
-    let with: Vec<Level> = levels.iter().copied().filter(|level| level.word_instructions().is_some()).collect();
-    levels.extend(with.into_iter().map(Level::without_word_instructions));
-    levels
+    let fewer = |level: Level| std::iter::successors(Some(level), |l| l.with_fewer_word_instructions());
+    Level::available().into_iter().flat_map(fewer).collect()
 }
 
 fn label(level: Level) -> String {

@@ -4,7 +4,7 @@
 mod x86 {
     use std::arch::x86_64::*;
 
-    use crate::level::{Avx2, Avx512, Avx512Dots, AvxVnni};
+    use crate::level::{Avx2, Avx512, Avx512Bytes, Avx512Dots, AvxVnni};
     use crate::product::{Bf16Halves, Dots, Product};
     use crate::simd::LANES;
 
@@ -25,6 +25,21 @@ mod x86 {
         #[inline(always)]
         fn bf16(self) -> Avx512Bf16 {
             Avx512Bf16(self)
+        }
+
+        #[inline(always)]
+        fn int8(self) -> Avx512Vnni {
+            Avx512Vnni(self.bytes())
+        }
+    }
+
+    impl Dots<Avx512> for Avx512Bytes {
+        type Bf16 = Bf16Halves;
+        type Int8 = Avx512Vnni;
+
+        #[inline(always)]
+        fn bf16(self) -> Bf16Halves {
+            Bf16Halves
         }
 
         #[inline(always)]
@@ -66,7 +81,7 @@ mod x86 {
 
     /// VPDPBUSD on registers of 512 bits.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512Vnni(Avx512Dots);
+    pub(crate) struct Avx512Vnni(Avx512Bytes);
 
     impl Product<Avx512> for Avx512Vnni {
         type Word = u32;
