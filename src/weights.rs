@@ -96,7 +96,8 @@ impl Weights {
 
     /// The numbers at a place.
     pub(crate) fn at(&self, place: Range<usize>) -> &[f32] {
-        bytemuck::cast_slice(&self.memory()[bytes(&place)])
+        // No numbers lie nowhere, and nowhere is not a multiple of four.
+        if place.is_empty() { &[] } else { bytemuck::cast_slice(&self.memory()[bytes(&place)]) }
     }
 
     /// The numbers at a place, to write.
