@@ -96,8 +96,11 @@ impl Weights {
 
     /// The numbers at a place.
     pub(crate) fn at(&self, place: Range<usize>) -> &[f32] {
-        // No numbers lie nowhere, and nowhere is not a multiple of four.
-        if place.is_empty() { &[] } else { bytemuck::cast_slice(&self.memory()[bytes(&place)]) }
+        match &self.memory()[bytes(&place)] {
+            // Where there is no memory, nothing lies at an address that is no number's.
+            [] if matches!(self.memory, Memory::None) => &[],
+            bytes => bytemuck::cast_slice(bytes),
+        }
     }
 
     /// The numbers at a place, to write.
