@@ -162,7 +162,7 @@ impl ModelFiles {
 }
 
 /// A path below the folder. Names come from files (modules.json, the index of shards), so they are not trusted.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain {

@@ -88,7 +88,7 @@ fn the_same_bits_as_the_original() {
     }
 }
 
-/// Prefixes, old names and shards are gone once a model is converted; what it says of its licence is not.
+/// Prefixes and shards are gone once a model is converted; what it says of its licence is not.
 #[test]
 fn whatever_the_original_looked_like() {
     let original = files("tiny-bert");
@@ -288,12 +288,16 @@ fn what_cannot_be_converted() {
     refused("a folder with files in it", again, &[&folder.path().display().to_string(), "not empty"]);
     let new = tempfile::tempdir().expect("a folder");
     let twice = Embedder::builder().convert(&ModelFiles::folder(folder.path()), new.path());
-    refused("a converted model", twice, &[FILE, "converted before", "the original model"]);
+    refused("a converted model", twice, &[FILE, "converted before", "original model"]);
     assert_eq!(fs::read_dir(new.path()).expect("a folder").count(), 0, "nothing is written");
+    let outside = in_memory(&files("tiny-bert")).with("README/../../outside", &b"x"[..]);
+    let outside = Embedder::builder().convert(&outside, new.path().join("inside"));
+    refused("a file that would be written elsewhere", outside, &["README/../../outside", "leaves it"]);
+    assert!(!new.path().join("outside").exists());
     let file = new.path().join("file");
     fs::write(&file, b"").expect("a file");
     let below = Embedder::builder().convert(&source, file.join("folder"));
-    refused("a folder below a file", below, &["file/folder", "cannot create"]);
+    refused("a folder below a file", below, &["file/folder", "cannot list"]);
 }
 
 /// Whatever the file holds, the model opens and computes, or says why not.

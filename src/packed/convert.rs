@@ -1,7 +1,7 @@
 //! Writing a converted model.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::{FILE, VERSION};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::embedder::{Builder, Embedder};
 use crate::error::{Error, Result};
-use crate::files::ModelFiles;
+use crate::files::{ModelFiles, inside};
 use crate::layers::encoder::Encoder;
 
 /// What [`Builder::convert`] has written.
@@ -35,7 +35,7 @@ pub struct Converted {
 
 impl Builder {
     /// Writes a model to a new folder, its matrices packed for this builder's level and precision. Opening that folder maps
-    /// them as they lie: nothing is computed and nothing copied, and processes that open the same folder share its memory.
+    /// them as they lie, none is computed or copied, and processes that open the same folder share their memory.
     ///
     /// The folder holds for this level and precision, and for versions of this package that pack alike; others refuse it by
     /// name. Of the other settings of the builder only the number of threads has a meaning here.
@@ -45,26 +45,32 @@ impl Builder {
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
         let folder = folder.as_ref();
         // Before the work, and so that nothing of anybody's is replaced.
-        if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(cannot("write to a folder that is not empty", folder)(io::ErrorKind::AlreadyExists.into()));
+        match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return Err(cannot("convert to", folder)(io::Error::other("the folder is not empty"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot("list", folder)(error)),
         }
         let (embedder, checkpoint) = self.load(files)?;
         if checkpoint.packing().is_some() {
-            let what = "converted before".to_owned();
-            let expected = "the original model, whose weights are not rounded yet".to_owned();
-            return Err(Error::Converted { file: files.label(FILE), key: "format".to_owned(), expected, found: what });
+            let expected = "model.safetensors, the weights of an original model".to_owned();
+            let found = "those of one that was converted before".to_owned();
+            return Err(Error::Converted { file: files.label(FILE), key: "format".to_owned(), expected, found });
         }
         std::fs::create_dir_all(folder).map_err(cannot("create", folder))?;
         let weights = checkpoint.file_names();
-        let mut names: Vec<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
+        // A set, because what says whose the model is may be among what was read.
+        let mut names: BTreeSet<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
         names.extend(files.notices()?);
         for name in &names {
             let Some(bytes) = files.read(name)? else { continue };
-            let path = folder.join(name);
+            let path = inside(folder, name)?;
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(cannot("create", parent))?;
             }
-            std::fs::write(&path, bytes).map_err(cannot("write", &path))?;
+            // New: nothing of anybody's is replaced, whatever has come to stand there since.
+            let write = || File::create_new(&path)?.write_all(&bytes);
+            write().map_err(cannot("write", &path))?;
         }
         let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
         let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();

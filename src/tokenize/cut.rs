@@ -51,7 +51,10 @@ struct Outline {
 impl Cutter {
     /// The cutter for a tokenizer.json, or None if its texts must be tokenized whole.
     pub(super) fn for_tokenizer(file: &str, bytes: &[u8]) -> Result<Option<Self>> {
-        let Outline { normalizer, pre_tokenizer, added_tokens } = config::parse(file, bytes)?;
+        let outline = serde_json::from_slice(bytes);
+        // JSON that is no tokenizer at all is not for us to refuse.
+        let outline = outline.or_else(|_| config::parse(file, bytes).map(|_: Value| Outline::default()))?;
+        let Outline { normalizer, pre_tokenizer, added_tokens } = outline;
         let local = normalizer_is_local(&normalizer)
             && splits_at_spaces(&pre_tokenizer)
             && !has_token_with_space(&added_tokens);

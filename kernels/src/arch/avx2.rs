@@ -9,7 +9,8 @@ use crate::simd::{LANES, Simd};
 macro_rules! avx2 {
     ($call:expr) => {
         // SAFETY: `self` is a token that exists only where detection found AVX2 and FMA; those that read or
-        // write memory are given the halves of a reference to sixteen numbers.
+        // write memory are given the halves of a reference to sixteen numbers; a prefetch accesses
+        // nothing, whatever the address.
         unsafe { $call }
     };
 }

@@ -9,7 +9,8 @@ use crate::simd::{LANES, Simd};
 macro_rules! avx512 {
     ($call:expr) => {
         // SAFETY: `self` is a token that exists only where detection found AVX-512 F, BW and DQ; those that read or
-        // write memory are given references to all of the sixteen numbers.
+        // write memory are given references to all of the sixteen numbers; a prefetch accesses
+        // nothing, whatever the address.
         unsafe { $call }
     };
 }
