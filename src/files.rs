@@ -76,6 +76,11 @@ impl ModelFiles {
         }
     }
 
+    /// The same files, of which none was asked for yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { used: Arc::default(), ..self.clone() }
+    }
+
     /// The names of the files that were there when they were asked for.
     pub(crate) fn used(&self) -> BTreeSet<String> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -22,7 +22,7 @@
 //!
 //! Roughly from the ground up; all of it stands on the kernels.
 //!
-//! 1. `checkpoint`, `config`, `files`, `packed`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
+//! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
 //! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
 //!    screen. 5. `modules`, `similarity`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them `parallel`
 //!    (threads), `trace` (watching a pass) and `error`.
@@ -37,7 +37,6 @@ pub mod hub;
 mod layers;
 mod models;
 mod modules;
-mod packed;
 mod parallel;
 #[cfg(feature = "quickstart")]
 mod quickstart;
@@ -49,12 +48,11 @@ mod trace;
 mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
-pub use embedder::{Builder, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
+pub use embedder::{Builder, Converted, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
 pub use error::{Error, Result, chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use models::{Blueprint, Names, Positions, RelativeBias};
-pub use packed::Converted;
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};
 pub use trace::{Recorder, Site};

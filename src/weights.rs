@@ -110,6 +110,7 @@ impl Weights {
     pub(crate) fn at_mut(&mut self, place: Range<usize>) -> &mut [f32] {
         match &mut self.memory {
             Memory::Block(block) => bytemuck::cast_slice_mut(&mut block[bytes(&place)]),
+            Memory::None if place.is_empty() => &mut [],
             _ => unreachable!("only a block is written to"),
         }
     }
@@ -148,7 +149,8 @@ mod tests {
     fn nothing_takes_nothing() {
         let mut places = Places::default();
         let place = places.take(0);
-        let weights = Weights::reserve(&places).expect("memory");
+        let mut weights = Weights::reserve(&places).expect("memory");
+        assert!(weights.at_mut(place.clone()).is_empty());
         assert!(weights.at(place).is_empty() && weights.memory().is_empty());
     }
 

@@ -502,11 +502,18 @@ fn a_model_that_was_converted() {
     let bytes = |precision: &str| sizes[precision]["packed_bytes"].as_u64().unwrap_or_else(|| panic!("{sizes}"));
     assert!(bytes("f32") > bytes("bf16") && bytes("bf16") > bytes("int8"), "{sizes}");
     let similarity = words(&[&["similarity", "--json", SOURCE], &SENTENCES]);
+    // Not called as the precisions, which are looked for in what is printed.
+    let folder_of = |precision| match precision {
+        "f32" => "whole",
+        "bf16" => "half",
+        _ => "small",
+    };
     for precision in ["f32", "bf16", "int8"] {
         let expected = desk.output(&words(&[&similarity, &["--precision", precision]]));
-        let said = desk.output(&["convert", "--precision", precision, "--output", precision]);
+        let folder = folder_of(precision);
+        let said = desk.output(&["convert", "--precision", precision, "--output", folder]);
         assert!([precision, Level::best().name(), "7 other files"].iter().all(|part| said.contains(part)), "{said}");
-        let converted = ["--model", precision];
+        let converted = ["--model", folder];
         assert_eq!(desk.output(&words(&[&similarity, &converted])), expected);
         let info = desk.json(&words(&[&["info", "--json"], &converted]));
         assert_eq!((&info["converted"], &info["precision"]), (&Value::from(true), &Value::from(precision)));
@@ -514,16 +521,14 @@ fn a_model_that_was_converted() {
         assert_eq!(only, [precision]);
         assert_eq!(info["packed_bytes"], bytes(precision));
     }
-    let other = words(&[&similarity, &["--model", "int8", "--precision", "bf16"]]);
-    desk.fails(&other, 1, &["int8/likewise.safetensors", "`precision`", "expected bf16", "found int8"]);
+    let other = words(&[&similarity, &["--model", "small", "--precision", "bf16"]]);
+    desk.fails(&other, 1, &["small/likewise.safetensors", "`precision`", "expected bf16", "found int8"]);
     desk.fails(&["convert", "--output", "new"], 2, &["--precision"]);
     desk.fails(&["convert", "--precision", "int8"], 2, &["--output"]);
-    desk.fails(&["convert", "--precision", "int8", "--output", "bf16"], 1, &["bf16", "not empty"]);
-    let twice = ["convert", "--model", "int8", "--output", "new"];
-    desk.fails(&words(&[&twice, &["--precision", "int8"]]), 1, &["int8/likewise.safetensors", "converted before"]);
+    desk.fails(&["convert", "--precision", "int8", "--output", "half"], 1, &["half", "not empty"]);
+    let twice = ["convert", "--model", "small", "--output", "new"];
+    desk.fails(&words(&[&twice, &["--precision", "int8"]]), 1, &["small/likewise.safetensors", "converted before"]);
     assert!(!desk.path("new").exists(), "nothing is written");
-    let shown = desk.output(&["convert", "--help"]);
-    assert!(["--model", "--level", "--precision", "--output"].iter().all(|part| shown.contains(part)), "{shown}");
 }
 
 /// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a control group.)
@@ -697,10 +702,14 @@ fn help() {
     for part in ["similarity", "embed", "eval", "bench", "info", "convert", "Examples:", "LIKEWISE_MODEL"] {
         assert!(shown.contains(part), "{shown}");
     }
-    for command in ["similarity", "embed", "eval", "bench", "info", "serve"] {
+    for command in ["similarity", "embed", "eval", "bench", "info", "serve", "convert"] {
         let shown = desk.output(&[command, "--help"]);
-        for part in ["--model", "LIKEWISE_MODEL", "--level", "--threads", "--max-length", "--on-long", "--prompt-name"]
-        {
+        let every = ["--model", "LIKEWISE_MODEL", "--revision", "--level", "--precision", "--threads"];
+        let others = match command {
+            "convert" => &["--output"][..],
+            _ => &["--max-length", "--on-long", "--prompt-name"],
+        };
+        for part in every.iter().chain(others) {
             assert!(shown.contains(part), "{command}: no {part}: {shown}");
         }
         assert!(shown.contains(&format!("likewise {command} ")), "{command}: no example: {shown}");

@@ -7,7 +7,7 @@ Three fits, each the smallest that leaves the approximation error below half of 
   underflows). All coefficients come out positive, so that neither sum cancels;
 * tanh(x)/x - 1 = x^2 T(x^2) on |x| <= 0.55, where 1 - 2/(1 + exp(2x)) would cancel.
 
-A fourth is for results that are rounded to bytes, and leaves an error of 10^-5: (Phi(x) - 1/2)/x = R(x^2).
+A fourth is for results that are rounded to words, and leaves an error below 3 * 10^-5: (Phi(x) - 1/2)/x = R(x^2).
 
 Each is a weighted least-squares fit in 60 digits on Chebyshev nodes, made minimax by Lawson's reweighting; the rational
 one is linearised by its previous denominator (Sanathanan and Koerner). Coefficients are then rounded to f32 one at a
@@ -128,7 +128,7 @@ def fit_short(degree=8, edge=mpf("4.4")):
     c, _ = fit([power(2 * k) for k in range(degree + 1)], [(phi(p) - mpf(1) / 2) / p for p in pts], lambda p: 1 / (p * p + mpf("0.02")), pts, rounds=40)
     value = lambda p: p * (mpf(1) / 2 + p * sum(ci * p ** (2 * k) for k, ci in enumerate(c)))
     worst = max(abs(value(p) - p * phi(p)) for p in nodes(mpf(0), edge, 801))
-    print(f"GELU to be rounded to bytes: worst error {float(worst):.2e}, at the edge Phi - 1/2 is {float(edge * sum(ci * edge ** (2 * k) for k, ci in enumerate(c))):.8f}")
+    print(f"GELU that is rounded: worst error {float(worst):.2e}, at the edge Phi - 1/2 is {float(edge * sum(ci * edge ** (2 * k) for k, ci in enumerate(c))):.8f}")
     for i, ci in enumerate(c):
         print(f"    {i}: {float(ci):.9e}")
 

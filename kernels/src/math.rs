@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | exp(x), x ≤ 0 | x = n ln2 + r, degree 6 in r | 1 ulp, beyond 1.5 | 1 ulp |
 //! | GELU (erf) | scaled normal tail, below | 6 ulp, beyond 7 | 11 ulp, beyond 69.5 |
-//! | the same, to become a byte | Φ by a polynomial, below | 5 · 10⁻⁵, not in ulps | the same |
+//! | the same, to be rounded | Φ by a polynomial, below | 5 · 10⁻⁵, not in ulps | the same |
 //! | GELU (tanh) | x σ(2 √(2/π) (x + 0.044715 x³)) | 29 ulp, beyond 277 | 32 ulp, beyond 315 |
 //! | ReLU | max(x, 0) | exact | exact |
 //! | SiLU | x σ(x) | 3.5 ulp | 3.5 ulp |
@@ -37,17 +37,18 @@
 //! of t·t is had from a fused multiply-add and goes into the argument reduction of exp. (Without fusion it is lost,
 //! hence the larger error of `portable` for negative x.)
 //!
-//! # GELU that becomes bytes
+//! # GELU that is rounded
 //!
-//! In int8 the result of GELU is rounded to one of 255 steps, each a hundredth of a token's largest number or so, and the
-//! last digits of the above, which take 46 cycles a vector where the whole product takes 300, are lost at once. There Φ is
+//! After a product of words the result of GELU becomes words itself: in int8 one of 255 steps, each a hundredth of a token's
+//! largest number or so, in bf16 a number of eight bits. The last digits of the above, which take 46 cycles a vector where
+//! the whole product takes 300 in int8, are lost at once. There Φ is
 //!
 //! ```text
 //! Φ(x) = ½ ± min(t R(t²), ½)      t = min(|x|, 4.4), R of degree 8
 //! ```
 //!
-//! and GELU errs by at most 5 · 10⁻⁵, half of it roundings (tests/words.rs). It is the same function, by fewer terms; not the one with tanh, which
-//! is off by up to 5 · 10⁻⁴.
+//! and GELU errs by at most 5 · 10⁻⁵, half of it roundings (tests/words.rs). It is the same function, by fewer terms; not the one
+//! with tanh, which is off by up to 5 · 10⁻⁴.
 //!
 //! All coefficients come from `kernels/coefficients/fit.py`, which says how they are found and prints them.
 
@@ -206,9 +207,9 @@ fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     s.select_lt(x, s.splat(0.0), tail, s.sub(x, tail))
 }
 
-/// Replaces each x by GELU(x), as exactly as is of use where the result becomes a byte (module documentation).
+/// Replaces each x by GELU(x), as exactly as is of use where the result is rounded to a word (module documentation).
 #[inline(always)]
-pub(crate) fn gelu_for_bytes<S: Simd>(s: S, x: &mut MatMut<'_>) {
+pub(crate) fn gelu_for_words<S: Simd>(s: S, x: &mut MatMut<'_>) {
     for i in 0..x.rows() {
         for part in x.row_mut(i).chunks_mut(LANES) {
             let v = gelu_by_few_terms(s, s.load_first(part, 0.0));

@@ -4,6 +4,7 @@
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
 mod bytes;
+mod packing;
 mod tensor;
 mod words;
 
@@ -17,9 +18,9 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::packed::{self, Packing};
 
 pub(crate) use bytes::Bytes;
+pub(crate) use packing::{FILE as CONVERTED, Packing, VERSION as PACKING_VERSION};
 use tensor::Float;
 pub use tensor::Tensor;
 
@@ -67,11 +68,11 @@ impl Checkpoint {
     /// # Errors
     /// If there is none of them, or a file is not valid safetensors, or index and shards disagree.
     pub fn open(files: &ModelFiles) -> Result<Self> {
-        if let Some(bytes) = files.weights(packed::FILE)? {
-            let label = files.label(packed::FILE);
+        if let Some(bytes) = files.weights(CONVERTED)? {
+            let label = files.label(CONVERTED);
             let packing = Packing::read(&label, &bytes)?;
             let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
-            return Ok(Self { packing: Some(packing), file_names: vec![packed::FILE.to_owned()], ..checkpoint });
+            return Ok(Self { packing: Some(packing), file_names: vec![CONVERTED.to_owned()], ..checkpoint });
         }
         if let Some(bytes) = files.weights(SINGLE)? {
             let checkpoint = Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)])?;
@@ -263,6 +264,12 @@ impl Checkpoint {
             Bytes::Memory(bytes) => bytes.len(),
         };
         self.shards.iter().map(given).sum()
+    }
+
+    /// Lets the operating system take back whatever has been read so far. A model that is open needs none of it, and what
+    /// stands around each tensor comes with it: of small ones some megabytes.
+    pub(crate) fn release(&self) {
+        self.shards.iter().for_each(|shard| shard.bytes.release(0..shard.bytes.as_slice().len()));
     }
 
     /// The file that lists the tensors, for messages.

@@ -3,16 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use likewise::Converted;
+use likewise::{Converted, Level};
 
-use super::model::ComputeArgs;
-use super::{Misuse, Outcome, output};
+use super::model::{PrecisionArg, SourceArgs, builder};
+use super::{Outcome, output};
 
 /// Pack a model once, for files that are mapped and used as they lie.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
-    likewise convert --model all-MiniLM-L6-v2 --precision int8 --output all-MiniLM-L6-v2-int8\n  \
-    likewise similarity --model all-MiniLM-L6-v2-int8 \"A happy person\" \"A happy dog\"\n\n\
+    likewise convert --model all-MiniLM-L6-v2 --precision int8 --output MiniLM8\n  \
+    likewise similarity --model MiniLM8 \"A happy person\" \"A happy dog\"\n\n\
     The folder has all that the model needs. It holds for one level and one precision, and opens with these.")]
 pub(super) struct Args {
     /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache [default: quickstart, the small
@@ -24,16 +24,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
 
+    /// The type of weights and activations in the linear layers
+    #[arg(long, value_enum)]
+    precision: PrecisionArg,
+
+    /// The instructions that will be used: reference, portable, avx2, avx512, neon [default: the fastest that this CPU has]
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
+
     #[command(flatten)]
-    compute: ComputeArgs,
+    source: SourceArgs,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.compute.precision().is_none() {
-        return Err(Box::new(Misuse("convert to what? Give --precision f32, bf16 or int8".to_owned())));
-    }
-    let files = args.compute.files_or_default(args.model.as_deref())?;
-    let Converted { level, precision, packed, tables, files } = args.compute.builder().convert(&files, &args.output)?;
+    let files = args.source.files_or_default(args.model.as_deref())?;
+    let builder = builder(Some(args.precision), args.level, args.source.threads());
+    let Converted { level, precision, packed, tables, files } = builder.convert(&files, &args.output)?;
     writeln!(
         std::io::stdout(),
         "{}: {} of {} weights for {level}, {} of tables, and {files} other files",

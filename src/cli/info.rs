@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn precisions(info: &Info) -> String {
     let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
     for (precision, m) in &info.memory_in {
-        let [weights, open, most] = [m.packed, m.resident(), m.peak()].map(output::mib);
+        let [weights, open, most] = [m.packed + m.mapped, m.resident(), m.peak()].map(output::mib);
         table += &format!("\n{:<14} {weights:>13} {open:>13} {most:>13}", precision.name());
     }
     table
@@ -81,10 +81,9 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         (
             "memory",
             format!(
-                "{} once open: {} packed weights{}, {} tokenizer, {} program{}",
+                "{} once open: {} packed weights, {} tokenizer, {} program{}",
                 output::mib(m.resident()),
                 output::mib(m.packed),
-                if info.converted { " mapped" } else { "" },
                 output::mib(m.tokenizer),
                 output::mib(m.program),
                 if m.given > 0 { format!(", {} weights in the program", output::mib(m.given)) } else { String::new() }
@@ -93,8 +92,13 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         (
             "at most",
             format!(
-                "{} at work: {} of tables mapped (rows come as texts need them), {} activations",
+                "{} at work: {}{} of tables mapped (rows come as texts need them), {} activations",
                 output::mib(m.peak()),
+                if m.mapped > 0 {
+                    format!("{} of packed weights mapped, ", output::mib(m.mapped))
+                } else {
+                    String::new()
+                },
                 output::mib(m.tables),
                 output::mib(m.activations)
             ),
@@ -104,8 +108,7 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
 
 fn as_json(info: &Info) -> serde_json::Value {
     let (b, m) = (&info.blueprint, &info.memory);
-    let sizes =
-        |m: &Memory| json!({ "packed_bytes": m.packed, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
+    let sizes = |m: &Memory| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
     let precisions: serde_json::Map<String, serde_json::Value> =
         info.memory_in.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
     json!({
@@ -113,7 +116,7 @@ fn as_json(info: &Info) -> serde_json::Value {
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
-        "threads": info.threads, "packed_bytes": m.packed, "given_bytes": m.given, "mapped_bytes": m.tables,
+        "threads": info.threads, "packed_bytes": m.packed + m.mapped, "given_bytes": m.given, "mapped_bytes": m.tables,
         "resident_bytes": m.resident(), "peak_bytes": m.peak(), "converted": info.converted, "precisions": precisions,
         "instructions": info.level.word_instructions(),
     })

@@ -27,27 +27,35 @@ pub(super) struct ModelArgs {
 #[command(next_help_heading = "Model")]
 pub(super) struct HowArgs {
     #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
     compute: ComputeArgs,
 
     #[command(flatten)]
     texts: TextArgs,
 }
 
-/// With what a model is computed.
+/// Where a model is, and how many threads open and run it.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
-pub(super) struct ComputeArgs {
+pub(super) struct SourceArgs {
     /// The branch, tag or commit of a hub id
     #[arg(long, default_value = "main")]
     revision: String,
 
-    /// The type of weights and activations in the linear layers [default: f32, or what the model was converted to]
-    #[arg(long, value_enum)]
-    precision: Option<PrecisionArg>,
-
     /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+}
+
+/// With what a model is computed.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ComputeArgs {
+    /// The type of weights and activations in the linear layers [default: f32, or what the model was converted to]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionArg>,
 
     /// Instructions: reference, portable, avx2, avx512, neon [default: the fastest that the CPU has, or what the model was
     /// converted for]
@@ -74,7 +82,7 @@ pub(super) struct TextArgs {
 
 /// A type of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PrecisionArg {
+pub(super) enum PrecisionArg {
     /// 32-bit floats
     F32,
     /// 16-bit floats
@@ -129,7 +137,7 @@ pub(super) fn default_model() -> Result<ModelFiles, Misuse> {
 impl ModelArgs {
     /// Opens the model.
     pub(super) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
-        let files = self.how.compute.files_or_default(self.model.as_deref())?;
+        let files = self.how.source.files_or_default(self.model.as_deref())?;
         Ok(self.how.builder().open_files(&files)?)
     }
 }
@@ -138,7 +146,8 @@ impl HowArgs {
     /// These settings.
     pub(super) fn builder(&self) -> Builder {
         let TextArgs { max_length, on_long, prompt_name } = &self.texts;
-        let mut builder = self.compute.builder().on_long(match on_long {
+        let ComputeArgs { precision, level } = self.compute;
+        let mut builder = builder(precision, level, self.source.threads()).on_long(match on_long {
             LongText::Truncate => OnLong::Truncate,
             LongText::Error => OnLong::Error,
         });
@@ -153,29 +162,29 @@ impl HowArgs {
 
     /// The files of a model.
     pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
-        self.compute.files(model)
+        self.source.files(model)
     }
 }
 
-impl ComputeArgs {
-    /// The precision, if one was asked for.
-    pub(super) fn precision(&self) -> Option<Precision> {
-        self.precision.map(Precision::from)
+/// These settings, where there are any.
+pub(super) fn builder(precision: Option<PrecisionArg>, level: Option<Level>, threads: Option<usize>) -> Builder {
+    let mut builder = Embedder::builder();
+    if let Some(precision) = precision {
+        builder = builder.precision(precision.into());
     }
+    if let Some(threads) = threads {
+        builder = builder.threads(threads);
+    }
+    if let Some(level) = level {
+        builder = builder.level(level);
+    }
+    builder
+}
 
-    /// These settings.
-    pub(super) fn builder(&self) -> Builder {
-        let mut builder = Embedder::builder();
-        if let Some(precision) = self.precision() {
-            builder = builder.precision(precision);
-        }
-        if let Some(threads) = self.threads {
-            builder = builder.threads(usize::from(threads));
-        }
-        if let Some(level) = self.level {
-            builder = builder.level(level);
-        }
-        builder
+impl SourceArgs {
+    /// The number of threads, if it was given.
+    pub(super) fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
     }
 
     /// The files of the model that is named; if none is, of the one that is part of the program, and a note says so.

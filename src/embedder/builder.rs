@@ -8,7 +8,7 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
 use super::{Embedder, OnLong};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Packing};
 use crate::config::Keys;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
@@ -116,7 +116,7 @@ impl Builder {
         let pool = Pool::new(threads)?;
         let mut checkpoint = Checkpoint::open(files)?;
         let how = match checkpoint.packing() {
-            Some(packing) => packing.how(checkpoint.label(), self.level, self.precision)?,
+            Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
             None => {
                 How { level: self.level.unwrap_or_else(Level::best), precision: self.precision.unwrap_or_default() }
             }
@@ -143,6 +143,26 @@ impl Builder {
         };
         Ok((embedder, checkpoint))
     }
+}
+
+/// How a converted model computes: as it was packed.
+///
+/// # Errors
+/// If another level or precision is asked for.
+fn as_packed(packing: Packing, file: &str, level: Option<Level>, precision: Option<Precision>) -> Result<How> {
+    let agree = |key: &str, asked: Option<&'static str>, found: &'static str| match asked {
+        Some(asked) if asked != found => Err(Error::Converted {
+            file: file.to_owned(),
+            key: key.to_owned(),
+            expected: format!("{asked}, which was asked for"),
+            found: found.to_owned(),
+        }),
+        _ => Ok(()),
+    };
+    agree("level", level.map(Level::name), packing.level.name())?;
+    agree("precision", precision.map(Precision::name), packing.precision.name())?;
+    // The level that was asked for, if it was: it may be without instructions that the CPU has.
+    Ok(How { level: level.unwrap_or(packing.level), precision: packing.precision })
 }
 
 /// Refuses what config_sentence_transformers.json may ask for and is not built.

@@ -7,7 +7,7 @@ use tokenizers::ModelWrapper;
 use crate::models::Blueprint;
 
 /// Memory that an embedder takes, in bytes, by what takes it. Predicted from sizes, not measured; on Linux on x86-64 the
-/// sums are within 5 % of what the operating system counts (tests/memory.rs).
+/// sums are within 5 % of what the operating system counts, or within 1 MiB (tests/memory.rs).
 ///
 /// To this comes what a call brings along: the texts, 4·D bytes a text for its vector, and with more callers at once than
 /// threads the activations of those beyond.
@@ -19,6 +19,9 @@ pub struct Memory {
     pub tokenizer: usize,
     /// Packed weights.
     pub packed: usize,
+    /// Packed weights of a converted model, in its file: resident when they have been read. The pages are the file's, and
+    /// all processes that have mapped it share them.
+    pub mapped: usize,
     /// Weight files that were given in memory, without the tables: they stay beside the packed weights.
     pub given: usize,
     /// While a model is opened: the matrix that is being packed, as it lies in a mapped file.
@@ -36,9 +39,9 @@ impl Memory {
         self.program + self.tokenizer + self.packed + self.given
     }
 
-    /// The most that is ever resident: with a table row for every word, and with texts of the full length.
+    /// The most that is ever resident: with every weight, a table row for every word, and with texts of the full length.
     pub fn peak(&self) -> usize {
-        self.resident() + self.packing.max(self.tables + self.activations)
+        self.resident() + self.packing.max(self.tables + self.mapped + self.activations)
     }
 }
 
@@ -62,7 +65,8 @@ pub(super) fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
 pub(super) fn activations(blueprint: &Blueprint, precision: Precision, tokens: usize) -> usize {
     let (width, inner) = (blueprint.width, blueprint.inner);
     let words = |cols| if precision == Precision::F32 { 0 } else { padded_stride(precision.row_words(cols)) };
-    let row =
-        4 * padded_stride(width) + 3 * words(width) + padded_stride(3 * width) + padded_stride(inner) + words(inner);
+    // In bf16 the inner numbers become words at once, and the room for them is never touched.
+    let inner_numbers = if precision == Precision::Bf16 { 0 } else { padded_stride(inner) };
+    let row = 4 * padded_stride(width) + 3 * words(width) + padded_stride(3 * width) + inner_numbers + words(inner);
     tokens * row * size_of::<f32>()
 }

@@ -1,6 +1,7 @@
 //! The face of the library: texts to vectors and scores.
 
 mod builder;
+mod convert;
 mod memory;
 mod plan;
 mod results;
@@ -8,6 +9,7 @@ mod results;
 mod serving;
 
 pub use builder::Builder;
+pub use convert::Converted;
 pub use memory::Memory;
 pub use results::{Embeddings, Info, Scores, Trace};
 #[cfg(feature = "serve")]
@@ -276,10 +278,13 @@ impl Embedder {
     fn memory(&self, precision: Precision) -> Memory {
         let longest = self.longest_pass();
         let (model, entries) = self.tokenizer.model();
+        let matrices = self.encoder.packed_bytes(precision);
+        let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
         Memory {
             program: memory::PROGRAM,
             tokenizer: memory::tokenizer(model, entries),
-            packed: self.encoder.packed_bytes(precision),
+            packed: own + self.encoder.copied_bytes(precision),
+            mapped,
             given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
             tables: self.encoder.mapped_bytes(),

@@ -112,6 +112,7 @@ impl Encoder {
             // Nothing comes into memory to be packed that is not there before and after.
             packing = 0;
         }
+        checkpoint.release();
         let converted = checkpoint.packing().is_some();
         Ok(Self { embeddings, layers, score_bias, weights, packing, in_memory, converted, blueprint })
     }
@@ -141,10 +142,20 @@ impl Encoder {
         &self.weights
     }
 
-    /// Bytes of packed weights, in a precision.
+    /// Bytes of packed matrices, in a precision.
     pub(crate) fn packed_bytes(&self, precision: Precision) -> usize {
-        let matrices: usize = self.linears().map(|linear| linear.bytes_in(precision)).sum();
-        matrices + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+        self.linears().map(|linear| linear.bytes_in(precision)).sum()
+    }
+
+    /// Bytes of what belongs to the matrices and is always a copy: scales, sums, the bias of attention's scores.
+    pub(crate) fn copied_bytes(&self, precision: Precision) -> usize {
+        let scales: usize = self.linears().map(|linear| linear.scale_bytes_in(precision)).sum();
+        scales + self.score_bias.as_ref().map_or(0, ScoreBias::bytes)
+    }
+
+    /// Whether the matrices are used as they lie in a file that is mapped.
+    pub(crate) fn matrices_are_mapped(&self) -> bool {
+        self.weights.are_a_files() && self.in_memory == 0
     }
 
     /// Bytes of the file that are resident while its largest matrix is packed.

@@ -138,11 +138,14 @@ impl Linear {
         &self.sums
     }
 
-    /// Bytes that it takes in a precision, packed.
+    /// Bytes that its words take in a precision, packed.
     pub(crate) fn bytes_in(&self, precision: Precision) -> usize {
-        let layout = Layout::new(self.level, self.layout.n(), precision.words(self.inputs));
-        let scales = if precision == Precision::Int8 { layout.n() * size_of::<(f32, i32)>() } else { 0 };
-        layout.numbers() * size_of::<f32>() + scales
+        Layout::new(self.level, self.layout.n(), precision.words(self.inputs)).numbers() * size_of::<f32>()
+    }
+
+    /// Bytes that its scales and sums take in a precision.
+    pub(crate) fn scale_bytes_in(&self, precision: Precision) -> usize {
+        if precision == Precision::Int8 { self.layout.n() * size_of::<(f32, i32)>() } else { 0 }
     }
 
     /// The end of its place, in bytes.

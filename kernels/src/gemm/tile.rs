@@ -20,8 +20,8 @@ use crate::view::{MatMut, MatRef};
 /// Steps of k that are summed in one run of f32. The runs are then added up, in order.
 ///
 /// A sum of n numbers errs by about √n roundings. One run over k = 3072 errs by 55; runs of 128 and then 24 of them by 12,
-/// which is less than the reference implementation's own error. (A step of bf16 is two numbers.) To keep the runs' totals costs one load, addition and store
-/// per accumulator in 128 steps: about 1 %.
+/// which is less than the reference implementation's own error. (A step of bf16 is two numbers.) To keep the runs' totals costs
+/// one load, addition and store per accumulator in 128 steps: about 1 %.
 pub(super) const CHUNK: usize = 128;
 
 /// The widest panel of any level, in numbers.

@@ -15,7 +15,7 @@ use super::panels::Panels;
 use super::tile::{self, MAX_ROWS, MAX_WIDTH, Sums, Tile, run_whole};
 use super::{Epilogue, FromBias, finish, prefetch, widened};
 use crate::level::Level;
-use crate::math::{Activation, gelu_for_bytes};
+use crate::math::{Activation, gelu_for_words};
 use crate::product::{Dots, Product, WordOperator};
 use crate::quant::{MOST_INT8_INPUTS, Precision, pack_bf16, step_and_zero};
 use crate::simd::{LANES, Simd};
@@ -194,9 +194,9 @@ impl GemmWords<'_> {
         let mut tile = Tile { a, b, k, out };
         run_whole(s, p, sums, &mut tile);
         let mut done = tile.out.cols_in(0..columns.len());
-        match (self.b.precision, self.epilogue) {
-            (Precision::Int8, Epilogue::Activate(Activation::Gelu)) => gelu_for_bytes(s, &mut done),
-            (_, epilogue) => finish(s, &mut done, epilogue, at),
+        match self.epilogue {
+            Epilogue::Activate(Activation::Gelu) => gelu_for_words(s, &mut done),
+            epilogue => finish(s, &mut done, epilogue, at),
         }
         for (i, row) in rows.enumerate() {
             let done = &place[i * width..][..columns.len()];

@@ -12,31 +12,26 @@
 //! Its metadata says what it was packed for: level, precision, and the version of all this. Beside it are the files that
 //! opening the model reads, and those that say whose it is (LICENSE, README).
 
-mod convert;
-
 use std::str::FromStr;
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::checkpoint::{Bytes, read_header};
+use super::{Bytes, read_header};
 use crate::error::{Error, Result};
-use crate::layers::linear::How;
-
-pub use convert::Converted;
 
 /// The file of a converted model.
 pub(crate) const FILE: &str = "likewise.safetensors";
 
 /// What matrices look like. To be raised whenever the words of a matrix become others: their order in a panel, how they are
 /// rounded, how they are rotated. (The test `packed_words_stay_what_they_are` notices.)
-const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "1";
 
 /// What the matrices of a converted model were packed for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packing {
-    level: Level,
-    precision: Precision,
+    pub(crate) level: Level,
+    pub(crate) precision: Precision,
 }
 
 impl Packing {
@@ -63,25 +58,5 @@ impl Packing {
         let precision = Precision::ALL.into_iter().find(|precision| precision.name() == value("precision"));
         let precision = precision.ok_or_else(|| refused("precision", "f32, bf16 or int8".to_owned()))?;
         Ok(Self { level, precision })
-    }
-
-    /// How the model computes: as it was packed.
-    ///
-    /// # Errors
-    /// If another level or precision is asked for.
-    pub(crate) fn how(self, file: &str, level: Option<Level>, precision: Option<Precision>) -> Result<How> {
-        let agree = |key: &str, asked: Option<&'static str>, found: &'static str| match asked {
-            Some(asked) if asked != found => Err(Error::Converted {
-                file: file.to_owned(),
-                key: key.to_owned(),
-                expected: format!("{asked}, which was asked for"),
-                found: found.to_owned(),
-            }),
-            _ => Ok(()),
-        };
-        agree("level", level.map(Level::name), self.level.name())?;
-        agree("precision", precision.map(Precision::name), self.precision.name())?;
-        // The level that was asked for, if it was: it may be without instructions that the CPU has.
-        Ok(How { level: level.unwrap_or(self.level), precision: self.precision })
     }
 }

@@ -4,16 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{FILE, VERSION};
-use crate::checkpoint::{Checkpoint, Tensor};
-use crate::embedder::{Builder, Embedder};
+use super::{Builder, Embedder};
+use crate::checkpoint::{CONVERTED, Checkpoint, PACKING_VERSION, Tensor};
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, inside};
 use crate::layers::encoder::Encoder;
@@ -51,13 +50,16 @@ impl Builder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(cannot("list", folder)(error)),
         }
+        // What opening it reads, and not what an earlier opening of the same files read.
+        let files = &files.anew();
         let (embedder, checkpoint) = self.load(files)?;
         if checkpoint.packing().is_some() {
             let expected = "model.safetensors, the weights of an original model".to_owned();
             let found = "those of one that was converted before".to_owned();
-            return Err(Error::Converted { file: files.label(FILE), key: "format".to_owned(), expected, found });
+            return Err(Error::Converted { file: files.label(CONVERTED), key: "format".to_owned(), expected, found });
         }
-        std::fs::create_dir_all(folder).map_err(cannot("create", folder))?;
+        let mut begun = Begun::default();
+        begun.folder(folder)?;
         let weights = checkpoint.file_names();
         // A set, because what says whose the model is may be among what was read.
         let mut names: BTreeSet<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
@@ -66,30 +68,66 @@ impl Builder {
             let Some(bytes) = files.read(name)? else { continue };
             let path = inside(folder, name)?;
             if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(cannot("create", parent))?;
+                begun.folder(parent)?;
             }
-            // New: nothing of anybody's is replaced, whatever has come to stand there since.
-            let write = || File::create_new(&path)?.write_all(&bytes);
-            write().map_err(cannot("write", &path))?;
+            begun.file(&path)?.write_all(&bytes).map_err(cannot("write", &path))?;
         }
         let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
         let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
         // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
-        let (path, partial) = (folder.join(FILE), folder.join(format!("{FILE}.partial")));
-        let write = || -> io::Result<()> {
-            let mut out = BufWriter::new(File::create(&partial)?);
+        let (path, partial) = (folder.join(CONVERTED), folder.join(format!("{CONVERTED}.partial")));
+        let mut out = BufWriter::new(begun.file(&partial)?);
+        let mut write = || -> io::Result<()> {
             write(&mut out, &metadata(&embedder), packed.iter().chain(&rest))?;
-            out.into_inner()?.sync_all()?;
+            out.flush()?;
+            out.get_ref().sync_all()?;
             std::fs::rename(&partial, &path)
         };
-        write().map_err(|source| {
-            // The error that ended the work is the one to report.
-            drop(std::fs::remove_file(&partial));
-            cannot("write", &path)(source)
-        })?;
+        write().map_err(cannot("write", &path))?;
+        begun.finish();
         let bytes = |parts: &[Part<'_>]| parts.iter().map(|part| part.bytes.len()).sum();
         let (level, precision) = (embedder.level(), embedder.precision());
         Ok(Converted { level, precision, packed: bytes(&packed), tables: bytes(&rest), files: names.len() })
+    }
+}
+
+/// Files and folders that have been made, in their order. Unless all is finished they are removed again.
+#[derive(Default)]
+struct Begun {
+    files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+impl Begun {
+    /// Makes a folder, and those that it lies in, unless they are there.
+    fn folder(&mut self, path: &Path) -> Result<()> {
+        let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing: Vec<_> = missing.map(Path::to_owned).collect();
+        self.folders.extend(missing.into_iter().rev());
+        std::fs::create_dir_all(path).map_err(cannot("create", path))
+    }
+
+    /// A new file: nothing of anybody's is replaced, whatever has come to stand there since.
+    fn file(&mut self, path: &Path) -> Result<File> {
+        let file = File::create_new(path).map_err(cannot("write", path))?;
+        self.files.push(path.to_owned());
+        Ok(file)
+    }
+
+    fn finish(mut self) {
+        (self.files, self.folders) = Default::default();
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // What cannot be removed stays: the error that ended the work is the one to report.
+        for file in &self.files {
+            drop(std::fs::remove_file(file));
+        }
+        for folder in self.folders.iter().rev() {
+            drop(std::fs::remove_dir(folder));
+        }
     }
 }
 
@@ -136,7 +174,7 @@ fn others(embedder: &Embedder, checkpoint: &Checkpoint) -> Result<Vec<(String, T
 
 fn metadata(embedder: &Embedder) -> Value {
     json!({
-        "format": "likewise", "version": VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
+        "format": "likewise", "version": PACKING_VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
     })
 }
 
