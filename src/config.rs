@@ -39,6 +39,11 @@ impl Keys {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether a key is there and null.
+    pub(crate) fn is_null(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(Value::is_null)
+    }
+
     /// The error that a key has a value that cannot be used.
     pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> Error {
         let found = self.map.get(key).map_or_else(|| "nothing".to_owned(), shown);

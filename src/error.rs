@@ -218,6 +218,34 @@ pub enum Error {
         limit: usize,
     },
 
+    /// Ranges were asked of fewer than two vectors.
+    #[error("the ranges of fewer than two vectors say nothing: give more, or vectors to calibrate with")]
+    FewVectors,
+
+    /// Ranges that cannot be used, or none.
+    #[error("ranges of dimensions: {0}")]
+    Range(String),
+
+    /// A file of vectors is none.
+    #[error("{file}: expected {expected}, found {found}")]
+    Vectors {
+        /// The file.
+        file: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+
+    /// Vectors of another size were asked for than the model's can be cut to.
+    #[error("truncate to {asked} dimensions: expected 1 to {most} for this model")]
+    Dimensions {
+        /// What was asked for.
+        asked: usize,
+        /// The width of the model's vectors.
+        most: usize,
+    },
+
     /// A maximum length was asked for that leaves no room, or that the model cannot reach.
     #[error("maximum length {asked}: expected {least} to {most} tokens for this model")]
     MaxLength {

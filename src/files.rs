@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     folder: Option<PathBuf>,
+    /// What stands before every name: nothing, or a folder below and a slash.
+    below: String,
     /// What the model is called, if not as its folder.
     name: Option<String>,
     /// Files in memory, which come before those of the folder.
@@ -35,7 +37,7 @@ impl ModelFiles {
     /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
     /// the configurations of its modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self { folder: None, name: None, memory: BTreeMap::new(), used: Arc::default() }
+        Self { folder: None, below: String::new(), name: None, memory: BTreeMap::new(), used: Arc::default() }
     }
 
     /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
@@ -63,6 +65,17 @@ impl ModelFiles {
         self.name.clone().or_else(folder).unwrap_or_else(|| "model".to_owned())
     }
 
+    /// The files in a folder below, by their names in it. "" is this one.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        let below = if path.is_empty() { String::new() } else { format!("{path}/") };
+        Self { below: format!("{}{below}", self.below), ..self.clone() }
+    }
+
+    /// A file's name in the model's folder.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.below)
+    }
+
     /// What to call the model's place in messages.
     pub(crate) fn origin(&self) -> String {
         self.folder.as_ref().map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string())
@@ -70,9 +83,10 @@ impl ModelFiles {
 
     /// What to call a file in messages.
     pub(crate) fn label(&self, name: &str) -> String {
+        let name = self.full_name(name);
         match &self.folder {
-            Some(folder) if !self.memory.contains_key(name) => folder.join(name).display().to_string(),
-            _ => name.to_owned(),
+            Some(folder) if !self.memory.contains_key(&name) => folder.join(name).display().to_string(),
+            _ => name,
         }
     }
 
@@ -112,17 +126,18 @@ impl ModelFiles {
     pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
         let file = self.find(name)?;
         if file.is_some() {
-            self.note_use(name);
+            self.note_use(&self.full_name(name));
         }
         Ok(file)
     }
 
     fn find(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
-        if let Some(bytes) = self.memory.get(name) {
+        let name = self.full_name(name);
+        if let Some(bytes) = self.memory.get(&name) {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
         let Some(folder) = &self.folder else { return Ok(None) };
-        let path = inside(folder, name)?;
+        let path = inside(folder, &name)?;
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -132,7 +147,7 @@ impl ModelFiles {
 
     /// A file that must be there.
     pub(crate) fn require(&self, name: &str, why: &'static str) -> Result<Cow<'_, [u8]>> {
-        let missing = |why| Error::MissingFile { origin: self.origin(), name: name.to_owned(), why };
+        let missing = |why| Error::MissingFile { origin: self.origin(), name: self.full_name(name), why };
         let file = self.read(name)?;
         let nowhere = self.folder.as_ref().is_some_and(|folder| !folder.is_dir());
         file.ok_or_else(|| missing(if nowhere { "there is no such folder" } else { why }))
@@ -147,17 +162,18 @@ impl ModelFiles {
     pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
         let file = self.find_weights(name)?;
         if file.is_some() {
-            self.note_use(name);
+            self.note_use(&self.full_name(name));
         }
         Ok(file)
     }
 
     fn find_weights(&self, name: &str) -> Result<Option<Bytes>> {
-        if let Some(bytes) = self.memory.get(name) {
+        let name = self.full_name(name);
+        if let Some(bytes) = self.memory.get(&name) {
             return Ok(Some(Bytes::Memory(bytes.clone())));
         }
         let Some(folder) = &self.folder else { return Ok(None) };
-        let path = inside(folder, name)?;
+        let path = inside(folder, &name)?;
         match File::open(&path) {
             Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),

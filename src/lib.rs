@@ -24,7 +24,7 @@
 //!
 //! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
 //! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
-//!    screen. 5. `modules`, `similarity`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them `parallel`
+//!    screen. 5. `modules`, `similarity`, `quantize`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them `parallel`
 //!    (threads), `trace` (watching a pass) and `error`.
 
 mod batch;
@@ -38,6 +38,7 @@ mod layers;
 mod models;
 mod modules;
 mod parallel;
+mod quantize;
 #[cfg(feature = "quickstart")]
 mod quickstart;
 #[cfg(feature = "serve")]
@@ -45,6 +46,7 @@ pub mod server;
 mod similarity;
 mod tokenize;
 mod trace;
+mod vectors;
 mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
@@ -52,10 +54,12 @@ pub use embedder::{Builder, Converted, Embedder, Embeddings, Info, Memory, OnLon
 pub use error::{Error, Result, chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
-pub use models::{Blueprint, Names, Positions, RelativeBias};
+pub use models::{Blueprint, Distances, Names, PositionTable, Positions, RelativeBias};
+pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenize::{Tokens, Usage};
 pub use trace::{Recorder, Site};
+pub use vectors::Vectors;
 
 /// How the numbers are computed, and how the service is used, in prose.
 pub mod guide {

@@ -496,6 +496,67 @@ fn what_a_model_is() {
 }
 
 #[test]
+fn vectors_in_fewer_bits() {
+    let desk = Desk::with_model("tiny-mpnet");
+    let input = desk.write("five.txt", "a\nhappy dog\nsunny day\nThat is a happy person\nthe sea\n");
+    let embed = ["embed", "--input", text(&input)];
+    let row = |line: &str| json(line)["embedding"].as_array().expect("an array").len();
+    for (form, width, least) in [("int8", 48, -128), ("uint8", 48, 0), ("binary", 6, -128), ("ubinary", 6, 0)] {
+        let run = desk.run(&words(&[&embed, &["--quantize", form]]));
+        assert_eq!((run.code, run.stdout.lines().count()), (0, 5), "{form}: {}", run.stderr);
+        for line in run.stdout.lines() {
+            assert_eq!(row(line), width, "{form}: {line}");
+            let numbers = json(line)["embedding"].as_array().expect("an array").clone();
+            let within = |x: &Value| x.as_i64().is_some_and(|x| (least..least + 256).contains(&x));
+            assert!(numbers.iter().all(within), "{form}: {line}");
+        }
+        assert_eq!(run.stderr.contains("the ranges of 5 vectors"), form.ends_with("int8"), "{form}: {}", run.stderr);
+        for (file, kind) in [("q.npy", "1', 'fortran_order'"), ("q.safetensors", "embeddings")] {
+            assert_eq!(desk.run(&words(&[&embed, &["--quantize", form, "--output", file]])).code, 0, "{form}: {file}");
+            let bytes = std::fs::read(desk.path(file)).expect("a file");
+            assert!(String::from_utf8_lossy(&bytes).contains(kind), "{form}: {file}");
+        }
+    }
+    // By the ranges of the same vectors from a file, of either format, the same bytes and no note.
+    let expected = desk.run(&words(&[&embed, &["--quantize", "int8"]])).stdout;
+    for file in ["v.npy", "v.safetensors"] {
+        desk.output(&words(&[&embed, &["--output", file]]));
+        let run = desk.run(&words(&[&embed, &["--quantize", "int8", "--calibration", file]]));
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), (expected.as_str(), ""), "{file}");
+    }
+    desk.fails(&["embed", "one", "--quantize", "int8"], 1, &["fewer than two vectors", "calibrate"]);
+    desk.fails(&["embed", "a", "b", "--quantize", "int7"], 2, &["int8, uint8, binary or ubinary"]);
+    desk.fails(&["embed", "a", "--calibration", "v.npy"], 2, &["--quantize"]);
+    desk.fails(&["embed", "a", "--quantize", "binary", "--calibration", "v.npy"], 2, &["int8 and uint8"]);
+    let none = ["embed", "a", "b", "--quantize", "int8", "--calibration"];
+    desk.fails(&words(&[&none, &["nothing.npy"]]), 1, &["nothing.npy", "cannot read"]);
+    desk.fails(&words(&[&none, &[text(&input)]]), 1, &["five.txt", "safetensors"]);
+    let narrow = ["embed", "a", "b", "--truncate-dim", "8", "--quantize", "int8", "--calibration", "v.npy"];
+    desk.fails(&narrow, 1, &["48", "8"]);
+}
+
+#[test]
+fn prompts_and_dimensions() {
+    let desk = Desk::with_model("tiny-mpnet");
+    let numbers = |arguments: &[&str]| -> Vec<f64> {
+        let line = desk.output(&words(&[&["embed"], arguments]));
+        let row = json(&line)["embedding"].as_array().expect("an array").clone();
+        row.iter().map(|x| x.as_f64().expect("a number")).collect()
+    };
+    let whole = numbers(&["happy dog"]);
+    let cut = numbers(&["happy dog", "--truncate-dim", "8"]);
+    assert_eq!(cut, whole[..8]);
+    let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let unit = numbers(&["happy dog", "--truncate-dim", "8", "--normalize"]);
+    assert!(length(&cut) < 0.9 && (length(&unit) - 1.0).abs() < 1e-6);
+    assert_eq!(numbers(&["dog", "--prompt", "happy "]), whole);
+    for wrong in ["0", "49"] {
+        desk.fails(&["embed", "a", "--truncate-dim", wrong], 1, &["truncate to", wrong, "1 to 48"]);
+    }
+    desk.fails(&["embed", "a", "--prompt", "b", "--prompt-name", "query"], 2, &["--prompt"]);
+}
+
+#[test]
 fn a_model_that_was_converted() {
     let desk = Desk::with_model("tiny-mpnet");
     let sizes = &desk.json(&["info", "--json"])["precisions"];

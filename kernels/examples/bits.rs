@@ -8,8 +8,9 @@ use likewise_kernels::gemm::{Epilogue, PackedMatrix, PackedWords, Sink, gemm, ge
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::quant::{Precision, quantize};
+use likewise_kernels::rows::{Count, max_of_rows, mean_of_rows, sum_of_rows};
 use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::vector::{absolute_distance, dot, mean_of_rows, squared_distance};
+use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
 use likewise_kernels::view::{MatMut, MatRef};
 
 /// Numbers from −4 to 4 that are the same everywhere (xorshift).
@@ -72,6 +73,10 @@ fn fingerprint(level: Level) -> u64 {
         }
         let mut mean = vec![0.0; n];
         mean_of_rows(level, MatRef::new(&y, m, n), &mut mean);
+        print.add(&mean);
+        sum_of_rows(level, MatRef::new(&y, m, n), Count::RisingFrom(1.0), 3.0, &mut mean);
+        print.add(&mean);
+        max_of_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
         print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), absolute_distance(level, &w[..n], &b)]);
     }

@@ -48,6 +48,7 @@ pub mod peak;
 mod product;
 pub mod quant;
 pub mod reference;
+pub mod rows;
 mod simd;
 pub mod softmax;
 pub mod vector;

@@ -7,6 +7,7 @@
 use crate::gemm::{Epilogue, Panels};
 use crate::math::Activation;
 use crate::quant::step_and_zero;
+use crate::rows::Count;
 use crate::view::{MatMut, MatRef};
 
 /// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
@@ -125,9 +126,22 @@ pub fn sum_of_two(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f32 {
     a.iter().zip(b).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum::<f64>() as f32
 }
 
-/// The mean of the rows of x.
-pub fn mean_of_rows(x: MatRef<'_>, y: &mut [f32]) {
+/// The weighted sum of the rows of x, divided.
+pub fn sum_of_rows(x: MatRef<'_>, count: Count, by: f32, y: &mut [f32]) {
+    let count = |i: usize| match count {
+        Count::Once => 1.0,
+        Count::RisingFrom(first) => f64::from(first) + i as f64,
+    };
     for (n, y) in y.iter_mut().enumerate() {
-        *y = ((0..x.rows()).map(|i| f64::from(x.row(i)[n])).sum::<f64>() / x.rows() as f64) as f32;
+        let sum = (0..x.rows()).map(|i| count(i) * f64::from(x.row(i)[n])).sum::<f64>();
+        *y = (sum / f64::from(by)) as f32;
+    }
+}
+
+/// The largest number of each column; NaN if one is not finite.
+pub fn max_of_rows(x: MatRef<'_>, y: &mut [f32]) {
+    for (n, y) in y.iter_mut().enumerate() {
+        let column = || (0..x.rows()).map(|i| x.row(i)[n]);
+        *y = if column().all(f32::is_finite) { column().fold(f32::NEG_INFINITY, f32::max) } else { f32::NAN };
     }
 }

@@ -1,8 +1,7 @@
-//! Sums over vectors (dot products, distances), the mean of rows, and scaling.
+//! Sums over vectors (dot products, distances), and scaling.
 
 use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
-use crate::view::MatRef;
 
 /// A sum over the elements of one or two vectors.
 pub(crate) trait Accumulate: Copy {
@@ -153,51 +152,4 @@ pub fn add(level: Level, a: &[f32], b: &[f32], c: Option<&[f32]>, y: &mut [f32])
     assert_eq!((a.len(), b.len()), (y.len(), y.len()), "vectors of one length");
     assert!(c.is_none_or(|c| c.len() == y.len()), "vectors of one length");
     level.enter(Add(a, b, c, y));
-}
-
-/// The mean of the rows of x `[L, D]`, to y `[D]`.
-///
-/// Rows are added in blocks of sixteen and then the blocks, so that the rounding error of a long text stays near that of
-/// a short one.
-///
-/// # Panics
-/// If x has no rows, or the widths differ.
-pub fn mean_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
-    assert!(x.rows() > 0, "the mean of no rows");
-    assert_eq!(x.cols(), y.len(), "the mean of rows has their width");
-    level.enter(MeanOfRows(x, y));
-}
-
-struct MeanOfRows<'a>(MatRef<'a>, &'a mut [f32]);
-
-impl Operator for MeanOfRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        const BLOCK: usize = 16;
-        let Self(x, y) = self;
-        let count = s.splat(x.rows() as f32);
-        let mut at = 0;
-        while at < y.len() {
-            let end = (at + LANES).min(y.len());
-            let mut total = s.splat(0.0);
-            let mut first = 0;
-            while first < x.rows() {
-                let last = (first + BLOCK).min(x.rows());
-                let mut block = s.splat(0.0);
-                for i in first..last {
-                    block = s.add(block, s.load_first(&x.row(i)[at..end], 0.0));
-                }
-                total = s.add(total, block);
-                first = last;
-            }
-            s.store_first(&mut y[at..end], s.div(total, count));
-            at = end;
-        }
-    }
-
-    fn reference(self) {
-        crate::reference::mean_of_rows(self.0, self.1);
-    }
 }

@@ -8,8 +8,9 @@ mod common;
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};
 use likewise_kernels::Level;
 use likewise_kernels::layer_norm::layer_norm;
+use likewise_kernels::rows::{Count, max_of_rows, mean_of_rows, sum_of_rows};
 use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::vector::{absolute_distance, add, divide, dot, mean_of_rows, squared_distance};
+use likewise_kernels::vector::{absolute_distance, add, divide, dot, squared_distance};
 use likewise_kernels::view::{MatMut, MatRef};
 
 /// Lengths around every multiple of a vector and of the four that take turns, and a long one.
@@ -483,6 +484,66 @@ fn means_of_rows() {
     });
 }
 
+/// Sums in which later rows count more: the error of each step is at most that of its own rounding.
+#[test]
+fn weighted_sums_of_rows() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(25);
+        for rows in [0, 1, 2, 15, 16, 17, 70, 513] {
+            for (width, first, by) in [(1, 1.0, 1.0), (16, 1.0, 3.0), (17, 7.0, 0.5), (40, 512.0, 700.0)] {
+                let x = random.wilds(rows * width);
+                let sum = |level| {
+                    let mut y = vec![f32::NAN; width];
+                    sum_of_rows(level, MatRef::new(&x, rows, width), Count::RisingFrom(first), by, &mut y);
+                    y
+                };
+                let (got, expected) = (sum(level), sum(Level::REFERENCE));
+                for j in 0..width {
+                    let count = |i: usize| f64::from(first) + i as f64;
+                    let size: f64 = (0..rows).map(|i| count(i) * f64::from(x[i * width + j].abs())).sum();
+                    let bound = (32.0 + rows.div_ceil(16) as f64 + 2.0) * ROUNDING * size / f64::from(by);
+                    let error = (f64::from(got[j]) - f64::from(expected[j])).abs();
+                    failures
+                        .check(error <= bound, || format!("{rows} rows, column {j}: {}, not {}", got[j], expected[j]));
+                }
+            }
+        }
+        // Small integers: exactly, and what it is for.
+        let mut y = [f32::NAN; 2];
+        sum_of_rows(level, MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2), Count::RisingFrom(1.0), 6.0, &mut y);
+        failures.same_bits(&y, &[21.0 / 6.0, -20.0 / 6.0], || "1, 2 and 3 times".to_owned());
+    });
+}
+
+#[test]
+fn largest_of_rows() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(26);
+        for rows in [1, 2, 16, 17, 70] {
+            for width in [1, 15, 16, 17, 40] {
+                let x = random.wilds(rows * width);
+                let largest = |level, x: &[f32]| {
+                    let mut y = vec![f32::NAN; width];
+                    max_of_rows(level, MatRef::new(x, rows, width), &mut y);
+                    y
+                };
+                failures.same_bits(&largest(level, &x), &largest(Level::REFERENCE, &x), || format!("{rows}, {width}"));
+                for value in [f32::NAN, f32::NEG_INFINITY, f32::INFINITY] {
+                    let mut x = x.clone();
+                    x[(rows - 1) * width + width / 2] = value;
+                    let y = largest(level, &x);
+                    let right = y.iter().enumerate().all(|(j, y)| y.is_nan() == (j == width / 2));
+                    failures.check(right, || format!("{value} among {rows} rows of {width}: {y:?}"));
+                }
+            }
+        }
+        assert_panics("the largest of no rows", || max_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2]));
+        assert_panics("the largest of rows has their width", || {
+            max_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
+        });
+    });
+}
+
 #[test]
 fn means_keep_not_a_number_and_refuse() {
     common::on_each_level(|level, failures| {
@@ -494,7 +555,7 @@ fn means_keep_not_a_number_and_refuse() {
             failures.check(right, || format!("{rows} rows: {y:?}"));
         }
         assert_panics("the mean of no rows", || mean_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2]));
-        assert_panics("the mean of rows has their width", || {
+        assert_panics("the sum of rows has their width", || {
             mean_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
         });
     });

@@ -72,11 +72,11 @@ impl Checkpoint {
             let label = files.label(CONVERTED);
             let packing = Packing::read(&label, &bytes)?;
             let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
-            return Ok(Self { packing: Some(packing), file_names: vec![CONVERTED.to_owned()], ..checkpoint });
+            return Ok(Self { packing: Some(packing), file_names: vec![files.full_name(CONVERTED)], ..checkpoint });
         }
         if let Some(bytes) = files.weights(SINGLE)? {
             let checkpoint = Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)])?;
-            return Ok(Self { file_names: vec![SINGLE.to_owned()], ..checkpoint });
+            return Ok(Self { file_names: vec![files.full_name(SINGLE)], ..checkpoint });
         }
         let Some(index) = files.json(INDEX)? else {
             return Err(Error::MissingFile {
@@ -86,6 +86,20 @@ impl Checkpoint {
             });
         };
         Self::open_shards(files, &index)
+    }
+
+    /// The weights of a module in a folder of its own: `{path}/model.safetensors`.
+    ///
+    /// # Errors
+    /// If there are none, or they are not valid safetensors.
+    pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
+        let name = format!("{path}/{SINGLE}");
+        let bytes = files.weights(&name)?.ok_or_else(|| Error::MissingFile {
+            origin: files.origin(),
+            name: name.clone(),
+            why: "the weights of a module; other formats, such as pytorch_model.bin, are not read",
+        })?;
+        Self::from_shards(files.label(&name), vec![(files.label(&name), bytes)])
     }
 
     /// A checkpoint of one safetensors file that is already in memory.
@@ -106,8 +120,8 @@ impl Checkpoint {
         names.sort_unstable();
         names.dedup();
         let mut shards = Vec::new();
-        let mut file_names = vec![INDEX.to_owned()];
-        file_names.extend(names.iter().map(|&name| name.to_owned()));
+        let mut file_names = vec![files.full_name(INDEX)];
+        file_names.extend(names.iter().map(|name| files.full_name(name)));
         for name in names {
             let bytes = files.weights(name)?.ok_or_else(|| Error::MissingFile {
                 origin: files.origin(),
@@ -171,6 +185,11 @@ impl Checkpoint {
                 return;
             }
         }
+    }
+
+    /// Whether there is a tensor of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(&format!("{}{name}", self.prefix))
     }
 
     /// A tensor, which must have the given shape.
@@ -255,6 +274,14 @@ impl Checkpoint {
         let mut names: Vec<String> = self.entries.keys().filter(unknown).cloned().collect();
         names.sort();
         names
+    }
+
+    /// Fails if there are tensors that nobody has asked for and that are not known to be of no use.
+    pub(crate) fn refuse_unknown(&self, family: &'static str) -> Result<()> {
+        match self.unknown() {
+            names if names.is_empty() => Ok(()),
+            names => Err(Error::UnknownTensor { file: self.label.clone(), family, names }),
+        }
     }
 
     /// Bytes of files that were given in memory, and stay there while the model is open.

@@ -1,12 +1,12 @@
 //! `likewise embed`: texts to vectors.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use likewise::{Embeddings, Error, Usage};
+use likewise::{Embeddings, Error, Quantization, Ranges, Usage, Vectors, quantize};
 
 use super::model::{ModelArgs, report_truncation};
+use super::vectors::{Format, NewFile, Rows};
 use super::{Misuse, Outcome, input, output};
 
 /// Turn texts into vectors.
@@ -29,23 +29,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
+    /// Write bytes in place of floats: int8 and uint8 have one for each number, binary and ubinary one for eight
+    #[arg(long, value_name = "FORM")]
+    quantize: Option<Quantization>,
+
+    /// Vectors (.npy or .safetensors) whose least and largest numbers int8 and uint8 reach from and to [default: those that are
+    /// written]
+    #[arg(long, value_name = "FILE", requires = "quantize")]
+    calibration: Option<PathBuf>,
+
     #[command(flatten)]
     model: ModelArgs,
 }
 
-/// What is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    /// A float32 array `[texts, width]` in NumPy's format.
-    Npy,
-    /// The tensors `embeddings` F32 `[texts, width]`, `tokens` and `used` U32 `[texts]`.
-    Safetensors,
-    /// An object a line: text, embedding, tokens, used, truncated.
-    Jsonl,
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
-    let format = format(args.output.as_deref())?;
+    let format = Format::of(args.output.as_deref())?;
+    if args.calibration.is_some() && !args.quantize.is_some_and(Quantization::needs_ranges) {
+        return Err(Box::new(Misuse("--calibration is for --quantize int8 and uint8".to_owned())));
+    }
     let mut texts = args.texts.clone();
     if let Some(path) = &args.input {
         texts.extend(input::lines(path)?);
@@ -54,47 +55,72 @@ pub(super) fn run(args: &Args) -> Outcome {
         let what = "no texts: give at least one, or --input FILE with at least one line".to_owned();
         return Err(if args.input.is_some() { what.into() } else { Box::new(Misuse(what)) });
     }
+    let calibration = args.calibration.as_ref().map(calibration).transpose()?;
     let model = args.model.open()?;
-    match &args.output {
-        None => {
+    // Opened first: a path that cannot be written is told before the work, not after it.
+    let file = args.output.as_deref().map(NewFile::create).transpose()?;
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let mut all = Collected::default();
+    embed_in_parts(&model, &texts, |texts, part| {
+        if file.is_none() && args.quantize.is_none() {
             // As soon as they are there: whoever reads a pipe need not wait for the end.
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            embed_in_parts(&model, &texts, |texts, part| {
-                write_jsonl(&mut out, texts, part)?;
-                Ok(out.flush()?)
-            })?;
+            Rows::Floats(part.as_slice()).write(&mut stdout, format, texts, part.usage())?;
+            return Ok(stdout.flush()?);
         }
-        Some(path) => {
-            // Opened first: a path that cannot be written is told before the work, not after it.
-            let file = NewFile::create(path)?;
-            let mut all = Collected { data: Vec::new(), usage: Vec::new() };
-            embed_in_parts(&model, &texts, |_, part| {
-                all.data.extend_from_slice(part.as_slice());
-                all.usage.extend_from_slice(part.usage());
-                Ok(())
-            })?;
-            file.write(|out| match format {
-                Format::Npy => write_npy(out, &all, model.width()),
-                Format::Safetensors => write_safetensors(out, &all, model.width()),
-                Format::Jsonl => all.write_jsonl(out, &texts, model.width()),
-            })?;
+        all.data.extend_from_slice(part.as_slice());
+        all.usage.extend_from_slice(part.usage());
+        Ok(())
+    })?;
+    if all.usage.is_empty() {
+        return Ok(());
+    }
+    let bytes = args.quantize.map(|form| all.quantized(form, model.width(), calibration)).transpose()?;
+    let rows = match (args.quantize, &bytes) {
+        (Some(form), Some(bytes)) => Rows::Bytes(form, bytes),
+        _ => Rows::Floats(&all.data),
+    };
+    match file {
+        Some(file) => file.write(|out| rows.write(out, format, &texts, &all.usage)),
+        None => {
+            rows.write(&mut stdout, format, &texts, &all.usage)?;
+            Ok(stdout.flush()?)
         }
     }
-    Ok(())
+}
+
+/// The ranges of the vectors in a file.
+fn calibration(path: &PathBuf) -> Result<Ranges, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+    Ranges::of(Vectors::read(&path.display().to_string(), &bytes)?.rows())
 }
 
 /// Vectors of all parts.
+#[derive(Default)]
 struct Collected {
     data: Vec<f32>,
     usage: Vec<Usage>,
 }
 
 impl Collected {
-    fn write_jsonl(&self, out: &mut dyn Write, texts: &[String], width: usize) -> Outcome {
-        for ((text, vector), usage) in texts.iter().zip(self.data.chunks_exact(width)).zip(&self.usage) {
-            write_json(out, text, vector, *usage)?;
-        }
-        Ok(())
+    /// The vectors as bytes; without calibration by their own ranges, and if they are few, a note says that.
+    fn quantized(&self, form: Quantization, width: usize, calibration: Option<Ranges>) -> Result<Vec<u8>, Error> {
+        const FEW: usize = 100;
+        let rows = || self.data.chunks_exact(width);
+        let ranges = match calibration {
+            None if form.needs_ranges() => {
+                if self.usage.len() < FEW {
+                    // Not eprintln!, which panics if nobody reads stderr.
+                    drop(writeln!(
+                        std::io::stderr(),
+                        "note: the ranges of {} vectors; --calibration FILE gives those of more",
+                        self.usage.len()
+                    ));
+                }
+                Some(Ranges::of(rows())?)
+            }
+            ranges => ranges,
+        };
+        quantize(form, rows(), ranges.as_ref())
     }
 }
 
@@ -114,106 +140,4 @@ fn embed_in_parts(
     }
     bar.finish_and_clear();
     report_truncation(&usage)
-}
-
-fn format(path: Option<&Path>) -> Result<Format, Misuse> {
-    let Some(path) = path else { return Ok(Format::Jsonl) };
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("npy") => Ok(Format::Npy),
-        Some("safetensors") => Ok(Format::Safetensors),
-        Some("jsonl") => Ok(Format::Jsonl),
-        _ => Err(Misuse(format!(
-            "--output {}: expected a name that ends in .npy, .safetensors or .jsonl",
-            path.display()
-        ))),
-    }
-}
-
-/// A file that is written beside its place and put there when it is complete, so that no half-written file has its name.
-struct NewFile {
-    path: PathBuf,
-    partial: PathBuf,
-    file: File,
-    complete: bool,
-}
-
-impl NewFile {
-    fn create(path: &Path) -> Result<Self, Error> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
-        let file =
-            File::create(&partial).map_err(|source| Error::Io { path: path.to_owned(), action: "write", source })?;
-        Ok(Self { path: path.to_owned(), partial, file, complete: false })
-    }
-
-    fn write(mut self, write: impl FnOnce(&mut dyn Write) -> Outcome) -> Outcome {
-        let failed = |source| Error::Io { path: self.path.clone(), action: "write", source };
-        let mut out = BufWriter::new(&self.file);
-        write(&mut out)?;
-        out.flush().map_err(failed)?;
-        drop(out);
-        std::fs::rename(&self.partial, &self.path).map_err(failed)?;
-        self.complete = true;
-        Ok(())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.complete {
-            // The error that ended the work is the one to report.
-            drop(std::fs::remove_file(&self.partial));
-        }
-    }
-}
-
-fn write_jsonl(out: &mut dyn Write, texts: &[String], vectors: &Embeddings) -> Outcome {
-    for ((text, vector), usage) in texts.iter().zip(vectors.rows()).zip(vectors.usage()) {
-        write_json(out, text, vector, *usage)?;
-    }
-    Ok(())
-}
-
-fn write_json(out: &mut dyn Write, text: &str, vector: &[f32], usage: Usage) -> Outcome {
-    let (tokens, used, truncated) = (usage.tokens, usage.used, usage.truncated());
-    let text = serde_json::to_string(text)?;
-    let vector = serde_json::to_string(vector)?;
-    let counts = format!("\"tokens\":{tokens},\"used\":{used},\"truncated\":{truncated}");
-    writeln!(out, "{{\"text\":{text},\"embedding\":{vector},{counts}}}")?;
-    Ok(())
-}
-
-/// NumPy's format, version 1.0: magic, version, length of the header, a Python dict padded so that data starts at a
-/// multiple of 64 (numpy.lib.format).
-fn write_npy(out: &mut dyn Write, vectors: &Collected, width: usize) -> Outcome {
-    let shape = format!("({}, {width})", vectors.usage.len());
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
-    let before = 10 + header.len() + 1;
-    header.push_str(&" ".repeat(before.next_multiple_of(64) - before));
-    header.push('\n');
-    out.write_all(b"\x93NUMPY\x01\x00")?;
-    out.write_all(&u16::try_from(header.len())?.to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    for x in &vectors.data {
-        out.write_all(&x.to_le_bytes())?;
-    }
-    Ok(())
-}
-
-fn write_safetensors(out: &mut dyn Write, vectors: &Collected, width: usize) -> Outcome {
-    use safetensors::{Dtype, tensor::TensorView};
-    let texts = vectors.usage.len();
-    let embeddings: Vec<u8> = vectors.data.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let counts = |count: fn(&Usage) -> usize| -> Vec<u8> {
-        vectors.usage.iter().flat_map(|usage| (count(usage) as u32).to_le_bytes()).collect()
-    };
-    let (tokens, used) = (counts(|usage| usage.tokens), counts(|usage| usage.used));
-    let tensors = [
-        ("embeddings", TensorView::new(Dtype::F32, vec![texts, width], &embeddings)?),
-        ("tokens", TensorView::new(Dtype::U32, vec![texts], &tokens)?),
-        ("used", TensorView::new(Dtype::U32, vec![texts], &used)?),
-    ];
-    out.write_all(&safetensors::serialize(tensors, None)?)?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ mod output;
 #[cfg(feature = "serve")]
 mod serve;
 mod similarity;
+mod vectors;
 
 use std::error::Error;
 use std::io::Write;

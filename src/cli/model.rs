@@ -78,6 +78,18 @@ pub(super) struct TextArgs {
     /// Put this prompt of the model's before every text [default: the model's default_prompt_name]
     #[arg(long, value_name = "NAME")]
     prompt_name: Option<String>,
+
+    /// Put this before every text
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
+    prompt: Option<String>,
+
+    /// Keep the first N numbers of each vector [default: the model's truncate_dim]
+    #[arg(long, value_name = "N")]
+    truncate_dim: Option<usize>,
+
+    /// Bring vectors to length 1, after --truncate-dim
+    #[arg(long)]
+    normalize: bool,
 }
 
 /// A type of numbers.
@@ -145,7 +157,7 @@ impl ModelArgs {
 impl HowArgs {
     /// These settings.
     pub(super) fn builder(&self) -> Builder {
-        let TextArgs { max_length, on_long, prompt_name } = &self.texts;
+        let TextArgs { max_length, on_long, prompt_name, prompt, truncate_dim, normalize } = &self.texts;
         let ComputeArgs { precision, level } = self.compute;
         let mut builder = builder(precision, level, self.source.threads()).on_long(match on_long {
             LongText::Truncate => OnLong::Truncate,
@@ -157,10 +169,20 @@ impl HowArgs {
         if let Some(name) = prompt_name {
             builder = builder.prompt_name(name);
         }
+        if let Some(prompt) = prompt {
+            builder = builder.prompt(prompt);
+        }
+        if let Some(numbers) = *truncate_dim {
+            builder = builder.truncate_dim(numbers);
+        }
+        if *normalize {
+            builder = builder.normalize();
+        }
         builder
     }
 
     /// The files of a model.
+    #[cfg(feature = "serve")]
     pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
         self.source.files(model)
     }

@@ -15,7 +15,7 @@ use crate::files::ModelFiles;
 use crate::layers::encoder::Encoder;
 use crate::layers::linear::How;
 use crate::models::Blueprint;
-use crate::modules::SentenceHead;
+use crate::modules::{Ending, Modules, SentenceHead};
 use crate::parallel::Pool;
 use crate::similarity::Similarity;
 use crate::tokenize::Tokenizer;
@@ -29,7 +29,10 @@ pub struct Builder {
     threads: Option<usize>,
     max_length: Option<usize>,
     on_long: OnLong,
+    prompt: Option<String>,
     prompt_name: Option<String>,
+    truncate_dim: Option<usize>,
+    normalize: bool,
 }
 
 const CONFIG: &str = "config.json";
@@ -76,6 +79,26 @@ impl Builder {
         self
     }
 
+    /// The prompt itself, in place of one of the model's.
+    pub fn prompt(mut self, text: impl Into<String>) -> Self {
+        self.prompt = Some(text.into());
+        self
+    }
+
+    /// How many numbers of a vector are kept: the first ones (of models that were trained so that these are a vector of their
+    /// own, "Matryoshka" models). Default: the model's `truncate_dim`, or all. They are cut off after the model's own modules,
+    /// its Normalize among them, and before [`Self::normalize`].
+    pub fn truncate_dim(mut self, numbers: usize) -> Self {
+        self.truncate_dim = Some(numbers);
+        self
+    }
+
+    /// Brings vectors to length 1, whether or not the model does, after [`Self::truncate_dim`].
+    pub fn normalize(mut self) -> Self {
+        self.normalize = true;
+        self
+    }
+
     /// Opens a model folder.
     ///
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
@@ -100,10 +123,11 @@ impl Builder {
     /// Opens a model, and the checkpoint that it came from.
     pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let config = Keys::parse(&files.label(CONFIG), &files.require(CONFIG, "the architecture")?)?;
+        let modules = Modules::read(files)?;
+        let of_encoder = files.below(modules.as_ref().map_or(Ok(""), Modules::encoder_path)?);
+        let config = Keys::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
-        let head = SentenceHead::load(files, blueprint.width)?;
-        let tokenizer = Tokenizer::load(files, &blueprint, self.max_length)?;
+        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length)?;
         let sentence = files.json(SENTENCE_CONFIG)?;
         let similarity = Similarity::from_config(sentence.as_ref())?;
         refuse_other_models(sentence.as_ref())?;
@@ -112,9 +136,12 @@ impl Builder {
         for name in ["query", "document"] {
             prompts.entry(name.to_owned()).or_default();
         }
-        let prompt = choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?;
+        let prompt = match self.prompt {
+            Some(prompt) => prompt,
+            None => choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?,
+        };
         let pool = Pool::new(threads)?;
-        let mut checkpoint = Checkpoint::open(files)?;
+        let mut checkpoint = Checkpoint::open(&of_encoder)?;
         let how = match checkpoint.packing() {
             Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
             None => {
@@ -124,6 +151,11 @@ impl Builder {
         if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
             return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
         }
+        let head = SentenceHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
+        let ending = Ending {
+            dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
+            normalize: self.normalize.then_some(true),
+        };
         let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
         let How { level, precision } = how;
         let (name, on_long, buffers) = (files.name(), self.on_long, Mutex::default());
@@ -134,6 +166,7 @@ impl Builder {
             tokenizer,
             encoder,
             head,
+            ending,
             similarity,
             prompt,
             prompts,
@@ -171,10 +204,17 @@ fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
     if config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer") {
         return Err(config.wrong("model_type", "SentenceTransformer"));
     }
-    if config.get("truncate_dim").is_some() {
-        return Err(config.wrong("truncate_dim", "null: shortening vectors is not supported yet"));
-    }
     Ok(())
+}
+
+/// How many numbers of a vector are kept: what was asked for, or else what config_sentence_transformers.json says, which may be
+/// more than there are.
+fn dimensions(asked: Option<usize>, config: Option<&Keys>, width: usize) -> Result<Option<usize>> {
+    match asked {
+        Some(asked) if !(1..=width).contains(&asked) => Err(Error::Dimensions { asked, most: width }),
+        Some(asked) => Ok(Some(asked)),
+        None => Ok(config.map_or(Ok(None), |keys| keys.size("truncate_dim"))?.map(|stated| stated.min(width))),
+    }
 }
 
 /// The text of the prompt that was asked for, or of the model's default one.

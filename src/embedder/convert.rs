@@ -56,7 +56,12 @@ impl Builder {
         if checkpoint.packing().is_some() {
             let expected = "model.safetensors, the weights of an original model".to_owned();
             let found = "those of one that was converted before".to_owned();
-            return Err(Error::Converted { file: files.label(CONVERTED), key: "format".to_owned(), expected, found });
+            return Err(Error::Converted {
+                file: checkpoint.label().to_owned(),
+                key: "format".to_owned(),
+                expected,
+                found,
+            });
         }
         let mut begun = Begun::default();
         begun.folder(folder)?;
@@ -75,7 +80,9 @@ impl Builder {
         let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
         let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
         // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
-        let (path, partial) = (folder.join(CONVERTED), folder.join(format!("{CONVERTED}.partial")));
+        let beside = weights.first().and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
+        let path = folder.join(beside).join(CONVERTED);
+        let partial = path.with_extension("partial");
         let mut out = BufWriter::new(begun.file(&partial)?);
         let mut write = || -> io::Result<()> {
             write(&mut out, &metadata(&embedder), packed.iter().chain(&rest))?;

@@ -27,7 +27,7 @@ use likewise_kernels::view::MatRef;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::layers::encoder::{Buffers, Encoder};
-use crate::modules::SentenceHead;
+use crate::modules::{Ending, SentenceHead};
 use crate::parallel::{Member, Pool};
 use crate::similarity::Similarity;
 use crate::tokenize::{Side, Tokenizer, Tokens, Usage};
@@ -44,6 +44,7 @@ pub struct Embedder {
     tokenizer: Tokenizer,
     encoder: Encoder,
     head: SentenceHead,
+    ending: Ending,
     similarity: Similarity,
     prompt: String,
     prompts: BTreeMap<String, String>,
@@ -67,6 +68,8 @@ pub enum OnLong {
 struct Encoded {
     ids: Vec<u32>,
     usage: Usage,
+    /// How many of them are the prompt's and do not count in pooling.
+    prompt: usize,
 }
 
 /// Tokens of a pass that one thread makes alone, about: enough that each panel of weights, once in the cache, is used for
@@ -122,13 +125,15 @@ impl Embedder {
         let mut data = vec![0.0; texts.len() * width];
         let plan = self.plan(&encoded);
         let compute = |members: &[usize]| -> Result<Vec<f32>> {
-            let batch = self.batch(members.iter().map(|&i| &encoded[i]));
-            let mut vectors = vec![0.0; members.len() * width];
-            let pool = |tokens: MatRef<'_>| self.sentence_vectors(&batch, tokens, &mut vectors);
+            let texts = || members.iter().map(|&i| &encoded[i]);
+            let batch = self.batch(texts());
+            let mut pooled = vec![0.0; members.len() * self.head.pooled_width()];
+            let pool = |tokens: MatRef<'_>| self.pool_sentences(texts(), &batch, tokens, &mut pooled);
             match plan.shared {
                 true => self.pass_together(&batch, pool),
                 false => self.pass_alone(&batch, &mut Blind, pool),
             }
+            let vectors = self.head.finish(pooled, self.ending);
             self.check(&vectors, members, &batch)?;
             progress(members.len());
             Ok(vectors)
@@ -204,14 +209,9 @@ impl Embedder {
         }
         let batch = self.batch(&encoded);
         let width = self.width();
-        let (mut sites, mut data) = (Recorder::default(), vec![0.0; texts.len() * width]);
-        let mut pooled = vec![0.0; texts.len() * width];
-        self.pass_alone(&batch, &mut sites, |tokens| {
-            self.sentence_vectors(&batch, tokens, &mut data);
-            for (s, out) in pooled.chunks_exact_mut(width).enumerate() {
-                self.head.pool(self.level, tokens.rows_in(batch.sentence(s)), out);
-            }
-        });
+        let (mut sites, mut pooled) = (Recorder::default(), vec![0.0; texts.len() * self.head.pooled_width()]);
+        self.pass_alone(&batch, &mut sites, |tokens| self.pool_sentences(&encoded, &batch, tokens, &mut pooled));
+        let data = self.head.finish(pooled.clone(), self.ending);
         let vectors = Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() };
         let lengths = encoded.iter().map(|text| text.ids.len()).collect();
         Ok(Trace { sites, ids: batch.ids().to_vec(), lengths, pooled, vectors })
@@ -219,7 +219,7 @@ impl Embedder {
 
     /// Width of a sentence vector.
     pub fn width(&self) -> usize {
-        self.head.width()
+        self.ending.dimensions.map_or(self.head.width(), |dimensions| dimensions.min(self.head.width()))
     }
 
     /// The model's similarity function.
@@ -283,7 +283,7 @@ impl Embedder {
         Memory {
             program: memory::PROGRAM,
             tokenizer: memory::tokenizer(model, entries),
-            packed: own + self.encoder.copied_bytes(precision),
+            packed: own + self.encoder.copied_bytes(precision) + self.head.bytes(),
             mapped,
             given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
@@ -296,7 +296,11 @@ impl Embedder {
     fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
         // A task of several texts, because one takes some ten microseconds.
         const TASK: usize = 64;
-        let one = |i: usize| self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long, None);
+        let skipped = self.skipped(&self.prompt)?;
+        let one = |i: usize| {
+            let encoded = self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long, None)?;
+            Ok(Encoded { prompt: skipped, ..encoded })
+        };
         let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
             (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
         });
@@ -319,6 +323,14 @@ impl Embedder {
         self.checked(number, ids, usage, on_long)
     }
 
+    /// The tokens of a prompt, if they do not count in pooling: those that it has alone, without a special one at the end.
+    fn skipped(&self, prompt: &str) -> Result<usize> {
+        match self.head.includes_prompt() || prompt.is_empty() {
+            true => Ok(0),
+            false => self.tokenizer.length_before_end(prompt),
+        }
+    }
+
     /// Refuses ids that the model cannot or may not read.
     fn checked(&self, number: usize, ids: Vec<u32>, usage: Usage, on_long: OnLong) -> Result<Encoded> {
         if on_long == OnLong::Error && usage.truncated() {
@@ -328,7 +340,7 @@ impl Embedder {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
-        Ok(Encoded { ids, usage })
+        Ok(Encoded { ids, usage, prompt: 0 })
     }
 
     fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
@@ -354,10 +366,17 @@ impl Embedder {
         });
     }
 
-    /// The sentence vectors of a batch, from its token vectors.
-    fn sentence_vectors(&self, batch: &Batch, tokens: MatRef<'_>, vectors: &mut [f32]) {
-        for (s, out) in vectors.chunks_exact_mut(self.width()).enumerate() {
-            self.head.apply(self.level, tokens.rows_in(batch.sentence(s)), out);
+    /// The pooled vectors of a batch, from its token vectors.
+    fn pool_sentences<'a>(
+        &self,
+        texts: impl IntoIterator<Item = &'a Encoded>,
+        batch: &Batch,
+        tokens: MatRef<'_>,
+        pooled: &mut [f32],
+    ) {
+        let outs = pooled.chunks_exact_mut(self.head.pooled_width());
+        for ((s, text), out) in texts.into_iter().enumerate().zip(outs) {
+            self.head.pool(tokens.rows_in(batch.sentence(s)), text.prompt, out);
         }
     }
 

@@ -4,6 +4,7 @@ use likewise_kernels::view::MatRef;
 
 use super::{Embedder, Encoded, OnLong, TOKENS_FOR_A_THREAD, with_prompt};
 use crate::error::{Error, Result};
+use crate::modules::Ending;
 use crate::tokenize::{Piece, Side, Usage};
 use crate::trace::Blind;
 
@@ -58,7 +59,9 @@ impl Embedder {
         };
         let encoded = match input {
             Input::Text(text) => {
-                self.encode_one(number, text, self.prompt_text(reading.prompt.as_deref())?, on_long, reading.side)?
+                let prompt = self.prompt_text(reading.prompt.as_deref())?;
+                let encoded = self.encode_one(number, text, prompt, on_long, reading.side)?;
+                Encoded { prompt: self.skipped(prompt)?, ..encoded }
             }
             Input::Ids(ids) => {
                 let used = ids.len().min(self.tokenizer.limit());
@@ -102,13 +105,13 @@ impl Embedder {
         self.pool.size() > 1 && tokens < TOKENS_FOR_A_THREAD * self.pool.size()
     }
 
-    /// One pass over some texts, by this thread or by all `together`. For each text its pooled vector `[D]`, before the
+    /// One pass over some texts, by this thread or by all `together`. For each text its pooled vector `[P]`, before the
     /// modules after pooling, or the vectors of its tokens `[L, D]`.
     ///
     /// # Errors
     /// If a vector is not finite.
     pub(crate) fn pass(&self, texts: &[&Ready], together: bool) -> Result<Vec<Vec<f32>>> {
-        let width = self.width();
+        let width = self.head.pooled_width();
         // A text without tokens keeps a vector of zeros (or none at all), and the encoder does not see it.
         let empty = |text: &&Ready| if text.of_tokens { Vec::new() } else { vec![0.0; width] };
         let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
@@ -122,7 +125,7 @@ impl Embedder {
                 let rows = tokens.rows_in(batch.sentence(s));
                 match texts[i].of_tokens {
                     true => (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t))),
-                    false => self.head.pool(self.level, rows, &mut vectors[i]),
+                    false => self.head.pool(rows, texts[i].encoded.prompt, &mut vectors[i]),
                 }
             }
         };
@@ -136,9 +139,19 @@ impl Embedder {
         }
     }
 
-    /// Takes a pooled vector through the modules after pooling. `length_one` overrides whether it is normalized;
-    /// `dimensions` is how many of its numbers are kept.
-    pub(crate) fn finish(&self, vector: &mut Vec<f32>, length_one: Option<bool>, dimensions: Option<usize>) {
-        self.head.finish_as(self.level, vector, length_one, dimensions);
+    /// Takes a pooled vector through the modules after pooling. `length_one` overrides whether it is normalized; of
+    /// `dimensions` numbers, which are a vector of their own, the length is 1 if the model's whole vectors have it.
+    pub(crate) fn finish(&self, pooled: Vec<f32>, length_one: Option<bool>, dimensions: Option<usize>) -> Vec<f32> {
+        let normalize = length_one.or_else(|| dimensions.map(|_| self.head.normalizes())).or(self.ending.normalize);
+        let mut vector =
+            self.head.finish(pooled, Ending { dimensions: dimensions.or(self.ending.dimensions), normalize });
+        // It may be kept for long.
+        vector.shrink_to_fit();
+        vector
+    }
+
+    /// Width of the vector of a token.
+    pub(crate) fn token_width(&self) -> usize {
+        self.encoder.blueprint().width
     }
 }

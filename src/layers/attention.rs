@@ -5,7 +5,7 @@
 //! sentence, weighted by how well its query fits their keys:
 //!
 //! ```text
-//! score[i][j] = q[i] · k[j] / √d  (+ bias[j − i], in MPNet)
+//! score[i][j] = q[i] · k[j] / √d  (+ what it may be told of i − j: `relative.rs`)
 //! p[i]        = softmax(score[i])
 //! context[i]  = Σ_j p[i][j] v[j]
 //! ```
@@ -25,7 +25,8 @@ use crate::error::Result;
 use crate::layers::encoder::Pass;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::{How, Linear, Then};
-use crate::models::{Blueprint, RelativeBias};
+use crate::layers::relative::DistanceVectors;
+use crate::models::Blueprint;
 use crate::parallel::Member;
 use crate::trace::{Observer, Site};
 use crate::weights::Places;
@@ -39,6 +40,7 @@ pub(crate) struct Attention {
     qkv: Linear,
     output: Linear,
     norm: LayerNorm,
+    distances: Option<DistanceVectors>,
 }
 
 impl Attention {
@@ -59,6 +61,7 @@ impl Attention {
             qkv: Linear::find(checkpoint, how, places, &qkv, width, width)?,
             output: Linear::find(checkpoint, how, places, &[module(names.attention_output)], width, width)?,
             norm: LayerNorm::load(checkpoint, how.level, &module(names.attention_norm), width, blueprint.epsilon)?,
+            distances: DistanceVectors::load(checkpoint, how.level, blueprint, layer)?,
         })
     }
 
@@ -122,10 +125,14 @@ impl Attention {
         let block = self.level.tile_rows();
         let stride = padded_stride(columns);
         let memory = scratch.scores.numbers(block * stride);
+        let distances = self.distances.as_ref().map(|distances| distances.of_keys(k, &mut scratch.distances));
         for first in (0..tokens).step_by(block) {
             let rows = first..(first + block).min(tokens);
             let mut scores = MatMut::with_stride(memory, rows.len(), columns, stride);
             gemm(self.level, q.rows_in(rows.clone()), keys, None, Epilogue::Store, scores.reborrow());
+            if let Some(distances) = &distances {
+                distances.add(q.rows_in(rows.clone()), first, scores.reborrow());
+            }
             let bias = match bias {
                 Some((bias, middle)) => Scores { scale, bias, start: middle - first },
                 None => Scores { scale, bias: &[], start: 0 },
@@ -154,37 +161,5 @@ struct Scratch {
     keys: gemm::Scratch,
     values: gemm::Scratch,
     scores: gemm::Scratch,
-}
-
-/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(P − 1) to P − 1, where P is the
-/// longest text. Row i of the scores reads the slice that starts at P − 1 − i.
-///
-/// Such a matrix, constant along its diagonals, is called Toeplitz.
-pub(crate) struct ScoreBias {
-    /// `[H, 2·P − 1]`.
-    values: Vec<f32>,
-    longest: usize,
-}
-
-impl ScoreBias {
-    pub(crate) fn load(checkpoint: &Checkpoint, bias: &RelativeBias, heads: usize, longest: usize) -> Result<Self> {
-        let table = checkpoint.tensor(bias.tensor, &[bias.buckets, heads])?.to_vec()?;
-        let reach = longest as isize - 1;
-        let mut values = Vec::with_capacity(heads * (2 * longest - 1));
-        for head in 0..heads {
-            values.extend((-reach..=reach).map(|distance| table[(bias.bucket)(distance) * heads + head]));
-        }
-        Ok(Self { values, longest })
-    }
-
-    /// The values of one head, and where that of j − i = 0 stands among them.
-    pub(crate) fn head(&self, head: usize) -> (&[f32], usize) {
-        let width = 2 * self.longest - 1;
-        (&self.values[head * width..][..width], self.longest - 1)
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.values.as_slice())
-    }
+    distances: Vec<f32>,
 }

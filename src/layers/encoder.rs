@@ -5,11 +5,12 @@ use likewise_kernels::quant::Precision;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::layers::attention::{Attention, ScoreBias};
+use crate::layers::attention::Attention;
 use crate::layers::embeddings::Embeddings;
 use crate::layers::feed_forward::FeedForward;
 use crate::layers::linear::{How, Linear};
 use crate::layers::operand::Operand;
+use crate::layers::relative::ScoreBias;
 use crate::models::Blueprint;
 use crate::parallel::{Member, Pool, Shared, Workspace};
 use crate::trace::{Observer, Site};
@@ -89,11 +90,7 @@ impl Encoder {
             Ok(Layer { attention, feed_forward })
         };
         let mut layers: Vec<Layer> = (0..blueprint.layers).map(find).collect::<Result<_>>()?;
-        let unknown = checkpoint.unknown();
-        if !unknown.is_empty() {
-            let file = checkpoint.label().to_owned();
-            return Err(Error::UnknownTensor { file, family: blueprint.family, names: unknown });
-        }
+        checkpoint.refuse_unknown(blueprint.family)?;
         let in_memory = checkpoint.bytes_in_memory();
         let mut packing = 0;
         // Nothing is reserved before every tensor is known to be there in its shape.

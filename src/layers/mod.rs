@@ -7,3 +7,4 @@ pub(crate) mod feed_forward;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod operand;
+pub(crate) mod relative;

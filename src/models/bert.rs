@@ -11,7 +11,7 @@
 //!
 //! all-MiniLM-L6-v2 is a BERT of 6 layers and width 384. Follows transformers 5.23.0, `models/bert/modeling_bert.py`.
 
-use super::{Blueprint, Defaults, Names, standard};
+use super::{Blueprint, Defaults, Names, standard, with_distances};
 use crate::config::Keys;
 use crate::error::Result;
 
@@ -34,5 +34,5 @@ pub(super) const NAMES: Names = Names {
 
 pub(super) fn blueprint(config: &Keys) -> Result<Blueprint> {
     let defaults = Defaults { vocabulary: 30522, positions: 512, segments: 2, padding: 0 };
-    standard(config, "BERT", NAMES, &defaults)
+    with_distances(config, standard(config, "BERT", NAMES, &defaults)?)
 }

@@ -1,11 +1,12 @@
 //! The architectures, each as data.
 //!
-//! BERT, RoBERTa, XLM-RoBERTa and MPNet are one network: embeddings, then layers of attention and feed-forward, each with a
-//! residual connection and a layer norm after it. They differ in the names of their tensors, in the position of the first
-//! token, in whether there are segments, and MPNet adds a bias to the attention scores. A [`Blueprint`] says these things;
+//! BERT, DistilBERT, RoBERTa, CamemBERT, XLM-RoBERTa and MPNet are one network: embeddings, then layers of attention and
+//! feed-forward, each with a residual connection and a layer norm after it. They differ in the names of their tensors, in how
+//! positions are told, in whether there are segments. A [`Blueprint`] says these things;
 //! the forward pass (`layers/encoder.rs`) has no case for any of them.
 
 mod bert;
+mod distilbert;
 mod mpnet;
 mod xlm_roberta;
 
@@ -36,6 +37,8 @@ pub struct Blueprint {
     pub position_rows: usize,
     /// Which row a token gets.
     pub positions: Positions,
+    /// What the table of positions is.
+    pub position_table: PositionTable,
     /// Rows of the table of segments, of which the first is added to every token; None if there is no such table.
     pub segments: Option<usize>,
     /// What is added to the variance in a layer norm.
@@ -44,6 +47,8 @@ pub struct Blueprint {
     pub activation: Activation,
     /// Added to the attention scores.
     pub relative_bias: Option<RelativeBias>,
+    /// Multiplied into the attention scores.
+    pub distances: Option<Distances>,
     /// What the tensors are called.
     pub names: Names,
 }
@@ -56,6 +61,28 @@ pub enum Positions {
     /// Tokens that are not padding get p + 1, p + 2, …, where p is the id of the padding token; a padding token, which
     /// can occur as text, gets p and is not counted.
     AfterPadding(u32),
+}
+
+/// What is added to the words' vectors to tell where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PositionTable {
+    /// The checkpoint's table.
+    Learned,
+    /// The same, or if it has none, sines and cosines (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.5).
+    Sinusoidal,
+    /// Nothing, whether the checkpoint has a table or not.
+    None,
+}
+
+/// Learned vectors of distances, in every layer its own, one for each i − j from −(P − 1) to P − 1, where P are the rows of the
+/// table of positions: to the score of query i and key j comes q_i · E[i − j], before the scaling by 1/√d (Shaw et al. 2018,
+/// <https://arxiv.org/abs/1803.02155>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distances {
+    /// The tensor `[2·P − 1, d]`, where `{}` stands for the layer.
+    pub tensor: &'static str,
+    /// Whether k_j · E[i − j] comes to it as well (Huang et al. 2020, <https://arxiv.org/abs/2009.13658>, method 4).
+    pub of_keys: bool,
 }
 
 /// A bias of the attention scores that depends on j − i alone, in every layer the same.
@@ -109,10 +136,16 @@ impl Blueprint {
     pub(crate) fn from_config(config: &Keys) -> Result<Self> {
         let blueprint = match config.text("model_type")? {
             Some("bert") => bert::blueprint(config)?,
+            Some("distilbert") => distilbert::blueprint(config)?,
             Some("roberta") => xlm_roberta::blueprint(config, &xlm_roberta::ROBERTA)?,
+            Some("camembert") => xlm_roberta::blueprint(config, &xlm_roberta::CAMEMBERT)?,
             Some("xlm-roberta") => xlm_roberta::blueprint(config, &xlm_roberta::XLM_ROBERTA)?,
             Some("mpnet") => mpnet::blueprint(config)?,
-            _ => return Err(config.wrong("model_type", "one of bert, roberta, xlm-roberta, mpnet")),
+            _ => {
+                return Err(
+                    config.wrong("model_type", "one of bert, distilbert, roberta, camembert, xlm-roberta, mpnet")
+                );
+            }
         };
         refuse_other_mathematics(config)?;
         if !blueprint.width.is_multiple_of(blueprint.heads) {
@@ -166,12 +199,30 @@ fn standard(config: &Keys, family: &'static str, names: Names, defaults: &Defaul
         vocabulary: config.size("vocab_size")?.unwrap_or(defaults.vocabulary),
         position_rows: config.size("max_position_embeddings")?.unwrap_or(defaults.positions),
         positions: Positions::FromZero,
+        position_table: PositionTable::Learned,
         segments: Some(config.size("type_vocab_size")?.unwrap_or(defaults.segments)),
         epsilon: config.positive("layer_norm_eps")?.unwrap_or(1e-12),
         activation: activation(config, "hidden_act")?,
         relative_bias: None,
+        distances: None,
         names,
     })
+}
+
+/// What BERT and RoBERTa do with `position_embedding_type`: distances in place of a table, if it says so.
+///
+/// Follows transformers 4.57.1, `models/bert/modeling_bert.py`, `BertSelfAttention`. Version 5 reads such models as if they had
+/// none of it, and computes something else than they were trained for.
+fn with_distances(config: &Keys, blueprint: Blueprint) -> Result<Blueprint> {
+    const KEY: &str = "position_embedding_type";
+    let of_keys = match config.text(KEY)? {
+        None | Some("absolute") => return Ok(blueprint),
+        Some("relative_key") => false,
+        Some("relative_key_query") => true,
+        Some(_) => return Err(config.wrong(KEY, "absolute, relative_key or relative_key_query")),
+    };
+    let distances = Distances { tensor: "encoder.layer.{}.attention.self.distance_embedding.weight", of_keys };
+    Ok(Blueprint { position_table: PositionTable::None, distances: Some(distances), ..blueprint })
 }
 
 /// The activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is absent.
@@ -193,9 +244,6 @@ fn activation(config: &Keys, key: &str) -> Result<Activation> {
 
 /// Refuses the keys that would change the mathematics in ways that are not built.
 fn refuse_other_mathematics(config: &Keys) -> Result<()> {
-    if config.text("position_embedding_type")?.is_some_and(|kind| kind != "absolute") {
-        return Err(config.wrong("position_embedding_type", "absolute"));
-    }
     for key in ["is_decoder", "add_cross_attention"] {
         if config.flag(key)? == Some(true) {
             return Err(config.wrong(key, "false: an encoder, whose tokens see each other both ways"));

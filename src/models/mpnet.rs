@@ -44,6 +44,10 @@ pub(super) fn blueprint(config: &Keys) -> Result<Blueprint> {
     if buckets < BUCKETS {
         return Err(config.wrong("relative_attention_num_buckets", format!("at least {BUCKETS}")));
     }
+    const KEY: &str = "position_embedding_type";
+    if config.text(KEY)?.is_some_and(|kind| kind != "absolute") {
+        return Err(config.wrong(KEY, "absolute"));
+    }
     Ok(Blueprint {
         positions: Positions::AfterPadding(defaults.padding),
         segments: None,

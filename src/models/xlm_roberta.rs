@@ -1,5 +1,5 @@
-//! RoBERTa (Liu et al. 2019, <https://arxiv.org/abs/1907.11692>) and XLM-RoBERTa (Conneau et al. 2019,
-//! <https://arxiv.org/abs/1911.02116>).
+//! RoBERTa (Liu et al. 2019, <https://arxiv.org/abs/1907.11692>), CamemBERT (Martin et al. 2019,
+//! <https://arxiv.org/abs/1911.03894>) and XLM-RoBERTa (Conneau et al. 2019, <https://arxiv.org/abs/1911.02116>).
 //!
 //! The network of BERT, trained for longer and, as XLM-RoBERTa, on a hundred languages with a SentencePiece vocabulary of
 //! 250,000 pieces. One thing differs in the computation: positions are counted from the padding token's id + 1, because
@@ -9,11 +9,11 @@
 //! clips/mfaq is an XLM-RoBERTa. Follows transformers 5.23.0, `models/xlm_roberta/modeling_xlm_roberta.py`,
 //! `create_position_ids_from_input_ids`.
 
-use super::{Blueprint, Defaults, Names, Positions, bert, standard};
+use super::{Blueprint, Defaults, Names, Positions, bert, standard, with_distances};
 use crate::config::Keys;
 use crate::error::Result;
 
-/// What the two have of their own.
+/// What each has of its own.
 pub(super) struct Variant {
     family: &'static str,
     prefixes: &'static [&'static str],
@@ -26,6 +26,12 @@ pub(super) const ROBERTA: Variant = Variant {
     defaults: Defaults { vocabulary: 50265, positions: 512, segments: 2, padding: 1 },
 };
 
+pub(super) const CAMEMBERT: Variant = Variant {
+    family: "CamemBERT",
+    prefixes: &["roberta.", "camembert."],
+    defaults: Defaults { vocabulary: 30522, positions: 512, segments: 2, padding: 1 },
+};
+
 pub(super) const XLM_ROBERTA: Variant = Variant {
     family: "XLM-RoBERTa",
     prefixes: &["roberta.", "xlm-roberta.", "xlm_roberta."],
@@ -35,6 +41,6 @@ pub(super) const XLM_ROBERTA: Variant = Variant {
 pub(super) fn blueprint(config: &Keys, variant: &Variant) -> Result<Blueprint> {
     let names = Names { prefixes: variant.prefixes, ..bert::NAMES };
     let padding = config.id("pad_token_id")?.unwrap_or(variant.defaults.padding);
-    let standard = standard(config, variant.family, names, &variant.defaults)?;
+    let standard = with_distances(config, standard(config, variant.family, names, &variant.defaults)?)?;
     Ok(Blueprint { positions: Positions::AfterPadding(padding), ..standard })
 }

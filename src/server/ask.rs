@@ -197,11 +197,11 @@ async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<V
 
 /// Refuses a question whose answer would be too large, before it is computed.
 fn check_numbers(app: &App, served: &Served, want: Want, ready: &[Ready]) -> Result<(), ApiError> {
-    let width = served.embedder.width();
+    let (width, of_a_token) = (served.embedder.width(), served.embedder.token_width());
     let numbers = match want {
         Want::Scores => ready.len(),
         Want::Vectors { dimensions, .. } => ready.len() * dimensions.unwrap_or(width),
-        Want::Tokens => ready.iter().map(Ready::tokens).sum::<usize>() * width,
+        Want::Tokens => ready.iter().map(Ready::tokens).sum::<usize>() * of_a_token,
     };
     let limit = app.settings.limits.numbers;
     match numbers > limit {
@@ -213,15 +213,15 @@ fn check_numbers(app: &App, served: &Served, want: Want, ready: &[Ready]) -> Res
 }
 
 /// From pooled vectors to what is wanted.
-fn finish(served: &Served, want: Want, mut vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, ApiError> {
+fn finish(served: &Served, want: Want, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, ApiError> {
+    let embedder = &served.embedder;
     let rows = match want {
         Want::Tokens => vectors,
         Want::Vectors { length_one, dimensions } => {
-            vectors.iter_mut().for_each(|vector| served.embedder.finish(vector, length_one, dimensions));
-            vectors
+            vectors.into_iter().map(|vector| embedder.finish(vector, length_one, dimensions)).collect()
         }
         Want::Scores => {
-            vectors.iter_mut().for_each(|vector| served.embedder.finish(vector, None, None));
+            let vectors: Vec<_> = vectors.into_iter().map(|vector| embedder.finish(vector, None, None)).collect();
             let score = |vector: &Vec<f32>| served.embedder.score(&vectors[0], vector);
             vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
         }

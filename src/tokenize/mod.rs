@@ -4,8 +4,10 @@
 //! is how long a text may be: a tokenizer.json often has a truncation and a padding baked in from whatever it was last
 //! used for, and the reference overrides both.
 
+mod assemble;
 mod cut;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::normalizers::{Lowercase, Sequence};
@@ -15,6 +17,7 @@ use crate::config::Keys;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::models::Blueprint;
+use assemble::{Assembled, assemble};
 use cut::Cutter;
 
 /// The tokens of a text, as the model reads them.
@@ -81,18 +84,26 @@ pub(crate) struct Tokenizer {
 const TOKENIZER: &str = "tokenizer.json";
 
 impl Tokenizer {
-    /// Reads tokenizer.json and what else bears on the length. `asked` overrides the model's maximum.
+    /// Reads tokenizer.json, or the files that came before it, and what else bears on the length. `asked` overrides the model's maximum.
     ///
     /// # Errors
-    /// If there is no tokenizer.json, it is not one, or `asked` is not between the special tokens + 1 and the model's
+    /// If there is no tokenizer, it is not one, or `asked` is not between the special tokens + 1 and the model's
     /// positions.
     pub(crate) fn load(files: &ModelFiles, blueprint: &Blueprint, asked: Option<usize>) -> Result<Self> {
-        let label = files.label(TOKENIZER);
-        let bytes =
-            files.require(TOKENIZER, "the tokenizer; vocab.txt and sentencepiece.bpe.model are not read yet")?;
+        let (label, bytes) = match files.read(TOKENIZER)? {
+            Some(bytes) => (files.label(TOKENIZER), bytes),
+            None => {
+                let Assembled { label, bytes } = assemble(files, blueprint.family)?;
+                (label, Cow::Owned(bytes))
+            }
+        };
         // First as JSON, because the crate panics on some files that are not.
         let cutter = Cutter::for_tokenizer(&label, &bytes)?;
-        let failed = |what| move |source| Error::Tokenizer { file: files.label(TOKENIZER), what, source };
+        let file = label.clone();
+        let failed = |what| {
+            let file = file.clone();
+            move |source| Error::Tokenizer { file, what, source }
+        };
         let mut inner = guard(|| Inner::from_bytes(&bytes)).map_err(failed("not a valid tokenizer"))?;
         let sentence = sentence_config(files)?;
         let tokenizer_config = files.json("tokenizer_config.json")?;
@@ -176,6 +187,13 @@ impl Tokenizer {
     #[cfg(feature = "serve")]
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         guard(|| self.inner.decode(ids, skip_special)).map_err(|source| self.refused(source))
+    }
+
+    /// Tokens of a text that other text will follow: without a special one at its end.
+    pub(crate) fn length_before_end(&self, text: &str) -> Result<usize> {
+        let (ids, _) = self.ids(text, None)?;
+        let is_special = |id: &u32| self.inner.get_added_tokens_decoder().get(id).is_some_and(|token| token.special);
+        Ok(ids.len() - usize::from(ids.last().is_some_and(is_special)))
     }
 
     /// One property of each token of an encoding, without the tokens that are too many: the special ones that were put

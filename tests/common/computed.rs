@@ -20,6 +20,12 @@ pub(crate) fn tensor(name: &str, count: usize) -> Vec<f32> {
     (0..count as u64).map(|i| scaled(name, fraction(seed.wrapping_add(i)))).collect()
 }
 
+/// Numbers in (−1, 1) for the elements of a tensor.
+pub(crate) fn units(name: &str, count: usize) -> Vec<f32> {
+    let seed = fnv1a(name);
+    (0..count as u64).map(|i| fraction(seed.wrapping_add(i))).collect()
+}
+
 /// A number in (−1, 1), exact in f32, from the upper 24 bits of a hash.
 fn fraction(seed: u64) -> f32 {
     let k = (splitmix64(seed) >> 40) as i64;

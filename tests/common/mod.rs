@@ -99,6 +99,18 @@ impl Golden {
         Self { texts, json, bytes: read(path.with_extension("safetensors")) }
     }
 
+    /// A golden file without tensors.
+    pub(crate) fn json_of(name: &str) -> Value {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens").join(name).with_extension("json");
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    /// The file of its tensors.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// A tensor, as f64 whatever its type.
     pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");

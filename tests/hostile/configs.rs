@@ -1,0 +1,125 @@
+//! config.json.
+
+use super::*;
+
+#[test]
+fn sizes_that_are_no_sizes() {
+    let mut cases = Cases::default();
+    let wrong =
+        [json!(-1), json!(0), json!(16_777_217), json!(u64::MAX), json!(1e30), json!(1.5), json!("12"), json!(true)];
+    let wrong = wrong.into_iter().chain([json!([]), json!({})]);
+    let keys = [
+        "hidden_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "type_vocab_size",
+    ];
+    for value in wrong {
+        for key in keys {
+            cases.key("tiny-bert", "config.json", key, &value);
+        }
+        cases.key("tiny-mpnet", "config.json", "relative_attention_num_buckets", &value);
+        cases.key("tiny-mpnet", "sentence_bert_config.json", "max_seq_length", &value);
+    }
+    cases.finish();
+}
+
+#[test]
+fn config_values_that_are_not_supported() {
+    let mut cases = Cases::default();
+    let table = [
+        (
+            "layer_norm_eps",
+            vec![json!(0), json!(0.0), json!(-1e-5), json!("1e-5"), json!(true), json!(1e-60), json!(1e300)],
+        ),
+        ("hidden_act", vec![json!("gelu_fast"), json!(""), json!(3), json!(["gelu"])]),
+        ("position_embedding_type", vec![json!("rotary"), json!(""), json!(1)]),
+        ("model_type", vec![json!("t5"), json!("BERT"), json!(""), json!(7), json!(null), json!(["bert"])]),
+        ("is_decoder", vec![json!(true), json!("yes"), json!(1)]),
+        ("add_cross_attention", vec![json!(true), json!(0)]),
+        ("embedding_size", vec![json!(16), json!("32")]),
+        ("num_attention_heads", vec![json!(5), json!(64), json!(16_777_216)]),
+    ];
+    for (key, values) in table {
+        for value in values {
+            cases.key("tiny-bert", "config.json", key, &value);
+        }
+    }
+    cases.key("tiny-mpnet", "config.json", "relative_attention_num_buckets", &json!(31));
+    for value in [json!(-1), json!(1_u64 << 40), json!("1"), json!(1.5)] {
+        cases.key("tiny-xlm-roberta", "config.json", "pad_token_id", &value);
+    }
+    let files = edited("tiny-bert", "config.json", |json| {
+        json.as_object_mut().expect("an object").remove("model_type");
+    });
+    cases.model("no model_type", &files, "Config", &["config.json", "model_type", "mpnet", "found nothing"]);
+    cases.finish();
+}
+
+#[test]
+fn config_values_that_the_weights_contradict() {
+    let mut cases = Cases::default();
+    let words = "bert.embeddings.word_embeddings.weight";
+    let table: [(&str, Value, &str, &[&str]); 15] = [
+        ("hidden_size", json!(64), "Config", &[POOLING, "word_embedding_dimension", "64", "32"]),
+        ("num_hidden_layers", json!(1), "UnknownTensor", &[WEIGHTS, "BERT", "encoder.layer.1."]),
+        ("num_hidden_layers", json!(3), "MissingTensor", &[WEIGHTS, "encoder.layer.2.", "encoder.layer.1."]),
+        ("num_hidden_layers", json!(16_777_216), "MissingTensor", &[WEIGHTS, "encoder.layer.2."]),
+        ("intermediate_size", json!(73), "TensorShape", &[WEIGHTS, "intermediate.dense", "73", "72"]),
+        ("vocab_size", json!(361), "TensorShape", &[WEIGHTS, words, "[361, 32]", "[360, 32]", "config.json"]),
+        ("vocab_size", json!(359), "TensorShape", &[WEIGHTS, words, "[359, 32]", "[360, 32]"]),
+        ("max_position_embeddings", json!(65), "TensorShape", &["position_embeddings", "[65, 32]", "[64, 32]"]),
+        ("type_vocab_size", json!(1), "TensorShape", &["token_type_embeddings", "[1, 32]", "[2, 32]"]),
+        // null is as good as nothing, and nothing is the default of the architecture.
+        ("hidden_size", json!(null), "Config", &["768", "32"]),
+        ("num_attention_heads", json!(null), "Config", &["num_attention_heads", "divisor", "32"]),
+        ("num_hidden_layers", json!(null), "MissingTensor", &["encoder.layer.2."]),
+        ("intermediate_size", json!(null), "TensorShape", &["3072"]),
+        ("vocab_size", json!(null), "TensorShape", &["30522"]),
+        ("max_position_embeddings", json!(null), "TensorShape", &["512"]),
+    ];
+    for (key, value, variant, words) in table {
+        let files = edited("tiny-bert", "config.json", |json| json[key] = value.clone());
+        cases.model(&format!("{key} = {value}"), &files, variant, words);
+    }
+    let mut files = edited("tiny-bert", "config.json", |json| json["hidden_size"] = json!(64));
+    files.remove("modules.json");
+    cases.model("a width that is not the file's", &files, "TensorShape", &[WEIGHTS, words, "[360, 64]", "[360, 32]"]);
+    let files = edited("tiny-mpnet", "config.json", |json| json["relative_attention_num_buckets"] = json!(33));
+    cases.model("33 buckets", &files, "TensorShape", &["encoder.relative_attention_bias.weight", "[33, 3]", "[32, 3]"]);
+    cases.finish();
+
+    for key in ["type_vocab_size", "layer_norm_eps", "hidden_act", "pad_token_id", "is_decoder"] {
+        let files = edited("tiny-bert", "config.json", |json| json[key] = Value::Null);
+        embed(&files, &[TEXT]).unwrap_or_else(|e| panic!("{key} = null: {e}"));
+    }
+}
+
+/// Positions are counted from the padding token's id, so a large one leaves no room, or little.
+#[test]
+fn padding_at_the_end_of_the_positions() {
+    let mut cases = Cases::default();
+    let padded = |id: u32| edited("tiny-xlm-roberta", "config.json", |json| json["pad_token_id"] = json!(id));
+    for id in [63, 64, 65, 66, u32::MAX] {
+        let words = ["config.json", "max_position_embeddings"];
+        cases.model(&format!("pad_token_id {id}"), &padded(id), "Config", &words);
+    }
+    for rows in [1_usize, 2] {
+        let mut files = reweighted("tiny-bert", |tensors| {
+            let table = tensors.get_mut("bert.embeddings.position_embeddings.weight").expect("a table");
+            table.shape[0] = rows;
+            table.data.truncate(rows * 32 * 4);
+        });
+        edit_json(&mut files, "config.json", |json| json["max_position_embeddings"] = json!(rows));
+        let words = ["config.json", "max_position_embeddings", "3 tokens"];
+        cases.model(&format!("{rows} positions"), &files, "Config", &words);
+    }
+    cases.finish();
+
+    let model = open(&padded(62)).expect("room for one token of text");
+    let usage = model.embed(&[TEXT]).expect("a vector").usage()[0];
+    assert_eq!((usage.used, model.info().max_length), (3, 3));
+}

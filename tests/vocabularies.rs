@@ -1,0 +1,93 @@
+//! Tokenizers from the files that came before tokenizer.json: the reference's ids.
+
+mod common;
+
+use common::{Golden, files, in_memory};
+use likewise::{Embedder, chain};
+use serde_json::{Value, json};
+
+/// A tiny model with another tokenizer.
+fn with_files(case: &Value) -> likewise::Result<Embedder> {
+    let family = case["family"].as_str().expect("a family");
+    let mut files = files(match family {
+        "mpnet" => "tiny-mpnet",
+        "roberta" => "tiny-xlm-roberta",
+        _ => "tiny-bert",
+    });
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        files.remove(name);
+    }
+    if family == "roberta" {
+        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!("roberta"));
+    }
+    for (name, text) in case["files"].as_object().expect("files") {
+        files.insert(name.clone(), text.as_str().expect("a text").as_bytes().to_vec());
+    }
+    Embedder::builder().open_files(&in_memory(&files))
+}
+
+#[test]
+fn ids_are_the_references() {
+    let golden = Golden::json_of("vocabularies");
+    let texts = golden["texts"].as_array().expect("texts");
+    for case in golden["cases"].as_array().expect("cases") {
+        let name = case["name"].as_str().expect("a name");
+        let model = with_files(case).unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
+        let mut cut = 0;
+        for (text, expected) in texts.iter().zip(case["ids"].as_array().expect("ids")) {
+            let text = text.as_str().expect("a text");
+            let expected: Vec<u32> =
+                expected.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect();
+            let got = model.tokenize(text).expect("tokens");
+            assert_eq!(got.usage.tokens, expected.len(), "{name}: tokens of {text:?}");
+            // What the model does not read: the end of the text, but not its last token.
+            let (last, kept) = (expected.len() - 1, got.usage.used - 1);
+            assert_eq!(got.ids[..kept], expected[..kept], "{name}: ids of {text:?}");
+            assert_eq!(got.ids[kept], expected[last], "{name}: the end of {text:?}");
+            cut += usize::from(got.usage.truncated());
+        }
+        println!("{name}: {} texts, {cut} of them cut", texts.len());
+    }
+}
+
+/// The order of lines is the only thing that a vocab.txt says, so it must be read as it is.
+#[test]
+fn what_cannot_be_put_together() {
+    let golden = Golden::json_of("vocabularies");
+    let edited = |name: &str, edit: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+        let cases = golden["cases"].as_array().expect("cases");
+        let mut case = cases.iter().find(|case| case["name"] == name).expect("a case").clone();
+        edit(case["files"].as_object_mut().expect("files"));
+        with_files(&case)
+    };
+    let set = |name: &'static str, text: &'static str| {
+        move |files: &mut serde_json::Map<String, Value>| drop(files.insert(name.to_owned(), json!(text)))
+    };
+    for (what, outcome, words) in [
+        ("nothing", edited("bert", &|files| drop(files.remove("vocab.txt"))), &["vocab.txt", "AutoTokenizer"][..]),
+        ("no merges", edited("roberta", &|files| drop(files.remove("merges.txt"))), &["merges.txt"]),
+        ("a line of three", edited("roberta", &set("merges.txt", "#version: 0.2\na b c\n")), &["line 2", "two pieces"]),
+        ("half a line", edited("roberta", &set("merges.txt", "a \n")), &["merges.txt", "line 1"]),
+        ("merges of nothing", edited("roberta", &set("merges.txt", "§ §\n")), &["vocab.json", "not a valid tokenizer"]),
+        ("no JSON", edited("roberta", &set("vocab.json", "{")), &["vocab.json", "JSON"]),
+        ("no ids", edited("roberta", &set("vocab.json", "{\"a\": -1}")), &["vocab.json", "JSON"]),
+        ("other tokens", edited("bert", &set("added_tokens.json", "{\"<new>\": 7}")), &["added_tokens.json", "<new>"]),
+        (
+            "a number",
+            edited("bert", &set("special_tokens_map.json", "{\"cls_token\": 7}")),
+            &["cls_token", "a token", "7"],
+        ),
+    ] {
+        let Err(error) = outcome else { panic!("{what}: accepted") };
+        let message = chain(&error);
+        println!("{what}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+    }
+    let crlf = edited("bert", &|files| {
+        let text = files["vocab.txt"].as_str().expect("a text").replace('\n', "\r\n");
+        files.insert("vocab.txt".to_owned(), json!(text));
+    });
+    let plain = edited("bert", &|_| ()).expect("a model");
+    let text = "That is a happy person";
+    assert_eq!(crlf.expect("a model").tokenize(text).expect("ids"), plain.tokenize(text).expect("ids"));
+}
