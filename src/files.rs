@@ -20,6 +20,8 @@ pub struct ModelFiles {
     name: Option<String>,
     /// Files in memory, which come before those of the folder.
     memory: BTreeMap<String, Arc<Cow<'static, [u8]>>>,
+    /// Whether weights in a folder are mapped, or read.
+    mapped: bool,
     /// The names of files that were there when they were asked for.
     used: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -27,7 +29,7 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// The files in a folder. They are read (the weights: mapped) when they are needed.
     ///
-    /// The weight files must not be changed in place while the model is open.
+    /// The weight files must not be changed in place while the model is open, but for [`Self::without_map`].
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Self { folder: Some(path.into()), ..Self::in_memory() }
     }
@@ -37,7 +39,22 @@ impl ModelFiles {
     /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
     /// the configurations of its modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self { folder: None, below: String::new(), name: None, memory: BTreeMap::new(), used: Arc::default() }
+        Self {
+            folder: None,
+            below: String::new(),
+            name: None,
+            memory: BTreeMap::new(),
+            mapped: true,
+            used: Arc::default(),
+        }
+    }
+
+    /// Reads weights into memory and does not map them: for folders whose files somebody may change in place or cut short while
+    /// the model is open, which a map cannot survive. It takes as much memory more as the files are large.
+    #[must_use]
+    pub fn without_map(mut self) -> Self {
+        self.mapped = false;
+        self
     }
 
     /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
@@ -138,6 +155,9 @@ impl ModelFiles {
         }
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = inside(folder, &name)?;
+        if name.contains('/') {
+            no_way_out(folder, &name, &path)?;
+        }
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -160,21 +180,38 @@ impl ModelFiles {
 
     /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
     pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
-        let file = self.find_weights(name)?;
+        let file = self.find_weights(name, name.contains('/'))?;
         if file.is_some() {
             self.note_use(&self.full_name(name));
         }
         Ok(file)
     }
 
-    fn find_weights(&self, name: &str) -> Result<Option<Bytes>> {
+    /// As [`Self::weights`], of a file whose name another file says.
+    pub(crate) fn shard(&self, name: &str) -> Result<Option<Bytes>> {
+        let file = self.find_weights(name, true)?;
+        if file.is_some() {
+            self.note_use(&self.full_name(name));
+        }
+        Ok(file)
+    }
+
+    /// `named`: whether the name comes from a file, and may not lead out of the folder.
+    fn find_weights(&self, name: &str, named: bool) -> Result<Option<Bytes>> {
         let name = self.full_name(name);
         if let Some(bytes) = self.memory.get(&name) {
             return Ok(Some(Bytes::Memory(bytes.clone())));
         }
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = inside(folder, &name)?;
+        if named {
+            no_way_out(folder, &name, &path)?;
+        }
         match File::open(&path) {
+            Ok(_) if !self.mapped => match std::fs::read(&path) {
+                Ok(bytes) => Ok(Some(Bytes::Memory(Arc::new(Cow::Owned(bytes))))),
+                Err(source) => Err(Error::Io { path, action: "read", source }),
+            },
             Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Io { path, action: "open", source }),
@@ -196,4 +233,25 @@ pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
         ));
     }
     Ok(folder.join(relative))
+}
+
+/// Refuses a link that leads out of the folder. (Where a file stands whose name nobody but us has chosen, whoever made the folder
+/// may have put a link to anywhere.) A hub's cache consists of links, so there the way to its blobs is open.
+fn no_way_out(folder: &Path, name: &str, path: &Path) -> Result<()> {
+    // What is not there is found out by whoever opens it.
+    let (Ok(folder), Ok(target)) = (folder.canonicalize(), path.canonicalize()) else { return Ok(()) };
+    let mut allowed = vec![folder.clone()];
+    let mut above = folder.ancestors().skip(1);
+    if let (Some(snapshots), Some(repository)) = (above.next(), above.next())
+        && snapshots.file_name().is_some_and(|name| name == "snapshots")
+    {
+        // The blobs of the repository, and those that all repositories share.
+        allowed.push(repository.join("blobs"));
+        allowed.extend(repository.parent().map(|hub| hub.join("blobs")));
+    }
+    if allowed.iter().any(|allowed| target.starts_with(allowed)) {
+        return Ok(());
+    }
+    let found = format!("a link to {}", target.display());
+    Err(Error::config(&folder.display().to_string(), name, "a file inside the model's folder", found))
 }

@@ -51,6 +51,35 @@ fn prompts_and_dimensions() {
     report.finish();
 }
 
+/// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give them: those of these names,
+/// and none, whatever the default is.
+#[test]
+fn queries_and_documents() {
+    let with = |config: serde_json::Value| {
+        let mut files = common::files("tiny-mpnet");
+        files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
+        Embedder::builder().open_files(&common::in_memory(&files)).expect("a model")
+    };
+    let plain = with(serde_json::json!({}));
+    let text = |prompt: &str| plain.embed(&[format!("{prompt}dog")]).expect("a vector");
+    for (config, query, document, default) in [
+        (serde_json::json!({}), "", "", ""),
+        (
+            serde_json::json!({"prompts": {"passage": "p: ", "query": "q: "}, "default_prompt_name": "passage"}),
+            "q: ",
+            "",
+            "p: ",
+        ),
+        (serde_json::json!({"prompts": {"corpus": "c: "}}), "", "", ""),
+        (serde_json::json!({"prompts": {"document": "d: ", "passage": "p: "}}), "", "d: ", ""),
+    ] {
+        let model = with(config);
+        assert_eq!(model.embed_queries(&["dog"]).expect("a vector"), text(query));
+        assert_eq!(model.embed_documents(&["dog"]).expect("a vector"), text(document));
+        assert_eq!(model.embed(&["dog"]).expect("a vector"), text(default));
+    }
+}
+
 /// Of the same vectors the same bytes.
 #[test]
 fn bytes_of_the_references_vectors() {

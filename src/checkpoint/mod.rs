@@ -123,7 +123,7 @@ impl Checkpoint {
         let mut file_names = vec![files.full_name(INDEX)];
         file_names.extend(names.iter().map(|name| files.full_name(name)));
         for name in names {
-            let bytes = files.weights(name)?.ok_or_else(|| Error::MissingFile {
+            let bytes = files.shard(name)?.ok_or_else(|| Error::MissingFile {
                 origin: files.origin(),
                 name: name.to_owned(),
                 why: "a shard that model.safetensors.index.json names",

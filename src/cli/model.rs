@@ -44,6 +44,10 @@ pub(super) struct SourceArgs {
     #[arg(long, default_value = "main")]
     revision: String,
 
+    /// Read weights into memory and do not map them: for folders whose files may be changed while the model is open
+    #[arg(long)]
+    no_map: bool,
+
     /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -222,6 +226,11 @@ impl SourceArgs {
 
     /// The files of a model: a folder's, that of a hub id, or those of the one that is part of the program.
     pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+        let files = self.find(model)?;
+        Ok(if self.no_map { files.without_map() } else { files })
+    }
+
+    fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
         if Path::new(model).is_dir() {
             return Ok(ModelFiles::folder(model));
         }

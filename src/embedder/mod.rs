@@ -120,7 +120,37 @@ impl Embedder {
     /// # Errors
     /// As [`Self::embed`].
     pub fn embed_with<T: AsRef<str> + Sync>(&self, texts: &[T], progress: impl Fn(usize) + Sync) -> Result<Embeddings> {
-        let encoded = self.encode(texts)?;
+        self.embed_prompted(texts, &self.prompt, progress)
+    }
+
+    /// The vectors of questions: with the model's prompt `query` before each, which is empty in a model that defines none,
+    /// whatever prompt the embedder was opened with. (`encode_query` of the reference.)
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn embed_queries<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_prompted(texts, self.named_prompt("query"), |_| ())
+    }
+
+    /// The vectors of what is searched in: the same with the prompt `document`. (`encode_document` of the reference.)
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn embed_documents<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_prompted(texts, self.named_prompt("document"), |_| ())
+    }
+
+    fn named_prompt(&self, name: &str) -> &str {
+        self.prompts.get(name).map_or("", String::as_str)
+    }
+
+    fn embed_prompted<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        prompt: &str,
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Embeddings> {
+        let encoded = self.encode(texts, prompt)?;
         let width = self.width();
         let mut data = vec![0.0; texts.len() * width];
         let plan = self.plan(&encoded);
@@ -203,7 +233,7 @@ impl Embedder {
     /// # Errors
     /// If there are no texts, a text has no tokens at all, and as [`Self::embed`].
     pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
-        let encoded = self.encode(texts)?;
+        let encoded = self.encode(texts, &self.prompt)?;
         if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
             return Err(Error::Empty("tokens to trace"));
         }
@@ -293,12 +323,12 @@ impl Embedder {
     }
 
     /// Ids of all texts, by all threads.
-    fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
+    fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<Encoded>> {
         // A task of several texts, because one takes some ten microseconds.
         const TASK: usize = 64;
-        let skipped = self.skipped(&self.prompt)?;
+        let skipped = self.skipped(prompt)?;
         let one = |i: usize| {
-            let encoded = self.encode_one(i, texts[i].as_ref(), &self.prompt, self.on_long, None)?;
+            let encoded = self.encode_one(i, texts[i].as_ref(), prompt, self.on_long, None)?;
             Ok(Encoded { prompt: skipped, ..encoded })
         };
         let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {

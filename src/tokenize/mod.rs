@@ -10,7 +10,7 @@ mod cut;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner};
 
 use crate::config::Keys;
@@ -107,7 +107,14 @@ impl Tokenizer {
         let mut inner = guard(|| Inner::from_bytes(&bytes)).map_err(failed("not a valid tokenizer"))?;
         let sentence = sentence_config(files)?;
         let tokenizer_config = files.json("tokenizer_config.json")?;
-        if sentence.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))? == Some(true) {
+        if let Some(NormalizerWrapper::BertNormalizer(written)) = inner.get_normalizer()
+            && let Some(normalizer) = of_class(written, tokenizer_config.as_ref(), blueprint.family)?
+        {
+            inner.with_normalizer(Some(normalizer)).map_err(failed("cannot set its normalizer"))?;
+        }
+        if sentence.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))? == Some(true)
+            && !lower_cases(inner.get_normalizer())
+        {
             lower_case_first(&mut inner).map_err(failed("cannot put lower-casing before its normalizer"))?;
         }
 
@@ -254,10 +261,33 @@ fn guard<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T
 fn sentence_config(files: &ModelFiles) -> Result<Option<Keys>> {
     for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
         if let Some(keys) = files.json(&format!("sentence_{family}_config.json"))? {
+            refuse_other_inputs(&keys)?;
             return Ok(Some(keys));
         }
     }
     Ok(None)
+}
+
+/// Refuses what the reference's Transformer module may be told since 5.4 and is not built: tasks that compute something else,
+/// and other lengths for queries and documents.
+fn refuse_other_inputs(keys: &Keys) -> Result<()> {
+    for (key, only) in [("transformer_task", "feature-extraction"), ("module_output_name", "token_embeddings")] {
+        if keys.text(key)?.is_some_and(|value| value != only) {
+            return Err(keys.wrong(key, only));
+        }
+    }
+    for key in ["query_length", "document_length", "query_expansion"] {
+        if keys.get(key).is_some() {
+            return Err(keys.wrong(key, "null: queries and documents are read alike"));
+        }
+    }
+    for key in ["processing_kwargs", "tokenizer_args"] {
+        let nothing = |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+        if keys.get(key).is_some_and(|value| !nothing(value)) {
+            return Err(keys.wrong(key, "nothing: texts are read as the tokenizer's files say"));
+        }
+    }
+    Ok(())
 }
 
 /// The model's maximum, in tokens with special ones (sentence-transformers 6.2.0, `base/modules/transformer.py`):
@@ -279,6 +309,40 @@ fn side(tokenizer: Option<&Keys>) -> Result<Side> {
         None | Some("right") => Ok(Side::Right),
         Some("left") => Ok(Side::Left),
         Some(_) => Err(keys.wrong("truncation_side", "left or right")),
+    }
+}
+
+/// The normalizer that BERT's own tokenizer class makes, in place of the one that is written in tokenizer.json: what it does is
+/// said in tokenizer_config.json, and lower-casing is its habit. (transformers 5.23.0, `tokenization_bert.py`; version 4 does the
+/// same.) None for other classes, which take what is written.
+fn of_class(written: &BertNormalizer, config: Option<&Keys>, family: &str) -> Result<Option<BertNormalizer>> {
+    const CLASSES: [&str; 3] = ["BertTokenizer", "DistilBertTokenizer", "MPNetTokenizer"];
+    const FAMILIES: [&str; 3] = ["BERT", "DistilBERT", "MPNet"];
+    let class = config.map_or(Ok(None), |keys| keys.text("tokenizer_class"))?;
+    let own = match class {
+        Some(class) => CLASSES.contains(&class.strip_suffix("Fast").unwrap_or(class)),
+        None => FAMILIES.contains(&family),
+    };
+    if !own {
+        return Ok(None);
+    }
+    let flag = |key: &str| config.map_or(Ok(None), |keys| keys.flag(key));
+    Ok(Some(BertNormalizer::new(
+        written.clean_text,
+        flag("tokenize_chinese_chars")?.unwrap_or(true),
+        flag("strip_accents")?,
+        flag("do_lower_case")?.unwrap_or(true),
+    )))
+}
+
+/// Whether a normalizer has a step that lower-cases and does nothing else.
+fn lower_cases(normalizer: Option<&NormalizerWrapper>) -> bool {
+    match normalizer {
+        Some(NormalizerWrapper::Lowercase(_)) => true,
+        Some(NormalizerWrapper::Sequence(steps)) => {
+            steps.as_ref().iter().any(|step| matches!(step, NormalizerWrapper::Lowercase(_)))
+        }
+        _ => false,
     }
 }
 

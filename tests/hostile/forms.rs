@@ -31,6 +31,65 @@ fn shards_are_one_model() {
     assert!(same_bits(mapped.as_slice(), embed(&expected, &TEXTS).expect("vectors").as_slice()), "mapped");
 }
 
+/// Links in a folder: a shard or a module elsewhere is refused, where a hub's cache keeps its blobs is not elsewhere.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_out() {
+    use std::os::unix::fs::symlink;
+    let mut cases = Cases::default();
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    for name in ["model-00001-of-00003.safetensors", "1_Pooling"] {
+        let folder = write_folder(&sharded());
+        let (there, here) = (elsewhere.path().join(name), folder.path().join(name));
+        std::fs::rename(&here, &there).expect("moved");
+        symlink(&there, &here).expect("a link");
+        let words = ["inside the model's folder", "a link to", name];
+        cases.fails(name, || Embedder::open(folder.path()), "Config", &words);
+    }
+    cases.finish();
+    // A file that every model has may be anywhere: whoever made the link chose it.
+    let folder = write_folder(&files("tiny-bert"));
+    let (there, here) = (elsewhere.path().join(WEIGHTS), folder.path().join(WEIGHTS));
+    std::fs::rename(&here, &there).expect("moved");
+    symlink(&there, &here).expect("a link");
+    Embedder::open(folder.path()).expect("a model");
+    // The layout of huggingface_hub: links to blobs, which in its second version may be links themselves.
+    let hub = tempfile::tempdir().expect("a folder");
+    let repository = hub.path().join("models--a--b");
+    let snapshot = repository.join("snapshots/0123");
+    for (number, (name, bytes)) in sharded().into_iter().enumerate() {
+        let (blob, shared) =
+            (repository.join(format!("blobs/{number}")), hub.path().join(format!("blobs/ab/{number}")));
+        let place = snapshot.join(name);
+        for path in [&blob, &shared, &place] {
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        }
+        if number % 2 == 0 {
+            std::fs::write(&shared, bytes).expect("a blob");
+            symlink(&shared, &blob).expect("a link");
+        } else {
+            std::fs::write(&blob, bytes).expect("a blob");
+        }
+        symlink(&blob, &place).expect("a link");
+    }
+    Embedder::open(&snapshot).expect("a model of the cache");
+}
+
+/// Read and not mapped: the same vectors, whatever then becomes of the file.
+#[test]
+fn weights_that_are_not_mapped() {
+    for files in [files("tiny-bert"), sharded()] {
+        let folder = write_folder(&files);
+        let model = Embedder::builder().open_files(&likewise::ModelFiles::folder(folder.path()).without_map());
+        let model = model.expect("a model");
+        for name in files.keys().filter(|name| name.ends_with(".safetensors")) {
+            std::fs::write(folder.path().join(name), b"").expect("cut short");
+        }
+        let expected = embed(&files, &TEXTS).expect("vectors");
+        assert!(same_bits(model.embed(&TEXTS).expect("vectors").as_slice(), expected.as_slice()));
+    }
+}
+
 #[test]
 fn shards_that_do_not_agree() {
     let mut cases = Cases::default();

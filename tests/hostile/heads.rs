@@ -97,6 +97,13 @@ fn sentence_configuration_that_is_not_supported() {
         (SENTENCE, "truncate_dim", vec![json!("16"), json!(0), json!(-1)]),
         (SENTENCE, "prompts", vec![json!(["a"]), json!({"query": 1}), json!("query: ")]),
         (SENTENCE, "default_prompt_name", vec![json!(3), json!(["query"])]),
+        (INPUTS, "transformer_task", vec![json!("fill-mask"), json!("text-generation"), json!(1)]),
+        (INPUTS, "module_output_name", vec![json!("sentence_embedding"), json!(2)]),
+        (INPUTS, "query_length", vec![json!(32), json!("32")]),
+        (INPUTS, "document_length", vec![json!(180)]),
+        (INPUTS, "query_expansion", vec![json!({"length": 32})]),
+        (INPUTS, "processing_kwargs", vec![json!({"text": {"padding": "max_length"}}), json!(3)]),
+        (INPUTS, "tokenizer_args", vec![json!({"add_special_tokens": false})]),
         ("tokenizer_config.json", "truncation_side", vec![json!("middle"), json!(1)]),
         ("tokenizer_config.json", "model_max_length", vec![json!(0), json!(-5), json!("64")]),
     ];

@@ -27,6 +27,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const POOLING: &str = "1_Pooling/config.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
+const INPUTS: &str = "sentence_bert_config.json";
 const TEXT: &str = "That is a happy person";
 const TEXTS: [&str; 4] = [TEXT, "", "Today is a sunny day, and the dog is happy about it.", "今天 est un jour"];
 
