@@ -160,6 +160,7 @@ impl HowArgs {
     }
 
     /// The files of a model.
+    #[cfg(feature = "serve")]
     pub(super) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
         self.source.files(model)
     }
