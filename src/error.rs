@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::hub::Refusal;
+
 /// An error and all that lie beneath it, on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -55,15 +57,94 @@ pub enum Error {
         why: &'static str,
     },
 
-    /// A model was named that is neither a folder nor in the local cache.
+    /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
     #[error("no model `{id}`: {why}. Looked for:{}", list(looked))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
         /// What is wrong with it.
         why: &'static str,
-        /// Every path that was tried.
-        looked: Vec<PathBuf>,
+        /// Every path and address that was tried.
+        looked: Vec<String>,
+    },
+
+    /// The hub does not give what it was asked for.
+    #[error("{url}: {refusal} (status {status}{})", remark(message))]
+    HubRefused {
+        /// What was asked for.
+        url: String,
+        /// What the status and the hub's own code mean.
+        refusal: Refusal,
+        /// The HTTP status.
+        status: u16,
+        /// What the hub says itself; empty if nothing.
+        message: String,
+    },
+
+    /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
+    #[error("{url}: no answer{}", if *tries > 1 { format!(", tried {tries} times without getting further") } else { String::new() })]
+    HubUnreachable {
+        /// What was asked for.
+        url: String,
+        /// How often, in a row.
+        tries: u32,
+        /// Why the last of them failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// An answer is not what the hub's protocol says.
+    #[error("{url}: expected {expected}, found {found}")]
+    HubAnswer {
+        /// What was asked for.
+        url: String,
+        /// What would have been accepted.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+
+    /// The bytes that came are not those that were announced. None of them are kept.
+    #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
+    HubDamaged {
+        /// The file.
+        url: String,
+        /// What was compared: "size", "sha256", "git sha1".
+        what: &'static str,
+        /// What was announced.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+
+    /// A repository has no weights that are read.
+    #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
+    HubWeights {
+        /// The repository.
+        url: String,
+        /// Its weights in other formats.
+        found: Vec<String>,
+    },
+
+    /// A setting of the hub's cannot be used.
+    #[error("hub: {setting}: expected {expected}, found {found}")]
+    HubSetting {
+        /// Which one.
+        setting: &'static str,
+        /// What would have been accepted.
+        expected: &'static str,
+        /// What was given; of what is secret, only what is wrong with it.
+        found: String,
+    },
+
+    /// This CPU lacks instructions that encrypted connections are made with.
+    #[error(
+        "https needs instructions that this CPU lacks ({}); get the model by another program, as huggingface_hub's `hf \
+         download`: its cache is read, and a folder may be named, too",
+        missing.join(", ")
+    )]
+    HubCpu {
+        /// Their names.
+        missing: Vec<&'static str>,
     },
 
     /// A file is not JSON.
@@ -329,6 +410,18 @@ fn some(names: &[String]) -> String {
     format!("{}{rest}", names[..names.len().min(3)].join(", "))
 }
 
-fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| format!("\n  {}", path.display())).collect()
+/// What to do about a repository without weights that are read.
+const SAVE_AGAIN: &str =
+    "a newer revision may have model.safetensors, and `save_pretrained` of sentence-transformers writes it";
+
+fn only(found: &[String]) -> String {
+    if found.is_empty() { "files that are no weights".to_owned() } else { some(found) }
+}
+
+fn remark(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+fn list(tried: &[String]) -> String {
+    tried.iter().map(|place| format!("\n  {place}")).collect()
 }

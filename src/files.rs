@@ -123,7 +123,6 @@ impl ModelFiles {
 
     /// The names of the files that say whose the model is and what may be done with it.
     pub(crate) fn notices(&self) -> Result<Vec<String>> {
-        const BEGINNINGS: [&str; 5] = ["license", "licence", "copying", "notice", "readme"];
         let mut names: BTreeSet<String> = self.memory.keys().cloned().collect();
         if let Some(folder) = &self.folder {
             let failed = |source| Error::Io { path: folder.clone(), action: "list", source };
@@ -135,8 +134,7 @@ impl ModelFiles {
                 }
             }
         }
-        let says_whose = |name: &String| BEGINNINGS.iter().any(|word| name.to_lowercase().starts_with(word));
-        Ok(names.into_iter().filter(says_whose).collect())
+        Ok(names.into_iter().filter(|name| says_whose(name)).collect())
     }
 
     /// A whole file, or None if there is none.
@@ -217,6 +215,12 @@ impl ModelFiles {
             Err(source) => Err(Error::Io { path, action: "open", source }),
         }
     }
+}
+
+/// Whether a file by its name says whose the model is and what may be done with it.
+pub(crate) fn says_whose(name: &str) -> bool {
+    const BEGINNINGS: [&str; 5] = ["license", "licence", "copying", "notice", "readme"];
+    BEGINNINGS.iter().any(|word| name.to_lowercase().starts_with(word))
 }
 
 /// A path below the folder. Names come from files (modules.json, the index of shards), so they are not trusted.

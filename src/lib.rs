@@ -24,8 +24,8 @@
 //!
 //! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
 //! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
-//!    screen. 5. `modules`, `similarity`, `quantize`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them `parallel`
-//!    (threads), `trace` (watching a pass) and `error`.
+//!    screen. 5. `modules`, `similarity`, `quantize`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them
+//!    `hub` (models from the cache and the network), `parallel` (threads), `trace` (watching a pass) and `error`.
 
 mod batch;
 mod checkpoint;
@@ -71,6 +71,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/http.md")]
     pub mod http {}
+
+    #[doc = include_str!("../docs/hub.md")]
+    pub mod hub {}
 }
 
 /// The examples of README.md, compiled as tests.

@@ -27,14 +27,20 @@ fn packages(features: &[&str]) -> Vec<String> {
 }
 
 /// Words of networking code.
-const NETWORK: [&str; 6] = ["std::net", "TcpStream", "TcpListener", "UdpSocket", "::connect(", "http://"];
+const NETWORK: [&str; 8] =
+    ["std::net", "TcpStream", "TcpListener", "UdpSocket", "::connect(", "http://", "ureq", "rustls"];
 
 /// Packages that do networking.
 const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub", "rustls", "tokio", "socket2"];
 
-/// The only networking code is that of the server, which listens and never connects.
+/// The only networking code is that of the server, which listens and never connects, and with the feature `hub` that of the
+/// hub's client. There one file makes requests.
 #[test]
 fn offline_by_construction() {
+    let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
+    for module in ["client", "url", "download", "pull"] {
+        assert!(hub.contains(&format!("#[cfg(feature = \"hub\")]\nmod {module};")), "{module} is without its feature");
+    }
     for path in sources(&root().join("src")) {
         let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
         let serves = name.starts_with("src/server/") || name == "src/cli/serve.rs";
@@ -42,14 +48,22 @@ fn offline_by_construction() {
         for (i, line) in code(&text) {
             for word in NETWORK {
                 let listens = serves && ["std::net", "TcpStream", "TcpListener", "http://"].contains(&word);
-                assert!(listens || !line.contains(word), "{}:{i}: {word}", path.display());
+                let asks = match name.as_str() {
+                    "src/hub/client.rs" => ["ureq", "rustls"].contains(&word),
+                    // Parses and compares addresses; the examples of its tests are not code that connects.
+                    "src/hub/url.rs" => ["ureq", "http://"].contains(&word),
+                    _ => false,
+                };
+                assert!(listens || asks || !line.contains(word), "{}:{i}: {word}", path.display());
             }
         }
     }
     for (features, allowed) in [
         (&["--no-default-features"][..], &[][..]),
-        (&["--no-default-features", "--features", "cli"][..], &[][..]),
-        (&["--all-features"][..], &["hyper", "tokio", "socket2"][..]),
+        (&["--no-default-features", "--features", "cli,quickstart"][..], &[][..]),
+        (&["--no-default-features", "--features", "cli,serve,quickstart"][..], &["hyper", "tokio", "socket2"][..]),
+        (&["--no-default-features", "--features", "cli,hub"][..], &["ureq", "rustls"][..]),
+        (&["--all-features"][..], &["hyper", "tokio", "socket2", "ureq", "rustls"][..]),
     ] {
         let packages = packages(features);
         for name in NETWORK_PACKAGES.iter().filter(|name| !allowed.contains(name)) {
@@ -70,7 +84,8 @@ fn brings_c(name: &str) -> bool {
 
 #[test]
 fn no_c_in_any_build() {
-    for features in [&["--no-default-features"][..], &[][..], &["--all-features"][..]] {
+    let hub = &["--no-default-features", "--features", "hub"][..];
+    for features in [&["--no-default-features"][..], hub, &[][..], &["--all-features"][..]] {
         let packages = packages(features);
         assert!(packages.iter().any(|name| name == "tokenizers"), "cargo tree lists the packages: {packages:?}");
         let c: Vec<&String> = packages.iter().filter(|name| brings_c(name)).collect();
@@ -106,7 +121,7 @@ fn nothing_links_a_library() {
 #[test]
 fn the_library_core_is_small() {
     let packages = packages(&["--no-default-features"]);
-    for name in ["clap", "indicatif", "axum", "tokio"] {
+    for name in ["clap", "indicatif", "axum", "tokio", "ureq", "sha2"] {
         assert!(!packages.iter().any(|package| package == name), "the library core does not need {name}");
     }
 }
@@ -175,6 +190,10 @@ fn threads_and_printing_have_their_places() {
                     );
                 }
                 for word in ["avx2", "avx512", "neon", "x86_64"] {
+                    // One file asks what the cryptography of the hub's connections needs; another leaves that out elsewhere.
+                    if name == "src/hub/cpu.rs" || (name == "src/hub/client.rs" && line.contains("target_arch")) {
+                        continue;
+                    }
                     assert!(!line.contains(word), "{name}:{i}: no CPU is named above the kernels ({word})");
                 }
             }

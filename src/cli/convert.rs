@@ -15,8 +15,8 @@ use super::{Outcome, output};
     likewise similarity --model MiniLM8 \"A happy person\" \"A happy dog\"\n\n\
     The folder has all that the model needs. It holds for one level and one precision, and opens with these.")]
 pub(super) struct Args {
-    /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache [default: quickstart, the small
-    /// one that is part of the program]
+    /// A model folder, or a hub id (organisation/name), which comes from the Hugging Face cache or is downloaded to it
+    /// [default: quickstart, the small one that is part of the program]
     #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
     model: Option<String>,
 

@@ -6,12 +6,15 @@ mod bench;
 mod convert;
 mod embed;
 mod eval;
+mod hub;
 mod info;
 mod input;
 #[cfg(feature = "serve")]
 mod log;
 mod model;
 mod output;
+#[cfg(feature = "hub")]
+mod pull;
 #[cfg(feature = "serve")]
 mod serve;
 mod similarity;
@@ -32,7 +35,7 @@ use clap::{Parser, Subcommand};
         likewise similarity \"A happy person\" \"A happy dog\"\n  \
         likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
         likewise eval --model all-MiniLM-L6-v2 pairs.tsv\n\n\
-        A model is a folder as sentence-transformers saves it, or the name of one in the local Hugging Face cache.\n\
+        A model is a folder as sentence-transformers saves it, or the name of one on the Hugging Face hub.\n\
         Give it with --model or LIKEWISE_MODEL. Without either, a small one that is part of the program is used.",
     propagate_version = true
 )]
@@ -55,6 +58,9 @@ enum Command {
     Info(info::Args),
     /// Pack a model once, for files that are mapped and used as they lie
     Convert(convert::Args),
+    /// Download a model from the Hugging Face hub to its cache, or what is new of it
+    #[cfg(feature = "hub")]
+    Pull(pull::Args),
     /// Answer the Hugging Face Inference API over HTTP
     #[cfg(feature = "serve")]
     Serve(serve::Args),
@@ -74,6 +80,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Convert(args) => convert::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => pull::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
     };

@@ -1,20 +1,19 @@
 //! The options that choose a model and how it is run.
 
-use std::env;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Level, ModelFiles, OnLong, Precision, Usage, hub};
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, OnLong, Precision, Usage};
 
-use super::{Misuse, Outcome};
+use super::{Misuse, Outcome, hub};
 
 /// The model, and how it is run.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// A model folder, or a hub id (organisation/name) found in the local Hugging Face cache [default: quickstart, the small
-    /// one that is part of the program]
+    /// A model folder, or a hub id (organisation/name), which comes from the Hugging Face cache or is downloaded to it
+    /// [default: quickstart, the small one that is part of the program]
     #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
     model: Option<String>,
 
@@ -146,7 +145,7 @@ fn built_in() -> Option<ModelFiles> {
 
 /// The model to use when none is named.
 pub(super) fn default_model() -> Result<ModelFiles, Misuse> {
-    let what = "no model: give --model FOLDER (or a hub id that is in the local cache), or set LIKEWISE_MODEL";
+    let what = "no model: give --model FOLDER (or a hub id), or set LIKEWISE_MODEL";
     built_in().ok_or_else(|| Misuse(what.to_owned()))
 }
 
@@ -239,14 +238,12 @@ impl SourceArgs {
         {
             return Ok(files);
         }
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = hub::cache_folder(
-            variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")),
-            variable("HF_HOME"),
-            variable("XDG_CACHE_HOME"),
-            variable("HOME"),
-        );
-        hub::find(&cache, model, &self.revision).map(ModelFiles::folder)
+        // What is there is not looked for elsewhere.
+        if Path::new(model).exists() {
+            let (id, looked) = (model.to_owned(), vec![model.to_owned()]);
+            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
+        }
+        hub::snapshot(model, &self.revision).map(ModelFiles::folder)
     }
 }
 

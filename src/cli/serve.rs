@@ -19,9 +19,9 @@ use super::{Misuse, Outcome};
     curl http://127.0.0.1:8080 -d '{\"inputs\": {\"source_sentence\": \"A happy person\", \"sentences\": [\"A happy dog\"]}}'"
 )]
 pub(super) struct Args {
-    /// A model to serve, once or more often: FOLDER (served under its last component), NAME=FOLDER, or a hub id found in
-    /// the local Hugging Face cache. The first answers where no model is named [default: quickstart, the small one that is
-    /// part of the program]
+    /// A model to serve, once or more often: FOLDER (served under its last component), NAME=FOLDER, or a hub id, which
+    /// comes from the Hugging Face cache or is downloaded to it. The first answers where no model is named [default:
+    /// quickstart, the small one that is part of the program]
     #[arg(long = "model", env = "LIKEWISE_MODEL", value_name = "FOLDER|NAME=FOLDER|ID")]
     models: Vec<String>,
 

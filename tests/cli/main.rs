@@ -60,6 +60,8 @@ impl Desk {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
         command.args(arguments).env_clear().env("HOME", self.home.path()).current_dir(self.home.path());
+        // What is not there is not looked for elsewhere; tests/hub does that.
+        command.env("HF_HUB_OFFLINE", "1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

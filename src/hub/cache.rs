@@ -1,14 +1,4 @@
-//! Models in the local Hugging Face cache.
-//!
-//! The layout (huggingface_hub, "Understand caching"):
-//!
-//! ```text
-//! $HF_HUB_CACHE/models--sentence-transformers--all-mpnet-base-v2/
-//!     refs/main                      a commit
-//!     snapshots/<commit>/<file>      symbolic links to ../../blobs/<hash>, themselves links at times
-//! ```
-//!
-//! It is only read: nothing here uses the network.
+//! Where the cache has a model, read only.
 
 use std::path::{Path, PathBuf};
 
@@ -22,40 +12,74 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If the cache has no such model or revision, or `id` is not a model's name. The error lists every path that was tried.
 pub fn find(cache: &Path, id: &str, revision: &str) -> Result<PathBuf> {
-    let not_found = |why, looked| Error::ModelNotFound { id: id.to_owned(), why, looked };
+    let mut looked = vec![id.to_owned()];
+    for id in candidates(id, revision)? {
+        match Repository::new(cache, &id).snapshot(revision)? {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(path) => looked.push(path.display().to_string()),
+        }
+    }
+    Err(Error::ModelNotFound { id: id.to_owned(), why: "neither a folder nor in the Hugging Face cache", looked })
+}
+
+/// The repositories that a name can mean, in the order in which they are tried.
+///
+/// # Errors
+/// If it is not a model's name, or `revision` is not that of a revision.
+pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
+    let wrong = |why, what: &str| Error::ModelNotFound { id: id.to_owned(), why, looked: vec![what.to_owned()] };
     if !is_repository(id) {
-        return Err(not_found("not a folder, and not a model's name (organisation/name)", vec![PathBuf::from(id)]));
+        return Err(wrong("not a folder, and not a model's name (organisation/name)", id));
     }
     if !is_plain(revision) {
-        return Err(not_found(
-            "the revision is not the name of a branch, tag or commit",
-            vec![PathBuf::from(revision)],
-        ));
+        return Err(wrong("the revision is not the name of a branch, tag or commit", revision));
     }
-    let mut looked = vec![PathBuf::from(id)];
     let bare = (!id.contains('/')).then(|| format!("sentence-transformers/{id}"));
-    for id in std::iter::once(id.to_owned()).chain(bare) {
-        let repository = cache.join(format!("models--{}", id.replace('/', "--")));
-        let snapshots = repository.join("snapshots");
-        let by_commit = snapshots.join(revision);
+    Ok(std::iter::once(id.to_owned()).chain(bare).collect())
+}
+
+/// A repository's folder in the cache.
+pub(super) struct Repository {
+    pub(super) folder: PathBuf,
+}
+
+impl Repository {
+    pub(super) fn new(cache: &Path, id: &str) -> Self {
+        Self { folder: cache.join(folder_name(id)) }
+    }
+
+    /// The folder of a commit's files.
+    pub(super) fn commit(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    /// The file that says which commit a branch or tag is.
+    pub(super) fn reference(&self, revision: &str) -> PathBuf {
+        self.folder.join("refs").join(revision)
+    }
+
+    /// The folder of a revision, or, if it is not there, the path that should have been.
+    fn snapshot(&self, revision: &str) -> Result<std::result::Result<PathBuf, PathBuf>> {
+        let by_commit = self.commit(revision);
         if by_commit.is_dir() {
-            return Ok(by_commit);
+            return Ok(Ok(by_commit));
         }
-        let reference = repository.join("refs").join(revision);
+        let reference = self.reference(revision);
         match std::fs::read_to_string(&reference) {
             Ok(commit) if is_plain(commit.trim()) => {
-                let snapshot = snapshots.join(commit.trim());
-                if snapshot.is_dir() {
-                    return Ok(snapshot);
-                }
-                looked.push(snapshot);
+                let snapshot = self.commit(commit.trim());
+                Ok(if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) })
             }
-            Ok(_) => looked.push(reference),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => looked.push(reference),
-            Err(source) => return Err(Error::Io { path: reference, action: "read", source }),
+            Ok(_) => Ok(Err(reference)),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Err(reference)),
+            Err(source) => Err(Error::Io { path: reference, action: "read", source }),
         }
     }
-    Err(not_found("neither a folder nor in the Hugging Face cache", looked))
+}
+
+/// What a repository's folder is called, in the cache and among the locks.
+pub(super) fn folder_name(id: &str) -> String {
+    format!("models--{}", id.replace('/', "--"))
 }
 
 /// Where the cache is, given the values of HF_HUB_CACHE (or HUGGINGFACE_HUB_CACHE), HF_HOME, XDG_CACHE_HOME and HOME.
@@ -84,7 +108,7 @@ fn is_repository(id: &str) -> bool {
 }
 
 /// A relative path that stays where it is: letters, digits, `.`, `_`, `-` and `/`, and no part that is empty or only dots.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     name.chars().all(allowed) && name.split('/').all(|part| !part.trim_matches('.').is_empty())
 }

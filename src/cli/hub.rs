@@ -1,0 +1,150 @@
+//! The hub as the environment describes it, by the names that huggingface_hub gave the variables.
+
+use std::env;
+use std::path::PathBuf;
+
+use likewise::{Result, hub};
+
+/// A variable that is set to something.
+fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn cache_folder() -> PathBuf {
+    let hub_cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+    hub::cache_folder(hub_cache, path("HF_HOME"), path("XDG_CACHE_HOME"), path("HOME"))
+}
+
+/// The folder of a model that is not a folder's name.
+#[cfg(not(feature = "hub"))]
+pub(super) fn snapshot(id: &str, revision: &str) -> Result<PathBuf> {
+    hub::find(&cache_folder(), id, revision)
+}
+
+#[cfg(feature = "hub")]
+pub(super) use online::{pull, snapshot};
+
+#[cfg(feature = "hub")]
+mod online {
+    use std::io::Write;
+    use std::path::Path;
+
+    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+    use likewise::Error;
+    use likewise::hub::{Hub, Progress, Secret, Settings};
+
+    use super::super::output;
+    use super::*;
+
+    /// The folder of a model that is not a folder's name. What the cache lacks is downloaded.
+    pub(in super::super) fn snapshot(id: &str, revision: &str) -> Result<PathBuf> {
+        let mut bar = Bar::default();
+        Hub::new(settings()?)?.find_or_pull(id, revision, &mut |told| bar.show(told))
+    }
+
+    /// The folder of a model as the hub has it now.
+    pub(in super::super) fn pull(id: &str, revision: &str) -> Result<PathBuf> {
+        let mut bar = Bar::default();
+        Hub::new(settings()?)?.pull(id, revision, &mut |told| bar.show(told))
+    }
+
+    fn text(name: &str) -> Option<String> {
+        env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn is_set(name: &str) -> bool {
+        text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str()))
+    }
+
+    fn settings() -> Result<Settings> {
+        let cache = cache_folder();
+        let mut settings = Settings::new(&cache);
+        if let Some(endpoint) = text("HF_ENDPOINT") {
+            settings.endpoint = endpoint;
+        }
+        settings.token = token(&cache)?.map(Secret::new);
+        settings.offline = is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE");
+        settings.authorities = path("SSL_CERT_FILE");
+        settings.proxy = proxy(&settings.endpoint).map(Secret::new);
+        settings.no_proxy = text("NO_PROXY")
+            .or_else(|| text("no_proxy"))
+            .map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect())
+            .unwrap_or_default();
+        Ok(settings)
+    }
+
+    /// The token of the environment, or the one that `hf auth login` left.
+    fn token(cache: &Path) -> Result<Option<String>> {
+        if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            return Ok(None);
+        }
+        if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+            return Ok(Some(token));
+        }
+        // Of HF_HOME, wherever HF_HUB_CACHE has put the cache.
+        let home = hub::cache_folder(None, path("HF_HOME"), path("XDG_CACHE_HOME"), path("HOME"));
+        let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.parent().unwrap_or(cache).join("token"));
+        match std::fs::read_to_string(&file) {
+            Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path: file, action: "read the token in", source }),
+        }
+    }
+
+    /// The proxy for an address: that of its scheme, else the one for all.
+    fn proxy(endpoint: &str) -> Option<String> {
+        let names =
+            if endpoint.starts_with("https:") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+        names.into_iter().chain(["ALL_PROXY", "all_proxy"]).find_map(text)
+    }
+
+    /// What is shown of a download: bars, one a file, on a terminal only, and notes of what went wrong.
+    #[derive(Default)]
+    struct Bar(Option<(String, ProgressBar)>);
+
+    impl Bar {
+        fn show(&mut self, told: Progress<'_>) {
+            match told {
+                Progress::File { name, size, have } => self.of(name, size).set_position(have),
+                Progress::Done { .. } => {
+                    if let Some((_, bar)) = self.0.take() {
+                        bar.finish();
+                    }
+                }
+                Progress::Locked { name } => self.note(&format!("another process downloads {name}; waiting for it")),
+                Progress::Again { error, pause } => {
+                    let what = output::one_line(&likewise::chain(error));
+                    self.note(&format!("{what}; trying again in {:.0} s", pause.as_secs_f64()));
+                }
+                _ => {}
+            }
+        }
+
+        fn of(&mut self, name: &str, size: u64) -> &ProgressBar {
+            let other = self.0.take_if(|(shown, _)| shown != name);
+            if let Some((_, bar)) = other {
+                bar.finish_and_clear();
+            }
+            let (_, bar) = self.0.get_or_insert_with(|| {
+                let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(10));
+                let template =
+                    "{msg:<32!} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                bar.set_message(output::one_line(name));
+                (name.to_owned(), bar)
+            });
+            bar
+        }
+
+        fn note(&self, what: &str) {
+            // Not eprintln!, which panics if nobody reads stderr.
+            let say = || drop(writeln!(std::io::stderr(), "note: {what}"));
+            match &self.0 {
+                Some((_, bar)) => bar.suspend(say),
+                None => say(),
+            }
+        }
+    }
+}

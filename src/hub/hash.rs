@@ -1,0 +1,96 @@
+//! What a file's content is checked by.
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// The name of a content: what the hub calls its etag, and the cache its blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Etag {
+    hex: String,
+}
+
+impl Etag {
+    /// Of 40 hexadecimal digits (git's sha1, of small files) or 64 (sha256, of large ones), in quotes and marked as weak or
+    /// not. Others could not be checked, so they are none.
+    pub(super) fn parse(header: &str) -> Option<Self> {
+        let hex = header.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
+        let known = matches!(hex.len(), 40 | 64) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        known.then_some(Self { hex })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.hex
+    }
+
+    /// What is compared, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.hex.len() == 40 { "git sha1" } else { "sha256" }
+    }
+
+    /// The beginning of a content of `size` bytes.
+    pub(super) fn hasher(&self, size: u64) -> Hasher {
+        if self.hex.len() == 40 {
+            // What git hashes: a blob is its kind, its size, a zero and its bytes.
+            let mut sha1 = Sha1::new();
+            sha1.update(format!("blob {size}\0"));
+            Hasher::Git(sha1)
+        } else {
+            Hasher::Sha256(Sha256::new())
+        }
+    }
+}
+
+/// A content that is being read.
+#[derive(Clone)]
+pub(super) enum Hasher {
+    Git(Sha1),
+    Sha256(Sha256),
+}
+
+impl Hasher {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Git(sha1) => sha1.update(bytes),
+            Self::Sha256(sha256) => sha256.update(bytes),
+        }
+    }
+
+    /// The name of what was read.
+    pub(super) fn finish(self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Git(sha1) => hex(&sha1.finalize()),
+            Self::Sha256(sha256) => hex(&sha256.finalize()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf hello | git hash-object --stdin`, `printf hello | sha256sum`.
+    const HELLO: [&str; 2] = [
+        "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0",
+        "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+    ];
+
+    #[test]
+    fn contents_are_named_as_git_and_sha256sum_do() {
+        for name in HELLO {
+            let etag = Etag::parse(&format!("W/\"{}\"", name.to_uppercase())).expect("an etag");
+            assert_eq!(etag.as_str(), name);
+            let mut hasher = etag.hasher(5);
+            hasher.update(b"he");
+            hasher.update(b"llo");
+            assert_eq!(hasher.finish(), name);
+        }
+    }
+
+    #[test]
+    fn other_etags_are_none() {
+        for text in ["", "\"\"", "abc", "../../x", &HELLO[0][1..], &format!("{}g", &HELLO[0][1..]), &"é".repeat(20)] {
+            assert_eq!(Etag::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What is written to the cache, so that it is whole or not there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::cache::{Repository, folder_name};
+use crate::error::{Error, Result};
+
+/// A repository's folders in the cache, to be written to.
+pub(super) struct Layout {
+    pub(super) repository: Repository,
+    /// Of its locks, which is also where things are made before they are moved to their places.
+    locks: PathBuf,
+}
+
+pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, action, source }
+}
+
+pub(super) fn make_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(failed(folder, "make the folder"))
+}
+
+impl Layout {
+    pub(super) fn new(cache: &Path, id: &str) -> Self {
+        Self { repository: Repository::new(cache, id), locks: cache.join(".locks").join(folder_name(id)) }
+    }
+
+    /// A content, by its name.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.repository.folder.join("blobs").join(etag)
+    }
+
+    /// What has come of it so far: the name that huggingface_hub gave it until 1.17, which resumes it, too.
+    pub(super) fn incomplete(&self, etag: &str) -> PathBuf {
+        self.repository.folder.join("blobs").join(format!("{etag}.incomplete"))
+    }
+
+    /// The file that whoever fetches a content locks.
+    pub(super) fn lock(&self, etag: &str) -> PathBuf {
+        self.locks.join(format!("{etag}.lock"))
+    }
+
+    /// A file of a commit.
+    pub(super) fn file(&self, commit: &str, name: &str) -> PathBuf {
+        self.repository.commit(commit).join(name)
+    }
+
+    /// Puts a content in its place among a commit's files.
+    pub(super) fn place(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
+        self.place_by(commit, name, etag, link)
+    }
+
+    fn place_by(
+        &self,
+        commit: &str,
+        name: &str,
+        etag: &str,
+        link: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> Result<()> {
+        let path = self.file(commit, name);
+        make_folder_of(&path)?;
+        // From the file's folder up to snapshots/, and one more.
+        let target: PathBuf = std::iter::repeat_n("..", name.split('/').count() + 1).collect();
+        let new = self.aside(etag);
+        make_folder_of(&new)?;
+        drop(fs::remove_file(&new));
+        if link(&target.join("blobs").join(etag), &new).is_err() {
+            // Where there are no links, or one may not make them. huggingface_hub does the same.
+            fs::copy(self.blob(etag), &new).map_err(failed(&path, "copy the content to"))?;
+        }
+        fs::rename(&new, &path).map_err(failed(&path, "write"))
+    }
+
+    /// Says which commit a branch or tag is.
+    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.repository.reference(revision);
+        if fs::read_to_string(&path).is_ok_and(|text| text == commit) {
+            return Ok(());
+        }
+        make_folder_of(&path)?;
+        let new = self.aside("ref");
+        make_folder_of(&new)?;
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(commit.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(failed(&path, "write"))
+    }
+
+    /// Notes that a commit has no such file.
+    pub(super) fn note_absence(&self, commit: &str, name: &str) -> Result<()> {
+        let path = self.absence(commit, name);
+        make_folder_of(&path)?;
+        File::create(&path).map(drop).map_err(failed(&path, "write"))
+    }
+
+    fn absence(&self, commit: &str, name: &str) -> PathBuf {
+        self.repository.folder.join(".no_exist").join(commit).join(name)
+    }
+
+    /// A place for what is not yet in its place. Of this thread alone, and on the same file system.
+    fn aside(&self, name: &str) -> PathBuf {
+        self.locks.join(format!("{name}.{}.{:?}.new", std::process::id(), std::thread::current().id()))
+    }
+}
+
+#[cfg(unix)]
+fn link(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+#[cfg(windows)]
+fn link(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, path)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn link(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let cache = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(cache.path(), "org/name");
+        let blob = layout.blob("etag");
+        make_folder_of(&blob).expect("folders");
+        fs::write(blob, "content").expect("a blob");
+        (cache, layout)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_relative_and_replace_broken_ones() {
+        let (cache, layout) = layout();
+        for (name, target) in [("a", "../../blobs/etag"), ("1_Pooling/b/c", "../../../../blobs/etag")] {
+            let path = cache.path().join("models--org--name/snapshots").join(COMMIT).join(name);
+            make_folder_of(&path).expect("folders");
+            std::os::unix::fs::symlink("nowhere", &path).expect("a broken link");
+            layout.place(COMMIT, name, "etag").expect("placed");
+            assert_eq!(fs::read_link(&path).expect("a link"), Path::new(target));
+            assert_eq!(fs::read_to_string(&path).expect("a file"), "content");
+        }
+        assert_eq!(fs::read_dir(cache.path().join(".locks/models--org--name")).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn without_links_contents_are_copied() {
+        let (_cache, layout) = layout();
+        let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        layout.place_by(COMMIT, "x/y", "etag", refuse).expect("placed");
+        let path = layout.file(COMMIT, "x/y");
+        assert!(path.symlink_metadata().expect("a file").is_file());
+        assert_eq!(fs::read_to_string(path).expect("a file"), "content");
+    }
+
+    #[test]
+    fn references_are_a_commit_and_nothing_else() {
+        let (cache, layout) = layout();
+        for revision in ["main", "refs/pr/1", "main"] {
+            layout.refer(revision, COMMIT).expect("written");
+            let path = cache.path().join("models--org--name/refs").join(revision);
+            assert_eq!(fs::read_to_string(path).expect("a file"), COMMIT);
+        }
+    }
+}

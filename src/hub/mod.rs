@@ -1,0 +1,79 @@
+//! Models of the Hugging Face hub: in its local cache, and with the feature `hub` over the network.
+//!
+//! The layout of the cache (huggingface_hub, "Understand caching"), which that library and this one share:
+//!
+//! ```text
+//! $HF_HUB_CACHE/models--sentence-transformers--all-mpnet-base-v2/
+//!     refs/main                      a commit
+//!     snapshots/<commit>/<file>      symbolic links to ../../blobs/<hash>, themselves links at times
+//!     blobs/<hash>                   contents, and <hash>.incomplete what has come of them so far
+//!     .no_exist/<commit>/<file>      empty: the repository has no such file
+//! $HF_HUB_CACHE/.locks/models--…/<hash>.lock
+//! ```
+//!
+//! [`find`] only reads it. `Hub`, with the feature, also fills it; all networking code is in `client`.
+
+mod cache;
+#[cfg(feature = "hub")]
+mod client;
+#[cfg(feature = "hub")]
+mod cpu;
+#[cfg(feature = "hub")]
+mod download;
+#[cfg(feature = "hub")]
+mod hash;
+#[cfg(feature = "hub")]
+mod layout;
+#[cfg(feature = "hub")]
+mod pull;
+#[cfg(feature = "hub")]
+mod retry;
+#[cfg(feature = "hub")]
+mod settings;
+#[cfg(feature = "hub")]
+mod url;
+#[cfg(feature = "hub")]
+mod wanted;
+
+pub use cache::{cache_folder, find};
+#[cfg(feature = "hub")]
+pub use pull::Hub;
+#[cfg(feature = "hub")]
+pub use settings::{Progress, Secret, Settings};
+
+/// Why the hub does not give something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such repository, or it is private: the hub does not tell these apart.
+    Repository,
+    /// The repository has no such branch, tag or commit.
+    Revision,
+    /// The revision has no such file.
+    File,
+    /// Its authors let only those read it who asked them.
+    Gated,
+    /// The token is not valid.
+    Token,
+    /// The token may not read this, or nobody may.
+    Forbidden,
+    /// Too many requests, or the hub is out of order. It was tried again before this was said.
+    Busy,
+    /// A status that the protocol does not know.
+    Other,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Repository => "no such repository, or a private one that needs a token",
+            Self::Revision => "the repository has no such branch, tag or commit",
+            Self::File => "no such file in this revision",
+            Self::Gated => "gated: its page on the hub says how to ask for access, then a token opens it",
+            Self::Token => "the token is not valid",
+            Self::Forbidden => "access is refused",
+            Self::Busy => "the hub cannot answer now",
+            Self::Other => "an unexpected answer",
+        })
+    }
+}

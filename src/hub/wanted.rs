@@ -1,0 +1,254 @@
+//! Which of a repository's files a model consists of.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::cache::is_plain;
+use crate::config::{self, Keys};
+use crate::error::{Error, Result};
+use crate::files::says_whose;
+
+pub(super) const MODULES: &str = "modules.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+const CONVERTED: &str = "likewise.safetensors";
+
+/// What a tokenizer can be made from; one of them is enough.
+const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
+/// Beside them, of the model and of each of its modules.
+const SMALL: [&str; 6] = [
+    "config.json",
+    "config_sentence_transformers.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+];
+
+/// Whether a file belongs to a model or a module of it, by its name in that one's folder. Weights are another matter.
+fn is_small(name: &str) -> bool {
+    let of_the_text_module = name.starts_with("sentence_") && name.ends_with("_config.json") && !name.contains('/');
+    SMALL.contains(&name) || VOCABULARIES.contains(&name) || of_the_text_module
+}
+
+/// The files that are wanted of any repository.
+pub(super) fn of_any(names: &BTreeSet<String>) -> Vec<String> {
+    let wanted = |name: &&String| {
+        is_small(name) || *name == MODULES || (says_whose(name) && !name.contains('/') && is_plain(name))
+    };
+    names.iter().filter(wanted).cloned().collect()
+}
+
+/// A module of modules.json.
+pub(super) struct Module {
+    /// Its folder; empty if that is the model's own.
+    path: String,
+    /// The last part of its class.
+    class: String,
+}
+
+/// What modules.json lists.
+///
+/// # Errors
+/// If it is not a list of modules, or a path leaves the repository.
+pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
+    let entries = match config::parse(label, bytes)? {
+        Value::Array(entries) => entries,
+        other => return Err(Error::config(label, "(the whole file)", "an array of modules", config::kind(&other))),
+    };
+    let mut modules = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let entry = Keys::of(&format!("{label}: element {i}"), entry)?;
+        let path = entry.text("path")?.unwrap_or_default().trim_end_matches('/').to_owned();
+        if !path.is_empty() && !is_plain(&path) {
+            return Err(entry.wrong("path", "a folder of the repository, of letters, digits, `.`, `_` and `-`"));
+        }
+        let class = entry.text("type")?.unwrap_or_default();
+        modules.push(Module { path, class: class.rsplit('.').next().unwrap_or_default().to_owned() });
+    }
+    Ok(modules)
+}
+
+/// The files that are wanted of the modules' own folders; small ones first.
+pub(super) fn of_modules(names: &BTreeSet<String>, modules: &[Module]) -> Vec<String> {
+    let mut wanted = Vec::new();
+    for module in modules.iter().filter(|module| !module.path.is_empty()) {
+        let inside = |name: &&String| {
+            let rest = name.strip_prefix(module.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            rest.is_some_and(|rest| (is_small(rest) || rest == SINGLE) && is_plain(name))
+        };
+        wanted.extend(names.iter().filter(inside).cloned());
+    }
+    wanted.sort_by_key(|name| name.ends_with(".safetensors"));
+    wanted
+}
+
+/// The weights of a repository.
+pub(super) enum Weights {
+    File(&'static str),
+    /// Those that [`INDEX`] names.
+    Shards,
+    /// None that are read, but perhaps these.
+    None(Vec<String>),
+}
+
+/// Which weights a repository has, in the order in which they are looked for when a model is opened.
+pub(super) fn weights(names: &BTreeSet<String>) -> Weights {
+    if let Some(name) = [CONVERTED, SINGLE].into_iter().find(|name| names.contains(*name)) {
+        return Weights::File(name);
+    }
+    if names.contains(INDEX) {
+        return Weights::Shards;
+    }
+    const OTHERS: [&str; 8] = [".bin", ".onnx", ".h5", ".msgpack", ".pt", ".ot", ".gguf", ".safetensors"];
+    let mut others: Vec<String> =
+        names.iter().filter(|name| OTHERS.iter().any(|end| name.ends_with(end))).cloned().collect();
+    others.sort_by_key(|name| name.contains('/'));
+    Weights::None(others)
+}
+
+/// The shards that an index names.
+///
+/// # Errors
+/// If it is not an index, or a shard is not a plain file name.
+pub(super) fn shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
+    let index = Keys::parse(label, bytes)?;
+    let shards: BTreeSet<String> = index.map_of_strings("weight_map")?.into_values().collect();
+    if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(".safetensors")) {
+        return Err(index.wrong("weight_map", "an object of names of safetensors files in the repository"));
+    }
+    Ok(shards)
+}
+
+/// What a snapshot lacks of what its model needs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) files: Vec<String>,
+    /// There is no modules.json, and it is not known whether the repository has one.
+    pub(super) perhaps_modules: bool,
+}
+
+/// Looks through a snapshot. Whoever fetches a model places its weights last, so with them there is all the rest.
+pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
+    let read = |name: &str| {
+        let path = snapshot.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some((path.display().to_string(), bytes))),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, action: "read", source }),
+        }
+    };
+    // Through links, all of them.
+    let has = |name: &str| snapshot.join(name).is_file();
+    let mut missing = Missing::default();
+    let mut need = |name: &str| {
+        if !has(name) {
+            missing.files.push(name.to_owned());
+        }
+    };
+    need("config.json");
+    if !VOCABULARIES.iter().any(|name| has(name)) {
+        need(VOCABULARIES[0]);
+    }
+    if !has(CONVERTED) && !has(SINGLE) {
+        match read(INDEX)? {
+            Some((label, bytes)) => shards(&label, &bytes)?.iter().for_each(|shard| need(shard)),
+            None => need(SINGLE),
+        }
+    }
+    match read(MODULES)? {
+        Some((label, bytes)) => {
+            // Normalize has nothing to configure, and no folder on most repositories.
+            for module in modules(&label, &bytes)?.iter().filter(|m| !m.path.is_empty() && m.class != "Normalize") {
+                need(&format!("{}/config.json", module.path));
+            }
+        }
+        None => missing.perhaps_modules = !known_absent(snapshot, MODULES),
+    }
+    Ok(missing)
+}
+
+/// Whether it is noted that the repository has no such file.
+fn known_absent(snapshot: &Path, name: &str) -> bool {
+    let commit = snapshot.file_name().unwrap_or_default();
+    let repository = snapshot.parent().and_then(Path::parent);
+    repository.is_some_and(|folder| folder.join(".no_exist").join(commit).join(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn of_a_real_repository() {
+        let names = set(&[
+            ".gitattributes",
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "LICENSE",
+            "README.md",
+            "config.json",
+            "config_sentence_transformers.json",
+            "data_config.json",
+            "model.safetensors",
+            "modules.json",
+            "onnx/model.onnx",
+            "onnx/README.md",
+            "openvino/openvino_model.bin",
+            "pytorch_model.bin",
+            "sentence_bert_config.json",
+            "sentence_xlm-roberta_config.json",
+            "special_tokens_map.json",
+            "tf_model.h5",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "train_script.py",
+            "vocab.txt",
+        ]);
+        let expected = [
+            "LICENSE",
+            "README.md",
+            "config.json",
+            "config_sentence_transformers.json",
+            "modules.json",
+            "sentence_bert_config.json",
+            "sentence_xlm-roberta_config.json",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.txt",
+        ];
+        assert_eq!(of_any(&names), expected);
+        let json = br#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"},
+                        {"path": "2_Dense/", "type": "a.Dense"}, {"path": "3_Normalize", "type": "a.Normalize"}]"#;
+        let modules = modules("modules.json", json).expect("modules");
+        let expected = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"];
+        assert_eq!(of_modules(&names, &modules), expected);
+        assert!(matches!(weights(&names), Weights::File(SINGLE)));
+        assert!(matches!(weights(&set(&[INDEX, "a.safetensors"])), Weights::Shards));
+        let Weights::None(others) = weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"])) else { panic!("none") };
+        assert_eq!(others, ["pytorch_model.bin", "a/b.onnx"]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere() {
+        for path in ["..", "../x", "/x", "a/../b", "a\\b", "a//b", "ü", "a b", "C:x"] {
+            let json = serde_json::json!([{"path": path, "type": "a.Pooling"}]).to_string();
+            assert!(modules("modules.json", json.as_bytes()).is_err(), "{path}");
+            let json = serde_json::json!({"weight_map": {"w": format!("{path}/x.safetensors")}}).to_string();
+            assert!(shards(INDEX, json.as_bytes()).is_err(), "{path}");
+        }
+        for other in ["{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"w": "config.json"}}"#, "[]", ""] {
+            assert!(shards(INDEX, other.as_bytes()).is_err(), "{other}");
+        }
+        assert_eq!(of_any(&set(&["../LICENSE", "/README.md", "LICENSE\\x", "LICENSE of ours"])), [""; 0]);
+    }
+}
