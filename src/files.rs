@@ -65,6 +65,13 @@ impl ModelFiles {
         self
     }
 
+    /// Without a file that was added; a folder's is not affected.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.memory.remove(name);
+        self
+    }
+
     /// Calls the model so. Default: as its folder, or `model` if it has none.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {

@@ -68,6 +68,12 @@ impl Server {
         self.app.models.names().map(str::to_owned).collect()
     }
 
+    /// Its routes, for requests that come from a fuzzer and not by a connection.
+    #[cfg(fuzzing)]
+    pub fn router(&self) -> axum::Router {
+        app::router(self.app.clone())
+    }
+
     /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded
     /// runtime of tokio.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {

@@ -1,0 +1,46 @@
+//! The body of a request: the first byte says where it is posted.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use libfuzzer_sys::fuzz_target;
+use likewise::Embedder;
+use likewise::server::{ModelSpec, Server, Settings};
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+const PATHS: [&str; 9] = [
+    "/",
+    "/models/m",
+    "/pipeline/feature-extraction/m",
+    "/similarity",
+    "/embed",
+    "/embed_all",
+    "/tokenize",
+    "/decode",
+    "/v1/embeddings",
+];
+
+static SERVICE: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
+    likewise_fuzz::quiet_about_caught_panics();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let model = ModelSpec {
+        name: "m".to_owned(),
+        builder: Embedder::builder().threads(1),
+        files: likewise_fuzz::model_with(&[]),
+    };
+    let address = ([127, 0, 0, 1], 0).into();
+    let server = runtime.block_on(Server::bind(address, vec![model], Settings::default())).expect("a server");
+    (runtime, server.router())
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, body)) = data.split_first() else { return };
+    let (runtime, router) = &*SERVICE;
+    let request = Request::post(PATHS[usize::from(*which) % PATHS.len()]).body(Body::from(body.to_vec()));
+    let answer = runtime.block_on(router.clone().oneshot(request.expect("a request"))).expect("an answer");
+    assert_ne!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "an answer with 500");
+});

@@ -1,0 +1,17 @@
+//! A checkpoint: any bytes as a safetensors file, every tensor of which is read, and as the weights of a model.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use likewise::Checkpoint;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(checkpoint) = Checkpoint::from_bytes(data.to_vec()) {
+        for (name, shape) in checkpoint.tensors() {
+            if let Ok(tensor) = checkpoint.tensor(name, shape) {
+                drop(tensor.to_vec());
+            }
+        }
+        likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&[("model.safetensors", data)]));
+    }
+    likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&[("likewise.safetensors", data)]));
+});
