@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::retry::patiently;
 use super::settings::{Progress, Settings, Tell};
 use super::url::escaped;
-use super::wanted::{self, INDEX, MODULES, Weights};
+use super::wanted::{self, MODULES, Weights};
 use crate::config;
 use crate::error::{Error, Result};
 
@@ -141,35 +141,35 @@ impl Hub {
         let (commit, names) = self.list(id, revision, tell)?;
         let layout = Layout::new(&self.settings.cache, id);
         let files = Files { client: &self.client, settings: &self.settings, layout: &layout, id, commit: &commit };
-        let weights = match wanted::weights(&names) {
-            Weights::None(found) => {
-                return Err(Error::HubWeights { url: self.client.url(id)?.shown(), found });
-            }
-            weights => weights,
-        };
-        // Weights last: a snapshot that has them has all the rest.
-        for name in wanted::of_any(&names) {
-            files.fetch(&name, tell)?;
-        }
         let table = |name: &str| read_table(&layout.file(&commit, name));
-        if names.contains(MODULES) {
+        let modules = if names.contains(MODULES) {
+            files.fetch(MODULES, tell)?;
             let (label, bytes) = table(MODULES)?;
-            for name in wanted::of_modules(&names, &wanted::modules(&label, &bytes)?) {
-                files.fetch(&name, tell)?;
-            }
+            wanted::modules(&label, &bytes)?
         } else {
             // Only spares a later question, so a cache that cannot be written to is no failure.
             drop(layout.note_absence(&commit, MODULES));
+            Vec::new()
+        };
+        let encoder = wanted::encoder(&modules);
+        let weights = wanted::weights(&names, encoder);
+        if let Weights::None(found) = weights {
+            return Err(Error::HubWeights { url: self.client.url(id)?.shown(), found });
+        }
+        // Weights last: a snapshot that has them has all the rest.
+        for name in wanted::of_any(&names).iter().chain(&wanted::of_modules(&names, &modules)) {
+            files.fetch(name, tell)?;
         }
         match weights {
-            Weights::File(name) => files.fetch(name, tell)?,
-            _ => {
-                files.fetch(INDEX, tell)?;
-                let (label, bytes) = table(INDEX)?;
+            Weights::File(name) => files.fetch(&name, tell)?,
+            Weights::Shards(index) => {
+                files.fetch(&index, tell)?;
+                let (label, bytes) = table(&index)?;
                 for name in wanted::shards(&label, &bytes)? {
-                    files.fetch(&name, tell)?;
+                    files.fetch(&wanted::inside(encoder, &name), tell)?;
                 }
             }
+            Weights::None(_) => {}
         }
         // What names the commit comes when all of it is there.
         if revision != commit {

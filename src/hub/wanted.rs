@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::says_whose;
 
 pub(super) const MODULES: &str = "modules.json";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 const CONVERTED: &str = "likewise.safetensors";
 
@@ -71,36 +71,50 @@ pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
     Ok(modules)
 }
 
-/// The files that are wanted of the modules' own folders; small ones first.
+/// The folder of the encoder, which is the first module; empty if that is the model's own.
+pub(super) fn encoder(modules: &[Module]) -> &str {
+    modules.first().map_or("", |module| &module.path)
+}
+
+/// A file of a folder of the repository.
+pub(super) fn inside(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The files that are wanted of the modules' own folders; small ones first. The encoder's weights are [`weights`]' matter.
 pub(super) fn of_modules(names: &BTreeSet<String>, modules: &[Module]) -> Vec<String> {
     let mut wanted = Vec::new();
-    for module in modules.iter().filter(|module| !module.path.is_empty()) {
-        let inside = |name: &&String| {
+    for (i, module) in modules.iter().enumerate().filter(|(_, module)| !module.path.is_empty()) {
+        let belongs = |name: &&String| {
             let rest = name.strip_prefix(module.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            rest.is_some_and(|rest| (is_small(rest) || rest == SINGLE) && is_plain(name))
+            rest.is_some_and(|rest| (is_small(rest) || (rest == SINGLE && i > 0)) && is_plain(name))
         };
-        wanted.extend(names.iter().filter(inside).cloned());
+        wanted.extend(names.iter().filter(belongs).cloned());
     }
     wanted.sort_by_key(|name| name.ends_with(".safetensors"));
     wanted
 }
 
-/// The weights of a repository.
+/// The weights of an encoder.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Weights {
-    File(&'static str),
-    /// Those that [`INDEX`] names.
-    Shards,
+    File(String),
+    /// Those that this index names.
+    Shards(String),
     /// None that are read, but perhaps these.
     None(Vec<String>),
 }
 
-/// Which weights a repository has, in the order in which they are looked for when a model is opened.
-pub(super) fn weights(names: &BTreeSet<String>) -> Weights {
-    if let Some(name) = [CONVERTED, SINGLE].into_iter().find(|name| names.contains(*name)) {
+/// Which weights there are in the encoder's folder, in the order in which they are looked for when a model is opened.
+pub(super) fn weights(names: &BTreeSet<String>, encoder: &str) -> Weights {
+    if let Some(name) =
+        [CONVERTED, SINGLE].map(|name| inside(encoder, name)).into_iter().find(|name| names.contains(name))
+    {
         return Weights::File(name);
     }
-    if names.contains(INDEX) {
-        return Weights::Shards;
+    let index = inside(encoder, INDEX);
+    if names.contains(&index) {
+        return Weights::Shards(index);
     }
     const OTHERS: [&str; 8] = [".bin", ".onnx", ".h5", ".msgpack", ".pt", ".ot", ".gguf", ".safetensors"];
     let mut others: Vec<String> =
@@ -148,22 +162,27 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
             missing.files.push(name.to_owned());
         }
     };
-    need("config.json");
-    if !VOCABULARIES.iter().any(|name| has(name)) {
-        need(VOCABULARIES[0]);
+    let listed = match read(MODULES)? {
+        Some((label, bytes)) => Some(modules(&label, &bytes)?),
+        None => None,
+    };
+    let encoder = encoder(listed.as_deref().unwrap_or_default());
+    need(&inside(encoder, "config.json"));
+    if !VOCABULARIES.iter().any(|name| has(&inside(encoder, name))) {
+        need(&inside(encoder, VOCABULARIES[0]));
     }
-    if !has(CONVERTED) && !has(SINGLE) {
-        match read(INDEX)? {
-            Some((label, bytes)) => shards(&label, &bytes)?.iter().for_each(|shard| need(shard)),
-            None => need(SINGLE),
+    let single = inside(encoder, SINGLE);
+    if !has(&inside(encoder, CONVERTED)) && !has(&single) {
+        match read(&inside(encoder, INDEX))? {
+            Some((label, bytes)) => shards(&label, &bytes)?.iter().for_each(|shard| need(&inside(encoder, shard))),
+            None => need(&single),
         }
     }
-    match read(MODULES)? {
-        Some((label, bytes)) => {
+    match &listed {
+        Some(modules) => {
             // Normalize has nothing to configure, and no folder on most repositories.
-            for module in modules(&label, &bytes)?.iter().filter(|m| !m.path.is_empty() && m.class != "Normalize") {
-                need(&format!("{}/config.json", module.path));
-            }
+            let others = modules.iter().skip(1).filter(|m| !m.path.is_empty() && m.class != "Normalize");
+            others.for_each(|module| need(&format!("{}/config.json", module.path)));
         }
         None => missing.perhaps_modules = !known_absent(snapshot, MODULES),
     }
@@ -232,10 +251,41 @@ mod tests {
         let modules = modules("modules.json", json).expect("modules");
         let expected = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"];
         assert_eq!(of_modules(&names, &modules), expected);
-        assert!(matches!(weights(&names), Weights::File(SINGLE)));
-        assert!(matches!(weights(&set(&[INDEX, "a.safetensors"])), Weights::Shards));
-        let Weights::None(others) = weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"])) else { panic!("none") };
-        assert_eq!(others, ["pytorch_model.bin", "a/b.onnx"]);
+        assert_eq!(weights(&names, ""), Weights::File(SINGLE.to_owned()));
+        assert_eq!(weights(&set(&[INDEX, "a.safetensors"]), ""), Weights::Shards(INDEX.to_owned()));
+        let others = ["pytorch_model.bin", "a/b.onnx"].map(str::to_owned).to_vec();
+        assert_eq!(weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"]), ""), Weights::None(others));
+    }
+
+    #[test]
+    fn an_encoder_in_a_folder_of_its_own() {
+        let mut names = set(&[
+            "0_Transformer/config.json",
+            "0_Transformer/model.safetensors",
+            "0_Transformer/pytorch_model.bin",
+            "0_Transformer/sentence_bert_config.json",
+            "0_Transformer/tokenizer_config.json",
+            "0_Transformer/vocab.txt",
+            "1_Pooling/config.json",
+            "modules.json",
+        ]);
+        let json =
+            br#"[{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]"#;
+        let modules = modules(MODULES, json).expect("modules");
+        let expected = [
+            "0_Transformer/config.json",
+            "0_Transformer/sentence_bert_config.json",
+            "0_Transformer/tokenizer_config.json",
+            "0_Transformer/vocab.txt",
+            "1_Pooling/config.json",
+        ];
+        assert_eq!(of_modules(&names, &modules), expected);
+        let single = "0_Transformer/model.safetensors";
+        assert_eq!(weights(&names, encoder(&modules)), Weights::File(single.to_owned()));
+        names.remove(single);
+        let index = "0_Transformer/model.safetensors.index.json";
+        names.insert(index.to_owned());
+        assert_eq!(weights(&names, encoder(&modules)), Weights::Shards(index.to_owned()));
     }
 
     #[test]

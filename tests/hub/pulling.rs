@@ -223,7 +223,41 @@ fn a_repository_without_weights_that_are_read() {
     let desk = Desk::new(Repository::of("tiny-bert").without("model.safetensors"));
     let error = desk.pull().expect_err("no weights");
     assert!(matches!(error, Error::HubWeights { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
-    assert_eq!(desk.hub.log().len(), 1, "nothing is fetched of it");
+    let fetched = contents(&desk.repository().join("snapshots").join(COMMIT)).into_keys().collect::<Vec<_>>();
+    assert_eq!(fetched, ["modules.json"], "which says where weights would be, and nothing else");
+}
+
+/// As sentence-transformers wrote models before version 1: nothing but modules.json and the like is at the top.
+#[test]
+fn an_encoder_in_a_folder_of_its_own() {
+    let mut repository = Repository::of("tiny-bert");
+    let of_the_model = ["modules.json", "config_sentence_transformers.json", "README.md"];
+    let moved = |name: &str| !of_the_model.contains(&name) && !name.contains('/');
+    repository.files = std::mem::take(&mut repository.files)
+        .into_iter()
+        .map(|(name, bytes)| (if moved(&name) { format!("0_Transformer/{name}") } else { name }, bytes))
+        .collect();
+    let mut modules: serde_json::Value = serde_json::from_slice(&repository.files["modules.json"]).expect("modules");
+    modules[0]["path"] = "0_Transformer".into();
+    let repository = repository.with("modules.json", modules.to_string());
+
+    let desk = Desk::new(repository.clone());
+    let folder = desk.find_or_pull(ID, "main").expect("a model");
+    let wanted = repository.clone().without("0_Transformer/pytorch_model.bin").without("0_Transformer/.gitattributes");
+    assert_eq!(contents(&folder), wanted.without("0_Transformer/train script.py").wanted());
+    let vector = Embedder::open(&folder).expect("a model").embed(&["a"]).expect("a vector");
+    let original = Embedder::open(crate::common::model("tiny-bert")).expect("it").embed(&["a"]).expect("a vector");
+    assert!(crate::common::same_bits(vector.row(0), original.row(0)));
+    desk.hub.log();
+    desk.find_or_pull(ID, "main").expect("a model");
+    assert!(desk.hub.log().is_empty(), "all of it is there");
+    std::fs::remove_file(folder.join("0_Transformer/model.safetensors")).expect("gone");
+    desk.find_or_pull(ID, "main").expect("a model");
+    assert!(folder.join("0_Transformer/model.safetensors").is_file());
+
+    let desk = Desk::new(repository.without("0_Transformer/model.safetensors"));
+    let error = desk.pull().expect_err("no weights");
+    assert!(matches!(error, Error::HubWeights { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
 }
 
 #[test]

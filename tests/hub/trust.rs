@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::pulling::{Desk, contents, quick};
 use crate::repository::{ID, Repository};
-use crate::server::{Fault, Hub};
+use crate::server::{Fault, Hub, Request};
 
 const TOKEN: &str = "hf_a-token-of-this-test";
 
@@ -31,31 +31,32 @@ fn the_token_goes_to_the_hub_alone() {
     assert!(elsewhere.iter().all(|r| !format!("{:?}", r.headers).contains(TOKEN)), "{elsewhere:?}");
 }
 
-/// Another hub, to which this one sends all requests: for the list, what is said of a file, and its content.
+/// Another hub, to which this one sends all requests of a kind: for the list, what is said of a file, and its content.
 #[test]
 fn no_redirect_takes_the_token_along() {
-    let other = Hub::new(&[(ID, Repository::of("tiny-bert"))]);
-    for (method, path) in [("GET", "/api/models/"), ("HEAD", "/resolve/"), ("GET", "/resolve/")] {
+    // Each kind with an address at which the other has an answer.
+    for (method, path, answered) in [
+        ("GET", "/api/models/", "/api/models/org/tiny/revision/main"),
+        ("HEAD", "/resolve/", "/org/tiny/resolve/main/README.md"),
+        ("GET", "/resolve/", "/org/tiny/resolve/main/README.md"),
+    ] {
+        let other = Hub::new(&[(ID, Repository::of("tiny-bert"))]);
         let mut desk = Desk::new(private(false));
         desk.settings.token = Some(Secret::new(TOKEN));
-        let target = match method {
-            "GET" if path == "/resolve/" => format!("{}/org/tiny/resolve/main/README.md", other.url),
-            _ => format!("{}/api/models/org/tiny/revision/main", other.url),
-        };
-        desk.hub.fault(method, path, usize::MAX, Fault::Header("location", Some(target)));
-        desk.hub.fault(method, path, usize::MAX, Fault::Status(307, &[]));
+        let target: &'static str = Box::leak(format!("{}{answered}", other.url).into_boxed_str());
+        let location: &'static [(&str, &str)] = Box::leak(Box::new([("Location", target)]));
+        desk.hub.fault(method, path, usize::MAX, Fault::Status(307, location));
         drop(desk.pull());
+        let redirected = |request: &Request| request.method == method && request.path.contains(path);
+        assert!(desk.hub.log().iter().any(redirected), "{method} {path}");
+        let log = other.log();
+        // What is said of a file is the hub's own to say: that redirect is not followed.
+        assert_eq!(log.is_empty(), method == "HEAD", "{method} {path}: {log:?}");
+        assert!(
+            log.iter().all(|request| !format!("{:?}", request.headers).contains(TOKEN)),
+            "{method} {path}: {log:?}"
+        );
     }
-    // The same by status and address.
-    let mut desk = Desk::new(private(false));
-    desk.settings.token = Some(Secret::new(TOKEN));
-    let leaked: &'static str = Box::leak(format!("{}/api/models/org/tiny/revision/main", other.url).into_boxed_str());
-    let headers: &'static [(&str, &str)] = Box::leak(Box::new([("Location", leaked)]));
-    desk.hub.fault("GET", "/api/models/", 1, Fault::Status(302, headers));
-    desk.pull().expect("the list of one hub, the files of the other");
-    let log = other.log();
-    assert!(log.iter().any(|request| request.path.contains("/api/models/")), "{log:?}");
-    assert!(log.iter().all(|request| !format!("{:?}", request.headers).contains(TOKEN)), "{log:?}");
 }
 
 #[test]
