@@ -2,7 +2,9 @@
 
 mod builder;
 mod convert;
+mod encode;
 mod memory;
+mod pass;
 mod plan;
 mod results;
 #[cfg(feature = "serve")]
@@ -15,23 +17,22 @@ pub use results::{Embeddings, Info, Scores, Trace};
 #[cfg(feature = "serve")]
 pub(crate) use serving::{Input, Reading, Ready};
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use likewise_kernels::view::MatRef;
 
-use crate::batch::Batch;
+use self::encode::{Encoded, with_prompt};
 use crate::error::{Error, Result};
 use crate::layers::encoder::{Buffers, Encoder};
 use crate::modules::{Ending, SentenceHead};
-use crate::parallel::{Member, Pool};
+use crate::parallel::Pool;
 use crate::similarity::Similarity;
-use crate::tokenize::{Side, Tokenizer, Tokens, Usage};
-use crate::trace::{Blind, Observer, Recorder};
+use crate::tokenize::{Tokenizer, Tokens};
+use crate::trace::{Blind, Recorder};
 
 /// A model, ready to embed. All methods take `&self`, and any number of threads may call them.
 ///
@@ -57,19 +58,11 @@ pub struct Embedder {
 /// What to do with a text that is longer than the model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnLong {
-    /// Read its beginning, and say so in [`Usage`].
+    /// Read its beginning, and say so in [`crate::Usage`].
     #[default]
     Truncate,
     /// Give [`Error::TooLong`].
     Error,
-}
-
-/// A text's ids, ready to be put in a batch.
-struct Encoded {
-    ids: Vec<u32>,
-    usage: Usage,
-    /// How many of them are the prompt's and do not count in pooling.
-    prompt: usize,
 }
 
 /// Tokens of a pass that one thread makes alone, about: enough that each panel of weights, once in the cache, is used for
@@ -89,8 +82,8 @@ impl Embedder {
     ///
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
     /// this process or another: numbers would change under the computation, or the operating system would end the process.
-    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
-    /// [`crate::ModelFiles::in_memory`].
+    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, open
+    /// [`crate::ModelFiles::without_map`].
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported.
@@ -321,121 +314,4 @@ impl Embedder {
             activations: self.pool.size() * memory::activations(self.encoder.blueprint(), precision, longest),
         }
     }
-
-    /// Ids of all texts, by all threads.
-    fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<Encoded>> {
-        // A task of several texts, because one takes some ten microseconds.
-        const TASK: usize = 64;
-        let skipped = self.skipped(prompt)?;
-        let one = |i: usize| {
-            let encoded = self.encode_one(i, texts[i].as_ref(), prompt, self.on_long, None)?;
-            Ok(Encoded { prompt: skipped, ..encoded })
-        };
-        let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
-            (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
-        });
-        let mut encoded = Vec::with_capacity(texts.len());
-        for task in tasks {
-            encoded.extend(task?);
-        }
-        Ok(encoded)
-    }
-
-    fn encode_one(
-        &self,
-        number: usize,
-        text: &str,
-        prompt: &str,
-        on_long: OnLong,
-        side: Option<Side>,
-    ) -> Result<Encoded> {
-        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text), side)?;
-        self.checked(number, ids, usage, on_long)
-    }
-
-    /// The tokens of a prompt, if they do not count in pooling: those that it has alone, without a special one at the end.
-    fn skipped(&self, prompt: &str) -> Result<usize> {
-        match self.head.includes_prompt() || prompt.is_empty() {
-            true => Ok(0),
-            false => self.tokenizer.length_before_end(prompt),
-        }
-    }
-
-    /// Refuses ids that the model cannot or may not read.
-    fn checked(&self, number: usize, ids: Vec<u32>, usage: Usage, on_long: OnLong) -> Result<Encoded> {
-        if on_long == OnLong::Error && usage.truncated() {
-            return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
-        }
-        let vocabulary = self.encoder.blueprint().vocabulary;
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
-        }
-        Ok(Encoded { ids, usage, prompt: 0 })
-    }
-
-    fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
-        let positions = self.encoder.blueprint().positions;
-        Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
-    }
-
-    /// One pass by this thread. `then` sees the token vectors `[T, D]`.
-    fn pass_alone<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
-            Member::alone(buffers, |member, buffers| {
-                self.encoder.forward(member, batch, buffers, observer);
-                member.look(|reader| then(reader.read(&buffers.x.numbers)));
-            });
-        });
-    }
-
-    /// One pass by all threads. `then` sees the token vectors `[T, D]`.
-    fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
-            self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut Blind));
-            Member::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x.numbers))));
-        });
-    }
-
-    /// The pooled vectors of a batch, from its token vectors.
-    fn pool_sentences<'a>(
-        &self,
-        texts: impl IntoIterator<Item = &'a Encoded>,
-        batch: &Batch,
-        tokens: MatRef<'_>,
-        pooled: &mut [f32],
-    ) {
-        let outs = pooled.chunks_exact_mut(self.head.pooled_width());
-        for ((s, text), out) in texts.into_iter().enumerate().zip(outs) {
-            self.head.pool(tokens.rows_in(batch.sentence(s)), text.prompt, out);
-        }
-    }
-
-    /// Runs a pass with matrices of an earlier one, or new ones.
-    fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Buffers)) {
-        let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffers = free().pop().unwrap_or_else(|| Buffers::new(self.encoder.blueprint(), self.precision));
-        buffers.resize(batch.tokens());
-        pass(&mut buffers);
-        // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.
-        let mut free = free();
-        if free.len() < self.pool.size() && buffers.room() <= self.longest_pass() {
-            free.push(buffers);
-        }
-    }
-
-    /// Refuses vectors that are not finite, saying which weight is to blame if it can be found.
-    fn check(&self, vectors: &[f32], members: &[usize], batch: &Batch) -> Result<()> {
-        match vectors.iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(at) => {
-                let text = members[at / self.width()];
-                Err(self.encoder.find_bad_embedding(batch).unwrap_or(Error::NotFinite { text }))
-            }
-        }
-    }
-}
-
-/// A text with its prompt before it.
-fn with_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
-    if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
 }
