@@ -36,6 +36,7 @@ pub struct Builder {
 }
 
 const CONFIG: &str = "config.json";
+const ADAPTER: &str = "adapter_config.json";
 const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
 
 impl Builder {
@@ -103,8 +104,8 @@ impl Builder {
     ///
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
     /// this process or another: numbers would change under the computation, or the operating system would end the process.
-    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, read the files and use
-    /// [`ModelFiles::in_memory`].
+    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, open
+    /// [`ModelFiles::without_map`].
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
@@ -127,10 +128,16 @@ impl Builder {
         let of_encoder = files.below(modules.as_ref().map_or(Ok(""), Modules::encoder_path)?);
         let config = Keys::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
-        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length)?;
+        if of_encoder.read(ADAPTER)?.is_some() {
+            let expected = "none: an adapter is to be merged into its model's weights first";
+            return Err(Error::config(&of_encoder.label(ADAPTER), "(the whole file)", expected, "an adapter"));
+        }
+        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length, modules.is_some())?;
         let sentence = files.json(SENTENCE_CONFIG)?;
-        let similarity = Similarity::from_config(sentence.as_ref())?;
         refuse_other_models(sentence.as_ref())?;
+        // Without modules.json the reference does not look for it either.
+        let sentence = sentence.filter(|_| modules.is_some());
+        let similarity = Similarity::from_config(sentence.as_ref())?;
         let mut prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
         // As in the reference since 5.0: every model has these two.
         for name in ["query", "document"] {
@@ -201,7 +208,8 @@ fn as_packed(packing: Packing, file: &str, level: Option<Level>, precision: Opti
 /// Refuses what config_sentence_transformers.json may ask for and is not built.
 fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
     let Some(config) = config else { return Ok(()) };
-    if config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer") {
+    let other = config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
+    if other || config.is_null("model_type") {
         return Err(config.wrong("model_type", "SentenceTransformer"));
     }
     Ok(())

@@ -82,7 +82,15 @@ impl Modules {
             let (class, path) = (class_name(&keys)?.to_owned(), keys.text("path")?.unwrap_or_default().to_owned());
             Ok(Entry { class, path, keys })
         };
-        Ok(Some(Self { entries: array.iter().enumerate().map(entry).collect::<Result<_>>()?, label }))
+        let entries: Vec<Entry> = array.iter().enumerate().map(entry).collect::<Result<_>>()?;
+        // The reference keeps only one of two modules of the same name.
+        for (i, entry) in entries.iter().enumerate() {
+            let name = entry.keys.get("name");
+            if name.is_some() && entries[..i].iter().any(|other| other.keys.get("name") == name) {
+                return Err(entry.keys.wrong("name", "another than an earlier module's"));
+            }
+        }
+        Ok(Some(Self { entries, label }))
     }
 
     /// The folder of the encoder's own files, below the model's: "" but in the oldest models.

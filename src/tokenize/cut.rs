@@ -9,7 +9,7 @@
 //!
 //! * before a single ASCII space whose neighbours are ASCII letters or digits. None of Unicode's normalizations joins
 //!   these to anything, a run of spaces that a normalizer would fold is excluded, and no added token spans the place,
-//!   because it would have to contain a space ([`Cutter::for_tokenizer`] refuses tokenizers with such tokens);
+//!   because it would have to contain a space ([`Cutter::of`] refuses tokenizers with such tokens);
 //! * only for tokenizers of which every part is known to treat words apart: the normalizers and pre-tokenizers in the
 //!   lists below. The space goes with the word after it, as pre-tokenizers that mark the beginnings of words expect;
 //! * or between two Chinese characters (U+4E00 to U+9FFF, which have no decompositions), if the tokenizer's normalizer puts
@@ -20,11 +20,8 @@
 //! English 1.8 to 2.7 s (all of it for counting the tokens) and 40 to 95 MiB in all; a single word of ten million letters
 //! 3.3 to 4.9 s and 0.6 to 1.4 GB; Chinese for a SentencePiece tokenizer 2.0 s and 0.7 GB.
 
-use serde::Deserialize;
 use serde_json::Value;
-
-use crate::config;
-use crate::error::Result;
+use tokenizers::{AddedToken, Tokenizer};
 
 /// Cuts long texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,28 +35,19 @@ pub(super) struct Cutter {
 /// Long enough that a text of the usual length is one piece, short enough that its tokens take a few megabytes.
 const PIECE: usize = 32 * 1024;
 
-/// What matters here of a tokenizer.json. Its vocabulary, which is nearly all of it, is read over: to keep it would take a
-/// third of the time that a small model takes to open.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Outline {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    added_tokens: Value,
-}
-
 impl Cutter {
-    /// The cutter for a tokenizer.json, or None if its texts must be tokenized whole.
-    pub(super) fn for_tokenizer(file: &str, bytes: &[u8]) -> Result<Option<Self>> {
-        let outline = serde_json::from_slice(bytes);
-        // JSON that is no tokenizer at all is not for us to refuse.
-        let outline = outline.or_else(|_| config::parse(file, bytes).map(|_: Value| Outline::default()))?;
-        let Outline { normalizer, pre_tokenizer, added_tokens } = outline;
+    /// The cutter for a tokenizer, or None if its texts must be tokenized whole.
+    pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
+        let part = |part: serde_json::Result<Value>| part.unwrap_or(Value::Bool(false));
+        let normalizer = part(serde_json::to_value(tokenizer.get_normalizer()));
+        let before = part(serde_json::to_value(tokenizer.get_pre_tokenizer()));
+        // An added token could reach across a cut by containing a space, or by taking the space after it.
+        let apart = |token: &AddedToken| !token.content.contains(' ') && !token.rstrip;
         let local = normalizer_is_local(&normalizer)
-            && splits_at_spaces(&pre_tokenizer)
-            && !has_token_with_space(&added_tokens);
+            && splits_at_spaces(&before)
+            && tokenizer.get_added_tokens_decoder().values().all(apart);
         let ideographs = normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
-        Ok(local.then_some(Self { piece: PIECE, ideographs }))
+        local.then_some(Self { piece: PIECE, ideographs })
     }
 
     /// The text in pieces of `piece` bytes or a little more; in one if it is short or cannot be cut.
@@ -132,18 +120,10 @@ fn all(list: &Value, test: impl Fn(&Value) -> bool) -> bool {
     list.as_array().is_some_and(|list| list.iter().all(test))
 }
 
-/// Whether an added token could reach across a cut: by containing a space, or by taking the space after it.
-fn has_token_with_space(added: &Value) -> bool {
-    let apart = |token: &Value| {
-        token["content"].as_str().is_some_and(|content| !content.contains(' ')) && token["rstrip"] != true
-    };
-    !added.is_null() && !all(added, apart)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tokenizers::Tokenizer;
+    use serde_json::json;
 
     use super::*;
 
@@ -159,10 +139,10 @@ mod tests {
 
     fn tokenizers() -> Vec<(Cutter, Tokenizer)> {
         let load = |bytes: &[u8]| {
-            let cutter = Cutter::for_tokenizer("tokenizer.json", bytes).expect("JSON").expect("a tokenizer of words");
             let mut tokenizer = Tokenizer::from_bytes(bytes).expect("a tokenizer");
             tokenizer.with_padding(None);
             tokenizer.with_truncation(None).expect("no truncation");
+            let cutter = Cutter::of(&tokenizer).expect("a tokenizer of words");
             (cutter, tokenizer)
         };
         [MPNET, XLM_R, BERT].map(load).into()
@@ -190,14 +170,25 @@ mod tests {
 
     #[test]
     fn tokenizers_that_look_across_spaces_are_not_cut() {
-        let cut = |json: &str| Cutter::for_tokenizer("tokenizer.json", json.as_bytes()).expect("JSON").is_some();
-        assert!(cut(r#"{"normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": []}"#));
-        assert!(!cut(r#"{"normalizer": null, "pre_tokenizer": null, "added_tokens": []}"#));
-        assert!(!cut(r#"{"normalizer": {"type": "Prepend"}, "pre_tokenizer": {"type": "WhitespaceSplit"}}"#));
-        assert!(!cut(r#"{"pre_tokenizer": {"type": "Metaspace", "split": false}}"#));
-        assert!(!cut(r#"{"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [{"content": "a b"}]}"#));
-        let rstrip =
-            r#"{"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [{"content": "a", "rstrip": true}]}"#;
-        assert!(!cut(rstrip));
+        let cut = |normalizer: Value, before: Value, token: &str, rstrip: bool| {
+            let mut tokenizer: Tokenizer = json!({
+                "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": normalizer,
+                "pre_tokenizer": before, "post_processor": null, "decoder": null,
+                "model": { "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" },
+            })
+            .to_string()
+            .parse()
+            .expect("a tokenizer");
+            tokenizer.add_tokens([AddedToken::from(token, false).rstrip(rstrip)]).expect("a token");
+            Cutter::of(&tokenizer).is_some()
+        };
+        let words = || json!({ "type": "WhitespaceSplit" });
+        assert!(cut(Value::Null, words(), "b", false));
+        assert!(!cut(Value::Null, Value::Null, "b", false));
+        assert!(!cut(json!({ "type": "Prepend", "prepend": "x" }), words(), "b", false));
+        let unsplit = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false });
+        assert!(!cut(Value::Null, unsplit, "b", false));
+        assert!(!cut(Value::Null, words(), "a b", false));
+        assert!(!cut(Value::Null, words(), "b", true));
     }
 }

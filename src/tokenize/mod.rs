@@ -4,21 +4,27 @@
 //! is how long a text may be: a tokenizer.json often has a truncation and a padding baked in from whatever it was last
 //! used for, and the reference overrides both.
 
-mod assemble;
+mod class;
 mod cut;
+mod sentence;
+mod settings;
+mod vocabulary;
+mod written;
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
+use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner};
 
-use crate::config::Keys;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::models::Blueprint;
-use assemble::{Assembled, assemble};
+use class::Class;
 use cut::Cutter;
+use sentence::{SentenceConfig, model_limit, side};
+use settings::Settings;
+use written::Written;
 
 /// The tokens of a text, as the model reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,37 +90,37 @@ pub(crate) struct Tokenizer {
 const TOKENIZER: &str = "tokenizer.json";
 
 impl Tokenizer {
-    /// Reads tokenizer.json, or the files that came before it, and what else bears on the length. `asked` overrides the model's maximum.
+    /// Reads tokenizer.json, or the files that came before it, and what else bears on the length. `asked` overrides the
+    /// model's maximum; `has_modules`: whether the model has a modules.json.
     ///
     /// # Errors
     /// If there is no tokenizer, it is not one, or `asked` is not between the special tokens + 1 and the model's
     /// positions.
-    pub(crate) fn load(files: &ModelFiles, blueprint: &Blueprint, asked: Option<usize>) -> Result<Self> {
-        let (label, bytes) = match files.read(TOKENIZER)? {
-            Some(bytes) => (files.label(TOKENIZER), bytes),
+    pub(crate) fn load(
+        files: &ModelFiles,
+        blueprint: &Blueprint,
+        asked: Option<usize>,
+        has_modules: bool,
+    ) -> Result<Self> {
+        let sentence = SentenceConfig::read(files, has_modules)?;
+        let mut settings = Settings::read(files)?;
+        let class = Class::of(&settings, blueprint.family)?;
+        let Made { mut inner, label, side: written } = match files.read(TOKENIZER)? {
+            Some(bytes) => from_written(files.label(TOKENIZER), &bytes, class, &mut settings)?,
             None => {
-                let Assembled { label, bytes } = assemble(files, blueprint.family)?;
-                (label, Cow::Owned(bytes))
+                let (label, vocabulary) = vocabulary::read(files, class, &settings)?;
+                let made = vocabulary.map(|vocabulary| class.build(vocabulary, None, &settings));
+                Made { inner: valid(&label, made)?, label, side: None }
             }
         };
-        // First as JSON, because the crate panics on some files that are not.
-        let cutter = Cutter::for_tokenizer(&label, &bytes)?;
-        let file = label.clone();
+        if settings.flag("split_special_tokens")? == Some(true) {
+            inner.set_encode_special_tokens(true);
+        }
         let failed = |what| {
-            let file = file.clone();
+            let file = label.clone();
             move |source| Error::Tokenizer { file, what, source }
         };
-        let mut inner = guard(|| Inner::from_bytes(&bytes)).map_err(failed("not a valid tokenizer"))?;
-        let sentence = sentence_config(files)?;
-        let tokenizer_config = files.json("tokenizer_config.json")?;
-        if let Some(NormalizerWrapper::BertNormalizer(written)) = inner.get_normalizer()
-            && let Some(normalizer) = of_class(written, tokenizer_config.as_ref(), blueprint.family)?
-        {
-            inner.with_normalizer(Some(normalizer)).map_err(failed("cannot set its normalizer"))?;
-        }
-        if sentence.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))? == Some(true)
-            && !lower_cases(inner.get_normalizer())
-        {
+        if sentence.lower_cases()? && !lower_cases(inner.get_normalizer()) {
             lower_case_first(&mut inner).map_err(failed("cannot put lower-casing before its normalizer"))?;
         }
 
@@ -129,12 +135,13 @@ impl Tokenizer {
         let limit = match asked {
             Some(asked) if !(least..=most).contains(&asked) => return Err(Error::MaxLength { asked, least, most }),
             Some(asked) => asked,
-            None => model_limit(sentence.as_ref(), tokenizer_config.as_ref(), blueprint)?.min(most).max(least),
+            None => model_limit(&sentence, &settings, blueprint, least)?.min(most),
         };
-        let side = side(tokenizer_config.as_ref())?;
+        let side = side(&settings)?.or(written).unwrap_or(Side::Right);
         inner.with_padding(None);
         // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
         inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
+        let cutter = Cutter::of(&inner);
         Ok(Self { inner, label, limit, special, side, cutter })
     }
 
@@ -250,89 +257,57 @@ impl Tokenizer {
     }
 }
 
+/// A tokenizer, before it is adjusted to the model.
+struct Made {
+    inner: Inner,
+    /// Its file, for messages.
+    label: String,
+    /// From which side it cuts, if it says so.
+    side: Option<Side>,
+}
+
+/// A tokenizer from tokenizer.json, as its class takes it.
+fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settings) -> Result<Made> {
+    // First as JSON, because the crate panics on some files that are not.
+    let written = Written::parse(&label, bytes)?;
+    let Some(written) = written else {
+        let inner = guard(|| Inner::from_bytes(bytes));
+        return Ok(Made { inner: inner.map_err(|source| not_valid(&label, source))?, label, side: None });
+    };
+    settings.and(&written.added(), &label)?;
+    let side = written.side();
+    if class != Class::AsWritten {
+        let made = guard(|| {
+            let (vocabulary, charsmap) = (written.vocabulary(class)?, written.charsmap()?);
+            Ok(class.build(vocabulary, charsmap, settings))
+        });
+        return Ok(Made { inner: valid(&label, made)?, label, side });
+    }
+    for key in ["add_bos_token", "add_eos_token"] {
+        settings.refuse(key, "nothing: what is put around a text stands in tokenizer.json")?;
+    }
+    let mut inner = guard(|| Inner::from_bytes(bytes)).map_err(|source| not_valid(&label, source))?;
+    let present: HashSet<String> =
+        inner.get_added_tokens_decoder().values().map(|token| token.content.clone()).collect();
+    let tokens = settings.tokens(&|name| class.token(name), &|content| present.contains(content))?;
+    guard(|| inner.add_tokens(tokens)).map_err(|source| not_valid(&label, source))?;
+    Ok(Made { inner, label, side })
+}
+
+/// What was made of a tokenizer's parts, whose failures are the crate's or ours.
+fn valid(label: &str, made: tokenizers::Result<Result<tokenizers::Result<Inner>>>) -> Result<Inner> {
+    made.map_err(|source| not_valid(label, source))??.map_err(|source| not_valid(label, source))
+}
+
+fn not_valid(label: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::Tokenizer { file: label.to_owned(), what: "not a valid tokenizer", source }
+}
+
 /// What the crate answers. If a part of the tokenizer is damaged (a table of a normalizer, a template without its
 /// tokens), the crate does not always give an error but may panic, when it reads the file or when it meets a text.
 fn guard<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     // What a panic leaves half-done inside the crate is at most an entry of a cache.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("a part of the tokenizer is damaged".into()))
-}
-
-/// sentence_bert_config.json, under whichever of its names it goes.
-fn sentence_config(files: &ModelFiles) -> Result<Option<Keys>> {
-    for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
-        if let Some(keys) = files.json(&format!("sentence_{family}_config.json"))? {
-            refuse_other_inputs(&keys)?;
-            return Ok(Some(keys));
-        }
-    }
-    Ok(None)
-}
-
-/// Refuses what the reference's Transformer module may be told since 5.4 and is not built: tasks that compute something else,
-/// and other lengths for queries and documents.
-fn refuse_other_inputs(keys: &Keys) -> Result<()> {
-    for (key, only) in [("transformer_task", "feature-extraction"), ("module_output_name", "token_embeddings")] {
-        if keys.text(key)?.is_some_and(|value| value != only) {
-            return Err(keys.wrong(key, only));
-        }
-    }
-    for key in ["query_length", "document_length", "query_expansion"] {
-        if keys.get(key).is_some() {
-            return Err(keys.wrong(key, "null: queries and documents are read alike"));
-        }
-    }
-    for key in ["processing_kwargs", "tokenizer_args"] {
-        let nothing = |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
-        if keys.get(key).is_some_and(|value| !nothing(value)) {
-            return Err(keys.wrong(key, "nothing: texts are read as the tokenizer's files say"));
-        }
-    }
-    Ok(())
-}
-
-/// The model's maximum, in tokens with special ones (sentence-transformers 6.2.0, `base/modules/transformer.py`):
-/// `max_seq_length` if it is given, whatever the tokenizer says; else the least of the tokenizer's `model_max_length` and
-/// the rows of the table of positions.
-fn model_limit(sentence: Option<&Keys>, tokenizer: Option<&Keys>, blueprint: &Blueprint) -> Result<usize> {
-    if let Some(limit) = sentence.map_or(Ok(None), |keys| keys.size("max_seq_length"))? {
-        return Ok(limit);
-    }
-    // Tokenizers without a maximum say 10³⁰.
-    let stated = tokenizer.map_or(Ok(None), |keys| keys.positive("model_max_length"))?;
-    Ok(stated.map_or(usize::MAX, |limit| limit as usize).min(blueprint.position_rows))
-}
-
-/// From which side a text that is too long is cut.
-fn side(tokenizer: Option<&Keys>) -> Result<Side> {
-    let Some(keys) = tokenizer else { return Ok(Side::Right) };
-    match keys.text("truncation_side")? {
-        None | Some("right") => Ok(Side::Right),
-        Some("left") => Ok(Side::Left),
-        Some(_) => Err(keys.wrong("truncation_side", "left or right")),
-    }
-}
-
-/// The normalizer that BERT's own tokenizer class makes, in place of the one that is written in tokenizer.json: what it does is
-/// said in tokenizer_config.json, and lower-casing is its habit. (transformers 5.23.0, `tokenization_bert.py`; version 4 does the
-/// same.) None for other classes, which take what is written.
-fn of_class(written: &BertNormalizer, config: Option<&Keys>, family: &str) -> Result<Option<BertNormalizer>> {
-    const CLASSES: [&str; 3] = ["BertTokenizer", "DistilBertTokenizer", "MPNetTokenizer"];
-    const FAMILIES: [&str; 3] = ["BERT", "DistilBERT", "MPNet"];
-    let class = config.map_or(Ok(None), |keys| keys.text("tokenizer_class"))?;
-    let own = match class {
-        Some(class) => CLASSES.contains(&class.strip_suffix("Fast").unwrap_or(class)),
-        None => FAMILIES.contains(&family),
-    };
-    if !own {
-        return Ok(None);
-    }
-    let flag = |key: &str| config.map_or(Ok(None), |keys| keys.flag(key));
-    Ok(Some(BertNormalizer::new(
-        written.clean_text,
-        flag("tokenize_chinese_chars")?.unwrap_or(true),
-        flag("strip_accents")?,
-        flag("do_lower_case")?.unwrap_or(true),
-    )))
 }
 
 /// Whether a normalizer has a step that lower-cases and does nothing else.

@@ -1,0 +1,105 @@
+//! Vocabularies in the files that models had before there was tokenizer.json.
+//!
+//! | files | kind | models |
+//! |---|---|---|
+//! | `vocab.txt` | WordPiece | BERT, DistilBERT, MPNet |
+//! | `vocab.json`, `merges.txt` | byte-level BPE | RoBERTa |
+//!
+//! What these files leave open is the habit of the [`Class`].
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::class::{Class, Vocabulary};
+use super::settings::Settings;
+use crate::config::parse;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+
+const WORDS: &str = "vocab.txt";
+const PIECES: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads the vocabulary that a class needs. Gives the file's name for messages, too.
+///
+/// # Errors
+/// If the files are not there, or are not what they should be.
+pub(super) fn read(
+    files: &ModelFiles,
+    class: Class,
+    settings: &Settings,
+) -> Result<(String, std::result::Result<Vocabulary, Failure>)> {
+    match class {
+        Class::Bert | Class::MpNet => {
+            let bytes = files.read(WORDS)?.ok_or_else(|| none(files))?;
+            let label = files.label(WORDS);
+            let words: HashMap<&str, usize> = lines(&label, &bytes)?.enumerate().map(|(id, word)| (word, id)).collect();
+            let model = model(json!({
+                "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100, "vocab": words,
+            }));
+            Ok((label, model))
+        }
+        Class::Roberta => {
+            let bytes = files.read(PIECES)?.ok_or_else(|| none(files))?;
+            let label = files.label(PIECES);
+            let pieces: HashMap<String, u32> = parse(&label, &bytes)?;
+            let merges = files.require(MERGES, "the merges of the tokenizer, beside vocab.json")?;
+            let merges = merges_of(&files.label(MERGES), &merges)?;
+            let model = model(json!({
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+                "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": pieces, "merges": merges,
+            }));
+            Ok((label, model))
+        }
+        Class::AsWritten if files.read(WORDS)?.is_some() || files.read(PIECES)?.is_some() => Err(settings.wrong_class(
+            "the class for which these files are, because there is no tokenizer.json",
+            settings.class()?.unwrap_or_default(),
+        )),
+        _ => Err(none(files)),
+    }
+}
+
+/// As tokenizer.json has it.
+fn model(json: Value) -> std::result::Result<Vocabulary, Failure> {
+    Ok(Vocabulary::Model(Box::new(serde_json::from_value(json)?)))
+}
+
+/// There is nothing to make a tokenizer of.
+fn none(files: &ModelFiles) -> Error {
+    Error::MissingFile {
+        origin: files.origin(),
+        name: files.full_name("tokenizer.json"),
+        why: "the tokenizer, for which, if that is its class, vocab.txt, or vocab.json and merges.txt, would do as well. From a \
+              SentencePiece model (sentencepiece.bpe.model) transformers makes it: \
+              AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+    }
+}
+
+/// The lines of a text.
+fn lines<'a>(label: &str, bytes: &'a [u8]) -> Result<impl Iterator<Item = &'a str>> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Error::config(label, "(the whole file)", "UTF-8 text", error.to_string()))?;
+    Ok(text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// Pairs of pieces, of which the first line may be a comment.
+fn merges_of(label: &str, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
+    let mut merges = Vec::new();
+    for (number, line) in lines(label, bytes)?.enumerate() {
+        match line.split_once(' ') {
+            _ if line.is_empty() || (number == 0 && line.starts_with("#version")) => {}
+            Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => {
+                merges.push([a.to_owned(), b.to_owned()]);
+            }
+            _ => {
+                let found = line.chars().take(80).collect::<String>();
+                return Err(Error::config(label, &format!("line {}", number + 1), "two pieces and a space", found));
+            }
+        }
+    }
+    Ok(merges)
+}
