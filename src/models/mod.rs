@@ -228,15 +228,16 @@ fn with_distances(config: &Keys, blueprint: Blueprint) -> Result<Blueprint> {
 /// The activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is absent.
 fn activation(config: &Keys, key: &str) -> Result<Activation> {
     Ok(match config.text(key)? {
-        None | Some("gelu") => Activation::Gelu,
-        Some("gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
+        None | Some("gelu" | "gelu_python") => Activation::Gelu,
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => Activation::GeluTanh,
         Some("relu") => Activation::Relu,
         Some("silu" | "swish") => Activation::Silu,
         Some("tanh") => Activation::Tanh,
         Some("quick_gelu") => Activation::QuickGelu,
         Some("mish") => Activation::Mish,
         Some(_) => {
-            let all = "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh, quick_gelu, mish";
+            let all = "one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, relu, silu, swish, \
+                       tanh, quick_gelu, mish";
             return Err(config.wrong(key, all));
         }
     })

@@ -6,7 +6,7 @@ use super::*;
 fn modules_that_are_not_supported() {
     let mut cases = Cases::default();
     let class = |name: &str| format!("sentence_transformers.models.{name}");
-    let module = |name: &str, path: &str| json!({"idx": 0, "name": "0", "path": path, "type": class(name)});
+    let module = |name: &str, path: &str| json!({"idx": 0, "name": path, "path": path, "type": class(name)});
     let (transformer, pooling) = (module("Transformer", ""), module("Pooling", "1_Pooling"));
     let normalize = module("Normalize", "2_Normalize");
     let foreign = json!({"path": "", "type": "os.system"});
@@ -22,8 +22,16 @@ fn modules_that_are_not_supported() {
         ("foreign class", json!([transformer, pooling, foreign]), vec!["type", "sentence_transformers", "os.system"]),
         ("lookalike", json!([transformer, pooling, lookalike]), vec!["type", "sentence_transformers_extra"]),
         ("class without a package", json!([{"path": "", "type": "Transformer"}]), vec!["type", "\"Transformer\""]),
-        ("dense without a folder", json!([transformer, pooling, module("Dense", "")]), vec!["path", "folder", "Dense"]),
-        ("norm without a folder", json!([transformer, pooling, module("LayerNorm", "")]), vec!["path", "LayerNorm"]),
+        (
+            "dense without a folder",
+            json!([transformer, pooling, {"path": "", "type": class("Dense")}]),
+            vec!["path", "folder", "Dense"],
+        ),
+        (
+            "norm without a folder",
+            json!([transformer, pooling, {"path": "", "type": class("LayerNorm")}]),
+            vec!["path", "LayerNorm"],
+        ),
         ("layers", json!([transformer, module("WeightedLayerPooling", "1_W"), pooling]), vec!["type", "second module"]),
         ("static", json!([module("StaticEmbedding", "0_S"), pooling]), vec!["type", "first module", "StaticEmbedding"]),
         ("router", json!([module("Router", ""), pooling]), vec!["type", "first module", "Router"]),
@@ -35,9 +43,14 @@ fn modules_that_are_not_supported() {
         ("unknown", json!([transformer, pooling, module("Zoom", "2_Zoom")]), vec!["type", "Zoom"]),
         ("wrong order", json!([pooling, transformer]), vec!["type", "first module", "Pooling"]),
         ("normalize first", json!([transformer, normalize, pooling]), vec!["type", "second module", "Normalize"]),
-        ("pooling without a folder", json!([transformer, module("Pooling", "")]), vec!["path", "folder", "\"\""]),
+        (
+            "pooling without a folder",
+            json!([transformer, {"path": "", "type": class("Pooling")}]),
+            vec!["path", "folder", "\"\""],
+        ),
         ("pooling without a path", json!([transformer, {"type": class("Pooling")}]), vec!["path", "folder", "nothing"]),
-        ("two poolings", json!([transformer, pooling, pooling]), vec!["type", "Pooling"]),
+        ("two poolings", json!([transformer, pooling, module("Pooling", "2_Pooling")]), vec!["type", "Pooling"]),
+        ("the same name", json!([transformer, pooling, pooling]), vec!["name", "earlier", "1_Pooling"]),
         ("word embeddings", json!([module("WordEmbeddings", ""), pooling]), vec!["type", "WordEmbeddings"]),
     ];
     for (what, modules, mut words) in table {
@@ -93,7 +106,7 @@ fn sentence_configuration_that_is_not_supported() {
     let mut cases = Cases::default();
     let table = [
         (SENTENCE, "similarity_fn_name", vec![json!("chebyshev"), json!("Cosine"), json!(3)]),
-        (SENTENCE, "model_type", vec![json!("CrossEncoder"), json!("SparseEncoder"), json!(1)]),
+        (SENTENCE, "model_type", vec![json!("CrossEncoder"), json!("SparseEncoder"), json!(1), json!(null)]),
         (SENTENCE, "truncate_dim", vec![json!("16"), json!(0), json!(-1)]),
         (SENTENCE, "prompts", vec![json!(["a"]), json!({"query": 1}), json!("query: ")]),
         (SENTENCE, "default_prompt_name", vec![json!(3), json!(["query"])]),
@@ -104,15 +117,46 @@ fn sentence_configuration_that_is_not_supported() {
         (INPUTS, "query_expansion", vec![json!({"length": 32})]),
         (INPUTS, "processing_kwargs", vec![json!({"text": {"padding": "max_length"}}), json!(3)]),
         (INPUTS, "tokenizer_args", vec![json!({"add_special_tokens": false})]),
+        (INPUTS, "processor_kwargs", vec![json!({"do_lower_case": false}), json!(["padding"])]),
+        (INPUTS, "model_args", vec![json!({"output_hidden_states": true}), json!(3)]),
+        (INPUTS, "model_kwargs", vec![json!({"attn_implementation": "eager", "subfolder": "onnx"})]),
+        (INPUTS, "config_args", vec![json!({"hidden_act": "relu"})]),
+        (INPUTS, "config_kwargs", vec![json!({"num_hidden_layers": 1})]),
+        (INPUTS, "tokenizer_name_or_path", vec![json!("bert-base-uncased")]),
+        (INPUTS, "max_seq_length", vec![json!(1), json!(2)]),
+        (
+            INPUTS,
+            "modality_config",
+            vec![
+                json!({}),
+                json!({"image": {"method": "forward", "method_output_name": "last_hidden_state"}}),
+                json!({"text": {"method": "forward", "method_output_name": "pooler_output"}}),
+                json!({"text": {"method": "get_input_embeddings", "method_output_name": null}}),
+            ],
+        ),
         ("tokenizer_config.json", "truncation_side", vec![json!("middle"), json!(1)]),
-        ("tokenizer_config.json", "model_max_length", vec![json!(0), json!(-5), json!("64")]),
+        ("tokenizer_config.json", "tokenizer_class", vec![json!("GPT2Tokenizer"), json!("xlm-roberta"), json!(1)]),
+        ("tokenizer_config.json", "add_eos_token", vec![json!(false)]),
+        ("tokenizer_config.json", "additional_special_tokens", vec![json!("a"), json!([1])]),
+        ("tokenizer_config.json", "added_tokens_decoder", vec![json!([]), json!({"x": {"content": "a"}})]),
+        ("tokenizer_config.json", "cls_token", vec![json!(0), json!({"lstrip": true})]),
     ];
     for (file, key, values) in table {
         for value in values {
             cases.key("tiny-xlm-roberta", file, key, &value);
         }
     }
+    // A maximum of the tokenizer's counts where the model has none of its own.
+    for value in [json!(0), json!(-5), json!("64"), json!(2)] {
+        let mut files =
+            edited("tiny-xlm-roberta", "tokenizer_config.json", |json| json["model_max_length"] = value.clone());
+        edit_json(&mut files, INPUTS, |json| json["max_seq_length"] = json!(null));
+        let words = ["tokenizer_config.json", "model_max_length", "expected", &value.to_string()];
+        cases.model(&format!("model_max_length {value}"), &files, "Config", &words);
+    }
     cases.key("tiny-bert", "sentence_bert_config.json", "do_lower_case", &json!("yes"));
+    let adapter = with("tiny-bert", "adapter_config.json", "{\"peft_type\": \"LORA\"}");
+    cases.model("an adapter", &adapter, "Config", &["adapter_config.json", "merged into", "found an adapter"]);
     let files = edited("tiny-xlm-roberta", SENTENCE, |json| json["default_prompt_name"] = json!("passage"));
     cases.model("default prompt", &files, "Prompt", &["passage", SENTENCE, "document, query"]);
     cases.finish();
@@ -222,19 +266,22 @@ fn tokenizers_that_are_none() {
         ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": ""})),
         ("added_tokens", json!([{"id": -1, "content": "x"}])),
     ] {
-        let files = edited("tiny-bert", "tokenizer.json", |json| json[key] = value.clone());
+        let mut files = edited("tiny-bert", "tokenizer.json", |json| json[key] = value.clone());
+        as_written(&mut files);
         cases.model(&format!("{key} = {value}"), &files, "Tokenizer", &["tokenizer.json"]);
     }
     // The library reads this and panics when it meets a text.
-    let files = edited("tiny-bert", "tokenizer.json", |json| {
+    let mut files = edited("tiny-bert", "tokenizer.json", |json| {
         json["post_processor"]["single"][0]["SpecialToken"]["id"] = json!("[NONE]");
     });
+    as_written(&mut files);
     cases.model("a template without its token", &files, "Tokenizer", &["tokenizer.json"]);
     // No word for what is not in the vocabulary.
-    let files = edited("tiny-bert", "tokenizer.json", |json| {
+    let mut files = edited("tiny-bert", "tokenizer.json", |json| {
         json["model"]["vocab"].as_object_mut().expect("words").remove("[UNK]");
         json["added_tokens"].as_array_mut().expect("tokens").retain(|token| token["content"] != "[UNK]");
     });
+    as_written(&mut files);
     let run = || embed(&files, &["ⵣ"]);
     cases.fails("no unknown token", run, "Tokenizer", &["tokenizer.json", "refused a text", "[UNK]"]);
     cases.finish();

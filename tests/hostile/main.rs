@@ -120,6 +120,11 @@ fn edited(model: &str, name: &str, edit: impl FnOnce(&mut Value)) -> Files {
     files
 }
 
+/// Makes a model's tokenizer one that is taken as it is written, of which its own class would take only the vocabulary.
+fn as_written(files: &mut Files) {
+    edit_json(files, "tokenizer_config.json", |json| json["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
+}
+
 /// The files of a model, its tensors changed.
 fn reweighted(model: &str, edit: impl FnOnce(&mut Tensors)) -> Files {
     let mut files = files(model);
