@@ -74,6 +74,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/hub.md")]
     pub mod hub {}
+
+    #[doc = include_str!("../docs/folders.md")]
+    pub mod folders {}
 }
 
 /// The examples of README.md, compiled as tests.

@@ -18,7 +18,9 @@ const CONVERTED: &str = "likewise.safetensors";
 /// What a tokenizer can be made from; one of them is enough.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
 /// Beside them, of the model and of each of its modules.
-const SMALL: [&str; 6] = [
+const SMALL: [&str; 7] = [
+    // So that the model is refused.
+    "adapter_config.json",
     "config.json",
     "config_sentence_transformers.json",
     "tokenizer_config.json",
@@ -214,6 +216,7 @@ mod tests {
             "2_Dense/pytorch_model.bin",
             "LICENSE",
             "README.md",
+            "adapter_config.json",
             "config.json",
             "config_sentence_transformers.json",
             "data_config.json",
@@ -235,6 +238,7 @@ mod tests {
         let expected = [
             "LICENSE",
             "README.md",
+            "adapter_config.json",
             "config.json",
             "config_sentence_transformers.json",
             "modules.json",
