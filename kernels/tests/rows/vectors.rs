@@ -1,0 +1,245 @@
+//! Sums of two vectors, the mean, sum and largest of rows, sums and quotients.
+
+use super::*;
+
+/// A sum over two vectors: its name, the operator, and one of its terms.
+type SumOfTwo = (&'static str, fn(Level, &[f32], &[f32]) -> f32, fn(f64, f64) -> f64);
+
+const SUMS: [SumOfTwo; 3] = [
+    ("dot", dot, |a, b| a * b),
+    ("squared distance", squared_distance, |a, b| (a - b) * (a - b)),
+    ("absolute distance", absolute_distance, |a, b| (a - b).abs()),
+];
+
+#[test]
+fn sums_of_two_vectors() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(22);
+        for len in (0..=130).chain([384, 768, 1000, 4096]) {
+            let (a, b) = (random.wilds(len), random.wilds(len));
+            for (name, sum, term) in SUMS {
+                let got = sum(level, &a, &b);
+                let expected = sum(Level::REFERENCE, &a, &b);
+                let size: f64 = a.iter().zip(&b).map(|(&a, &b)| term(f64::from(a), f64::from(b)).abs()).sum();
+                // A difference errs by one rounding, its square by three; then the sum, and the reference.
+                let bound = (additions(len) + 5.0) * ROUNDING * size;
+                let error = (f64::from(got) - f64::from(expected)).abs();
+                failures
+                    .check(error <= bound, || format!("{name} of {len}: {got:e}, not {expected:e}, bound {bound:e}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn sums_of_integers_are_exact() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(23);
+        for len in 0..=300 {
+            let (a, b) = (random.integers(len, 9), random.integers(len, 9));
+            for (name, sum, term) in SUMS {
+                let expected: f64 = a.iter().zip(&b).map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
+                let got = sum(level, &a, &b);
+                failures.check(f64::from(got) == expected, || format!("{name} of {len}: {got}, not {expected}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn sums_keep_not_a_number_and_refuse() {
+    common::on_each_level(|level, failures| {
+        for (name, sum, _) in SUMS {
+            for len in [1, 16, 63, 64, 130] {
+                for at in [0, len / 2, len - 1] {
+                    let mut a = vec![1.0; len];
+                    a[at] = f32::NAN;
+                    let (left, right) = (sum(level, &a, &vec![2.0; len]), sum(level, &vec![2.0; len], &a));
+                    failures.check(left.is_nan() && right.is_nan(), || format!("{name}: NaN at {at} of {len}"));
+                }
+            }
+            assert_panics("vectors of one length", || sum(level, &[1.0; 3], &[1.0; 4]));
+        }
+    });
+}
+
+/// Rows with some distance between them, and their mean.
+fn mean_of(level: Level, x: &[f32], rows: usize, width: usize, stride: usize) -> Vec<f32> {
+    let mut y = vec![f32::NAN; width];
+    mean_of_rows(level, MatRef::with_stride(x, rows, width, stride), &mut y);
+    y
+}
+
+#[test]
+fn means_of_rows() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(24);
+        for rows in 1..=70 {
+            for width in [1, 15, 16, 17, 40] {
+                let stride = width + 3;
+                let x = random.wilds(rows * stride);
+                let got = mean_of(level, &x, rows, width, stride);
+                let expected = mean_of(Level::REFERENCE, &x, rows, width, stride);
+                for j in 0..width {
+                    let size: f64 = (0..rows).map(|i| f64::from(x[i * stride + j].abs())).sum::<f64>() / rows as f64;
+                    // Sixteen of a block, the blocks, the quotient and the reference.
+                    let bound = (16.0 + rows.div_ceil(16) as f64 + 2.0) * ROUNDING * size;
+                    let error = (f64::from(got[j]) - f64::from(expected[j])).abs();
+                    failures
+                        .check(error <= bound, || format!("{rows} rows, column {j}: {}, not {}", got[j], expected[j]));
+                }
+            }
+        }
+        // One row is its own mean.
+        let x = random.wilds(33);
+        failures.same_bits(&mean_of(level, &x, 1, 33, 33), &x, || "one row".to_owned());
+        // Small integers sum without rounding, so equal rows have their own mean.
+        let x = random.integers(33, 9);
+        failures.same_bits(&mean_of(level, &x.repeat(64), 64, 33, 33), &x, || "64 equal rows".to_owned());
+    });
+}
+
+/// Sums in which later rows count more: the error of each step is at most that of its own rounding.
+#[test]
+fn weighted_sums_of_rows() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(25);
+        for rows in [0, 1, 2, 15, 16, 17, 70, 513] {
+            for (width, first, by) in [(1, 1.0, 1.0), (16, 1.0, 3.0), (17, 7.0, 0.5), (40, 512.0, 700.0)] {
+                let x = random.wilds(rows * width);
+                let sum = |level| {
+                    let mut y = vec![f32::NAN; width];
+                    sum_of_rows(level, MatRef::new(&x, rows, width), Count::RisingFrom(first), by, &mut y);
+                    y
+                };
+                let (got, expected) = (sum(level), sum(Level::REFERENCE));
+                for j in 0..width {
+                    let count = |i: usize| f64::from(first) + i as f64;
+                    let size: f64 = (0..rows).map(|i| count(i) * f64::from(x[i * width + j].abs())).sum();
+                    let bound = (32.0 + rows.div_ceil(16) as f64 + 2.0) * ROUNDING * size / f64::from(by);
+                    let error = (f64::from(got[j]) - f64::from(expected[j])).abs();
+                    failures
+                        .check(error <= bound, || format!("{rows} rows, column {j}: {}, not {}", got[j], expected[j]));
+                }
+            }
+        }
+        // Small integers: exactly, and what it is for.
+        let mut y = [f32::NAN; 2];
+        sum_of_rows(level, MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2), Count::RisingFrom(1.0), 6.0, &mut y);
+        failures.same_bits(&y, &[21.0 / 6.0, -20.0 / 6.0], || "1, 2 and 3 times".to_owned());
+    });
+}
+
+#[test]
+fn largest_of_rows() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(26);
+        for rows in [1, 2, 16, 17, 70] {
+            for width in [1, 15, 16, 17, 40] {
+                let x = random.wilds(rows * width);
+                let largest = |level, x: &[f32]| {
+                    let mut y = vec![f32::NAN; width];
+                    max_of_rows(level, MatRef::new(x, rows, width), &mut y);
+                    y
+                };
+                failures.same_bits(&largest(level, &x), &largest(Level::REFERENCE, &x), || format!("{rows}, {width}"));
+                for value in [f32::NAN, f32::NEG_INFINITY, f32::INFINITY] {
+                    let mut x = x.clone();
+                    x[(rows - 1) * width + width / 2] = value;
+                    let y = largest(level, &x);
+                    let right = y.iter().enumerate().all(|(j, y)| y.is_nan() == (j == width / 2));
+                    failures.check(right, || format!("{value} among {rows} rows of {width}: {y:?}"));
+                }
+            }
+        }
+        assert_panics("the largest of no rows", || max_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2]));
+        assert_panics("the largest of rows has their width", || {
+            max_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
+        });
+    });
+}
+
+#[test]
+fn means_keep_not_a_number_and_refuse() {
+    common::on_each_level(|level, failures| {
+        for rows in [1, 16, 17, 70] {
+            let mut x = vec![1.0; rows * 20];
+            x[(rows - 1) * 20 + 18] = f32::NAN;
+            let y = mean_of(level, &x, rows, 20, 20);
+            let right = y.iter().enumerate().all(|(j, y)| y.is_nan() == (j == 18));
+            failures.check(right, || format!("{rows} rows: {y:?}"));
+        }
+        assert_panics("the mean of no rows", || mean_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2]));
+        assert_panics("the sum of rows has their width", || {
+            mean_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
+        });
+    });
+}
+
+/// Sums and quotients are rounded operation by operation, so they are the same on all levels; the reference rounds a sum
+/// of three only once.
+#[test]
+fn additions_and_divisions() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(25);
+        for len in (0..=130).chain([768]) {
+            let (a, b, c) = (random.wilds(len), random.wilds(len), random.wilds(len));
+            let two: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+            let mut y = vec![f32::NAN; len];
+            add(level, &a, &b, None, &mut y);
+            failures.same_bits(&y, &two, || format!("two of {len}"));
+            add(level, &a, &b, Some(&c), &mut y);
+            let three: Vec<f32> = if level == Level::REFERENCE {
+                let wide = |i: usize| f64::from(a[i]) + f64::from(b[i]) + f64::from(c[i]);
+                (0..len).map(|i| wide(i) as f32).collect()
+            } else {
+                two.iter().zip(&c).map(|(two, c)| two + c).collect()
+            };
+            failures.same_bits(&y, &three, || format!("three of {len}"));
+            let by = random.wild();
+            let mut y = a.clone();
+            divide(level, &mut y, by);
+            let quotients: Vec<f32> = a.iter().map(|a| a / by).collect();
+            failures.same_bits(&y, &quotients, || format!("{len} by {by}"));
+        }
+    });
+}
+
+#[test]
+fn additions_and_divisions_keep_not_a_number_and_refuse() {
+    common::on_each_level(|level, failures| {
+        let (ones, nan) = ([1.0; 18], [f32::NAN; 18]);
+        let mut y = [0.0; 18];
+        for (a, b, c) in [(&nan, &ones, &ones), (&ones, &nan, &ones), (&ones, &ones, &nan)] {
+            add(level, a, b, Some(c), &mut y);
+            failures.check(y.iter().all(|y| y.is_nan()), || format!("sum {y:?}"));
+        }
+        let mut y = nan;
+        divide(level, &mut y, 2.0);
+        failures.check(y.iter().all(|y| y.is_nan()), || format!("quotient {y:?}"));
+        let mut y = [0.0; 3];
+        assert_panics("vectors of one length", || add(level, &ones[..4], &ones[..3], None, &mut y));
+        assert_panics("vectors of one length", || add(level, &ones[..3], &ones[..2], None, &mut y));
+        assert_panics("vectors of one length", || add(level, &ones[..3], &ones[..3], Some(&ones[..4]), &mut y));
+    });
+}
+
+#[test]
+fn vectors_of_fused_levels() {
+    fused_levels_agree(|level| {
+        let mut random = Random::new(26);
+        let mut all = Vec::new();
+        for len in lengths() {
+            let (a, b, c) = (random.wilds(len), random.wilds(len), random.wilds(len));
+            all.extend(SUMS.map(|(_, sum, _)| sum(level, &a, &b)));
+            let mut y = vec![0.0; len];
+            add(level, &a, &b, Some(&c), &mut y);
+            divide(level, &mut y, c[0]);
+            all.extend(y);
+            for rows in [1, 16, 17, 70] {
+                all.extend(mean_of(level, &random.wilds(rows * len), rows, len, len));
+            }
+        }
+        all
+    });
+}
