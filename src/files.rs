@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -163,11 +164,8 @@ impl ModelFiles {
         if name.contains('/') {
             no_way_out(folder, &name, &path)?;
         }
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { path, action: "read", source }),
-        }
+        let limit = if VOCABULARIES.iter().any(|end| name.ends_with(end)) { VOCABULARY } else { TABLE };
+        Ok(read_up_to(&path, limit)?.map(Cow::Owned))
     }
 
     /// A file that must be there.
@@ -212,16 +210,61 @@ impl ModelFiles {
         if named {
             no_way_out(folder, &name, &path)?;
         }
-        match File::open(&path) {
-            Ok(_) if !self.mapped => match std::fs::read(&path) {
-                Ok(bytes) => Ok(Some(Bytes::Memory(Arc::new(Cow::Owned(bytes))))),
-                Err(source) => Err(Error::Io { path, action: "read", source }),
-            },
-            Ok(file) => Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source }),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { path, action: "open", source }),
+        if !self.mapped {
+            return Ok(read_up_to(&path, u64::MAX)?.map(|bytes| Bytes::Memory(Arc::new(Cow::Owned(bytes)))));
         }
+        let Some((file, _)) = open(&path)? else { return Ok(None) };
+        Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source })
     }
+}
+
+/// Bytes of a file that says what there is: configurations, modules, the index of shards. The largest known has a few megabytes.
+const TABLE: u64 = 64 << 20;
+/// Bytes of a vocabulary; the largest known has forty megabytes.
+const VOCABULARY: u64 = 512 << 20;
+const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"];
+
+/// A file and its size, or None if there is none. Whatever else has the name (a folder, a pipe, which might be waited for without
+/// end) is an error.
+fn open(path: &Path) -> Result<Option<(File, u64)>> {
+    let failed = |action, source| Error::Io { path: path.to_owned(), action, source };
+    let there = std::fs::metadata(path).and_then(|found| match found.is_file() {
+        true => Ok((File::open(path)?, found.len())),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file")),
+    });
+    match there {
+        Ok(file) => Ok(Some(file)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("open", source)),
+    }
+}
+
+/// A whole file, or None if there is none.
+///
+/// # Errors
+/// If it cannot be read, or has more bytes than `limit`; of these no more is read.
+pub(crate) fn read_up_to(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some((file, size)) = open(path)? else { return Ok(None) };
+    let too_large = |found: String| {
+        Error::config(&path.display().to_string(), "(the whole file)", format!("at most {limit} bytes"), found)
+    };
+    if size > limit {
+        return Err(too_large(size.to_string()));
+    }
+    let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
+    let mut bytes = Vec::new();
+    // No more than it says it has is allocated at once.
+    bytes.try_reserve_exact(size as usize).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large("more".to_owned()));
+    }
+    Ok(Some(bytes))
+}
+
+/// [`read_up_to`] of a file that says what there is.
+pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_up_to(path, TABLE)
 }
 
 /// Whether a file by its name says whose the model is and what may be done with it.

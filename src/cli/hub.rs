@@ -10,9 +10,44 @@ fn path(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// A path in a variable that no shell may have looked at: a systemd unit's, a container's. `~` and variables in it are
+/// expanded, as huggingface_hub does (`constants.py`).
+fn expanded_path(name: &str) -> Option<PathBuf> {
+    let value = path(name)?;
+    let Some(text) = value.to_str() else { return Some(value) };
+    let text = match (text.strip_prefix('~'), env::var("HOME")) {
+        (Some(rest), Ok(home)) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+        _ => text.to_owned(),
+    };
+    Some(expanded(&text, |name| env::var(name).ok()).into())
+}
+
+/// With `$NAME` and `${NAME}` replaced by their values, where they have any.
+fn expanded(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        let after = &rest[at + 1..];
+        let named = match after.strip_prefix('{') {
+            Some(inner) => inner.find('}').map(|end| (&inner[..end], end + 2)),
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+                Some((&after[..end], end))
+            }
+        };
+        let (text, length) = match named.and_then(|(name, length)| Some((value(name)?, length))) {
+            Some(found) => found,
+            None => ("$".to_owned(), 0),
+        };
+        out += &rest[..at];
+        out += &text;
+        rest = &after[length..];
+    }
+    out + rest
+}
+
 fn cache_folder() -> PathBuf {
-    let hub_cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
-    hub::cache_folder(hub_cache, path("HF_HOME"), path("XDG_CACHE_HOME"), path("HOME"))
+    let hub_cache = expanded_path("HF_HUB_CACHE").or_else(|| expanded_path("HUGGINGFACE_HUB_CACHE"));
+    hub::cache_folder(hub_cache, expanded_path("HF_HOME"), expanded_path("XDG_CACHE_HOME"), path("HOME"))
 }
 
 /// The folder of a model that is not a folder's name.
@@ -28,6 +63,7 @@ pub(super) use online::{pull, snapshot};
 mod online {
     use std::io::Write;
     use std::path::Path;
+    use std::time::Duration;
 
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
     use likewise::Error;
@@ -39,13 +75,13 @@ mod online {
     /// The folder of a model that is not a folder's name. What the cache lacks is downloaded.
     pub(in super::super) fn snapshot(id: &str, revision: &str) -> Result<PathBuf> {
         let mut bar = Bar::default();
-        Hub::new(settings()?)?.find_or_pull(id, revision, &mut |told| bar.show(told))
+        Hub::new(settings()?).find_or_pull(id, revision, &mut |told| bar.show(told))
     }
 
     /// The folder of a model as the hub has it now.
     pub(in super::super) fn pull(id: &str, revision: &str) -> Result<PathBuf> {
         let mut bar = Bar::default();
-        Hub::new(settings()?)?.pull(id, revision, &mut |told| bar.show(told))
+        Hub::new(settings()?).pull(id, revision, &mut |told| bar.show(told))
     }
 
     fn text(name: &str) -> Option<String> {
@@ -62,8 +98,17 @@ mod online {
         if let Some(endpoint) = text("HF_ENDPOINT") {
             settings.endpoint = endpoint;
         }
-        settings.token = token(&cache)?.map(Secret::new);
-        settings.offline = is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE");
+        // The first that is set counts.
+        settings.offline =
+            is_set(if text("HF_HUB_OFFLINE").is_some() { "HF_HUB_OFFLINE" } else { "TRANSFORMERS_OFFLINE" });
+        if !settings.offline {
+            settings.token = token(&cache)?.map(Secret::new);
+        }
+        if let Some(seconds) =
+            text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok()).filter(|s| *s > 0)
+        {
+            settings.timeout = Duration::from_secs(seconds);
+        }
         settings.authorities = path("SSL_CERT_FILE");
         settings.proxy = proxy(&settings.endpoint).map(Secret::new);
         settings.no_proxy = text("NO_PROXY")
@@ -82,8 +127,8 @@ mod online {
             return Ok(Some(token));
         }
         // Of HF_HOME, wherever HF_HUB_CACHE has put the cache.
-        let home = hub::cache_folder(None, path("HF_HOME"), path("XDG_CACHE_HOME"), path("HOME"));
-        let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.parent().unwrap_or(cache).join("token"));
+        let home = hub::cache_folder(None, expanded_path("HF_HOME"), expanded_path("XDG_CACHE_HOME"), path("HOME"));
+        let file = expanded_path("HF_TOKEN_PATH").unwrap_or_else(|| home.parent().unwrap_or(cache).join("token"));
         match std::fs::read_to_string(&file) {
             Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -112,6 +157,11 @@ mod online {
                     }
                 }
                 Progress::Locked { name } => self.note(&format!("another process downloads {name}; waiting for it")),
+                Progress::Unsure { names, error } => {
+                    let why = error.map_or("offline".to_owned(), |error| output::one_line(&likewise::chain(error)));
+                    let names = names.join(", ");
+                    self.note(&format!("the model is taken as the cache has it, which is without {names} ({why})"));
+                }
                 Progress::Again { error, pause } => {
                     let what = output::one_line(&likewise::chain(error));
                     self.note(&format!("{what}; trying again in {:.0} s", pause.as_secs_f64()));
@@ -126,7 +176,9 @@ mod online {
                 bar.finish_and_clear();
             }
             let (_, bar) = self.0.get_or_insert_with(|| {
-                let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(10));
+                let hidden = is_set("HF_HUB_DISABLE_PROGRESS_BARS");
+                let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+                let bar = ProgressBar::with_draw_target(Some(size), target);
                 let template =
                     "{msg:<32!} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
                 if let Ok(style) = ProgressStyle::with_template(template) {
@@ -145,6 +197,26 @@ mod online {
                 Some((_, bar)) => bar.suspend(say),
                 None => say(),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_in_paths() {
+        let value = |name: &str| (name == "A_1").then(|| "x/y".to_owned());
+        for (text, expected) in [
+            ("/a", "/a"),
+            ("$A_1", "x/y"),
+            ("/$A_1/b${A_1}c", "/x/y/bx/yc"),
+            ("$B/${B}/$", "$B/${B}/$"),
+            ("${A_1", "${A_1"),
+            ("$A_1é", "x/yé"),
+        ] {
+            assert_eq!(expanded(text, value), expected, "{text}");
         }
     }
 }

@@ -91,7 +91,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not eprintln!, which panics if nobody reads stderr.
-            drop(writeln!(std::io::stderr(), "error: {}", likewise::chain(error.as_ref())));
+            drop(writeln!(std::io::stderr(), "error: {}", output::printable(&likewise::chain(error.as_ref()))));
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }

@@ -35,12 +35,15 @@ pub(super) struct HowArgs {
     texts: TextArgs,
 }
 
+/// The branch that is meant if none is named.
+const MAIN: &str = "main";
+
 /// Where a model is, and how many threads open and run it.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct SourceArgs {
     /// The branch, tag or commit of a hub id
-    #[arg(long, default_value = "main")]
+    #[arg(long, default_value = MAIN)]
     revision: String,
 
     /// Read weights into memory and do not map them: for folders whose files may be changed while the model is open
@@ -243,7 +246,11 @@ impl SourceArgs {
             let (id, looked) = (model.to_owned(), vec![model.to_owned()]);
             return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
         }
-        hub::snapshot(model, &self.revision).map(ModelFiles::folder)
+        let (id, revision) = match model.split_once('@') {
+            Some(both) if self.revision == MAIN => both,
+            _ => (model, self.revision.as_str()),
+        };
+        Ok(ModelFiles::folder(hub::snapshot(id, revision)?).named(id))
     }
 }
 

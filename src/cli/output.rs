@@ -24,6 +24,11 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// As [`one_line`], of a text that may have several.
+pub(super) fn printable(text: &str) -> String {
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
+}
+
 /// A progress bar over `texts` texts on stderr: shown only on a terminal and after the first moment.
 pub(super) fn progress(texts: usize) -> ProgressBar {
     const WORTH_SHOWING: usize = 256;
@@ -59,5 +64,6 @@ mod tests {
     #[test]
     fn control_characters_are_named() {
         assert_eq!(one_line("a\u{1b}[31mb\nc é 今"), "a\\u{1b}[31mb\\nc é 今");
+        assert_eq!(printable("a\u{1b}\n  b\r"), "a\\u{1b}\n  b\\r");
     }
 }

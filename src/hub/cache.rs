@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files::read_up_to;
+
+/// Bytes of a file that names a commit.
+const REFERENCE: u64 = 4096;
 
 /// The snapshot folder of a model.
 ///
@@ -31,7 +35,7 @@ pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
     if !is_repository(id) {
         return Err(wrong("not a folder, and not a model's name (organisation/name)", id));
     }
-    if !is_plain(revision) {
+    if !is_revision(revision) {
         return Err(wrong("the revision is not the name of a branch, tag or commit", revision));
     }
     let bare = (!id.contains('/')).then(|| format!("sentence-transformers/{id}"));
@@ -65,14 +69,13 @@ impl Repository {
             return Ok(Ok(by_commit));
         }
         let reference = self.reference(revision);
-        match std::fs::read_to_string(&reference) {
-            Ok(commit) if is_plain(commit.trim()) => {
-                let snapshot = self.commit(commit.trim());
+        let bytes = if reference.is_dir() { None } else { read_up_to(&reference, REFERENCE)? };
+        match bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes.trim_ascii())) {
+            Some(commit) if is_plain(&commit) => {
+                let snapshot = self.commit(&commit);
                 Ok(if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) })
             }
-            Ok(_) => Ok(Err(reference)),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Err(reference)),
-            Err(source) => Err(Error::Io { path: reference, action: "read", source }),
+            _ => Ok(Err(reference)),
         }
     }
 }
@@ -107,6 +110,12 @@ fn is_repository(id: &str) -> bool {
     }
 }
 
+/// The name of a branch, a tag or a commit. Of the characters that git allows in it, those that need no care in a path.
+fn is_revision(name: &str) -> bool {
+    let others = |c: char| "+@#,=%!".contains(c);
+    is_plain(&name.replace(others, "_"))
+}
+
 /// A relative path that stays where it is: letters, digits, `.`, `_`, `-` and `/`, and no part that is empty or only dots.
 pub(super) fn is_plain(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
@@ -130,9 +139,14 @@ mod tests {
         write(snapshot.join("config.json"), "{}");
         write(model.join("refs/main"), "0123abc");
         write(model.join("refs/refs/pr/1"), "0123abc\n");
-        for (id, revision) in
-            [("sentence-transformers/tiny", "main"), ("tiny", "main"), ("tiny", "0123abc"), ("tiny", "refs/pr/1")]
-        {
+        write(model.join("refs/v1.0+cpu"), "0123abc");
+        for (id, revision) in [
+            ("sentence-transformers/tiny", "main"),
+            ("tiny", "main"),
+            ("tiny", "0123abc"),
+            ("tiny", "refs/pr/1"),
+            ("tiny", "v1.0+cpu"),
+        ] {
             assert_eq!(find(cache.path(), id, revision).expect("found"), snapshot, "{id} {revision}");
         }
     }

@@ -116,7 +116,7 @@ impl Client {
     /// # Errors
     /// If there is no answer, or one that is not a success.
     pub(super) fn ask(&self, what: Ask, url: &Url) -> std::result::Result<Answer, Failure> {
-        let mut url = url.clone();
+        let (asked, mut url) = (url, url.clone());
         let mut heads = Vec::new();
         for _ in 0..=REDIRECTS {
             let response = self.send(what, &url)?;
@@ -127,7 +127,7 @@ impl Client {
                 return if (200..300).contains(&status) {
                     Ok(Answer { status, heads, body })
                 } else {
-                    Err(self.refused(&url, status, &heads[0]))
+                    Err(self.refused(asked, &url, status, &heads[0]))
                 };
             }
             let location = text(&heads[0], "location").unwrap_or_default();
@@ -202,18 +202,20 @@ impl Client {
         Failure { error, retry: if transient { Retry::Soon } else { Retry::Never } }
     }
 
-    /// There was an answer, and it is no.
-    fn refused(&self, url: &Url, status: u16, head: &HeaderMap) -> Failure {
+    /// There was an answer, and it is no. `asked`: what was asked for before any redirects.
+    fn refused(&self, asked: &Url, url: &Url, status: u16, head: &HeaderMap) -> Failure {
         // What others say with these codes is not about the hub's repositories.
-        let code = text(head, "x-error-code").filter(|_| url.same_origin(&self.endpoint));
+        let foreign = !url.same_origin(&self.endpoint);
+        let code = text(head, "x-error-code").filter(|_| !foreign);
         let message = self.shown(text(head, "x-error-message").unwrap_or_default());
-        let of_a_file = url.as_str().contains("/resolve/");
+        let of_a_file = asked.as_str().contains("/resolve/");
         let refusal = match (code, status) {
             (Some("GatedRepo"), _) => Refusal::Gated,
             (Some("RepoNotFound"), _) => Refusal::Repository,
             (Some("RevisionNotFound"), _) => Refusal::Revision,
             (Some("EntryNotFound"), _) => Refusal::File,
             (_, 401) if message.starts_with("Invalid credentials") => Refusal::Token,
+            (_, 401 | 404) if of_a_file && foreign => Refusal::Other,
             // To those without a token the hub says this of what is private and of what is not there.
             (_, 401) => Refusal::Repository,
             (_, 403) => Refusal::Forbidden,
@@ -222,8 +224,8 @@ impl Client {
             (_, 408 | 429 | 500 | 502 | 503 | 504) => Refusal::Busy,
             _ => Refusal::Other,
         };
-        let retry = match (refusal, text(head, "retry-after").and_then(|value| value.trim().parse().ok())) {
-            (Refusal::Busy, Some(seconds)) => Retry::After(Duration::from_secs(seconds)),
+        let retry = match (refusal, pause(head)) {
+            (Refusal::Busy, Some(pause)) => Retry::After(pause),
             (Refusal::Busy, None) => Retry::Soon,
             _ => Retry::Never,
         };
@@ -239,6 +241,18 @@ impl Client {
         };
         text.chars().filter(|c| !c.is_control()).take(MOST).collect()
     }
+}
+
+/// How long to wait, if the hub says so: seconds in `Retry-After`, or until a window ends, as `"resolvers";r=0;t=40` in
+/// `RateLimit`.
+fn pause(head: &HeaderMap) -> Option<Duration> {
+    let asked = text(head, "retry-after").and_then(|value| value.trim().parse().ok());
+    let window = || {
+        let mut parts = text(head, "ratelimit")?.split([';', ',']);
+        // Its last second may not be over.
+        parts.find_map(|part| part.trim().strip_prefix("t=")?.parse::<u64>().ok()?.checked_add(1))
+    };
+    asked.or_else(window).map(Duration::from_secs)
 }
 
 /// An answer that is not what the protocol says.

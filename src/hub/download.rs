@@ -38,9 +38,16 @@ struct Remote<'a> {
 impl Files<'_> {
     /// Sees to it that a file of the commit is in its place.
     pub(super) fn fetch(&self, name: &str, tell: Tell<'_>) -> Result<()> {
-        // A commit's files do not change.
-        if self.layout.file(self.commit, name).is_file() {
-            return Ok(());
+        // A commit's files do not change, but a disk may have lost a part of one.
+        let place = self.layout.file(self.commit, name);
+        if place.is_file() {
+            match damaged_blob(&place)? {
+                None => return Ok(()),
+                Some(etag) => {
+                    let blob = self.layout.blob(&etag);
+                    fs::remove_file(&blob).map_err(failed(&blob, "remove the damaged content"))?;
+                }
+            }
         }
         let path: Vec<String> = name.split('/').map(escaped).collect();
         let url = self.client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, path.join("/")))?;
@@ -57,6 +64,13 @@ impl Files<'_> {
         let found =
             |text: Option<&str>| text.map_or("none".to_owned(), |text| format!("{:?}", self.client.shown(text)));
         let commit = head.anywhere("x-repo-commit");
+        if commit.is_none()
+            && let Some(location) = head.header("location").filter(|_| head.status >= 300)
+        {
+            let elsewhere =
+                format!("a redirect to {:?}", self.client.shown(location.split('?').next().unwrap_or_default()));
+            return Err(answer(url, format!("X-Repo-Commit {}", self.commit), elsewhere).into());
+        }
         if commit != Some(self.commit) {
             return Err(answer(url, format!("X-Repo-Commit {}", self.commit), found(commit)).into());
         }
@@ -225,6 +239,24 @@ fn is_whole(blob: &Path, size: u64) -> bool {
     fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
+/// The name of the content that a file of a snapshot links to, if the content is not what its name says. A file that is no such
+/// link says nothing of itself.
+fn damaged_blob(place: &Path) -> Result<Option<String>> {
+    let Ok(target) = fs::read_link(place) else { return Ok(None) };
+    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(etag) = Etag::parse(&name).filter(|etag| etag.as_str() == name) else { return Ok(None) };
+    let mut file = File::open(place).map_err(failed(place, "read"))?;
+    let mut hasher = etag.hasher(file.metadata().map_err(failed(place, "read"))?.len());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk).map_err(failed(place, "read"))? {
+            0 => break,
+            read => hasher.update(&chunk[..read]),
+        }
+    }
+    Ok(Some(name).filter(|name| hasher.finish() != *name))
+}
+
 /// What has come of a content.
 struct Partial {
     file: File,
@@ -240,6 +272,10 @@ struct Partial {
 impl Partial {
     /// Reads what an earlier attempt left.
     fn open(path: PathBuf, remote: &Remote<'_>) -> Result<Self> {
+        // A pipe would be waited for, and a link might lead to a file of somebody else.
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            fs::remove_file(&path).map_err(failed(&path, "remove"))?;
+        }
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed(&path, "open"))?;

@@ -1,7 +1,8 @@
 //! A model: all files of it that are needed, from the hub to the cache.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -16,11 +17,10 @@ use super::url::escaped;
 use super::wanted::{self, MODULES, Weights};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::files::{read_table, says_whose};
 
 /// Bytes of the list of a repository's files; the largest known has a few megabytes.
 const LISTING: usize = 32 << 20;
-/// Bytes of a file that says which others there are.
-const TABLE: u64 = 64 << 20;
 
 /// The hub, with a cache in front of it.
 ///
@@ -28,7 +28,7 @@ const TABLE: u64 = 64 << 20;
 /// # fn main() -> likewise::Result<()> {
 /// use likewise::hub::{Hub, Progress, Settings};
 ///
-/// let hub = Hub::new(Settings::new("/home/me/.cache/huggingface/hub"))?;
+/// let hub = Hub::new(Settings::new("/home/me/.cache/huggingface/hub"));
 /// let folder = hub.find_or_pull("sentence-transformers/all-mpnet-base-v2", "main", &mut |told: Progress<'_>| {
 ///     if let Progress::File { name, size, have } = told {
 ///         println!("{name}: {have} of {size} bytes");
@@ -39,8 +39,9 @@ const TABLE: u64 = 64 << 20;
 /// # }
 /// ```
 pub struct Hub {
-    client: Client,
     settings: Settings,
+    /// Made when it is needed.
+    client: OnceLock<Client>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -62,12 +63,18 @@ struct Sibling {
 }
 
 impl Hub {
-    /// Makes no request yet.
-    ///
+    /// Makes no request yet, and looks at no setting that only requests need.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, client: OnceLock::new() }
+    }
+
     /// # Errors
     /// If a setting cannot be used, or the file of authorities cannot be read.
-    pub fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { client: Client::new(&settings)?, settings })
+    fn client(&self) -> Result<&Client> {
+        match self.client.get() {
+            Some(client) => Ok(client),
+            None => Client::new(&self.settings).map(|client| self.client.get_or_init(|| client)),
+        }
     }
 
     /// The snapshot folder of a model: that of the cache if all that the model needs is there, without any request; else as
@@ -77,39 +84,52 @@ impl Hub {
     /// As of [`Self::pull`]; offline, if the cache does not have all of it.
     pub fn find_or_pull(&self, id: &str, revision: &str, tell: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         candidates(id, revision)?;
-        let looked = match find(&self.settings.cache, id, revision) {
+        let mut looked = Vec::new();
+        // What the cache has, if that may be all there is.
+        let mut usable = None;
+        match find(&self.settings.cache, id, revision) {
             Ok(folder) => {
                 let missing = wanted::missing(&folder)?;
-                let sure = self.settings.offline || !missing.perhaps_modules;
-                if missing.files.is_empty() && sure {
+                if missing.files.is_empty() && missing.unknown.is_empty() {
                     return Ok(folder);
                 }
-                if self.settings.offline {
+                if missing.files.is_empty() {
+                    usable = Some((folder, missing.unknown));
+                } else if self.settings.offline {
                     return Err(Error::MissingFile {
                         origin: folder.display().to_string(),
                         name: missing.files.join(", "),
                         why: "the cache has only a part of the model, and offline nothing is downloaded",
                     });
                 }
-                Vec::new()
             }
-            Err(Error::ModelNotFound { looked, .. }) => looked,
+            Err(Error::ModelNotFound { looked: paths, .. }) => looked = paths,
             Err(error) => return Err(error),
-        };
-        let not_found = |why, looked| Err(Error::ModelNotFound { id: id.to_owned(), why, looked });
-        if self.settings.offline {
-            return not_found(
-                "neither a folder nor in the Hugging Face cache, and offline nothing is downloaded",
-                looked,
-            );
         }
-        match self.pull(id, revision, tell) {
-            Err(Error::ModelNotFound { looked: asked, .. }) => not_found(
+        let not_found = |why, looked| Err(Error::ModelNotFound { id: id.to_owned(), why, looked });
+        let pulled = if self.settings.offline { None } else { Some(self.pull(id, revision, tell)) };
+        let nobody = |error: &Error| {
+            matches!(error, Error::HubUnreachable { .. } | Error::HubRefused { refusal: Refusal::Busy, .. })
+        };
+        match (pulled, usable) {
+            // As huggingface_hub does: without an answer, what there is.
+            (None, Some((folder, unknown))) => {
+                tell(Progress::Unsure { names: &unknown, error: None });
+                Ok(folder)
+            }
+            (Some(Err(error)), Some((folder, unknown))) if nobody(&error) => {
+                tell(Progress::Unsure { names: &unknown, error: Some(&error) });
+                Ok(folder)
+            }
+            (None, None) => {
+                not_found("neither a folder nor in the Hugging Face cache, and offline nothing is downloaded", looked)
+            }
+            (Some(Err(Error::ModelNotFound { looked: asked, .. })), _) => not_found(
                 "neither a folder, nor in the Hugging Face cache, nor on the hub, unless it is private there and needs a \
                  token that may read it",
                 [looked, asked].concat(),
             ),
-            other => other,
+            (Some(other), _) => other,
         }
     }
 
@@ -117,48 +137,67 @@ impl Hub {
     ///
     /// `id` is `organisation/name`; a bare name is also tried under `sentence-transformers/`. `revision` is a branch, a tag
     /// or a commit. One request says which commit that is and which files it has; of these only what the model needs and
-    /// the cache lacks is fetched. Offline it gives what the cache has.
+    /// the cache lacks, or has damaged, is fetched. Offline it gives what the cache has.
     ///
     /// # Errors
-    /// If there is no such model, it has no weights in safetensors, the hub cannot be reached or refuses, what it sends is
-    /// not what it announces, or a file cannot be written. What was fetched stays; the next call goes on from there.
+    /// If a setting cannot be used, there is no such model, it has no weights in safetensors, the hub cannot be reached or
+    /// refuses, what it sends is not what it announces, or a file cannot be written. What was fetched stays; the next call
+    /// goes on from there.
     pub fn pull(&self, id: &str, revision: &str, tell: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         if self.settings.offline {
             return self.find_or_pull(id, revision, tell);
         }
         let mut asked = Vec::new();
         for candidate in candidates(id, revision)? {
-            match self.pull_repository(&candidate, revision, tell) {
+            match self.list(&candidate, revision, tell) {
+                Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, tell),
                 Err(Error::HubRefused { refusal: Refusal::Repository, url, .. }) => asked.push(url),
-                other => return other,
+                Err(error) => return Err(error),
             }
         }
         let why = "the hub has no such repository, unless it is private and needs a token that may read it";
         Err(Error::ModelNotFound { id: id.to_owned(), why, looked: asked })
     }
 
-    fn pull_repository(&self, id: &str, revision: &str, tell: Tell<'_>) -> Result<PathBuf> {
-        let (commit, names) = self.list(id, revision, tell)?;
+    /// Fetches what a model needs of a commit's files, which have these names.
+    fn pull_repository(
+        &self,
+        id: &str,
+        revision: &str,
+        commit: &str,
+        names: &BTreeSet<String>,
+        tell: Tell<'_>,
+    ) -> Result<PathBuf> {
         let layout = Layout::new(&self.settings.cache, id);
-        let files = Files { client: &self.client, settings: &self.settings, layout: &layout, id, commit: &commit };
-        let table = |name: &str| read_table(&layout.file(&commit, name));
+        let client = self.client()?;
+        let files = Files { client, settings: &self.settings, layout: &layout, id, commit };
+        let table = |name: &str| -> Result<(String, Vec<u8>)> {
+            let path = layout.file(commit, name);
+            Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
+        };
         let modules = if names.contains(MODULES) {
             files.fetch(MODULES, tell)?;
             let (label, bytes) = table(MODULES)?;
             wanted::modules(&label, &bytes)?
         } else {
-            // Only spares a later question, so a cache that cannot be written to is no failure.
-            drop(layout.note_absence(&commit, MODULES));
             Vec::new()
         };
         let encoder = wanted::encoder(&modules);
-        let weights = wanted::weights(&names, encoder);
-        if let Weights::None(found) = weights {
-            return Err(Error::HubWeights { url: self.client.url(id)?.shown(), found });
+        for name in wanted::optional(encoder).iter().filter(|name| !names.contains(*name)) {
+            // Only spares a later question, so a cache that cannot be written to is no failure.
+            drop(layout.note_absence(commit, name));
         }
-        // Weights last: a snapshot that has them has all the rest.
-        for name in wanted::of_any(&names).iter().chain(&wanted::of_modules(&names, &modules)) {
-            files.fetch(name, tell)?;
+        let weights = wanted::weights(names, encoder);
+        if let Weights::None(found) = weights {
+            return Err(Error::HubWeights { url: client.url(id)?.shown(), found });
+        }
+        // Weights last: a snapshot of ours that has them has all the rest.
+        for name in wanted::of_any(names).iter().chain(&wanted::of_modules(names, &modules)) {
+            match files.fetch(name, tell) {
+                // No model needs it.
+                Err(Error::HubRefused { refusal: Refusal::File, .. }) if says_whose(name) => {}
+                other => other?,
+            }
         }
         match weights {
             Weights::File(name) => files.fetch(&name, tell)?,
@@ -173,27 +212,23 @@ impl Hub {
         }
         // What names the commit comes when all of it is there.
         if revision != commit {
-            layout.refer(revision, &commit)?;
+            layout.refer(revision, commit)?;
         }
-        Ok(layout.repository.commit(&commit))
+        Ok(layout.repository.commit(commit))
     }
 
     /// The commit of a revision, and the names of its files.
     fn list(&self, id: &str, revision: &str, tell: Tell<'_>) -> Result<(String, BTreeSet<String>)> {
-        let url = self.client.url(&format!("api/models/{id}/revision/{}", escaped(revision)))?;
-        let bytes = patiently(&self.settings, tell, || self.client.read(&url, LISTING))?;
+        let client = self.client()?;
+        let url = client.url(&format!("api/models/{id}/revision/{}", escaped(revision)))?;
+        let bytes = patiently(&self.settings, tell, || client.read(&url, LISTING))?;
         let Listing { sha, siblings } = config::parse(&url.shown(), &bytes)?;
         if !is_commit(&sha) || (is_commit(revision) && revision != sha) {
-            return Err(answer(&url, "the commit of this revision", format!("{:?}", self.client.shown(&sha))));
+            return Err(answer(&url, "the commit of this revision", format!("{:?}", client.shown(&sha))));
         }
-        let names: BTreeSet<String> = siblings.into_iter().map(|sibling| sibling.rfilename).collect();
-        match names.iter().find(|name| leads_elsewhere(name)) {
-            None => Ok((sha, names)),
-            Some(name) => {
-                let found = format!("{:?}", self.client.shown(name));
-                Err(answer(&url, "names of files inside the repository", found))
-            }
-        }
+        // The others, which no model's files have, might not stand where they say.
+        let names = siblings.into_iter().map(|sibling| sibling.rfilename).filter(|name| !leads_elsewhere(name));
+        Ok((sha, names.collect()))
     }
 }
 
@@ -209,19 +244,10 @@ fn leads_elsewhere(name: &str) -> bool {
         || name.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
-/// A JSON file of a snapshot, and what to call it in messages.
-fn read_table(path: &Path) -> Result<(String, Vec<u8>)> {
-    let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
-    let label = path.display().to_string();
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > TABLE {
-        return Err(Error::config(&label, "(the whole file)", format!("at most {TABLE} bytes"), size.to_string()));
-    }
-    Ok((label, std::fs::read(path).map_err(failed)?))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -64,6 +64,13 @@ impl<'a> Patience<'a> {
                 Error::HubUnreachable { url, source, .. } => {
                     Error::HubUnreachable { url, tries: self.failures, source }
                 }
+                Error::HubRefused { url, refusal, status, message } => match failure.retry {
+                    Retry::After(asked) if asked > longest_pause => {
+                        let message = format!("{message} (it asks to be left alone for {} s)", asked.as_secs());
+                        Error::HubRefused { url, refusal, status, message: message.trim_start().to_owned() }
+                    }
+                    _ => Error::HubRefused { url, refusal, status, message },
+                },
                 other => other,
             });
         };

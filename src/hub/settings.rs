@@ -93,6 +93,13 @@ pub enum Progress<'a> {
         /// Its name in the repository.
         name: &'a str,
     },
+    /// The model is opened as the cache has it, because whether the repository also has these files cannot be asked.
+    Unsure {
+        /// Files that would bear on the result.
+        names: &'a [String],
+        /// Why it cannot be asked; None: offline.
+        error: Option<&'a Error>,
+    },
     /// Something failed and will be tried again.
     Again {
         /// What failed.

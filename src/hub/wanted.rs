@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::cache::is_plain;
 use crate::config::{self, Keys};
 use crate::error::{Error, Result};
-use crate::files::says_whose;
+use crate::files::{read_table, says_whose};
+use crate::modules::MOST_MODULES;
 
 pub(super) const MODULES: &str = "modules.json";
 const INDEX: &str = "model.safetensors.index.json";
@@ -29,6 +30,14 @@ const SMALL: [&str; 7] = [
     "merges.txt",
 ];
 
+/// What a model reads if it is there, and would be another model without.
+pub(super) fn optional(encoder: &str) -> Vec<String> {
+    let of_encoder =
+        ["sentence_bert_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+    let of_model = [MODULES, "config_sentence_transformers.json"].map(str::to_owned);
+    of_model.into_iter().chain(of_encoder.map(|name| inside(encoder, name))).collect()
+}
+
 /// Whether a file belongs to a model or a module of it, by its name in that one's folder. Weights are another matter.
 fn is_small(name: &str) -> bool {
     let of_the_text_module = name.starts_with("sentence_") && name.ends_with("_config.json") && !name.contains('/');
@@ -38,7 +47,9 @@ fn is_small(name: &str) -> bool {
 /// The files that are wanted of any repository.
 pub(super) fn of_any(names: &BTreeSet<String>) -> Vec<String> {
     let wanted = |name: &&String| {
-        is_small(name) || *name == MODULES || (says_whose(name) && !name.contains('/') && is_plain(name))
+        is_small(name)
+            || *name == MODULES
+            || (says_whose(name) && !name.contains('/') && is_plain(name) && name.len() < 100)
     };
     names.iter().filter(wanted).cloned().collect()
 }
@@ -60,6 +71,10 @@ pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
         Value::Array(entries) => entries,
         other => return Err(Error::config(label, "(the whole file)", "an array of modules", config::kind(&other))),
     };
+    if entries.len() > MOST_MODULES {
+        let expected = format!("at most {MOST_MODULES} modules");
+        return Err(Error::config(label, "(the whole file)", expected, entries.len().to_string()));
+    }
     let mut modules = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
         let entry = Keys::of(&format!("{label}: element {i}"), entry)?;
@@ -142,19 +157,15 @@ pub(super) fn shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) files: Vec<String>,
-    /// There is no modules.json, and it is not known whether the repository has one.
-    pub(super) perhaps_modules: bool,
+    /// Optional files that are not there, and of which it is not known whether the repository has them.
+    pub(super) unknown: Vec<String>,
 }
 
-/// Looks through a snapshot. Whoever fetches a model places its weights last, so with them there is all the rest.
+/// Looks through a snapshot.
 pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
-    let read = |name: &str| {
+    let read = |name: &str| -> Result<Option<(String, Vec<u8>)>> {
         let path = snapshot.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some((path.display().to_string(), bytes))),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { path, action: "read", source }),
-        }
+        Ok(read_table(&path)?.map(|bytes| (path.display().to_string(), bytes)))
     };
     // Through links, all of them.
     let has = |name: &str| snapshot.join(name).is_file();
@@ -180,13 +191,13 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
             None => need(&single),
         }
     }
-    match &listed {
-        Some(modules) => {
-            // Normalize has nothing to configure, and no folder on most repositories.
-            let others = modules.iter().skip(1).filter(|m| !m.path.is_empty() && m.class != "Normalize");
-            others.for_each(|module| need(&format!("{}/config.json", module.path)));
-        }
-        None => missing.perhaps_modules = !known_absent(snapshot, MODULES),
+    // Normalize has nothing to configure, and no folder on most repositories.
+    let others = listed.iter().flatten().skip(1).filter(|m| !m.path.is_empty() && m.class != "Normalize");
+    others.for_each(|module| need(&format!("{}/config.json", module.path)));
+    // Which every repository has, no model needs, and is fetched only by those who fetch everything.
+    if !has(".gitattributes") {
+        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name);
+        missing.unknown = optional(encoder).into_iter().filter(unknown).collect();
     }
     Ok(missing)
 }

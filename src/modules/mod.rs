@@ -65,6 +65,8 @@ pub(crate) struct Ending {
 }
 
 const MODULES: &str = "modules.json";
+/// More than any model has.
+pub(crate) const MOST_MODULES: usize = 100;
 
 impl Modules {
     /// Reads modules.json. None if there is none: then the model is the encoder, and its tokens' mean.
@@ -72,7 +74,11 @@ impl Modules {
         let Some(bytes) = files.read(MODULES)? else { return Ok(None) };
         let label = files.label(MODULES);
         let array = match config::parse(&label, &bytes)? {
-            Value::Array(array) => array,
+            Value::Array(array) if array.len() <= MOST_MODULES => array,
+            Value::Array(array) => {
+                let expected = format!("at most {MOST_MODULES} modules");
+                return Err(Error::config(&label, "(the whole file)", expected, array.len().to_string()));
+            }
             other => {
                 return Err(Error::config(&label, "(the whole file)", "an array of modules", config::kind(&other)));
             }

@@ -6,6 +6,7 @@
 
 mod class;
 mod cut;
+mod growth;
 mod sentence;
 mod settings;
 mod vocabulary;
@@ -138,6 +139,7 @@ impl Tokenizer {
             None => model_limit(&sentence, &settings, blueprint, least)?.min(most),
         };
         let side = side(&settings)?.or(written).unwrap_or(Side::Right);
+        growth::refuse(&inner, &label)?;
         inner.with_padding(None);
         // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
         inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;

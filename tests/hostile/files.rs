@@ -52,6 +52,55 @@ fn files_that_cannot_be_used() {
     cases.finish();
 }
 
+/// What is no file might be waited for without end: the reader of a pipe waits for its writer.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_not_waited_for() {
+    let mut cases = Cases::default();
+    for name in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, WEIGHTS]
+    {
+        let folder = write_folder(&files("tiny-bert"));
+        let path = folder.path().join(name);
+        for device in [false, true] {
+            std::fs::remove_file(&path).expect("gone");
+            if device {
+                std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+            } else {
+                let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+                assert!(made.success());
+            }
+            // A link out of a module's folder is refused as such.
+            let (variants, words) = ("Io|Config", [name, if device { "" } else { "not a file" }]);
+            cases.fails(&format!("{name} is none"), || Embedder::open(folder.path()), variants, &words);
+            let read = || Embedder::builder().open_files(&likewise::ModelFiles::folder(folder.path()).without_map());
+            cases.fails(&format!("{name} is none, and read"), read, variants, &words);
+        }
+    }
+    cases.finish();
+}
+
+/// Of a file that is too large to be what it should be, nothing is read. (These take no room on the disk.)
+#[test]
+fn files_that_are_too_large() {
+    let mut cases = Cases::default();
+    for name in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, INDEX]
+    {
+        let mut files = files("tiny-bert");
+        if name == INDEX {
+            files.remove(WEIGHTS);
+            files.insert(name.to_owned(), Vec::new());
+        }
+        let folder = write_folder(&files);
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(name)).expect("a file");
+        file.set_len(1 << 40).expect("a size");
+        let words = [name, "at most", "bytes", "1099511627776"];
+        cases.fails(&format!("{name} of a terabyte"), || Embedder::open(folder.path()), "Config", &words);
+    }
+    cases.finish();
+}
+
 #[test]
 fn json_that_is_not_json() {
     let mut cases = Cases::default();

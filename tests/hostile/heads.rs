@@ -50,6 +50,7 @@ fn modules_that_are_not_supported() {
         ),
         ("pooling without a path", json!([transformer, {"type": class("Pooling")}]), vec!["path", "folder", "nothing"]),
         ("two poolings", json!([transformer, pooling, module("Pooling", "2_Pooling")]), vec!["type", "Pooling"]),
+        ("a hundred and one", Value::Array(vec![normalize.clone(); 101]), vec!["at most 100 modules", "101"]),
         ("the same name", json!([transformer, pooling, pooling]), vec!["name", "earlier", "1_Pooling"]),
         ("word embeddings", json!([module("WordEmbeddings", ""), pooling]), vec!["type", "WordEmbeddings"]),
     ];
@@ -269,6 +270,28 @@ fn tokenizers_that_are_none() {
         let mut files = edited("tiny-bert", "tokenizer.json", |json| json[key] = value.clone());
         as_written(&mut files);
         cases.model(&format!("{key} = {value}"), &files, "Tokenizer", &["tokenizer.json"]);
+    }
+    // A text of a megabyte would fill the memory.
+    let longer = |pattern: Value, by: usize| json!({"type": "Replace", "pattern": pattern, "content": "a".repeat(by)});
+    for steps in [
+        vec![longer(json!({"String": "a"}), 10); 12],
+        vec![longer(json!({"String": ""}), 300)],
+        vec![longer(json!({"Regex": "a?"}), 20); 2],
+        vec![
+            json!({"type": "NFKC"}),
+            json!({"type": "Sequence", "normalizers": vec![longer(json!({"String": "ab"}), 40); 2]}),
+        ],
+    ] {
+        let mut files = edited("tiny-bert", "tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+        });
+        as_written(&mut files);
+        cases.model(
+            &format!("{} steps", steps.len()),
+            &files,
+            "Config",
+            &["tokenizer.json", "normalizer", "times as long"],
+        );
     }
     // The library reads this and panics when it meets a text.
     let mut files = edited("tiny-bert", "tokenizer.json", |json| {

@@ -93,11 +93,6 @@ fn what_stays() {
         ("GET", listing, Fault::Body("{\"sha\": 1}".to_owned()), |e| matches!(e, Error::Json { .. })),
         ("GET", listing, listed("../../../../../../../../../../../../../x", "a"), answer),
         ("GET", listing, listed("main", "a"), answer),
-        ("GET", listing, listed(COMMIT, "../evil"), answer),
-        ("GET", listing, listed(COMMIT, "/etc/evil"), answer),
-        ("GET", listing, listed(COMMIT, "a/../../evil"), answer),
-        ("GET", listing, listed(COMMIT, "a\\evil"), answer),
-        ("GET", listing, listed(COMMIT, "evil\u{0}"), answer),
         ("GET", listing, header("content-encoding", Some("gzip")), answer),
         ("HEAD", head, Fault::Status(500, &[]), refused),
         ("HEAD", head, Fault::Status(404, &[("X-Error-Code", "EntryNotFound")]), |e| {
@@ -112,6 +107,16 @@ fn what_stays() {
         // More than was announced, and less.
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("18446744073709551615")), size),
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("100")), size),
+        ("HEAD", "/model.safetensors", Fault::Status(401, &[]), |e| {
+            matches!(e, Error::HubRefused { refusal: Refusal::Repository, status: 401, .. })
+        }),
+        // Of another host than the hub, which does not know the hub's repositories.
+        ("GET", large, Fault::Status(404, &[]), |e| {
+            matches!(e, Error::HubRefused { refusal: Refusal::Other, status: 404, .. })
+        }),
+        ("GET", large, Fault::Status(401, &[]), |e| {
+            matches!(e, Error::HubRefused { refusal: Refusal::Other, status: 401, .. })
+        }),
         ("GET", large, Fault::CutAfter(0), unreachable),
         ("GET", large, Fault::Status(503, &[]), refused),
         ("GET", large, Fault::Status(403, &[]), |e| matches!(e, Error::HubRefused { refusal: Refusal::Forbidden, .. })),
@@ -216,11 +221,57 @@ fn a_short_blob_is_fetched_again() {
 
 #[test]
 fn the_hub_is_given_the_time_that_it_asks_for() {
+    for fault in
+        [Fault::Status(429, &[("Retry-After", "1")]), Fault::Status(429, &[("RateLimit", "\"resolvers\";r=0;t=1")])]
+    {
+        let desk = desk();
+        desk.hub.fault("GET", "/api/models/", 1, fault.clone());
+        let start = Instant::now();
+        desk.pull().expect("a model");
+        assert!(start.elapsed() >= Duration::from_secs(1), "{fault:?}: {:?}", start.elapsed());
+    }
     let desk = desk();
-    desk.hub.fault("GET", "/api/models/", 1, Fault::Status(429, &[("Retry-After", "1")]));
-    let start = Instant::now();
-    desk.pull().expect("a model");
-    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    desk.hub.fault("GET", "/api/models/", 1, Fault::Status(429, &[("Retry-After", "3600")]));
+    let error = desk.pull().expect_err("too long");
+    assert!(error.to_string().contains("3600 s"), "{error}");
+}
+
+/// Files of a repository whose names lead elsewhere, or that no model has, are left where they are.
+#[test]
+fn names_that_lead_elsewhere_are_left_alone() {
+    let evil = [
+        "../evil",
+        "/etc/evil",
+        "a/../../evil",
+        "a\\evil",
+        "evil\u{0}",
+        "data//x",
+        "README \u{202e}",
+        "../../README.md",
+    ];
+    let repository = Repository::of("tiny-bert");
+    let names = repository.files.keys().map(String::as_str).chain(evil);
+    let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
+    let desk = desk();
+    let listing = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
+    desk.hub.fault("GET", "/api/models/", usize::MAX, Fault::Body(listing));
+    let folder = desk.pull().expect("a model");
+    assert_eq!(contents(&folder), repository.wanted());
+    let found = crate::pulling::walk(desk.cache.path());
+    assert!(!found.keys().any(|name| name.contains("evil") || name.contains('\u{202e}')), "{found:?}");
+}
+
+/// What fails of one repository is not looked for in another of a similar name.
+#[test]
+fn another_repository_is_no_replacement() {
+    let desk = Desk::of(&[
+        ("tiny", Repository::of("tiny-bert")),
+        ("sentence-transformers/tiny", Repository::of("tiny-mpnet")),
+    ]);
+    desk.hub.fault("GET", &large(), usize::MAX, Fault::Status(404, &[]));
+    let error = desk.pull_as("tiny", "main").expect_err("no weights");
+    assert!(matches!(error, Error::HubRefused { .. }), "{error:?}");
+    assert!(!desk.cache.path().join("models--sentence-transformers--tiny").exists());
 }
 
 /// A network that is slow and goes on is no failure, however short the patience is for one that stands still.

@@ -34,11 +34,11 @@ impl Desk {
     }
 
     pub(crate) fn pull_as(&self, id: &str, revision: &str) -> Result<PathBuf> {
-        hub::Hub::new(self.settings.clone())?.pull(id, revision, &mut |_| {})
+        hub::Hub::new(self.settings.clone()).pull(id, revision, &mut |_| {})
     }
 
     pub(crate) fn find_or_pull(&self, id: &str, revision: &str) -> Result<PathBuf> {
-        hub::Hub::new(self.settings.clone())?.find_or_pull(id, revision, &mut |_| {})
+        hub::Hub::new(self.settings.clone()).find_or_pull(id, revision, &mut |_| {})
     }
 
     pub(crate) fn repository(&self) -> PathBuf {
@@ -290,16 +290,47 @@ fn offline() {
     assert_eq!(desk.hub.log().len(), 0);
 }
 
-/// Without modules.json a model is pooled as the reference does by default. Whether the repository has one makes all the
-/// difference, and is asked once.
+/// Without modules.json a model is pooled as the reference does by default, without other files it has no prompt or another
+/// tokenizer. Whether the repository has them makes all the difference, and is asked once.
 #[test]
-fn a_snapshot_that_may_lack_modules() {
-    let desk = Desk::new(Repository::of("tiny-bert"));
-    let folder = desk.pull().expect("a model");
-    std::fs::remove_file(folder.join("modules.json")).expect("gone");
-    assert_eq!(desk.find_or_pull(ID, "main").expect("a model"), folder);
-    assert!(folder.join("modules.json").is_file());
-
+fn a_snapshot_of_which_others_fetched_a_part() {
+    const OPTIONAL: [&str; 3] = ["modules.json", "config_sentence_transformers.json", "tokenizer_config.json"];
+    for name in OPTIONAL {
+        let mut desk = Desk::new(Repository::of("tiny-bert"));
+        let folder = desk.pull().expect("a model");
+        // Others may note nothing.
+        std::fs::remove_dir_all(desk.repository().join(".no_exist")).expect("gone");
+        let link = std::fs::read_link(folder.join(name)).expect("a link");
+        std::fs::remove_file(folder.join(name)).expect("gone");
+        // Whom nobody answers: the cache it is, and that is told.
+        let unsure = |settings: &Settings| {
+            let mut told = Vec::new();
+            let found = hub::Hub::new(settings.clone()).find_or_pull(ID, "main", &mut |progress: Progress<'_>| {
+                if let Progress::Unsure { names, error } = progress {
+                    assert!(names.iter().any(|unknown| unknown == name), "{names:?}");
+                    told.push(error.is_some());
+                }
+            });
+            assert_eq!(found.expect("a model"), folder);
+            told
+        };
+        let endpoint = std::mem::replace(&mut desk.settings.endpoint, "http://127.0.0.1:1".to_owned());
+        assert_eq!(unsure(&desk.settings), [true], "{name}");
+        desk.settings.offline = true;
+        assert_eq!(unsure(&desk.settings), [false], "{name}");
+        desk.settings.offline = false;
+        // Who fetches everything has what every repository has.
+        std::fs::write(folder.join(".gitattributes"), "").expect("a file");
+        assert_eq!(unsure(&desk.settings), [true; 0], "{name}");
+        std::fs::remove_file(folder.join(".gitattributes")).expect("gone");
+        // Once it can be asked, the file comes, and nothing is asked for again.
+        desk.settings.endpoint = endpoint;
+        assert_eq!(unsure(&desk.settings), [false; 0], "{name}");
+        assert_eq!(std::fs::read_link(folder.join(name)).expect("a link"), link);
+        desk.hub.log();
+        assert_eq!(unsure(&desk.settings), [false; 0], "{name}");
+        assert_eq!(desk.hub.log().len(), 0, "{name}");
+    }
     let desk = Desk::new(Repository::of("tiny-bert").without("modules.json"));
     let folder = desk.pull().expect("a model");
     assert!(desk.repository().join(".no_exist").join(COMMIT).join("modules.json").is_file());
@@ -308,11 +339,31 @@ fn a_snapshot_that_may_lack_modules() {
     assert_eq!(desk.hub.log().len(), 0);
 }
 
+/// A disk may lose a part of a file. Whoever asks for the model anew gets all of it.
+#[test]
+fn a_damaged_content_is_fetched_again() {
+    for name in ["model.safetensors", "config.json"] {
+        let desk = Desk::new(Repository::of("tiny-bert"));
+        let folder = desk.pull().expect("a model");
+        let whole = contents(&folder);
+        let blob = folder.join(name).canonicalize().expect("a blob");
+        for damage in [&whole[name][..10], &[0; 20], &vec![7; whole[name].len()]] {
+            std::fs::write(&blob, damage).expect("damaged");
+            desk.hub.log();
+            desk.pull().expect("a model");
+            assert_eq!(contents(&folder), whole, "{name}");
+            let log = desk.hub.log();
+            let mut looked = log.iter().filter(|request| request.method == "HEAD").peekable();
+            assert!(looked.peek().is_some() && looked.all(|request| request.path.ends_with(name)), "{name}: {log:?}");
+        }
+    }
+}
+
 #[test]
 fn progress_is_told() {
     let desk = Desk::new(Repository::of("tiny-bert"));
     let (mut done, mut last) = (BTreeSet::new(), BTreeMap::new());
-    let hub = hub::Hub::new(desk.settings.clone()).expect("a hub");
+    let hub = hub::Hub::new(desk.settings.clone());
     hub.pull(ID, "main", &mut |told| match told {
         Progress::File { name, size, have } => drop(last.insert(name.to_owned(), (have, size))),
         Progress::Done { name } => drop(done.insert(name.to_owned())),

@@ -96,14 +96,14 @@ fn secrets_are_not_printed() {
     let mut settings = quick(cache.path(), "http://127.0.0.1:1");
     settings.token = Some(Secret::new(TOKEN));
     settings.proxy = Some(Secret::new("http://user:password@127.0.0.1:1"));
-    let hub = hub::Hub::new(settings.clone()).expect("a hub");
+    let hub = hub::Hub::new(settings.clone());
     let error = hub.pull(ID, "main", &mut |_| {}).expect_err("nobody there");
     for text in [format!("{settings:?}"), format!("{hub:?}"), format!("{error:?}"), likewise::chain(&error)] {
         assert!(!text.contains(TOKEN) && !text.contains("password"), "{text}");
     }
     for token in ["", " ", "two words", "a\r\nHost: evil", "é"] {
         settings.token = Some(Secret::new(token));
-        let error = hub::Hub::new(settings.clone()).expect_err("no token");
+        let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no token");
         assert!(matches!(error, Error::HubSetting { setting: "token", .. }), "{token:?}: {error:?}");
         assert!(token.len() < 3 || !error.to_string().contains(token), "{error}");
     }
@@ -115,7 +115,7 @@ fn settings_that_make_no_sense() {
     let setting = |change: &dyn Fn(&mut hub::Settings)| {
         let mut settings = quick(cache.path(), "http://127.0.0.1:1");
         change(&mut settings);
-        let error = hub::Hub::new(settings).expect_err("an error");
+        let error = hub::Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("an error");
         assert!(!error.to_string().contains("password"), "{error}");
         match error {
             Error::HubSetting { setting, .. } => setting,
@@ -175,7 +175,7 @@ fn encrypted_connections() {
     settings.timeout = Duration::from_secs(5);
     settings.token = Some(Secret::new(TOKEN));
     // Mozilla's authorities do not know it.
-    let error = hub::Hub::new(settings.clone()).expect("a hub").pull(ID, "main", &mut |_| {}).expect_err("unknown");
+    let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("unknown");
     assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
     assert!(likewise::chain(&error).contains("certificate"), "{}", likewise::chain(&error));
     assert_eq!(hub.log().len(), 0, "whoever is not believed is asked nothing");
@@ -184,17 +184,17 @@ fn encrypted_connections() {
     settings.authorities = Some(file("authority.pem"));
     let mut other = settings.clone();
     other.endpoint = hub.url.replace("localhost", "127.0.0.1");
-    let error = hub::Hub::new(other).expect("a hub").pull(ID, "main", &mut |_| {}).expect_err("another name");
+    let error = hub::Hub::new(other).pull(ID, "main", &mut |_| {}).expect_err("another name");
     assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
     assert_eq!(hub.log().len(), 0);
 
-    let folder = hub::Hub::new(settings.clone()).expect("a hub").pull(ID, "main", &mut |_| {}).expect("a model");
+    let folder = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
     assert_eq!(contents(&folder), private(false).wanted());
     // From here to there is no way without encryption.
     let plain = Hub::new(&[(ID, Repository::of("tiny-bert"))]);
     hub.fault("GET", "/resolve/", 1, Fault::Header("location", Some(format!("{}/x", plain.url))));
     std::fs::remove_dir_all(cache.path()).expect("gone");
-    let error = hub::Hub::new(settings).expect("a hub").pull(ID, "main", &mut |_| {}).expect_err("in the clear");
+    let error = hub::Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("in the clear");
     assert!(matches!(error, Error::HubAnswer { .. }), "{error:?}");
     assert_eq!(plain.log().len(), 0);
 }
@@ -206,12 +206,11 @@ fn proxies() {
     let mut settings = desk.settings.clone();
     settings.proxy = Some(Secret::new(desk.hub.url.clone()));
     settings.endpoint = "http://hub.invalid".to_owned();
-    drop(hub::Hub::new(settings.clone()).expect("a hub").pull(ID, "main", &mut |_| {}));
+    drop(hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}));
     assert!(!desk.hub.log().is_empty(), "the proxy was asked");
     for host in ["hub.invalid", "invalid", "*", ".invalid"] {
         settings.no_proxy = vec![host.to_owned()];
-        let error =
-            hub::Hub::new(settings.clone()).expect("a hub").pull(ID, "main", &mut |_| {}).expect_err("no such host");
+        let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no such host");
         assert!(matches!(error, Error::HubUnreachable { .. }), "{host}: {error:?}");
         assert_eq!(desk.hub.log().len(), 0, "{host}");
     }
