@@ -18,6 +18,8 @@ const CONVERTED: &str = "likewise.safetensors";
 
 /// What a tokenizer can be made from; one of them is enough.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
+/// What tokenizer.json says as well.
+const OF_OLD_TOKENIZERS: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
 /// Beside them, of the model and of each of its modules.
 const SMALL: [&str; 7] = [
     // So that the model is refused.
@@ -32,8 +34,7 @@ const SMALL: [&str; 7] = [
 
 /// What a model reads if it is there, and would be another model without.
 pub(super) fn optional(encoder: &str) -> Vec<String> {
-    let of_encoder =
-        ["sentence_bert_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+    let of_encoder = ["sentence_bert_config.json", "tokenizer_config.json"].into_iter().chain(OF_OLD_TOKENIZERS);
     let of_model = [MODULES, "config_sentence_transformers.json"].map(str::to_owned);
     of_model.into_iter().chain(of_encoder.map(|name| inside(encoder, name))).collect()
 }
@@ -196,7 +197,10 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     others.for_each(|module| need(&format!("{}/config.json", module.path)));
     // Which every repository has, no model needs, and is fetched only by those who fetch everything.
     if !has(".gitattributes") {
-        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name);
+        // What these say is in tokenizer.json as well, and so transformers does not always ask for them.
+        let whole = has(&inside(encoder, "tokenizer.json"));
+        let repeated = |name: &str| whole && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other));
+        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name) && !repeated(name);
         missing.unknown = optional(encoder).into_iter().filter(unknown).collect();
     }
     Ok(missing)
