@@ -36,7 +36,9 @@ pub(super) fn read(
         Class::Bert | Class::MpNet => {
             let bytes = files.read(WORDS)?.ok_or_else(|| none(files))?;
             let label = files.label(WORDS);
-            let words: HashMap<&str, usize> = lines(&label, &bytes)?.enumerate().map(|(id, word)| (word, id)).collect();
+            // As the tokenizers crate reads it for the reference: of two lines that are alike the last counts.
+            let words = lines(&label, &bytes)?.enumerate().map(|(id, word)| (word.trim_end(), id));
+            let words: HashMap<&str, usize> = words.collect();
             let model = model(json!({
                 "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
                 "max_input_chars_per_word": 100, "vocab": words,
@@ -86,12 +88,12 @@ fn lines<'a>(label: &str, bytes: &'a [u8]) -> Result<impl Iterator<Item = &'a st
     Ok(text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)))
 }
 
-/// Pairs of pieces, of which the first line may be a comment.
+/// Pairs of pieces, without the lines that say which version they are of.
 fn merges_of(label: &str, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
     let mut merges = Vec::new();
     for (number, line) in lines(label, bytes)?.enumerate() {
         match line.split_once(' ') {
-            _ if line.is_empty() || (number == 0 && line.starts_with("#version")) => {}
+            _ if line.is_empty() || line.starts_with("#version") => {}
             Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => {
                 merges.push([a.to_owned(), b.to_owned()]);
             }
