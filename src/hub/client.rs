@@ -187,7 +187,9 @@ impl Client {
         let transient = match &error {
             // Certificates that are not trusted, among others.
             Ureq::Io(error) if error.kind() == ErrorKind::InvalidData => false,
-            Ureq::Io(error) if error.kind() == ErrorKind::ConnectionRefused => self.reached.load(Ordering::Relaxed),
+            Ureq::Io(error) if error.kind() == ErrorKind::ConnectionRefused || is_of_names(error) => {
+                self.reached.load(Ordering::Relaxed)
+            }
             Ureq::HostNotFound | Ureq::ConnectionFailed | Ureq::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 self.reached.load(Ordering::Relaxed)
             }
@@ -253,6 +255,11 @@ fn pause(head: &HeaderMap) -> Option<Duration> {
         parts.find_map(|part| part.trim().strip_prefix("t=")?.parse::<u64>().ok()?.checked_add(1))
     };
     asked.or_else(window).map(Duration::from_secs)
+}
+
+/// Whether a host's name has no address. The standard library has no kind for that.
+fn is_of_names(error: &std::io::Error) -> bool {
+    error.to_string().starts_with("failed to lookup address information")
 }
 
 /// An answer that is not what the protocol says.

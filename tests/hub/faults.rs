@@ -293,4 +293,8 @@ fn nobody_is_there() {
     assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
     assert!(likewise::chain(&error).contains("refused"), "{}", likewise::chain(&error));
     assert!(start.elapsed() < Duration::from_secs(5));
+    // A name that belongs to nobody (RFC 2606).
+    desk.settings.endpoint = "http://hub.invalid".to_owned();
+    let error = desk.pull_as(ID, "main").expect_err("nobody");
+    assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
 }
