@@ -164,8 +164,9 @@ impl ModelFiles {
         if name.contains('/') {
             no_way_out(folder, &name, &path)?;
         }
-        let limit = if VOCABULARIES.iter().any(|end| name.ends_with(end)) { VOCABULARY } else { TABLE };
-        Ok(read_up_to(&path, limit)?.map(Cow::Owned))
+        let is_vocabulary = VOCABULARIES.iter().any(|end| name.ends_with(end));
+        let bytes = if is_vocabulary { read_up_to(&path, VOCABULARY) } else { read_table(&path) };
+        Ok(bytes?.map(Cow::Owned))
     }
 
     /// A file that must be there.
