@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | exp(x), x ≤ 0 | x = n ln2 + r, degree 6 in r | 1 ulp, beyond 1.5 | 1 ulp |
 //! | GELU (erf) | scaled normal tail, below | 6 ulp, beyond 7 | 11 ulp, beyond 69.5 |
-//! | the same, to be rounded | Φ by a polynomial, below | 5 · 10⁻⁵, not in ulps | the same |
+//! | the same, to be rounded | Φ by a polynomial, below | 5.2 · 10⁻⁵, not in ulps | the same |
 //! | GELU (tanh) | x σ(2 √(2/π) (x + 0.044715 x³)) | 29 ulp, beyond 277 | 32 ulp, beyond 315 |
 //! | ReLU | max(x, 0) | exact | exact |
 //! | SiLU | x σ(x) | 3.5 ulp | 3.5 ulp |
@@ -47,7 +47,7 @@
 //! Φ(x) = ½ ± min(t R(t²), ½)      t = min(|x|, 4.4), R of degree 8
 //! ```
 //!
-//! and GELU errs by at most 5 · 10⁻⁵, half of it roundings (tests/words.rs). It is the same function, by fewer terms; not the one
+//! and GELU errs by at most 5.2 · 10⁻⁵, half of it roundings (tests/words.rs). It is the same function, by fewer terms; not the one
 //! with tanh, which is off by up to 5 · 10⁻⁴.
 //!
 //! All coefficients come from `kernels/coefficients/fit.py`, which says how they are found and prints them.
