@@ -184,7 +184,8 @@ impl ModelFiles {
 
     /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
     pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
-        let file = self.find_weights(name, name.contains('/'))?;
+        // A module's folder, the encoder's among them, is named by modules.json.
+        let file = self.find_weights(name, self.full_name(name).contains('/'))?;
         if file.is_some() {
             self.note_use(&self.full_name(name));
         }

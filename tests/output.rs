@@ -51,6 +51,41 @@ fn prompts_and_dimensions() {
     report.finish();
 }
 
+/// What a model's configuration asks for is done unless the builder says otherwise.
+#[test]
+fn what_the_configuration_asks_for() {
+    let open = |config: serde_json::Value, builder: Builder| {
+        let mut files = common::files("tiny-mpnet");
+        files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
+        builder.open_files(&common::in_memory(&files)).expect("a model").embed(&["a dog"]).expect("a vector")
+    };
+    let json = |text: &str| serde_json::from_str(text).expect("JSON");
+    let plain = open(json("{}"), Embedder::builder());
+    // Dimensions.
+    let three = json(r#"{"truncate_dim": 3}"#);
+    let first = |width: usize| plain.row(0)[..width].to_vec();
+    for (config, builder, expected) in [
+        (&three, Embedder::builder(), first(3)),
+        (&three, Embedder::builder().truncate_dim(5), first(5)),
+        (&json(r#"{"truncate_dim": 1000}"#), Embedder::builder(), first(plain.width())),
+        (&json(r#"{"truncate_dim": null}"#), Embedder::builder(), first(plain.width())),
+    ] {
+        assert_eq!(open(config.clone(), builder).row(0), expected, "{config}");
+    }
+    // Prompts.
+    let prompts = json(r#"{"prompts": {"q": "happy ", "p": "sunny "}, "default_prompt_name": "p"}"#);
+    let spoken = |prompt: &str| open(json("{}"), Embedder::builder().prompt(prompt));
+    assert_ne!(spoken("happy ").row(0), plain.row(0));
+    for (builder, prompt) in [
+        (Embedder::builder(), "sunny "),
+        (Embedder::builder().prompt_name("q"), "happy "),
+        (Embedder::builder().prompt_name("query"), ""),
+        (Embedder::builder().prompt(""), ""),
+    ] {
+        assert_eq!(open(prompts.clone(), builder).row(0), spoken(prompt).row(0), "{prompt:?}");
+    }
+}
+
 /// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give them: those of these names,
 /// and none, whatever the default is.
 #[test]

@@ -127,20 +127,25 @@ fn classes_are_the_references() {
     assert!(count >= 90, "{count} tokenizers");
 }
 
-/// Where the maximum length and the side that is cut may stand, and which of several counts.
+/// Where the maximum length and the side that is cut may stand, and which of several counts; and lower-casing before the
+/// tokenizer's own normalizer.
 #[test]
-fn lengths_are_the_references() {
+fn inputs_are_the_references() {
     let golden = Golden::json_of("classes");
-    let text = golden["long"].as_str().expect("a text");
-    let cases = golden["lengths"].as_array().expect("cases");
-    assert!(cases.len() >= 14, "{} cases", cases.len());
+    let cases = golden["models"].as_array().expect("cases");
+    assert!(cases.len() >= 25, "{} cases", cases.len());
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let mut files = files("tiny-bert");
         change(&mut files, case);
         let model = Embedder::builder().open_files(&in_memory(&files));
         let model = model.unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
-        assert_eq!(json!(model.tokenize(text).expect("tokens").ids), case["ids"], "{name}");
+        for (text, expected) in
+            golden["inputs"].as_array().expect("texts").iter().zip(case["ids"].as_array().expect("ids"))
+        {
+            let got = model.tokenize(text.as_str().expect("a text")).expect("tokens").ids;
+            assert_eq!(json!(got), *expected, "{name}: {text}");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const CONVERTED: &str = "likewise.safetensors";
 
 /// What a tokenizer can be made from; one of them is enough.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
-/// What tokenizer.json says as well.
+/// What counts only where tokenizer_config.json does not list the added tokens.
 const OF_OLD_TOKENIZERS: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
 /// Beside them, of the model and of each of its modules.
 const SMALL: [&str; 7] = [
@@ -34,7 +34,8 @@ const SMALL: [&str; 7] = [
 
 /// What a model reads if it is there, and would be another model without.
 pub(super) fn optional(encoder: &str) -> Vec<String> {
-    let of_encoder = ["sentence_bert_config.json", "tokenizer_config.json"].into_iter().chain(OF_OLD_TOKENIZERS);
+    let of_encoder = ["sentence_bert_config.json", "tokenizer_config.json", VOCABULARIES[0]];
+    let of_encoder = of_encoder.into_iter().chain(OF_OLD_TOKENIZERS);
     let of_model = [MODULES, "config_sentence_transformers.json"].map(str::to_owned);
     of_model.into_iter().chain(of_encoder.map(|name| inside(encoder, name))).collect()
 }
@@ -182,8 +183,11 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     };
     let encoder = encoder(listed.as_deref().unwrap_or_default());
     need(&inside(encoder, "config.json"));
+    let whole = has(&inside(encoder, VOCABULARIES[0]));
     if !VOCABULARIES.iter().any(|name| has(&inside(encoder, name))) {
         need(&inside(encoder, VOCABULARIES[0]));
+    } else if !whole && has(&inside(encoder, "vocab.json")) {
+        need(&inside(encoder, "merges.txt"));
     }
     let single = inside(encoder, SINGLE);
     if !has(&inside(encoder, CONVERTED)) && !has(&single) {
@@ -194,13 +198,19 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     }
     // Normalize has nothing to configure, and no folder on most repositories.
     let others = listed.iter().flatten().skip(1).filter(|m| !m.path.is_empty() && m.class != "Normalize");
-    others.for_each(|module| need(&format!("{}/config.json", module.path)));
+    for module in others {
+        need(&inside(&module.path, "config.json"));
+        if ["Dense", "LayerNorm"].contains(&module.class.as_str()) {
+            need(&inside(&module.path, SINGLE));
+        }
+    }
     // Which every repository has, no model needs, and is fetched only by those who fetch everything.
     if !has(".gitattributes") {
-        // What these say is in tokenizer.json as well, and so transformers does not always ask for them.
-        let whole = has(&inside(encoder, "tokenizer.json"));
-        let repeated = |name: &str| whole && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other));
-        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name) && !repeated(name);
+        let settings = read(&inside(encoder, "tokenizer_config.json"))?;
+        let settings = settings.map(|(label, bytes)| Keys::parse(&label, &bytes)).transpose()?;
+        let listed = whole && settings.is_some_and(|keys| keys.get("added_tokens_decoder").is_some());
+        let needless = |name: &str| listed && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other));
+        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name) && !needless(name);
         missing.unknown = optional(encoder).into_iter().filter(unknown).collect();
     }
     Ok(missing)

@@ -21,6 +21,10 @@ const NAMES: Names = Names {
     ..bert::NAMES
 };
 
+const POSITIONS: &str = "max_position_embeddings";
+/// Numbers of a table of sines: 256 MiB, a hundred times what any model has.
+const MOST_SINES: usize = 1 << 26;
+
 pub(super) fn blueprint(config: &Keys) -> Result<Blueprint> {
     // The names of its own first, then those that other models have.
     let size = |keys: [&str; 2], default| -> Result<usize> {
@@ -31,14 +35,19 @@ pub(super) fn blueprint(config: &Keys) -> Result<Blueprint> {
         return Err(config.wrong(KEY, "absolute"));
     }
     let sinusoidal = config.flag("sinusoidal_pos_embds")?.unwrap_or(false);
+    let (width, position_rows) = (size(["dim", "hidden_size"], 768)?, config.size(POSITIONS)?.unwrap_or(512));
+    // No file has this table, so none limits it.
+    if sinusoidal && position_rows > MOST_SINES / width {
+        return Err(config.wrong(POSITIONS, format!("at most {} with sines of width {width}", MOST_SINES / width)));
+    }
     Ok(Blueprint {
         family: "DistilBERT",
-        width: size(["dim", "hidden_size"], 768)?,
+        width,
         heads: size(["n_heads", "num_attention_heads"], 12)?,
         inner: config.size("hidden_dim")?.unwrap_or(3072),
         layers: size(["n_layers", "num_hidden_layers"], 6)?,
         vocabulary: config.size("vocab_size")?.unwrap_or(30522),
-        position_rows: config.size("max_position_embeddings")?.unwrap_or(512),
+        position_rows,
         positions: Positions::FromZero,
         position_table: if sinusoidal { PositionTable::Sinusoidal } else { PositionTable::Learned },
         segments: None,

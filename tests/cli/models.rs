@@ -12,7 +12,10 @@ fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
         std::fs::create_dir_all(path).expect("folders");
     }
     std::fs::write(folder.join("refs/main"), commit).expect("a branch");
-    for (i, (file, bytes)) in common::files(name).into_iter().enumerate() {
+    // The sign that all of the repository is here, and nothing else is to be asked for.
+    let mut files = common::files(name);
+    files.insert(".gitattributes".to_owned(), Vec::new());
+    for (i, (file, bytes)) in files.into_iter().enumerate() {
         std::fs::write(blobs.join(format!("{i:040x}")), bytes).expect("a blob");
         let up = if file.contains('/') { "../../../blobs" } else { "../../blobs" };
         std::os::unix::fs::symlink(format!("{up}/{i:040x}"), snapshot.join(file)).expect("a link");

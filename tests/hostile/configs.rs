@@ -52,6 +52,16 @@ fn config_values_that_are_not_supported() {
     for value in [json!(-1), json!(1_u64 << 40), json!("1"), json!(1.5)] {
         cases.key("tiny-xlm-roberta", "config.json", "pad_token_id", &value);
     }
+    // No file limits the table of sines.
+    let files = edited("tiny-bert", "config.json", |json| {
+        json["model_type"] = json!("distilbert");
+        json["dim"] = json!(32);
+        json["n_heads"] = json!(4);
+        json["sinusoidal_pos_embds"] = json!(true);
+        json["max_position_embeddings"] = json!(1 << 24);
+    });
+    let words = ["config.json", "max_position_embeddings", "at most 2097152 with sines", "16777216"];
+    cases.model("sines of gigabytes", &files, "Config", &words);
     let files = edited("tiny-bert", "config.json", |json| {
         json.as_object_mut().expect("an object").remove("model_type");
     });

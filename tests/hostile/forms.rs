@@ -46,6 +46,23 @@ fn links_that_lead_out() {
         let words = ["inside the model's folder", "a link to", name];
         cases.fails(name, || Embedder::open(folder.path()), "Config", &words);
     }
+    // Of the encoder's own folder, every file.
+    for name in ["config.json", "tokenizer.json", WEIGHTS] {
+        let mut files = files("tiny-bert");
+        edit_json(&mut files, "modules.json", |modules| modules[0]["path"] = json!("0_Transformer"));
+        for own in ["config.json", "tokenizer.json", "tokenizer_config.json", INPUTS, WEIGHTS] {
+            let bytes = files.remove(own).expect("a file");
+            files.insert(format!("0_Transformer/{own}"), bytes);
+        }
+        let folder = write_folder(&files);
+        Embedder::open(folder.path()).expect("a model");
+        let (there, here) =
+            (elsewhere.path().join(format!("0-{name}")), folder.path().join("0_Transformer").join(name));
+        std::fs::rename(&here, &there).expect("moved");
+        symlink(&there, &here).expect("a link");
+        let words = ["inside the model's folder", "a link to", name];
+        cases.fails(name, || Embedder::open(folder.path()), "Config", &words);
+    }
     cases.finish();
     // A file that every model has may be anywhere: whoever made the link chose it.
     let folder = write_folder(&files("tiny-bert"));

@@ -32,7 +32,13 @@ fn modules_that_are_not_supported() {
             json!([transformer, pooling, {"path": "", "type": class("LayerNorm")}]),
             vec!["path", "LayerNorm"],
         ),
-        ("layers", json!([transformer, module("WeightedLayerPooling", "1_W"), pooling]), vec!["type", "second module"]),
+        (
+            "layers",
+            json!([transformer, module("WeightedLayerPooling", "1_W"), pooling]),
+            vec!["type", "second module", "WeightedLayerPooling"],
+        ),
+        ("convolutions", json!([transformer, pooling, module("CNN", "2_CNN")]), vec!["type", "CNN"]),
+        ("two towers", json!([module("Asym", ""), pooling]), vec!["type", "first module", "Asym"]),
         ("static", json!([module("StaticEmbedding", "0_S"), pooling]), vec!["type", "first module", "StaticEmbedding"]),
         ("router", json!([module("Router", ""), pooling]), vec!["type", "first module", "Router"]),
         (

@@ -339,6 +339,38 @@ fn a_snapshot_of_which_others_fetched_a_part() {
     assert_eq!(desk.hub.log().len(), 0);
 }
 
+/// Whoever else begins to fill a snapshot may end at any file: what a model cannot do without is fetched.
+#[test]
+fn any_file_that_is_missing_comes() {
+    let modules = serde_json::json!([
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+        {"idx": 3, "name": "3", "path": "3_Norm", "type": "sentence_transformers.models.LayerNorm"},
+    ]);
+    let with_modules = Repository::of("tiny-bert")
+        .with("modules.json", modules.to_string())
+        .with("2_Dense/config.json", "{}")
+        .with("2_Dense/model.safetensors", "weights of the one")
+        .with("3_Norm/config.json", "{}")
+        .with("3_Norm/model.safetensors", "weights of the other");
+    let of_pairs =
+        Repository::of("tiny-bert").without("tokenizer.json").with("vocab.json", "{}").with("merges.txt", "");
+    let of_pieces = Repository::of("tiny-xlm-roberta").with("sentencepiece.bpe.model", "pieces");
+    for repository in [with_modules, of_pairs, of_pieces] {
+        let desk = Desk::new(repository.clone());
+        let folder = desk.pull().expect("a model");
+        // Others may note nothing of what is not there.
+        std::fs::remove_dir_all(desk.repository().join(".no_exist")).expect("gone");
+        for name in contents(&folder).into_keys().filter(|name| name != "README.md") {
+            std::fs::remove_file(folder.join(&name)).expect("gone");
+            desk.find_or_pull(ID, "main").expect("a model");
+            assert_eq!(contents(&folder), repository.wanted(), "{name}");
+            drop(std::fs::remove_dir_all(desk.repository().join(".no_exist")));
+        }
+    }
+}
+
 /// A disk may lose a part of a file. Whoever asks for the model anew gets all of it.
 #[test]
 fn a_damaged_content_is_fetched_again() {
