@@ -5,28 +5,42 @@ mod common;
 
 use std::collections::HashMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::{Golden, files, in_memory};
 use likewise::{Embedder, chain};
 use serde_json::{Value, json};
 
-/// A tiny model with another tokenizer.
-fn with_files(case: &Value) -> likewise::Result<Embedder> {
+/// A tiny model with another tokenizer. `pieces` among its files names a SentencePiece model of the golden file.
+fn with_files(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
     let family = case["family"].as_str().expect("a family");
     let mut files = files(match family {
         "mpnet" => "tiny-mpnet",
-        "roberta" => "tiny-xlm-roberta",
+        "roberta" | "xlm-roberta" | "camembert" => "tiny-xlm-roberta",
         _ => "tiny-bert",
     });
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         files.remove(name);
     }
-    if family == "roberta" {
-        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!("roberta"));
+    if ["roberta", "camembert"].contains(&family) {
+        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
     }
     for (name, text) in case["files"].as_object().expect("files") {
-        files.insert(name.clone(), text.as_str().expect("a text").as_bytes().to_vec());
+        let text = text.as_str().expect("a text");
+        match name.as_str() {
+            "pieces" => files.insert(PIECES.to_owned(), of_pieces(golden, text)),
+            name => files.insert(name.to_owned(), text.as_bytes().to_vec()),
+        };
     }
     Embedder::builder().open_files(&in_memory(&files))
+}
+
+const PIECES: &str = "sentencepiece.bpe.model";
+
+/// What SentencePiece wrote.
+fn of_pieces(golden: &Value, name: &str) -> Vec<u8> {
+    let text = golden["sentence_pieces"][name].as_str().expect("a model");
+    BASE64_STANDARD.decode(text).expect("base 64")
 }
 
 #[test]
@@ -35,7 +49,7 @@ fn ids_are_the_references() {
     let texts = golden["texts"].as_array().expect("texts");
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
-        let model = with_files(case).unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
+        let model = with_files(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
         let mut cut = 0;
         for (text, expected) in texts.iter().zip(case["ids"].as_array().expect("ids")) {
             let text = text.as_str().expect("a text");
@@ -157,7 +171,7 @@ fn what_cannot_be_put_together() {
         let cases = golden["cases"].as_array().expect("cases");
         let mut case = cases.iter().find(|case| case["name"] == name).expect("a case").clone();
         edit(case["files"].as_object_mut().expect("files"));
-        with_files(&case)
+        with_files(&golden, &case)
     };
     let set = |name: &'static str, text: &'static str| {
         move |files: &mut serde_json::Map<String, Value>| drop(files.insert(name.to_owned(), json!(text)))
@@ -193,4 +207,53 @@ fn what_cannot_be_put_together() {
     let plain = edited("bert", &|_| ()).expect("a model");
     let text = "That is a happy person";
     assert_eq!(crlf.expect("a model").tokenize(text).expect("ids"), plain.tokenize(text).expect("ids"));
+}
+
+/// A SentencePiece model whose parts are not what they should be.
+#[test]
+fn pieces_that_cannot_be_put_together() {
+    let golden = Golden::json_of("vocabularies");
+    let open = |family: &str, class: &str, pieces: Vec<u8>| {
+        let mut files = files("tiny-xlm-roberta");
+        files.remove("tokenizer.json");
+        files.insert(PIECES.to_owned(), pieces);
+        files.insert("tokenizer_config.json".to_owned(), json!({"tokenizer_class": class}).to_string().into_bytes());
+        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
+        Embedder::builder().open_files(&in_memory(&files))
+    };
+    let whole = of_pieces(&golden, "unigram");
+    // Of two messages that are laid end to end, the second adds to the first.
+    let and = |more: &[u8]| [&whole[..], more].concat();
+    let (xlm, camembert) = ("XLMRobertaTokenizer", "CamembertTokenizer");
+    assert!(open("xlm-roberta", xlm, whole.clone()).is_ok());
+    for (what, family, class, pieces, words) in [
+        ("nothing", "xlm-roberta", xlm, Vec::new(), &["not a valid tokenizer", "has no pieces"][..]),
+        ("text", "xlm-roberta", xlm, b"[PAD]\n[UNK]\n".to_vec(), &["not a valid tokenizer"]),
+        ("half of it", "xlm-roberta", xlm, whole[..whole.len() / 2].to_vec(), &["not a valid tokenizer"]),
+        ("a piece that is no text", "xlm-roberta", xlm, and(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),
+        ("a table of two bytes", "xlm-roberta", xlm, and(b"\x1a\x04\x12\x02ab"), &["table of less than 4 bytes"]),
+        // The crate would allocate eight gigabytes.
+        (
+            "a table of nothing",
+            "xlm-roberta",
+            xlm,
+            and(b"\x1a\x07\x12\x05\xff\xff\xff\xff0"),
+            &["trie of 4294967295 bytes and has 1"],
+        ),
+        ("pieces by pairs", "camembert", camembert, of_pieces(&golden, "bpe"), &["Unigram, 1", "kind 2"]),
+        (
+            "a class that takes a file as it is written",
+            "xlm-roberta",
+            "PreTrainedTokenizerFast",
+            whole.clone(),
+            &["tokenizer_config.json", "tokenizer_class", PIECES, "no tokenizer.json"],
+        ),
+        ("a class of words", "bert", "BertTokenizer", whole.clone(), &["no tokenizer.json", "AutoTokenizer", PIECES]),
+    ] {
+        let Err(error) = open(family, class, pieces) else { panic!("{what}: accepted") };
+        let message = chain(&error);
+        println!("{what}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+        assert!(message.contains(PIECES), "{what}: {message}");
+    }
 }

@@ -17,10 +17,26 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
-use super::settings::{Settings, Token};
+use super::settings::{Further, Settings, Token};
 use crate::error::Result;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a class takes from a folder's vocabulary files.
+pub(super) struct Parts {
+    pub(super) vocabulary: Vocabulary,
+    /// The table of the normalizer that SentencePiece wrote.
+    pub(super) charsmap: Option<Precompiled>,
+    /// Tokens that are added unless the settings list others.
+    pub(super) further: Further,
+}
+
+impl Parts {
+    /// A vocabulary alone.
+    pub(super) fn of(vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, charsmap: None, further: Further::default() }
+    }
+}
 
 /// A vocabulary, and what belongs to it.
 pub(super) enum Vocabulary {
@@ -99,22 +115,27 @@ impl Class {
         Some(Token::special(content).taking_space(takes_space))
     }
 
+    /// Tokens without a name that it has, if no file says.
+    pub(super) fn further(self) -> Further {
+        let contents = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"].iter().filter(|_| self == Self::Camembert);
+        Further { tokens: contents.map(|content| Token::special(content)).collect(), hides_map: false }
+    }
+
     /// Whether its vocabulary is one of pieces with scores.
     pub(super) fn has_scores(self) -> bool {
         matches!(self, Self::XlmRoberta | Self::Camembert)
     }
 
-    /// The tokenizer that the class makes of a vocabulary. `charsmap`: the table of the normalizer that SentencePiece wrote.
-    pub(super) fn build(
-        self,
-        vocabulary: Vocabulary,
-        charsmap: Option<Precompiled>,
-        settings: &Settings,
-    ) -> Result<std::result::Result<Inner, Failure>> {
-        let named = |name: &str| -> Result<String> {
-            let token = settings.token(name)?.or_else(|| self.token(name));
-            Ok(token.map(|token| token.content).unwrap_or_default())
-        };
+    /// The text of a special token: what a file says, else the class's own.
+    pub(super) fn named(self, settings: &Settings, name: &str) -> Result<String> {
+        let token = settings.token(name)?.or_else(|| self.token(name));
+        Ok(token.map(|token| token.content).unwrap_or_default())
+    }
+
+    /// The tokenizer that the class makes of a vocabulary.
+    pub(super) fn build(self, parts: Parts, settings: &Settings) -> Result<std::result::Result<Inner, Failure>> {
+        let Parts { vocabulary, charsmap, further } = parts;
+        let named = |name: &str| self.named(settings, name);
         let flag = |name: &str, default| -> Result<bool> { Ok(settings.flag(name)?.unwrap_or(default)) };
         let unknown = named("unk_token")?;
         let space = flag("add_prefix_space", matches!(self, Self::XlmRoberta | Self::Camembert))?;
@@ -151,7 +172,7 @@ impl Class {
             _ => {}
         }
         inner.with_pre_tokenizer(Some(before));
-        let tokens = settings.tokens(&|name| self.token(name), &|_| false)?;
+        let tokens = settings.tokens(&|name| self.token(name), further, &|_| false)?;
         // What XLM-RoBERTa and CamemBERT put around a text are the tokens of its beginning and end, not of class and separation.
         let (first, last) = match self {
             Self::XlmRoberta | Self::Camembert => (named("bos_token")?, named("eos_token")?),

@@ -6,6 +6,7 @@
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::charsmap;
 use crate::error::{Error, Result};
 
 /// Known normalizers make a text up to eighteen times as long (NFKC), and most not longer at all.
@@ -22,7 +23,7 @@ pub(super) fn refuse(tokenizer: &Tokenizer, file: &str) -> Result<()> {
     Err(Error::config(file, "normalizer", expected, format!("some that make it {times:.3e} times as long")))
 }
 
-/// How many bytes become of one, at most, by replacements. The fixed tables of Unicode and of SentencePiece are not counted.
+/// How many bytes become of one, at most, by replacements. The fixed tables of Unicode are not counted.
 fn growth(normalizer: &Value) -> f64 {
     match normalizer["type"].as_str() {
         Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
@@ -33,6 +34,11 @@ fn growth(normalizer: &Value) -> f64 {
                 // Nothing is found before each character, and a pattern may find nothing, too.
                 _ => 1.0 + content,
             }
+        }
+        // What it replaces has a byte at least.
+        Some("Precompiled") => {
+            let table = charsmap::of(normalizer).ok().flatten();
+            table.map_or(1.0, |table| charsmap::longest(&table).max(1) as f64)
         }
         // Once for each text, and what is replaced after it is counted there.
         Some("Prepend") => 1.0 + normalizer["prepend"].as_str().unwrap_or_default().len() as f64,

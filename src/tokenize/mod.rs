@@ -4,10 +4,12 @@
 //! is how long a text may be: a tokenizer.json often has a truncation and a padding baked in from whatever it was last
 //! used for, and the reference overrides both.
 
+mod charsmap;
 mod class;
 mod cut;
 mod growth;
 mod sentence;
+mod sentencepiece;
 mod settings;
 mod vocabulary;
 mod written;
@@ -21,10 +23,10 @@ use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Token
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::models::Blueprint;
-use class::Class;
+use class::{Class, Parts};
 use cut::Cutter;
 use sentence::{SentenceConfig, model_limit, side};
-use settings::Settings;
+use settings::{Further, Settings};
 use written::Written;
 
 /// The tokens of a text, as the model reads them.
@@ -109,8 +111,8 @@ impl Tokenizer {
         let Made { mut inner, label, side: written } = match files.read(TOKENIZER)? {
             Some(bytes) => from_written(files.label(TOKENIZER), &bytes, class, &mut settings)?,
             None => {
-                let (label, vocabulary) = vocabulary::read(files, class, &settings)?;
-                let made = vocabulary.map(|vocabulary| class.build(vocabulary, None, &settings));
+                let (label, parts) = vocabulary::read(files, class, &settings)?;
+                let made = guard(|| Ok(class.build(parts?, &settings)));
                 Made { inner: valid(&label, made)?, label, side: None }
             }
         };
@@ -272,7 +274,10 @@ struct Made {
 fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settings) -> Result<Made> {
     // First as JSON, because the crate panics on some files that are not.
     let written = Written::parse(&label, bytes)?;
-    let Some(written) = written else {
+    let normalizer = written.as_ref().map_or_else(|json| &json["normalizer"], |written| &written.normalizer);
+    charsmap::check_all(normalizer).map_err(|failure| not_valid(&label, failure.into()))?;
+    let Ok(written) = written else {
+        // Which refuses it, and says why.
         let inner = guard(|| Inner::from_bytes(bytes));
         return Ok(Made { inner: inner.map_err(|source| not_valid(&label, source))?, label, side: None });
     };
@@ -280,8 +285,9 @@ fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settin
     let side = written.side();
     if class != Class::AsWritten {
         let made = guard(|| {
-            let (vocabulary, charsmap) = (written.vocabulary(class)?, written.charsmap()?);
-            Ok(class.build(vocabulary, charsmap, settings))
+            let (vocabulary, charsmap, further) = (written.vocabulary(class)?, written.charsmap()?, class.further());
+            let parts = Parts { vocabulary, charsmap, further };
+            Ok(class.build(parts, settings))
         });
         return Ok(Made { inner: valid(&label, made)?, label, side });
     }
@@ -291,7 +297,8 @@ fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settin
     let mut inner = guard(|| Inner::from_bytes(bytes)).map_err(|source| not_valid(&label, source))?;
     let present: HashSet<String> =
         inner.get_added_tokens_decoder().values().map(|token| token.content.clone()).collect();
-    let tokens = settings.tokens(&|name| class.token(name), &|content| present.contains(content))?;
+    let tokens =
+        settings.tokens(&|name| class.token(name), Further::default(), &|content| present.contains(content))?;
     guard(|| inner.add_tokens(tokens)).map_err(|source| not_valid(&label, source))?;
     Ok(Made { inner, label, side })
 }

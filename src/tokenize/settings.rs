@@ -47,6 +47,11 @@ impl Token {
         Self { content, single_word: false, lstrip: false, rstrip: false, normalized, special: true }
     }
 
+    /// A piece that is matched as it is, in the text that was not normalized.
+    pub(super) fn of_piece(content: &str, special: bool) -> Self {
+        Self { special, normalized: Some(false), ..Self::special(content) }
+    }
+
     /// It takes the space before it, or does not.
     pub(super) fn taking_space(self, lstrip: bool) -> Self {
         Self { lstrip, ..self }
@@ -78,6 +83,15 @@ impl Token {
             .rstrip(self.rstrip)
             .normalized(self.normalized.unwrap_or(!self.special))
     }
+}
+
+/// Tokens without a name that a tokenizer has if no file lists any.
+#[derive(Default)]
+pub(super) struct Further {
+    pub(super) tokens: Vec<Token>,
+    /// Whether `additional_special_tokens` of special_tokens_map.json does not count. The reference puts those of a SentencePiece
+    /// model in its place.
+    pub(super) hides_map: bool,
 }
 
 impl Settings {
@@ -178,11 +192,12 @@ impl Settings {
         Ok(named)
     }
 
-    /// The tokens that are added to a tokenizer, in this order. `named`: what the class has by these names; `present`: whether
-    /// the tokenizer has such a token.
+    /// The tokens that are added to a tokenizer, in this order. `named`: what the class has by these names; `further`: those
+    /// that have no name, if no file lists any; `present`: whether the tokenizer has such a token.
     pub(super) fn tokens(
         &self,
         named: &dyn Fn(&str) -> Option<Token>,
+        further: Further,
         present: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<AddedToken>> {
         let mut specials = Vec::new();
@@ -193,28 +208,34 @@ impl Settings {
         for token in &mut tokens {
             token.special |= specials.iter().any(|special| special.content == token.content);
         }
-        for token in specials.into_iter().chain(self.extra()?) {
+        let is_named: Vec<String> = specials.iter().map(|token| token.content.clone()).collect();
+        for mut token in specials.into_iter().chain(self.further(further)?) {
             if !present(&token.content) && !tokens.iter().any(|other| other.content == token.content) {
-                tokens.push(Token { special: true, ..token });
+                token.special |= is_named.contains(&token.content);
+                tokens.push(token);
             }
         }
         Ok(tokens.iter().map(Token::added).collect())
     }
 
     /// Further special tokens, under either name.
-    fn extra(&self) -> Result<Vec<Token>> {
-        let mut extra = Vec::new();
-        for keys in [&self.config, &self.map].into_iter().flatten() {
-            for name in ["extra_special_tokens", "additional_special_tokens"] {
+    fn further(&self, otherwise: Further) -> Result<Vec<Token>> {
+        const NAMES: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+        let of_map = if otherwise.hides_map { &NAMES[..1] } else { &NAMES };
+        let mut listed: Option<Vec<Token>> = None;
+        for (keys, names) in [(&self.config, &NAMES[..]), (&self.map, of_map)] {
+            let Some(keys) = keys else { continue };
+            for name in names {
                 let tokens: Option<Vec<Token>> = match keys.get(name) {
-                    None => Some(Vec::new()),
+                    None => continue,
                     Some(Value::Array(tokens)) => tokens.iter().map(|token| Token::of(token, true)).collect(),
                     Some(Value::Object(tokens)) => tokens.values().map(|token| Token::of(token, true)).collect(),
                     Some(_) => None,
                 };
-                extra.extend(tokens.ok_or_else(|| keys.wrong(name, "an array of tokens"))?);
+                let tokens = tokens.ok_or_else(|| keys.wrong(name, "an array of tokens"))?;
+                listed.get_or_insert_default().extend(tokens);
             }
         }
-        Ok(extra)
+        Ok(listed.unwrap_or(otherwise.tokens))
     }
 }

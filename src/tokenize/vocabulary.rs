@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `vocab.txt` | WordPiece | BERT, DistilBERT, MPNet |
 //! | `vocab.json`, `merges.txt` | byte-level BPE | RoBERTa |
+//! | `sentencepiece.bpe.model` | pieces with scores | XLM-RoBERTa, CamemBERT |
 //!
 //! What these files leave open is the habit of the [`Class`].
 
@@ -11,7 +12,8 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::class::{Class, Vocabulary};
+use super::class::{Class, Parts, Vocabulary};
+use super::sentencepiece;
 use super::settings::Settings;
 use crate::config::parse;
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ use crate::files::ModelFiles;
 const WORDS: &str = "vocab.txt";
 const PIECES: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+const SENTENCE_PIECES: &str = "sentencepiece.bpe.model";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,7 +34,7 @@ pub(super) fn read(
     files: &ModelFiles,
     class: Class,
     settings: &Settings,
-) -> Result<(String, std::result::Result<Vocabulary, Failure>)> {
+) -> Result<(String, std::result::Result<Parts, Failure>)> {
     match class {
         Class::Bert | Class::MpNet => {
             let bytes = files.read(WORDS)?.ok_or_else(|| none(files))?;
@@ -57,17 +60,25 @@ pub(super) fn read(
             }));
             Ok((label, model))
         }
-        Class::AsWritten if files.read(WORDS)?.is_some() || files.read(PIECES)?.is_some() => Err(settings.wrong_class(
-            "the class for which these files are, because there is no tokenizer.json",
-            settings.class()?.unwrap_or_default(),
-        )),
-        _ => Err(none(files)),
+        Class::XlmRoberta | Class::Camembert => {
+            let bytes = files.read(SENTENCE_PIECES)?.ok_or_else(|| none(files))?;
+            Ok((files.label(SENTENCE_PIECES), sentencepiece::read(&bytes, class, settings)?))
+        }
+        Class::AsWritten => {
+            for name in [WORDS, PIECES, SENTENCE_PIECES] {
+                if files.read(name)?.is_some() {
+                    let expected = format!("the class for which {name} is, because there is no tokenizer.json");
+                    return Err(settings.wrong_class(&expected, settings.class()?.unwrap_or_default()));
+                }
+            }
+            Err(none(files))
+        }
     }
 }
 
 /// As tokenizer.json has it.
-fn model(json: Value) -> std::result::Result<Vocabulary, Failure> {
-    Ok(Vocabulary::Model(Box::new(serde_json::from_value(json)?)))
+fn model(json: Value) -> std::result::Result<Parts, Failure> {
+    Ok(Parts::of(Vocabulary::Model(Box::new(serde_json::from_value(json)?))))
 }
 
 /// There is nothing to make a tokenizer of.
@@ -75,8 +86,8 @@ fn none(files: &ModelFiles) -> Error {
     Error::MissingFile {
         origin: files.origin(),
         name: files.full_name("tokenizer.json"),
-        why: "the tokenizer, for which, if that is its class, vocab.txt, or vocab.json and merges.txt, would do as well. From a \
-              SentencePiece model (sentencepiece.bpe.model) transformers makes it: \
+        why: "the tokenizer; vocab.txt, vocab.json with merges.txt, or sentencepiece.bpe.model will do in its place, whichever its \
+              class reads. From other files transformers makes it: \
               AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Written<'a> {
     #[serde(borrow)]
     model: &'a RawValue,
     #[serde(default)]
-    normalizer: Value,
+    pub(super) normalizer: Value,
     #[serde(default)]
     added_tokens: Vec<Value>,
     #[serde(default)]
@@ -32,14 +32,14 @@ struct Pieces {
 }
 
 impl<'a> Written<'a> {
-    /// None if it is JSON but no tokenizer, which is not for us to refuse.
+    /// The JSON as it is, if it is no tokenizer.
     ///
     /// # Errors
     /// If it is not JSON.
-    pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<Option<Self>> {
+    pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<std::result::Result<Self, Value>> {
         match serde_json::from_slice(bytes) {
-            Ok(written) => Ok(Some(written)),
-            Err(_) => config::parse(file, bytes).map(|_: Value| None),
+            Ok(written) => Ok(Ok(written)),
+            Err(_) => config::parse(file, bytes).map(Err),
         }
     }
 

@@ -8,7 +8,7 @@ fn files_that_are_not_there() {
     for model in TINY {
         for (name, words) in [
             ("config.json", &["config.json", "architecture"][..]),
-            ("tokenizer.json", &["tokenizer.json", "vocab.txt", "SentencePiece"]),
+            ("tokenizer.json", &["tokenizer.json", "vocab.txt", "sentencepiece.bpe.model"]),
             (WEIGHTS, &[WEIGHTS, INDEX, "pytorch_model.bin"]),
             (POOLING, &[POOLING, "Pooling"]),
         ] {

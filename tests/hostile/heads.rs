@@ -1,5 +1,8 @@
 //! The sentence head, its prompts and its tokenizer.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::*;
 
 #[test]
@@ -271,6 +274,13 @@ fn tokenizers_that_are_none() {
         // The library that reads these panics.
         ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
         ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": ""})),
+        ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "=A"})),
+        // And for this one it would allocate eight gigabytes.
+        ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+        (
+            "normalizer",
+            json!({"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": "/////w"}]}),
+        ),
         ("added_tokens", json!([{"id": -1, "content": "x"}])),
     ] {
         let mut files = edited("tiny-bert", "tokenizer.json", |json| json[key] = value.clone());
@@ -279,7 +289,11 @@ fn tokenizers_that_are_none() {
     }
     // A text of a megabyte would fill the memory.
     let longer = |pattern: Value, by: usize| json!({"type": "Replace", "pattern": pattern, "content": "a".repeat(by)});
+    // A trie of nothing, and a replacement of a thousand letters.
+    let table = [&4_u32.to_le_bytes()[..], &[0; 4], "a".repeat(1000).as_bytes(), &[0]].concat();
+    let table = json!({"type": "Precompiled", "precompiled_charsmap": BASE64_STANDARD.encode(table)});
     for steps in [
+        vec![table],
         vec![longer(json!({"String": "a"}), 10); 12],
         vec![longer(json!({"String": ""}), 300)],
         vec![longer(json!({"Regex": "a?"}), 20); 2],
