@@ -343,7 +343,9 @@ pub enum Error {
     Empty(&'static str),
 
     /// A result is infinite or not a number although the weights looked sound.
-    #[error("text {text}: the vector or its score is not finite; the weights may be damaged")]
+    #[error(
+        "text {text}: the vector or its score is not finite; no token may be left to pool, or the weights are damaged"
+    )]
     NotFinite {
         /// Index of the text.
         text: usize,

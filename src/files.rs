@@ -164,8 +164,7 @@ impl ModelFiles {
         if name.contains('/') {
             no_way_out(folder, &name, &path)?;
         }
-        let is_vocabulary = VOCABULARIES.iter().any(|end| name.ends_with(end));
-        let bytes = if is_vocabulary { read_up_to(&path, VOCABULARY) } else { read_table(&path) };
+        let bytes = if is_vocabulary(&name) { read_up_to(&path, VOCABULARY) } else { read_table(&path) };
         Ok(bytes?.map(Cow::Owned))
     }
 
@@ -225,6 +224,20 @@ const TABLE: u64 = 64 << 20;
 /// Bytes of a vocabulary; the largest known has forty megabytes.
 const VOCABULARY: u64 = 512 << 20;
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"];
+
+/// Bytes of a file, by its name, that are read at most.
+#[cfg(feature = "hub")]
+pub(crate) fn most_read(name: &str) -> u64 {
+    match name {
+        _ if name.ends_with(".safetensors") => u64::MAX,
+        _ if is_vocabulary(name) => VOCABULARY,
+        _ => TABLE,
+    }
+}
+
+fn is_vocabulary(name: &str) -> bool {
+    VOCABULARIES.iter().any(|end| name.ends_with(end))
+}
 
 /// A file and its size, or None if there is none. Whatever else has the name (a folder, a pipe, which might be waited for without
 /// end) is an error.
@@ -301,11 +314,15 @@ fn no_way_out(folder: &Path, name: &str, path: &Path) -> Result<()> {
     if let (Some(snapshots), Some(repository)) = (above.next(), above.next())
         && snapshots.file_name().is_some_and(|name| name == "snapshots")
     {
-        // The blobs of the repository, and those that all repositories share.
-        allowed.push(repository.join("blobs"));
-        allowed.extend(repository.parent().map(|hub| hub.join("blobs")));
+        // The blobs of the repository, and those that all repositories share. They may be kept on another disk.
+        let blobs = [Some(repository), repository.parent()].into_iter().flatten().map(|folder| folder.join("blobs"));
+        allowed.extend(blobs.filter_map(|blobs| blobs.canonicalize().ok()));
     }
-    if allowed.iter().any(|allowed| target.starts_with(allowed)) {
+    // Where a blob leads is said by whoever the cache belongs to.
+    let first = std::fs::read_link(path).ok().and_then(|next| path.parent()?.join(next).parent()?.canonicalize().ok());
+    let leads_there =
+        |allowed: &PathBuf| target.starts_with(allowed) || (*allowed != folder && first.as_ref() == Some(allowed));
+    if allowed.iter().any(leads_there) {
         return Ok(());
     }
     let found = format!("a link to {}", target.display());

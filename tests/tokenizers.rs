@@ -108,7 +108,7 @@ fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
 #[test]
 fn classes_are_the_references() {
     let refused = HashMap::from([
-        ("a class for other vocabularies", &["tokenizer.json", "BPE vocabulary", "tokenizer_class"][..]),
+        ("a class for other vocabularies", &["tokenizer.json", "kind BPE", "is WordPiece", "tokenizer_class"][..]),
         ("nobody's class", &["tokenizer_config.json", "tokenizer_class", "NoSuchTokenizer"]),
     ]);
     let golden = Golden::json_of("classes");
@@ -148,6 +148,7 @@ fn inputs_are_the_references() {
     let golden = Golden::json_of("classes");
     let cases = golden["models"].as_array().expect("cases");
     assert!(cases.len() >= 25, "{} cases", cases.len());
+    let mut prompts = 0;
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let mut files = files("tiny-bert");
@@ -160,7 +161,20 @@ fn inputs_are_the_references() {
             let got = model.tokenize(text.as_str().expect("a text")).expect("tokens").ids;
             assert_eq!(json!(got), *expected, "{name}: {text}");
         }
+        // Pooling without the prompt shows how many tokens are taken for it.
+        let Some(prompted) = case["prompted"].as_array() else { continue };
+        prompts += 1;
+        let prompt = golden["prompt"].as_str().expect("a prompt");
+        let model = Embedder::builder().prompt(prompt).open_files(&in_memory(&files)).expect("a model");
+        for (text, expected) in golden["inputs"].as_array().expect("texts").iter().zip(prompted) {
+            let got = model.embed(&[text.as_str().expect("a text")]).expect("a vector");
+            for (&got, expected) in got.row(0).iter().zip(expected.as_array().expect("numbers")) {
+                let expected = expected.as_f64().expect("a number") as f32;
+                assert!((got - expected).abs() <= 2e-6 * expected.abs().max(1.0), "{name}: {text}: {got} {expected}");
+            }
+        }
     }
+    assert_eq!(prompts, 6);
 }
 
 /// The order of lines is the only thing that a vocab.txt says, so it must be read as it is.

@@ -74,6 +74,10 @@ mod online {
 
     /// The folder of a model that is not a folder's name. What the cache lacks is downloaded.
     pub(in super::super) fn snapshot(id: &str, revision: &str) -> Result<PathBuf> {
+        // Without a request nothing that only requests need is looked at: neither token nor proxy.
+        if let Some(folder) = Hub::new(Settings::new(cache_folder())).cached(id, revision)? {
+            return Ok(folder);
+        }
         let mut bar = Bar::default();
         Hub::new(settings()?).find_or_pull(id, revision, &mut |told| bar.show(told))
     }
@@ -105,9 +109,11 @@ mod online {
             settings.token = token(&cache)?.map(Secret::new);
         }
         if let Some(seconds) =
-            text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok()).filter(|s| *s > 0)
+            text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse::<u64>().ok()).filter(|s| *s > 0)
         {
-            settings.timeout = Duration::from_secs(seconds);
+            // No moment is farther away than a clock can say.
+            const DAY: u64 = 24 * 60 * 60;
+            settings.timeout = Duration::from_secs(seconds.min(DAY));
         }
         settings.authorities = path("SSL_CERT_FILE");
         settings.proxy = proxy(&settings.endpoint).map(Secret::new);

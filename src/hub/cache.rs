@@ -16,10 +16,15 @@ const REFERENCE: u64 = 4096;
 /// # Errors
 /// If the cache has no such model or revision, or `id` is not a model's name. The error lists every path that was tried.
 pub fn find(cache: &Path, id: &str, revision: &str) -> Result<PathBuf> {
+    find_candidate(cache, id, revision).map(|(_, folder)| folder)
+}
+
+/// As [`find`], and which repository it is.
+pub(super) fn find_candidate(cache: &Path, id: &str, revision: &str) -> Result<(String, PathBuf)> {
     let mut looked = vec![id.to_owned()];
-    for id in candidates(id, revision)? {
-        match Repository::new(cache, &id).snapshot(revision)? {
-            Ok(snapshot) => return Ok(snapshot),
+    for candidate in candidates(id, revision)? {
+        match Repository::new(cache, &candidate).snapshot(revision)? {
+            Ok(snapshot) => return Ok((candidate, snapshot)),
             Err(path) => looked.push(path.display().to_string()),
         }
     }
@@ -52,9 +57,27 @@ impl Repository {
         Self { folder: cache.join(folder_name(id)) }
     }
 
+    /// The one that has this folder.
+    #[cfg(feature = "hub")]
+    pub(super) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
     /// The folder of a commit's files.
     pub(super) fn commit(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
+    }
+
+    /// The list of a commit's files that newer versions of huggingface_hub keep.
+    #[cfg(feature = "hub")]
+    pub(super) fn tree(&self, commit: &str) -> PathBuf {
+        self.folder.join("trees").join(format!("{commit}.json"))
+    }
+
+    /// The file that says that a commit has no such file.
+    #[cfg(feature = "hub")]
+    pub(super) fn absence(&self, commit: &str, name: &str) -> PathBuf {
+        self.folder.join(".no_exist").join(commit).join(name)
     }
 
     /// The file that says which commit a branch or tag is.
@@ -65,7 +88,7 @@ impl Repository {
     /// The folder of a revision, or, if it is not there, the path that should have been.
     fn snapshot(&self, revision: &str) -> Result<std::result::Result<PathBuf, PathBuf>> {
         let by_commit = self.commit(revision);
-        if by_commit.is_dir() {
+        if !revision.contains('/') && by_commit.is_dir() {
             return Ok(Ok(by_commit));
         }
         let reference = self.reference(revision);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ureq::http::HeaderMap;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::retry::{Failure, Retry};
 use super::settings::Settings;
@@ -132,7 +132,9 @@ impl Client {
             }
             let location = text(&heads[0], "location").unwrap_or_default();
             let Some(next) = url.join(location) else {
-                let found = format!("a redirect (status {status}) to {:?}", self.shown(location));
+                // What stands behind a ? may be a signature.
+                let place = location.split('?').next().unwrap_or_default();
+                let found = format!("a redirect (status {status}) to {:?}", self.shown(place));
                 return Err(answer(&url, "an http or https address, encrypted if this one is", found).into());
             };
             if what == Ask::Head && !next.same_origin(&url) {
@@ -226,7 +228,7 @@ impl Client {
             (_, 408 | 429 | 500 | 502 | 503 | 504) => Refusal::Busy,
             _ => Refusal::Other,
         };
-        let retry = match (refusal, pause(head)) {
+        let retry = match (refusal, pause(status, head)) {
             (Refusal::Busy, Some(pause)) => Retry::After(pause),
             (Refusal::Busy, None) => Retry::Soon,
             _ => Retry::Never,
@@ -245,14 +247,15 @@ impl Client {
     }
 }
 
-/// How long to wait, if the hub says so: seconds in `Retry-After`, or until a window ends, as `"resolvers";r=0;t=40` in
-/// `RateLimit`.
-fn pause(head: &HeaderMap) -> Option<Duration> {
+/// How long to wait, if the hub says so: seconds in `Retry-After`, or, if it has had too many requests, until a window ends, as
+/// `"resolvers";r=0;t=40` in `RateLimit` says of one in which no further request is left.
+fn pause(status: u16, head: &HeaderMap) -> Option<Duration> {
     let asked = text(head, "retry-after").and_then(|value| value.trim().parse().ok());
     let window = || {
-        let mut parts = text(head, "ratelimit")?.split([';', ',']);
+        let parts: Vec<&str> = text(head, "ratelimit")?.split([';', ',']).map(str::trim).collect();
+        let number = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name)?.parse::<u64>().ok());
         // Its last second may not be over.
-        parts.find_map(|part| part.trim().strip_prefix("t=")?.parse::<u64>().ok()?.checked_add(1))
+        number("t=").filter(|_| status == 429 && number("r=") == Some(0))?.checked_add(1)
     };
     asked.or_else(window).map(Duration::from_secs)
 }
@@ -277,10 +280,14 @@ fn proxy(settings: &Settings) -> Result<Option<Proxy>> {
     let Some(address) = &settings.proxy else { return Ok(None) };
     let wrong = |_| Error::HubSetting {
         setting: "proxy",
-        expected: "the address of a proxy, with its scheme, host and port",
+        expected: "the address of a proxy, with its scheme (http or https), host and port",
         found: "something else".to_owned(),
     };
     let parsed = Proxy::new(address.expose()).map_err(wrong)?;
+    if !matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        let found = format!("a proxy of kind {}", parsed.protocol());
+        return Err(Error::HubSetting { setting: "proxy", expected: "a proxy of kind http or https", found });
+    }
     let mut proxy = Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
     if let Some(user) = parsed.username() {
         proxy = proxy.username(user);
@@ -309,14 +316,15 @@ fn tls(authorities: Option<&Path>) -> Result<TlsConfig> {
                 source,
             })?;
             let mut certificates = Vec::new();
+            let mut damaged = false;
             for item in ureq::tls::parse_pem(&pem) {
                 match item {
                     Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
                     Ok(_) => {}
-                    Err(_) => certificates.clear(),
+                    Err(_) => damaged = true,
                 }
             }
-            if certificates.is_empty() {
+            if damaged || certificates.is_empty() {
                 return Err(Error::HubSetting {
                     setting: "authorities",
                     expected: "certificates in PEM",

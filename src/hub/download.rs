@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use super::client::{Answer, Ask, Client, answer, cut};
 use super::hash::{Etag, Hasher};
 use super::layout::{Layout, failed, make_folder_of};
-use super::retry::{Failure, Patience, patiently};
+use super::retry::{Failure, Patience};
 use super::settings::{Progress, Settings, Tell};
 use super::url::{Url, escaped};
 use crate::error::{Error, Result};
+use crate::files::most_read;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
@@ -40,18 +41,21 @@ impl Files<'_> {
     pub(super) fn fetch(&self, name: &str, tell: Tell<'_>) -> Result<()> {
         // A commit's files do not change, but a disk may have lost a part of one.
         let place = self.layout.file(self.commit, name);
-        if place.is_file() {
-            match damaged_blob(&place)? {
-                None => return Ok(()),
-                Some(etag) => {
-                    let blob = self.layout.blob(&etag);
-                    fs::remove_file(&blob).map_err(failed(&blob, "remove the damaged content"))?;
-                }
+        let linked = linked_content(&place);
+        if let Some(etag) = linked.as_ref().filter(|_| place.is_file()) {
+            if is_content(&place, etag)? {
+                return Ok(());
             }
+            let blob = self.layout.blob(etag.as_str());
+            fs::remove_file(&blob).map_err(failed(&blob, "remove the damaged content"))?;
         }
         let path: Vec<String> = name.split('/').map(escaped).collect();
         let url = self.client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, path.join("/")))?;
-        let remote = patiently(self.settings, tell, || self.look(name, &url))?;
+        let remote = Patience::new(self.settings).until_done(tell, || self.look(name, &url))?;
+        // Where there are no links, files are copies, and only the hub knows what they should be.
+        if linked.is_none() && place.is_file() && is_content(&place, &remote.etag)? {
+            return Ok(());
+        }
         self.content(&remote, tell)?;
         self.layout.place(self.commit, name, remote.etag.as_str())?;
         tell(Progress::Done { name });
@@ -82,21 +86,26 @@ impl Files<'_> {
         // That of a redirect is its own.
         let length = head.header("content-length").filter(|_| head.status < 300);
         let size = head.anywhere("x-linked-size").or(length);
-        let Some(bytes) = size.and_then(|size| size.trim().parse().ok()) else {
+        let Some(bytes) = size.and_then(|size| size.trim().parse::<u64>().ok()) else {
             return Err(answer(url, "a size (X-Linked-Size or Content-Length)", found(size)).into());
         };
+        // What will not be read need not be fetched.
+        let most = most_read(name);
+        if bytes > most {
+            return Err(answer(url, format!("at most {most} bytes"), bytes.to_string()).into());
+        }
         Ok(Remote { name, url: url.clone(), etag: known, size: bytes })
     }
 
     /// Sees to it that a content is in the cache.
     fn content(&self, remote: &Remote<'_>, tell: Tell<'_>) -> Result<()> {
         let blob = self.layout.blob(remote.etag.as_str());
-        if is_whole(&blob, remote.size) {
+        if is_whole(&blob, remote)? {
             return Ok(());
         }
         // Until the end of this function nobody else fetches it.
         let _lock = self.lock(remote, tell)?;
-        if is_whole(&blob, remote.size) {
+        if is_whole(&blob, remote)? {
             return Ok(());
         }
         make_folder_of(&blob)?;
@@ -234,27 +243,30 @@ fn damaged(remote: &Remote<'_>, what: &'static str, expected: impl ToString, fou
     Error::HubDamaged { url: remote.url.shown(), what, expected, found }
 }
 
-/// Whether a content is there. Nothing gets this name before it is checked, but a file system may have lost its end.
-fn is_whole(blob: &Path, size: u64) -> bool {
-    fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == size)
+/// Whether a content is there. Nothing gets this name before it is checked, but a disk may have lost a part of it since.
+fn is_whole(blob: &Path, remote: &Remote<'_>) -> Result<bool> {
+    let found = fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == remote.size);
+    Ok(found && is_content(blob, &remote.etag)?)
 }
 
-/// The name of the content that a file of a snapshot links to, if the content is not what its name says. A file that is no such
-/// link says nothing of itself.
-fn damaged_blob(place: &Path) -> Result<Option<String>> {
-    let Ok(target) = fs::read_link(place) else { return Ok(None) };
-    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(etag) = Etag::parse(&name).filter(|etag| etag.as_str() == name) else { return Ok(None) };
-    let mut file = File::open(place).map_err(failed(place, "read"))?;
-    let mut hasher = etag.hasher(file.metadata().map_err(failed(place, "read"))?.len());
+/// The content that a file of a snapshot links to, by its name. None if it is no such link.
+fn linked_content(place: &Path) -> Option<Etag> {
+    let target = fs::read_link(place).ok()?;
+    let name = target.file_name()?.to_str()?;
+    Etag::parse(name).filter(|etag| etag.as_str() == name)
+}
+
+/// Whether a file has this content.
+fn is_content(path: &Path, etag: &Etag) -> Result<bool> {
+    let mut file = File::open(path).map_err(failed(path, "read"))?;
+    let mut hasher = etag.hasher(file.metadata().map_err(failed(path, "read"))?.len());
     let mut chunk = vec![0; CHUNK];
     loop {
-        match file.read(&mut chunk).map_err(failed(place, "read"))? {
-            0 => break,
+        match file.read(&mut chunk).map_err(failed(path, "read"))? {
+            0 => return Ok(hasher.finish() == etag.as_str()),
             read => hasher.update(&chunk[..read]),
         }
     }
-    Ok(Some(name).filter(|name| hasher.finish() != *name))
 }
 
 /// What has come of a content.

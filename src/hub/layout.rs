@@ -1,6 +1,8 @@
 //! What is written to the cache, so that it is whole or not there.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +69,6 @@ impl Layout {
         let target: PathBuf = std::iter::repeat_n("..", name.split('/').count() + 1).collect();
         let new = self.aside(etag);
         make_folder_of(&new)?;
-        drop(fs::remove_file(&new));
         if link(&target.join("blobs").join(etag), &new).is_err() {
             // Where there are no links, or one may not make them. huggingface_hub does the same.
             fs::copy(self.blob(etag), &new).map_err(failed(&path, "copy the content to"))?;
@@ -95,18 +96,16 @@ impl Layout {
 
     /// Notes that a commit has no such file.
     pub(super) fn note_absence(&self, commit: &str, name: &str) -> Result<()> {
-        let path = self.absence(commit, name);
+        let path = self.repository.absence(commit, name);
         make_folder_of(&path)?;
         File::create(&path).map(drop).map_err(failed(&path, "write"))
     }
 
-    fn absence(&self, commit: &str, name: &str) -> PathBuf {
-        self.repository.folder.join(".no_exist").join(commit).join(name)
-    }
-
-    /// A place for what is not yet in its place. Of this thread alone, and on the same file system.
+    /// A place for what is not yet in its place, on the same file system. By chance, because processes in different containers
+    /// may have the same number.
     fn aside(&self, name: &str) -> PathBuf {
-        self.locks.join(format!("{name}.{}.{:?}.new", std::process::id(), std::thread::current().id()))
+        let chance = RandomState::new().hash_one((std::process::id(), std::thread::current().id()));
+        self.locks.join(format!("{name}.{chance:016x}.new"))
     }
 }
 
@@ -153,6 +152,13 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("a file"), "content");
         }
         assert_eq!(fs::read_dir(cache.path().join(".locks/models--org--name")).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn places_are_nobody_elses() {
+        let (_cache, layout) = layout();
+        let places: std::collections::HashSet<_> = (0..100).map(|_| layout.aside("x")).collect();
+        assert_eq!(places.len(), 100);
     }
 
     #[test]

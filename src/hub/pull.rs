@@ -1,20 +1,20 @@
 //! A model: all files of it that are needed, from the hub to the cache.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
 use super::Refusal;
-use super::cache::{candidates, find};
+use super::cache::{candidates, find_candidate};
 use super::client::{Client, answer};
 use super::download::Files;
 use super::layout::Layout;
-use super::retry::patiently;
+use super::retry::Patience;
 use super::settings::{Progress, Settings, Tell};
 use super::url::escaped;
-use super::wanted::{self, MODULES, Weights};
+use super::wanted::{self, MODULES, Missing, Weights};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files::{read_table, says_whose};
@@ -77,59 +77,103 @@ impl Hub {
         }
     }
 
-    /// The snapshot folder of a model: that of the cache if all that the model needs is there, without any request; else as
-    /// [`Self::pull`].
+    /// The snapshot folder of a model, if the cache has all that the model needs. Makes no request.
+    ///
+    /// # Errors
+    /// If what the cache has cannot be read, or is not what it should be.
+    pub fn cached(&self, id: &str, revision: &str) -> Result<Option<PathBuf>> {
+        match find_candidate(&self.settings.cache, id, revision) {
+            Ok((_, folder)) => Ok(wanted::missing(&folder)?.is_nothing().then_some(folder)),
+            Err(Error::ModelNotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The snapshot folder of a model: that of the cache if all that the model needs is there, without any request; completed
+    /// with files of the same commit, if the cache has some of it; else as [`Self::pull`].
     ///
     /// # Errors
     /// As of [`Self::pull`]; offline, if the cache does not have all of it.
     pub fn find_or_pull(&self, id: &str, revision: &str, tell: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         candidates(id, revision)?;
-        let mut looked = Vec::new();
-        // What the cache has, if that may be all there is.
-        let mut usable = None;
-        match find(&self.settings.cache, id, revision) {
-            Ok(folder) => {
+        match find_candidate(&self.settings.cache, id, revision) {
+            Ok((repository, folder)) => {
                 let missing = wanted::missing(&folder)?;
-                if missing.files.is_empty() && missing.unknown.is_empty() {
+                if missing.is_nothing() {
                     return Ok(folder);
                 }
                 if missing.files.is_empty() {
-                    usable = Some((folder, missing.unknown));
-                } else if self.settings.offline {
-                    return Err(Error::MissingFile {
-                        origin: folder.display().to_string(),
-                        name: missing.files.join(", "),
-                        why: "the cache has only a part of the model, and offline nothing is downloaded",
-                    });
+                    return Ok(self.complete_if_possible(&repository, folder, &missing.unknown, tell));
                 }
+                self.complete_part(&repository, &folder, revision, &missing, tell)
             }
-            Err(Error::ModelNotFound { looked: paths, .. }) => looked = paths,
-            Err(error) => return Err(error),
+            Err(Error::ModelNotFound { looked, .. }) => self.pull_instead(id, revision, looked, tell),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Of a model that the cache does not have. `looked`: where that was found out.
+    fn pull_instead(&self, id: &str, revision: &str, looked: Vec<String>, tell: Tell<'_>) -> Result<PathBuf> {
         let not_found = |why, looked| Err(Error::ModelNotFound { id: id.to_owned(), why, looked });
-        let pulled = if self.settings.offline { None } else { Some(self.pull(id, revision, tell)) };
-        let nobody = |error: &Error| {
-            matches!(error, Error::HubUnreachable { .. } | Error::HubRefused { refusal: Refusal::Busy, .. })
-        };
-        match (pulled, usable) {
-            // As huggingface_hub does: without an answer, what there is.
-            (None, Some((folder, unknown))) => {
-                tell(Progress::Unsure { names: &unknown, error: None });
-                Ok(folder)
-            }
-            (Some(Err(error)), Some((folder, unknown))) if nobody(&error) => {
-                tell(Progress::Unsure { names: &unknown, error: Some(&error) });
-                Ok(folder)
-            }
-            (None, None) => {
-                not_found("neither a folder nor in the Hugging Face cache, and offline nothing is downloaded", looked)
-            }
-            (Some(Err(Error::ModelNotFound { looked: asked, .. })), _) => not_found(
+        if self.settings.offline {
+            return not_found(
+                "neither a folder nor in the Hugging Face cache, and offline nothing is downloaded",
+                looked,
+            );
+        }
+        match self.pull(id, revision, tell) {
+            Err(Error::ModelNotFound { looked: asked, .. }) => not_found(
                 "neither a folder, nor in the Hugging Face cache, nor on the hub, unless it is private there and needs a \
                  token that may read it",
                 [looked, asked].concat(),
             ),
-            (Some(other), _) => other,
+            other => other,
+        }
+    }
+
+    /// Of a snapshot that has all that its model cannot do without: whether the commit also has the `unknown` files is asked,
+    /// once. If for whatever reason that does not succeed, it is taken as it is, and that is told.
+    fn complete_if_possible(&self, id: &str, folder: PathBuf, unknown: &[String], tell: Tell<'_>) -> PathBuf {
+        let completed = match commit_of(&folder).filter(|_| !self.settings.offline) {
+            Some(commit) => self.list(id, commit, Patience::impatient(&self.settings), tell),
+            None => {
+                tell(Progress::Unsure { names: unknown, error: None });
+                return folder;
+            }
+        };
+        let completed = completed.and_then(|(commit, names)| self.pull_repository(id, &commit, &commit, &names, tell));
+        if let Err(error) = completed {
+            tell(Progress::Unsure { names: unknown, error: Some(&error) });
+        }
+        folder
+    }
+
+    /// Of a snapshot whose model cannot be opened: fetches what it lacks of the commit, which stays what it is unless the hub
+    /// no longer has it.
+    fn complete_part(
+        &self,
+        id: &str,
+        folder: &Path,
+        revision: &str,
+        missing: &Missing,
+        tell: Tell<'_>,
+    ) -> Result<PathBuf> {
+        let part =
+            |why| Error::MissingFile { origin: folder.display().to_string(), name: missing.files.join(", "), why };
+        if self.settings.offline {
+            return Err(part("the cache has only a part of the model, and offline nothing is downloaded"));
+        }
+        let Some(commit) = commit_of(folder) else { return self.pull(id, revision, tell) };
+        match self.list(id, commit, Patience::new(&self.settings), tell) {
+            Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, tell),
+            Err(Error::HubRefused { refusal: Refusal::Revision, .. }) if revision != commit => {
+                self.pull(id, revision, tell)
+            }
+            Err(Error::HubRefused { refusal: Refusal::Repository, .. }) => Err(part(
+                "the cache has only a part of the model, and the hub has no such repository, unless it is private there and \
+                 needs a token that may read it",
+            )),
+            Err(error) => Err(error),
         }
     }
 
@@ -149,7 +193,7 @@ impl Hub {
         }
         let mut asked = Vec::new();
         for candidate in candidates(id, revision)? {
-            match self.list(&candidate, revision, tell) {
+            match self.list(&candidate, revision, Patience::new(&self.settings), tell) {
                 Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, tell),
                 Err(Error::HubRefused { refusal: Refusal::Repository, url, .. }) => asked.push(url),
                 Err(error) => return Err(error),
@@ -191,11 +235,16 @@ impl Hub {
         if let Weights::None(found) = weights {
             return Err(Error::HubWeights { url: client.url(id)?.shown(), found });
         }
+        let lacking = wanted::required(&|name| names.contains(name), &modules);
+        if !lacking.is_empty() {
+            let why = "the repository does not have it, and the model cannot be opened without it";
+            return Err(Error::MissingFile { origin: client.url(id)?.shown(), name: lacking.join(", "), why });
+        }
         // Weights last: a snapshot of ours that has them has all the rest.
         for name in wanted::of_any(names).iter().chain(&wanted::of_modules(names, &modules)) {
             match files.fetch(name, tell) {
                 // No model needs it.
-                Err(Error::HubRefused { refusal: Refusal::File, .. }) if says_whose(name) => {}
+                Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if says_whose(name) => {}
                 other => other?,
             }
         }
@@ -218,10 +267,16 @@ impl Hub {
     }
 
     /// The commit of a revision, and the names of its files.
-    fn list(&self, id: &str, revision: &str, tell: Tell<'_>) -> Result<(String, BTreeSet<String>)> {
+    fn list(
+        &self,
+        id: &str,
+        revision: &str,
+        patience: Patience<'_>,
+        tell: Tell<'_>,
+    ) -> Result<(String, BTreeSet<String>)> {
         let client = self.client()?;
         let url = client.url(&format!("api/models/{id}/revision/{}", escaped(revision)))?;
-        let bytes = patiently(&self.settings, tell, || client.read(&url, LISTING))?;
+        let bytes = patience.until_done(tell, || client.read(&url, LISTING))?;
         let Listing { sha, siblings } = config::parse(&url.shown(), &bytes)?;
         if !is_commit(&sha) || (is_commit(revision) && revision != sha) {
             return Err(answer(&url, "the commit of this revision", format!("{:?}", client.shown(&sha))));
@@ -230,6 +285,11 @@ impl Hub {
         let names = siblings.into_iter().map(|sibling| sibling.rfilename).filter(|name| !leads_elsewhere(name));
         Ok((sha, names.collect()))
     }
+}
+
+/// The commit whose files a snapshot folder has, if it has the name of one.
+fn commit_of(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str().filter(|name| is_commit(name))
 }
 
 /// 40 hexadecimal digits.
@@ -246,8 +306,6 @@ fn leads_elsewhere(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -34,11 +34,31 @@ impl From<Error> for Failure {
 pub(super) struct Patience<'a> {
     settings: &'a Settings,
     failures: u32,
+    tries: u32,
 }
 
 impl<'a> Patience<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
-        Self { settings, failures: 0 }
+        Self { settings, failures: 0, tries: TRIES }
+    }
+
+    /// That of one who can do without: one attempt.
+    pub(super) fn impatient(settings: &'a Settings) -> Self {
+        Self { tries: 1, ..Self::new(settings) }
+    }
+
+    /// Does something until it succeeds or fails for good.
+    pub(super) fn until_done<T>(
+        mut self,
+        tell: Tell<'_>,
+        mut what: impl FnMut() -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        loop {
+            match what() {
+                Ok(value) => return Ok(value),
+                Err(failure) => self.wait(failure, tell)?,
+            }
+        }
     }
 
     /// Something has come: what fails from here on is another matter.
@@ -59,7 +79,7 @@ impl<'a> Patience<'a> {
             // To come back earlier than one was told would only be refused again.
             Retry::After(asked) => Some(asked).filter(|asked| *asked <= longest_pause),
         };
-        let Some(asked) = asked.filter(|_| self.failures < TRIES) else {
+        let Some(asked) = asked.filter(|_| self.failures < self.tries) else {
             return Err(match failure.error {
                 Error::HubUnreachable { url, source, .. } => {
                     Error::HubUnreachable { url, tries: self.failures, source }
@@ -81,21 +101,6 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// Does something until it succeeds or fails for good.
-pub(super) fn patiently<T>(
-    settings: &Settings,
-    tell: Tell<'_>,
-    mut what: impl FnMut() -> std::result::Result<T, Failure>,
-) -> Result<T> {
-    let mut patience = Patience::new(settings);
-    loop {
-        match what() {
-            Ok(value) => return Ok(value),
-            Err(failure) => patience.wait(failure, tell)?,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +119,7 @@ mod tests {
         let mut told = 0;
         let mut tell = |_: Progress<'_>| told += 1;
         let mut attempts = 0;
-        let outcome: Result<()> = patiently(&settings, &mut tell, || {
+        let outcome: Result<()> = Patience::new(&settings).until_done(&mut tell, || {
             attempts += 1;
             Err(Failure { error: cut(), retry: Retry::Soon })
         });

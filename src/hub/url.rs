@@ -62,6 +62,8 @@ impl Url {
             location.to_owned()
         } else if location.is_empty() {
             return None;
+        } else if location.starts_with('?') {
+            format!("{}{location}", self.shown())
         } else {
             let here = self.shown();
             let folder = here.rsplit_once('/').filter(|(folder, _)| folder.len() > scheme.len() + 2);

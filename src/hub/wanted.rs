@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::cache::is_plain;
+use super::cache::{Repository, is_plain};
 use crate::config::{self, Keys};
 use crate::error::{Error, Result};
 use crate::files::{read_table, says_whose};
@@ -20,10 +20,12 @@ const CONVERTED: &str = "likewise.safetensors";
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
 /// What counts only where tokenizer_config.json does not list the added tokens.
 const OF_OLD_TOKENIZERS: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
+/// What does not count without modules.json.
+const OF_MODULES: [&str; 2] = ["config_sentence_transformers.json", "sentence_bert_config.json"];
+/// So that the model is refused.
+const REFUSED: [&str; 2] = ["adapter_config.json", "chat_template.jinja"];
 /// Beside them, of the model and of each of its modules.
-const SMALL: [&str; 7] = [
-    // So that the model is refused.
-    "adapter_config.json",
+const SMALL: [&str; 6] = [
     "config.json",
     "config_sentence_transformers.json",
     "tokenizer_config.json",
@@ -43,7 +45,7 @@ pub(super) fn optional(encoder: &str) -> Vec<String> {
 /// Whether a file belongs to a model or a module of it, by its name in that one's folder. Weights are another matter.
 fn is_small(name: &str) -> bool {
     let of_the_text_module = name.starts_with("sentence_") && name.ends_with("_config.json") && !name.contains('/');
-    SMALL.contains(&name) || VOCABULARIES.contains(&name) || of_the_text_module
+    SMALL.contains(&name) || REFUSED.contains(&name) || VOCABULARIES.contains(&name) || of_the_text_module
 }
 
 /// The files that are wanted of any repository.
@@ -155,12 +157,43 @@ pub(super) fn shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
     Ok(shards)
 }
 
+/// What a model cannot be opened without, of a folder in which these files are. Its encoder's weights are [`weights`]' matter.
+pub(super) fn required(has: &dyn Fn(&str) -> bool, modules: &[Module]) -> Vec<String> {
+    let encoder = encoder(modules);
+    let mut needed = vec![inside(encoder, "config.json")];
+    let whole = has(&inside(encoder, VOCABULARIES[0]));
+    if !VOCABULARIES.iter().any(|name| has(&inside(encoder, name))) {
+        needed.push(inside(encoder, VOCABULARIES[0]));
+    } else if !whole && has(&inside(encoder, "vocab.json")) {
+        needed.push(inside(encoder, "merges.txt"));
+    }
+    // Of other classes the model is refused, and Normalize has nothing to configure, and no folder on most repositories.
+    for module in modules.iter().skip(1).filter(|module| !module.path.is_empty()) {
+        let has_weights = ["Dense", "LayerNorm"].contains(&module.class.as_str());
+        if has_weights || ["Pooling", "Dropout"].contains(&module.class.as_str()) {
+            needed.push(inside(&module.path, "config.json"));
+        }
+        if has_weights {
+            needed.push(inside(&module.path, SINGLE));
+        }
+    }
+    needed.retain(|name| !has(name));
+    needed
+}
+
 /// What a snapshot lacks of what its model needs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) files: Vec<String>,
     /// Optional files that are not there, and of which it is not known whether the repository has them.
     pub(super) unknown: Vec<String>,
+}
+
+impl Missing {
+    /// Whether nothing is.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.files.is_empty() && self.unknown.is_empty()
+    }
 }
 
 /// Looks through a snapshot.
@@ -171,56 +204,78 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     };
     // Through links, all of them.
     let has = |name: &str| snapshot.join(name).is_file();
-    let mut missing = Missing::default();
-    let mut need = |name: &str| {
-        if !has(name) {
-            missing.files.push(name.to_owned());
-        }
-    };
     let listed = match read(MODULES)? {
-        Some((label, bytes)) => Some(modules(&label, &bytes)?),
-        None => None,
+        Some((label, bytes)) => modules(&label, &bytes)?,
+        None => Vec::new(),
     };
-    let encoder = encoder(listed.as_deref().unwrap_or_default());
-    need(&inside(encoder, "config.json"));
-    let whole = has(&inside(encoder, VOCABULARIES[0]));
-    if !VOCABULARIES.iter().any(|name| has(&inside(encoder, name))) {
-        need(&inside(encoder, VOCABULARIES[0]));
-    } else if !whole && has(&inside(encoder, "vocab.json")) {
-        need(&inside(encoder, "merges.txt"));
-    }
+    let encoder = encoder(&listed);
+    let mut missing = Missing { files: required(&has, &listed), unknown: Vec::new() };
     let single = inside(encoder, SINGLE);
     if !has(&inside(encoder, CONVERTED)) && !has(&single) {
         match read(&inside(encoder, INDEX))? {
-            Some((label, bytes)) => shards(&label, &bytes)?.iter().for_each(|shard| need(&inside(encoder, shard))),
-            None => need(&single),
+            Some((label, bytes)) => {
+                let shards = shards(&label, &bytes)?.into_iter().map(|shard| inside(encoder, &shard));
+                missing.files.extend(shards.filter(|shard| !has(shard)));
+            }
+            None => missing.files.push(single),
         }
     }
-    // Normalize has nothing to configure, and no folder on most repositories.
-    let others = listed.iter().flatten().skip(1).filter(|m| !m.path.is_empty() && m.class != "Normalize");
-    for module in others {
-        need(&inside(&module.path, "config.json"));
-        if ["Dense", "LayerNorm"].contains(&module.class.as_str()) {
-            need(&inside(&module.path, SINGLE));
+    let known = Known::of(snapshot);
+    let settings = read(&inside(encoder, "tokenizer_config.json"))?;
+    let settings = settings.map(|(label, bytes)| Keys::parse(&label, &bytes)).transpose()?;
+    let whole = has(&inside(encoder, VOCABULARIES[0]));
+    let lists_tokens = whole && settings.is_some_and(|keys| keys.get("added_tokens_decoder").is_some());
+    let no_modules = known.has(MODULES) == Some(false);
+    for name in optional(encoder) {
+        let needless = (lists_tokens && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other)))
+            || (no_modules && OF_MODULES.contains(&name.as_str()));
+        if needless || has(&name) || missing.files.contains(&name) {
+            continue;
+        }
+        match known.has(&name) {
+            Some(true) => missing.files.push(name),
+            Some(false) => {}
+            None => missing.unknown.push(name),
         }
     }
-    // Which every repository has, no model needs, and is fetched only by those who fetch everything.
-    if !has(".gitattributes") {
-        let settings = read(&inside(encoder, "tokenizer_config.json"))?;
-        let settings = settings.map(|(label, bytes)| Keys::parse(&label, &bytes)).transpose()?;
-        let listed = whole && settings.is_some_and(|keys| keys.get("added_tokens_decoder").is_some());
-        let needless = |name: &str| listed && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other));
-        let unknown = |name: &String| !has(name) && !known_absent(snapshot, name) && !needless(name);
-        missing.unknown = optional(encoder).into_iter().filter(unknown).collect();
-    }
+    let is_refused = |name: &&str| !has(name) && known.has(name) == Some(true);
+    missing.files.extend(REFUSED.into_iter().filter(|name| is_refused(&name)).map(str::to_owned));
     Ok(missing)
 }
 
-/// Whether it is noted that the repository has no such file.
-fn known_absent(snapshot: &Path, name: &str) -> bool {
-    let commit = snapshot.file_name().unwrap_or_default();
-    let repository = snapshot.parent().and_then(Path::parent);
-    repository.is_some_and(|folder| folder.join(".no_exist").join(commit).join(name).exists())
+/// What the cache says of a commit's files, beside those that it has.
+struct Known<'a> {
+    snapshot: &'a Path,
+    repository: Option<(Repository, String)>,
+    /// All of them.
+    listed: Option<BTreeSet<String>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(snapshot: &'a Path) -> Self {
+        let folder = snapshot.parent().and_then(Path::parent);
+        let commit = snapshot.file_name().map(|name| name.to_string_lossy().into_owned());
+        let repository = folder.zip(commit).map(|(folder, commit)| (Repository::at(folder), commit));
+        // Of another form it may be one day, and then it says nothing.
+        let tree = repository.as_ref().and_then(|(repository, commit)| read_table(&repository.tree(commit)).ok()?);
+        let tree: Option<Value> = tree.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let tree = tree.filter(|tree| tree["format_version"] == 1);
+        let listed = tree.and_then(|tree| Some(tree["files"].as_object()?.keys().cloned().collect()));
+        Self { snapshot, repository, listed }
+    }
+
+    /// Whether the commit has such a file. None if that is not known.
+    fn has(&self, name: &str) -> Option<bool> {
+        if let Some(listed) = &self.listed {
+            return Some(listed.contains(name));
+        }
+        // A link whose content is gone.
+        if self.snapshot.join(name).is_symlink() {
+            return Some(true);
+        }
+        let (repository, commit) = self.repository.as_ref()?;
+        repository.absence(commit, name).exists().then_some(false)
+    }
 }
 
 #[cfg(test)]

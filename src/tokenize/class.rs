@@ -17,10 +17,17 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
-use super::settings::{Further, Settings, Token};
+use super::settings::Settings;
+use super::token::{Further, Token};
 use crate::error::Result;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A tokenizer, and what the reference calls its special tokens.
+pub(super) struct Built {
+    pub(super) inner: Inner,
+    pub(super) special: Vec<String>,
+}
 
 /// What a class takes from a folder's vocabulary files.
 pub(super) struct Parts {
@@ -128,17 +135,20 @@ impl Class {
 
     /// The text of a special token: what a file says, else the class's own.
     pub(super) fn named(self, settings: &Settings, name: &str) -> Result<String> {
-        let token = settings.token(name)?.or_else(|| self.token(name));
+        let token = settings.token(name, self.token(name))?;
         Ok(token.map(|token| token.content).unwrap_or_default())
     }
 
     /// The tokenizer that the class makes of a vocabulary.
-    pub(super) fn build(self, parts: Parts, settings: &Settings) -> Result<std::result::Result<Inner, Failure>> {
+    pub(super) fn build(self, parts: Parts, settings: &Settings) -> Result<std::result::Result<Built, Failure>> {
         let Parts { vocabulary, charsmap, further } = parts;
         let named = |name: &str| self.named(settings, name);
         let flag = |name: &str, default| -> Result<bool> { Ok(settings.flag(name)?.unwrap_or(default)) };
         let unknown = named("unk_token")?;
-        let space = flag("add_prefix_space", matches!(self, Self::XlmRoberta | Self::Camembert))?;
+        let space = match self {
+            Self::XlmRoberta | Self::Camembert => settings.truth("add_prefix_space")?.unwrap_or(true),
+            _ => flag("add_prefix_space", false)?,
+        };
         let model = match self.model(vocabulary, unknown) {
             Ok(model) => model,
             Err(failure) => return Ok(Err(failure)),
@@ -180,7 +190,7 @@ impl Class {
         };
         let finish = move || {
             inner.with_normalizer(normalizer)?;
-            inner.add_tokens(tokens)?;
+            inner.add_tokens(tokens.added)?;
             let id = |token: &str| inner.token_to_id(token).ok_or_else(|| format!("it has no token {token:?}"));
             let (first_id, last_id) = (id(&first)?, id(&last)?);
             match self {
@@ -195,14 +205,14 @@ impl Class {
                     inner.with_post_processor(Some(template));
                 }
             }
-            Ok(inner)
+            Ok(Built { inner, special: tokens.special })
         };
         Ok(finish())
     }
 
     /// The model of a vocabulary, with what the class decides of it.
     fn model(self, vocabulary: Vocabulary, unknown: String) -> std::result::Result<ModelWrapper, Failure> {
-        let kind = match (self, vocabulary) {
+        let (expected, found) = match (self, vocabulary) {
             (Self::AsWritten, Vocabulary::Model(model)) => return Ok(*model),
             (Self::XlmRoberta | Self::Camembert, Vocabulary::Pieces(pieces)) => {
                 // Where the class looks for it, whatever the file says.
@@ -228,16 +238,26 @@ impl Class {
                     (pairs.ignore_merges, pairs.dropout) = (false, None);
                     return Ok(pairs.into());
                 }
-                (Self::Bert | Self::MpNet, _) => "WordPiece",
-                (Self::Roberta, _) => "BPE",
-                _ => "Unigram",
+                (Self::Bert | Self::MpNet, other) => ("WordPiece", kind(&other)),
+                (Self::Roberta, other) => ("BPE", kind(&other)),
+                (_, other) => ("Unigram", kind(&other)),
             },
-            (_, Vocabulary::Pieces(_)) => "other",
+            (_, Vocabulary::Pieces(_)) => ("another", "Unigram"),
         };
         Err(format!(
-            "its class (tokenizer_class in tokenizer_config.json, else the encoder's) needs a {kind} vocabulary, and it has \
-             another; PreTrainedTokenizerFast takes it as it is written"
+            "its class (tokenizer_class in tokenizer_config.json, else the encoder's) needs a vocabulary of kind {expected}, and \
+             this one is {found}; PreTrainedTokenizerFast takes it as it is written"
         )
         .into())
+    }
+}
+
+/// What tokenizer.json calls a model of this kind.
+fn kind(model: &ModelWrapper) -> &'static str {
+    match model {
+        ModelWrapper::BPE(_) => "BPE",
+        ModelWrapper::WordPiece(_) => "WordPiece",
+        ModelWrapper::WordLevel(_) => "WordLevel",
+        ModelWrapper::Unigram(_) => "Unigram",
     }
 }

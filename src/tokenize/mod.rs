@@ -11,6 +11,7 @@ mod growth;
 mod sentence;
 mod sentencepiece;
 mod settings;
+mod token;
 mod vocabulary;
 mod written;
 
@@ -23,10 +24,11 @@ use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Token
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::models::Blueprint;
-use class::{Class, Parts};
+use class::{Built, Class, Parts};
 use cut::Cutter;
 use sentence::{SentenceConfig, model_limit, side};
-use settings::{Further, Settings};
+use settings::Settings;
+use token::Further;
 use written::Written;
 
 /// The tokens of a text, as the model reads them.
@@ -83,8 +85,10 @@ pub(crate) struct Tokenizer {
     label: String,
     /// The most tokens of a text, special ones included.
     limit: usize,
-    /// Special tokens that are put around a text.
+    /// How many special tokens are put around a text.
     special: usize,
+    /// The ids of the tokens that have a name, and of those that are listed as special.
+    named: HashSet<u32>,
     /// From which side a text that is too long is cut.
     side: Side,
     cutter: Option<Cutter>,
@@ -108,12 +112,16 @@ impl Tokenizer {
         let sentence = SentenceConfig::read(files, has_modules)?;
         let mut settings = Settings::read(files)?;
         let class = Class::of(&settings, blueprint.family)?;
-        let Made { mut inner, label, side: written } = match files.read(TOKENIZER)? {
+        let Made { built: Built { mut inner, special: names }, label, side: written } = match files.read(TOKENIZER)? {
             Some(bytes) => from_written(files.label(TOKENIZER), &bytes, class, &mut settings)?,
             None => {
+                for key in ["add_bos_token", "add_eos_token"] {
+                    settings
+                        .refuse(key, "nothing: without tokenizer.json the class puts its own tokens around a text")?;
+                }
                 let (label, parts) = vocabulary::read(files, class, &settings)?;
                 let made = guard(|| Ok(class.build(parts?, &settings)));
-                Made { inner: valid(&label, made)?, label, side: None }
+                Made { built: valid(&label, made)?, label, side: None }
             }
         };
         if settings.flag("split_special_tokens")? == Some(true) {
@@ -142,11 +150,15 @@ impl Tokenizer {
         };
         let side = side(&settings)?.or(written).unwrap_or(Side::Right);
         growth::refuse(&inner, &label)?;
+        if class == Class::AsWritten {
+            refuse_types(&inner, &settings, &label)?;
+        }
         inner.with_padding(None);
         // Not the crate's own truncation: it stops at the limit, and how long the text was would not be known.
         inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
         let cutter = Cutter::of(&inner);
-        Ok(Self { inner, label, limit, special, side, cutter })
+        let named = names.iter().filter_map(|name| inner.token_to_id(name)).collect();
+        Ok(Self { inner, label, limit, special, named, side, cutter })
     }
 
     /// The most tokens of a text, special ones included.
@@ -207,11 +219,11 @@ impl Tokenizer {
         guard(|| self.inner.decode(ids, skip_special)).map_err(|source| self.refused(source))
     }
 
-    /// Tokens of a text that other text will follow: without a special one at its end.
+    /// Tokens of a text that other text will follow: without a special one at its end. The reference (`all_special_ids`) means
+    /// those that the settings name or list, and not all that are put around a text.
     pub(crate) fn length_before_end(&self, text: &str) -> Result<usize> {
         let (ids, _) = self.ids(text, None)?;
-        let is_special = |id: &u32| self.inner.get_added_tokens_decoder().get(id).is_some_and(|token| token.special);
-        Ok(ids.len() - usize::from(ids.last().is_some_and(is_special)))
+        Ok(ids.len() - usize::from(ids.last().is_some_and(|id| self.named.contains(id))))
     }
 
     /// One property of each token of an encoding, without the tokens that are too many: the special ones that were put
@@ -261,9 +273,24 @@ impl Tokenizer {
     }
 }
 
+/// Refuses a tokenizer that gives the tokens of a single text types other than 0, if the model is told of them.
+fn refuse_types(inner: &Inner, settings: &Settings, label: &str) -> Result<()> {
+    if !settings.gives_types() {
+        return Ok(());
+    }
+    // What it puts around a text does not depend on the text.
+    let encoding = guard(|| inner.encode_fast("a", true));
+    match encoding.ok().and_then(|encoding| encoding.get_type_ids().iter().copied().find(|&id| id != 0)) {
+        Some(id) => {
+            Err(Error::config(label, "post_processor", "type 0 for the tokens of a single text", id.to_string()))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A tokenizer, before it is adjusted to the model.
 struct Made {
-    inner: Inner,
+    built: Built,
     /// Its file, for messages.
     label: String,
     /// From which side it cuts, if it says so.
@@ -278,8 +305,8 @@ fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settin
     charsmap::check_all(normalizer).map_err(|failure| not_valid(&label, failure.into()))?;
     let Ok(written) = written else {
         // Which refuses it, and says why.
-        let inner = guard(|| Inner::from_bytes(bytes));
-        return Ok(Made { inner: inner.map_err(|source| not_valid(&label, source))?, label, side: None });
+        let inner = guard(|| Inner::from_bytes(bytes)).map_err(|source| not_valid(&label, source))?;
+        return Ok(Made { built: Built { inner, special: Vec::new() }, label, side: None });
     };
     settings.and(&written.added(), &label)?;
     let side = written.side();
@@ -289,22 +316,19 @@ fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settin
             let parts = Parts { vocabulary, charsmap, further };
             Ok(class.build(parts, settings))
         });
-        return Ok(Made { inner: valid(&label, made)?, label, side });
-    }
-    for key in ["add_bos_token", "add_eos_token"] {
-        settings.refuse(key, "nothing: what is put around a text stands in tokenizer.json")?;
+        return Ok(Made { built: valid(&label, made)?, label, side });
     }
     let mut inner = guard(|| Inner::from_bytes(bytes)).map_err(|source| not_valid(&label, source))?;
     let present: HashSet<String> =
         inner.get_added_tokens_decoder().values().map(|token| token.content.clone()).collect();
     let tokens =
         settings.tokens(&|name| class.token(name), Further::default(), &|content| present.contains(content))?;
-    guard(|| inner.add_tokens(tokens)).map_err(|source| not_valid(&label, source))?;
-    Ok(Made { inner, label, side })
+    guard(|| inner.add_tokens(tokens.added)).map_err(|source| not_valid(&label, source))?;
+    Ok(Made { built: Built { inner, special: tokens.special }, label, side })
 }
 
 /// What was made of a tokenizer's parts, whose failures are the crate's or ours.
-fn valid(label: &str, made: tokenizers::Result<Result<tokenizers::Result<Inner>>>) -> Result<Inner> {
+fn valid(label: &str, made: tokenizers::Result<Result<tokenizers::Result<Built>>>) -> Result<Built> {
     made.map_err(|source| not_valid(label, source))??.map_err(|source| not_valid(label, source))
 }
 

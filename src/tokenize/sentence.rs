@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Side;
 use super::settings::Settings;
 use crate::config::Keys;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::models::Blueprint;
 
@@ -20,6 +20,7 @@ pub(super) struct SentenceConfig {
 impl SentenceConfig {
     pub(super) fn read(files: &ModelFiles, has_modules: bool) -> Result<Self> {
         if !has_modules {
+            refuse_chats(files)?;
             return Ok(Self { keys: None });
         }
         for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
@@ -36,6 +37,22 @@ impl SentenceConfig {
     /// Whether texts are lower-cased before anything else.
     pub(super) fn lower_cases(&self) -> Result<bool> {
         Ok(self.keys.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))?.unwrap_or(false))
+    }
+}
+
+/// Refuses templates of chats: without modules.json the reference puts every text through the one that there is.
+fn refuse_chats(files: &ModelFiles) -> Result<()> {
+    const KEY: &str = "chat_template";
+    const FILE: &str = "chat_template.jinja";
+    let expected = "nothing: without modules.json each text would be a message of a chat, which is not built";
+    if let Some(keys) = files.json("tokenizer_config.json")?
+        && keys.get(KEY).is_some()
+    {
+        return Err(keys.wrong(KEY, expected));
+    }
+    match files.read(FILE)? {
+        Some(_) => Err(Error::config(&files.label(FILE), "(the whole file)", expected, "a template")),
+        None => Ok(()),
     }
 }
 
@@ -76,17 +93,20 @@ fn refuse_other_inputs(keys: &Keys) -> Result<()> {
     ];
     for key in ARGUMENTS {
         let harmless = |value: &Value| {
-            value.as_object().is_some_and(|map| map.keys().all(|name| HARMLESS.contains(&name.as_str())))
+            let nothing = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+            let is = |(name, value): (&String, &Value)| HARMLESS.contains(&name.as_str()) || nothing(value);
+            value.as_object().is_some_and(|map| map.iter().all(is))
         };
         if keys.get(key).is_some_and(|value| !harmless(value)) {
             return Err(keys.wrong(key, "nothing: model and texts are read as their own files say"));
         }
     }
     let usual = serde_json::json!({ "method": "forward", "method_output_name": "last_hidden_state" });
+    // If there are messages, texts become messages.
     if let Some(modalities) = keys.get("modality_config")
-        && (modalities.get("text") != Some(&usual))
+        && (modalities.get("text") != Some(&usual) || modalities.get("message").is_some())
     {
-        return Err(keys.wrong("modality_config", "text, by forward, to last_hidden_state"));
+        return Err(keys.wrong("modality_config", "text, by forward, to last_hidden_state, and no messages"));
     }
     Ok(())
 }

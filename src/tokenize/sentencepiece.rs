@@ -9,7 +9,8 @@ use prost::Message;
 use tokenizers::normalizers::Precompiled;
 
 use super::class::{Class, Parts, Vocabulary};
-use super::settings::{Further, Settings, Token};
+use super::settings::Settings;
+use super::token::{Further, Token};
 use super::{charsmap, guard};
 use crate::error::Result;
 

@@ -7,12 +7,21 @@
 use serde_json::Value;
 use tokenizers::AddedToken;
 
+use super::token::{Further, Token};
 use crate::config::Keys;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 
 /// The tokens with a part of their own, in the order in which the reference adds them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// What is added to a tokenizer.
+pub(super) struct Tokens {
+    /// In this order.
+    pub(super) added: Vec<AddedToken>,
+    /// What the reference calls its special tokens (`all_special_tokens`).
+    pub(super) special: Vec<String>,
+}
 
 /// The settings of a tokenizer.
 pub(super) struct Settings {
@@ -26,72 +35,6 @@ pub(super) struct Settings {
     /// `tokenizer_class` of config.json.
     model_class: Option<String>,
     label: String,
-}
-
-/// A token that is matched in the text before it is split into words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) content: String,
-    single_word: bool,
-    /// Whether it takes the space before it.
-    lstrip: bool,
-    rstrip: bool,
-    /// Whether it is matched in normalized text. If that is not said: unless it is special.
-    normalized: Option<bool>,
-    special: bool,
-}
-
-impl Token {
-    pub(super) fn special(content: &str) -> Self {
-        let (content, normalized) = (content.to_owned(), None);
-        Self { content, single_word: false, lstrip: false, rstrip: false, normalized, special: true }
-    }
-
-    /// A piece that is matched as it is, in the text that was not normalized.
-    pub(super) fn of_piece(content: &str, special: bool) -> Self {
-        Self { special, normalized: Some(false), ..Self::special(content) }
-    }
-
-    /// It takes the space before it, or does not.
-    pub(super) fn taking_space(self, lstrip: bool) -> Self {
-        Self { lstrip, ..self }
-    }
-
-    /// A text, or an object with its `content`.
-    fn of(value: &Value, special: bool) -> Option<Self> {
-        if let Some(content) = value.as_str() {
-            return Some(Self { special, ..Self::special(content) });
-        }
-        let flag = |key: &str| match value.get(key) {
-            None | Some(Value::Null) => Some(None),
-            Some(value) => value.as_bool().map(Some),
-        };
-        Some(Self {
-            content: value.get("content")?.as_str()?.to_owned(),
-            single_word: flag("single_word")?.unwrap_or(false),
-            lstrip: flag("lstrip")?.unwrap_or(false),
-            rstrip: flag("rstrip")?.unwrap_or(false),
-            normalized: flag("normalized")?,
-            special: special || flag("special")?.unwrap_or(false),
-        })
-    }
-
-    fn added(&self) -> AddedToken {
-        AddedToken::from(self.content.clone(), self.special)
-            .single_word(self.single_word)
-            .lstrip(self.lstrip)
-            .rstrip(self.rstrip)
-            .normalized(self.normalized.unwrap_or(!self.special))
-    }
-}
-
-/// Tokens without a name that a tokenizer has if no file lists any.
-#[derive(Default)]
-pub(super) struct Further {
-    pub(super) tokens: Vec<Token>,
-    /// Whether `additional_special_tokens` of special_tokens_map.json does not count. The reference puts those of a SentencePiece
-    /// model in its place.
-    pub(super) hides_map: bool,
 }
 
 impl Settings {
@@ -115,11 +58,11 @@ impl Settings {
         }
         let mut settings = Self { config, map: files.json(MAP)?, added: Vec::new(), listed: false, model_class, label };
         if let Some(keys) = files.json(ADDED)? {
-            let named = settings.named()?;
+            let named = settings.named(&|_| None)?;
             for content in keys.beginning_with("") {
                 let id = keys.id(content)?.ok_or_else(|| keys.wrong(content, "an id"))?;
                 let special = named.iter().any(|token| token.content == content);
-                settings.added.push((id, Token { special, ..Token::special(content) }));
+                settings.added.push((id, Token::special(content).being_special(special)));
             }
         }
         settings.added.sort_by_key(|&(id, _)| id);
@@ -162,6 +105,20 @@ impl Settings {
         self.config.as_ref().map_or(Ok(None), |keys| keys.flag(key))
     }
 
+    /// [`Self::flag`], null being off, as for a class that asks no more than whether a value is true.
+    pub(super) fn truth(&self, key: &str) -> Result<Option<bool>> {
+        match &self.config {
+            Some(keys) if keys.is_null(key) => Ok(Some(false)),
+            _ => self.flag(key),
+        }
+    }
+
+    /// Whether a class that takes tokenizer.json as it is written tells the model the types of tokens.
+    pub(super) fn gives_types(&self) -> bool {
+        let names = self.config.as_ref().and_then(|keys| keys.get("model_input_names")?.as_array());
+        names.is_some_and(|names| names.iter().any(|name| name == "token_type_ids"))
+    }
+
     /// Refuses a setting that is made.
     pub(super) fn refuse(&self, key: &str, expected: &str) -> Result<()> {
         match &self.config {
@@ -170,70 +127,100 @@ impl Settings {
         }
     }
 
-    /// A named token, if a file has it.
-    pub(super) fn token(&self, name: &str) -> Result<Option<Token>> {
+    /// A named token: what a file says, and if none does, the class's own. Where a file says null there is none.
+    pub(super) fn token(&self, name: &str, of_class: Option<Token>) -> Result<Option<Token>> {
         for (keys, special) in [(&self.map, true), (&self.config, false)] {
             let Some(keys) = keys else { continue };
+            if keys.is_null(name) {
+                return Ok(None);
+            }
             let Some(value) = keys.get(name) else { continue };
             let token = Token::of(value, special || value.is_string());
             let token = token.ok_or_else(|| keys.wrong(name, "a token, or an object with its content"))?;
             let listed = self.added.iter().find(|(_, listed)| listed.content == token.content);
             return Ok(Some(listed.map_or(token, |(_, listed)| listed.clone())));
         }
-        Ok(None)
+        Ok(of_class)
     }
 
-    /// All named tokens that a file has.
-    fn named(&self) -> Result<Vec<Token>> {
+    /// All tokens that have a name, in the order in which the reference adds them. `of_class`: what the class has by these names.
+    fn named(&self, of_class: &dyn Fn(&str) -> Option<Token>) -> Result<Vec<Token>> {
         let mut named = Vec::new();
         for name in NAMED {
-            named.extend(self.token(name)?);
+            named.extend(self.token(name, of_class(name))?);
+        }
+        // Names of the model's own: `image_token`, and whatever else ends so.
+        for (keys, all) in [(&self.config, false), (&self.map, true)] {
+            let Some(keys) = keys else { continue };
+            for name in keys.beginning_with("").filter(|name| name.ends_with("_token") && !NAMED.contains(name)) {
+                let Some(value) = keys.get(name) else { continue };
+                if value.is_string() || (value.is_object() && (all || value.get("__type").is_some())) {
+                    named.extend(Token::of(value, true));
+                }
+            }
+            if let Some(Value::Object(tokens)) = keys.get("extra_special_tokens") {
+                let tokens: Option<Vec<Token>> = tokens.values().map(|token| Token::of(token, true)).collect();
+                named.extend(tokens.ok_or_else(|| keys.wrong("extra_special_tokens", "tokens"))?);
+            }
         }
         Ok(named)
     }
 
-    /// The tokens that are added to a tokenizer, in this order. `named`: what the class has by these names; `further`: those
-    /// that have no name, if no file lists any; `present`: whether the tokenizer has such a token.
+    /// The tokens that are added to a tokenizer. `of_class`: what the class has by a name; `further`: those that have no name,
+    /// if no file lists any; `present`: whether the tokenizer has such a token.
     pub(super) fn tokens(
         &self,
-        named: &dyn Fn(&str) -> Option<Token>,
+        of_class: &dyn Fn(&str) -> Option<Token>,
         further: Further,
         present: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<AddedToken>> {
-        let mut specials = Vec::new();
-        for name in NAMED {
-            specials.extend(self.token(name)?.or_else(|| named(name)));
+    ) -> Result<Tokens> {
+        let mut special = self.named(of_class)?;
+        let is_named: Vec<String> = special.iter().map(|token| token.content.clone()).collect();
+        let mut added: Vec<Token> = self.added.iter().map(|(_, token)| token.clone()).collect();
+        for token in &mut added {
+            token.special |= is_named.contains(&token.content);
         }
-        let mut tokens: Vec<Token> = self.added.iter().map(|(_, token)| token.clone()).collect();
-        for token in &mut tokens {
-            token.special |= specials.iter().any(|special| special.content == token.content);
-        }
-        let is_named: Vec<String> = specials.iter().map(|token| token.content.clone()).collect();
-        for mut token in specials.into_iter().chain(self.further(further)?) {
-            if !present(&token.content) && !tokens.iter().any(|other| other.content == token.content) {
-                token.special |= is_named.contains(&token.content);
-                tokens.push(token);
+        special.extend(self.further(further)?);
+        for token in &special {
+            if !present(&token.content) && !added.iter().any(|other| other.content == token.content) {
+                let special = token.special || is_named.contains(&token.content);
+                added.push(token.clone().being_special(special));
             }
         }
-        Ok(tokens.iter().map(Token::added).collect())
+        let special = special.into_iter().map(|token| token.content).collect();
+        Ok(Tokens { added: added.iter().map(Token::added).collect(), special })
     }
 
-    /// Further special tokens, under either name.
+    /// Special tokens without a name. Of the two lists that tokenizer_config.json may have, the older counts if the newer is
+    /// empty; special_tokens_map.json may add to the newer, and its older one counts if there is no other.
     fn further(&self, otherwise: Further) -> Result<Vec<Token>> {
-        const NAMES: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
-        let of_map = if otherwise.hides_map { &NAMES[..1] } else { &NAMES };
-        let mut listed: Option<Vec<Token>> = None;
-        for (keys, names) in [(&self.config, &NAMES[..]), (&self.map, of_map)] {
-            let Some(keys) = keys else { continue };
-            for name in names {
-                let tokens: Option<Vec<Token>> = match keys.get(name) {
-                    None => continue,
-                    Some(Value::Array(tokens)) => tokens.iter().map(|token| Token::of(token, true)).collect(),
-                    Some(Value::Object(tokens)) => tokens.values().map(|token| Token::of(token, true)).collect(),
-                    Some(_) => None,
-                };
-                let tokens = tokens.ok_or_else(|| keys.wrong(name, "an array of tokens"))?;
-                listed.get_or_insert_default().extend(tokens);
+        let list = |keys: &Keys, name: &str| -> Result<Option<Vec<Token>>> {
+            match keys.get(name) {
+                None | Some(Value::Object(_)) => Ok(None),
+                Some(Value::Array(tokens)) => {
+                    let tokens: Option<Vec<Token>> = tokens.iter().map(|token| Token::of(token, true)).collect();
+                    tokens.map(Some).ok_or_else(|| keys.wrong(name, "an array of tokens"))
+                }
+                Some(_) => Err(keys.wrong(name, "an array of tokens")),
+            }
+        };
+        const NEWER: &str = "extra_special_tokens";
+        const OLDER: &str = "additional_special_tokens";
+        let mut listed = None;
+        if let Some(keys) = &self.config {
+            let newer = list(keys, NEWER)?;
+            let older = list(keys, OLDER)?;
+            listed = newer.clone().filter(|tokens| !tokens.is_empty()).or(older).or(newer);
+        }
+        if let Some(keys) = &self.map {
+            if let Some(more) = list(keys, NEWER)? {
+                let tokens = listed.get_or_insert_default();
+                let is_new = |token: &Token| !tokens.contains(token);
+                let more: Vec<Token> = more.into_iter().filter(is_new).collect();
+                tokens.extend(more);
+            }
+            if listed.is_none() && !otherwise.hides_map {
+                listed = list(keys, OLDER)?;
             }
         }
         Ok(listed.unwrap_or(otherwise.tokens))

@@ -12,9 +12,12 @@ fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
         std::fs::create_dir_all(path).expect("folders");
     }
     std::fs::write(folder.join("refs/main"), commit).expect("a branch");
-    // The sign that all of the repository is here, and nothing else is to be asked for.
-    let mut files = common::files(name);
-    files.insert(".gitattributes".to_owned(), Vec::new());
+    let files = common::files(name);
+    // The list of the commit's files says that there is nothing else to be asked for.
+    let listed: serde_json::Map<_, _> = files.keys().map(|file| (file.clone(), serde_json::json!({}))).collect();
+    let list = serde_json::json!({"format_version": 1, "files": listed});
+    std::fs::create_dir_all(folder.join("trees")).expect("a folder");
+    std::fs::write(folder.join("trees").join(format!("{commit}.json")), list.to_string()).expect("a list");
     for (i, (file, bytes)) in files.into_iter().enumerate() {
         std::fs::write(blobs.join(format!("{i:040x}")), bytes).expect("a blob");
         let up = if file.contains('/') { "../../../blobs" } else { "../../blobs" };

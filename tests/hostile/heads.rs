@@ -146,7 +146,6 @@ fn sentence_configuration_that_is_not_supported() {
         ),
         ("tokenizer_config.json", "truncation_side", vec![json!("middle"), json!(1)]),
         ("tokenizer_config.json", "tokenizer_class", vec![json!("GPT2Tokenizer"), json!("xlm-roberta"), json!(1)]),
-        ("tokenizer_config.json", "add_eos_token", vec![json!(false)]),
         ("tokenizer_config.json", "additional_special_tokens", vec![json!("a"), json!([1])]),
         ("tokenizer_config.json", "added_tokens_decoder", vec![json!([]), json!({"x": {"content": "a"}})]),
         ("tokenizer_config.json", "cls_token", vec![json!(0), json!({"lstrip": true})]),
@@ -156,6 +155,38 @@ fn sentence_configuration_that_is_not_supported() {
             cases.key("tiny-xlm-roberta", file, key, &value);
         }
     }
+    let files = edited("tiny-xlm-roberta", INPUTS, |json| {
+        let method = json!({"method": "forward", "method_output_name": "last_hidden_state"});
+        json["modality_config"] = json!({"text": method, "message": method});
+    });
+    cases.model("texts as messages", &files, "Config", &[INPUTS, "modality_config", "no messages", "found an object"]);
+    // Without modules.json the reference would make each text a message.
+    for (file, bytes) in [
+        ("tokenizer_config.json", r#"{"chat_template": "{{ messages }}"}"#),
+        ("tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "{{ messages }}"}]}"#),
+        ("chat_template.jinja", "{{ messages }}"),
+    ] {
+        let mut files = with("tiny-bert", file, bytes);
+        embed(&files, &[TEXT]).expect("with modules.json it is not used");
+        files.remove("modules.json");
+        cases.model(
+            bytes,
+            &files,
+            "Config",
+            &[file, "message of a chat", "messages }}"]
+                .map(|word| if file.ends_with("jinja") && word.contains('}') { "a template" } else { word }),
+        );
+    }
+    // Types of tokens are not built.
+    let mut files = edited("tiny-bert", "tokenizer.json", |json| {
+        json["post_processor"]["single"][1]["Sequence"]["type_id"] = json!(1)
+    });
+    as_written(&mut files);
+    embed(&files, &[TEXT]).expect("a class that does not give them");
+    edit_json(&mut files, "tokenizer_config.json", |json| {
+        json["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
+    });
+    cases.model("types of tokens", &files, "Config", &["tokenizer.json", "post_processor", "type 0", "found 1"]);
     // A maximum of the tokenizer's counts where the model has none of its own.
     for value in [json!(0), json!(-5), json!("64"), json!(2)] {
         let mut files =

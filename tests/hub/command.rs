@@ -156,6 +156,13 @@ fn the_environment_is_that_of_huggingface_hub() {
     }
     let said = bad(&home.run(&pull, &[("HF_TOKEN", "hf_another")]));
     assert!(said.contains("the token is not valid") && !said.contains("hf_another"), "{said}");
+    // No moment is that far away.
+    good(&home.run(&pull, &[("HF_TOKEN", TOKEN), ("HF_HUB_DOWNLOAD_TIMEOUT", "18446744073709551615")]));
+    // Nor is a token read for what needs no request.
+    good(&home.run(&["info", "--model", ID], &[("HF_TOKEN_PATH", ".")]));
+    let said = bad(&home.run(&pull, &[("HF_TOKEN_PATH", ".")]));
+    assert!(said.contains("cannot read the token"), "{said}");
+    drop(std::fs::remove_dir_all(home.cache()));
     // Offline.
     home.hub.log();
     for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {

@@ -230,6 +230,15 @@ fn the_hub_is_given_the_time_that_it_asks_for() {
         desk.pull().expect("a model");
         assert!(start.elapsed() >= Duration::from_secs(1), "{fault:?}: {:?}", start.elapsed());
     }
+    // Of a window in which more may be asked nothing is to be concluded, nor of one that has nothing to do with the failure.
+    for fault in [
+        Fault::Status(503, &[("RateLimit", "\"api\";r=0;t=3000")]),
+        Fault::Status(429, &[("RateLimit", "\"api\";r=4990;t=3000")]),
+    ] {
+        let desk = desk();
+        desk.hub.fault("GET", "/api/models/", 1, fault);
+        desk.pull().expect("a model");
+    }
     let desk = desk();
     desk.hub.fault("GET", "/api/models/", 1, Fault::Status(429, &[("Retry-After", "3600")]));
     let error = desk.pull().expect_err("too long");

@@ -10,4 +10,5 @@ mod faults;
 mod pulling;
 mod repository;
 mod server;
+mod sharing;
 mod trust;

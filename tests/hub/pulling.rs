@@ -9,7 +9,7 @@ use likewise::{Embedder, Error, Result};
 use tempfile::TempDir;
 
 use crate::repository::{COMMIT, ID, Repository, etag};
-use crate::server::Hub;
+use crate::server::{Fault, Hub};
 
 /// A cache of a test's own, and the hub it is filled from.
 pub(crate) struct Desk {
@@ -227,6 +227,51 @@ fn a_repository_without_weights_that_are_read() {
     assert_eq!(fetched, ["modules.json"], "which says where weights would be, and nothing else");
 }
 
+/// What cannot be opened is not fetched.
+#[test]
+fn a_repository_that_lacks_what_every_model_has() {
+    let dense = |name: &str| {
+        let modules = serde_json::json!([
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+        ]);
+        Repository::of("tiny-bert")
+            .with("modules.json", modules.to_string())
+            .with("2_Dense/config.json", "{}")
+            .with(name, "x")
+    };
+    for (repository, lacking) in [
+        (Repository::of("tiny-bert").without("config.json"), "config.json"),
+        (Repository::of("tiny-bert").without("tokenizer.json"), "tokenizer.json"),
+        (Repository::of("tiny-bert").without("1_Pooling/config.json"), "1_Pooling/config.json"),
+        (dense("2_Dense/pytorch_model.bin"), "2_Dense/model.safetensors"),
+    ] {
+        let desk = Desk::new(repository);
+        let error = desk.pull().expect_err(lacking);
+        assert!(matches!(&error, Error::MissingFile { name, .. } if name == lacking), "{error}");
+        assert!(error.to_string().contains(&desk.hub.url), "{error}");
+        assert_eq!(desk.hub.log().iter().filter(|request| request.cdn).count(), 0, "{lacking}");
+    }
+}
+
+/// What would not be read is not fetched.
+#[test]
+fn sizes_that_are_announced() {
+    let desk = Desk::new(Repository::of("tiny-bert"));
+    let size = Fault::Header("x-linked-size", Some("300000000".to_owned()));
+    desk.hub.fault("HEAD", "README.md", 9, size.clone());
+    desk.hub.fault("HEAD", "tokenizer.json", 1, size.clone());
+    desk.hub.fault("HEAD", "config.json", 9, size);
+    let error = desk.pull().expect_err("too much");
+    assert!(matches!(error, Error::HubAnswer { .. }), "{error:?}");
+    assert!(error.to_string().contains("at most 67108864 bytes"), "{error}");
+    assert!(desk.hub.log().iter().all(|request| request.sent < 100_000));
+    desk.hub.mend();
+    desk.hub.fault("HEAD", "README.md", 9, Fault::Header("x-linked-size", Some("300000000".to_owned())));
+    assert!(!desk.pull().expect("a model").join("README.md").exists(), "no model needs it");
+}
+
 /// As sentence-transformers wrote models before version 1: nothing but modules.json and the like is at the top.
 #[test]
 fn an_encoder_in_a_folder_of_its_own() {
@@ -288,87 +333,6 @@ fn offline() {
         std::os::unix::fs::symlink(link, folder.join(name)).expect("a link");
     }
     assert_eq!(desk.hub.log().len(), 0);
-}
-
-/// Without modules.json a model is pooled as the reference does by default, without other files it has no prompt or another
-/// tokenizer. Whether the repository has them makes all the difference, and is asked once.
-#[test]
-fn a_snapshot_of_which_others_fetched_a_part() {
-    const OPTIONAL: [&str; 3] = ["modules.json", "config_sentence_transformers.json", "tokenizer_config.json"];
-    for name in OPTIONAL {
-        let mut desk = Desk::new(Repository::of("tiny-bert"));
-        let folder = desk.pull().expect("a model");
-        // Others may note nothing.
-        std::fs::remove_dir_all(desk.repository().join(".no_exist")).expect("gone");
-        let link = std::fs::read_link(folder.join(name)).expect("a link");
-        std::fs::remove_file(folder.join(name)).expect("gone");
-        // Whom nobody answers: the cache it is, and that is told.
-        let unsure = |settings: &Settings| {
-            let mut told = Vec::new();
-            let found = hub::Hub::new(settings.clone()).find_or_pull(ID, "main", &mut |progress: Progress<'_>| {
-                if let Progress::Unsure { names, error } = progress {
-                    assert!(names.iter().any(|unknown| unknown == name), "{names:?}");
-                    told.push(error.is_some());
-                }
-            });
-            assert_eq!(found.expect("a model"), folder);
-            told
-        };
-        let endpoint = std::mem::replace(&mut desk.settings.endpoint, "http://127.0.0.1:1".to_owned());
-        assert_eq!(unsure(&desk.settings), [true], "{name}");
-        desk.settings.offline = true;
-        assert_eq!(unsure(&desk.settings), [false], "{name}");
-        desk.settings.offline = false;
-        // Who fetches everything has what every repository has.
-        std::fs::write(folder.join(".gitattributes"), "").expect("a file");
-        assert_eq!(unsure(&desk.settings), [true; 0], "{name}");
-        std::fs::remove_file(folder.join(".gitattributes")).expect("gone");
-        // Once it can be asked, the file comes, and nothing is asked for again.
-        desk.settings.endpoint = endpoint;
-        assert_eq!(unsure(&desk.settings), [false; 0], "{name}");
-        assert_eq!(std::fs::read_link(folder.join(name)).expect("a link"), link);
-        desk.hub.log();
-        assert_eq!(unsure(&desk.settings), [false; 0], "{name}");
-        assert_eq!(desk.hub.log().len(), 0, "{name}");
-    }
-    let desk = Desk::new(Repository::of("tiny-bert").without("modules.json"));
-    let folder = desk.pull().expect("a model");
-    assert!(desk.repository().join(".no_exist").join(COMMIT).join("modules.json").is_file());
-    desk.hub.log();
-    assert_eq!(desk.find_or_pull(ID, "main").expect("a model"), folder);
-    assert_eq!(desk.hub.log().len(), 0);
-}
-
-/// Whoever else begins to fill a snapshot may end at any file: what a model cannot do without is fetched.
-#[test]
-fn any_file_that_is_missing_comes() {
-    let modules = serde_json::json!([
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
-        {"idx": 3, "name": "3", "path": "3_Norm", "type": "sentence_transformers.models.LayerNorm"},
-    ]);
-    let with_modules = Repository::of("tiny-bert")
-        .with("modules.json", modules.to_string())
-        .with("2_Dense/config.json", "{}")
-        .with("2_Dense/model.safetensors", "weights of the one")
-        .with("3_Norm/config.json", "{}")
-        .with("3_Norm/model.safetensors", "weights of the other");
-    let of_pairs =
-        Repository::of("tiny-bert").without("tokenizer.json").with("vocab.json", "{}").with("merges.txt", "");
-    let of_pieces = Repository::of("tiny-xlm-roberta").with("sentencepiece.bpe.model", "pieces");
-    for repository in [with_modules, of_pairs, of_pieces] {
-        let desk = Desk::new(repository.clone());
-        let folder = desk.pull().expect("a model");
-        // Others may note nothing of what is not there.
-        std::fs::remove_dir_all(desk.repository().join(".no_exist")).expect("gone");
-        for name in contents(&folder).into_keys().filter(|name| name != "README.md") {
-            std::fs::remove_file(folder.join(&name)).expect("gone");
-            desk.find_or_pull(ID, "main").expect("a model");
-            assert_eq!(contents(&folder), repository.wanted(), "{name}");
-            drop(std::fs::remove_dir_all(desk.repository().join(".no_exist")));
-        }
-    }
 }
 
 /// A disk may lose a part of a file. Whoever asks for the model anew gets all of it.

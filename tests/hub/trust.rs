@@ -128,7 +128,7 @@ fn settings_that_make_no_sense() {
     {
         assert_eq!(setting(&|settings| settings.endpoint = endpoint.to_owned()), "endpoint", "{endpoint}");
     }
-    for proxy in ["", "gopher://x", "::"] {
+    for proxy in ["", "gopher://x", "::", "socks5://localhost:1080", "socks5h://x", "socks4://user:password@x"] {
         assert_eq!(setting(&|settings| settings.proxy = Some(Secret::new(proxy))), "proxy", "{proxy}");
     }
     let file = |name: &str, text: &str| {
@@ -144,6 +144,11 @@ fn settings_that_make_no_sense() {
         "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
     ] {
         assert_eq!(setting(&|settings| settings.authorities = Some(file("a.pem", text))), "authorities", "{text}");
+        // Of several none is dropped silently.
+        let good = include_str!("certificates/authority.pem");
+        for text in [format!("{good}{text}{good}"), format!("{text}{good}")].iter().filter(|_| text.contains('!')) {
+            assert_eq!(setting(&|settings| settings.authorities = Some(file("a.pem", text))), "authorities", "{text}");
+        }
     }
 }
 
@@ -206,8 +211,12 @@ fn proxies() {
     let mut settings = desk.settings.clone();
     settings.proxy = Some(Secret::new(desk.hub.url.clone()));
     settings.endpoint = "http://hub.invalid".to_owned();
-    drop(hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}));
-    assert!(!desk.hub.log().is_empty(), "the proxy was asked");
+    // It is asked to connect, which this one cannot.
+    let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no proxy");
+    assert!(matches!(error, Error::HubUnreachable { .. }), "{error:?}");
+    let log = desk.hub.log();
+    assert!(log.iter().all(|request| (&*request.method, &*request.path) == ("CONNECT", "hub.invalid:80")), "{log:?}");
+    assert!(!log.is_empty(), "the proxy was asked");
     for host in ["hub.invalid", "invalid", "*", ".invalid"] {
         settings.no_proxy = vec![host.to_owned()];
         let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no such host");
