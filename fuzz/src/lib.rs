@@ -22,6 +22,11 @@ const FILES: [(&str, &[u8]); 8] = [
     model_file!("1_Pooling/config.json"),
 ];
 
+/// A file of tiny-bert.
+pub fn file(name: &str) -> &'static [u8] {
+    FILES.iter().find(|(other, _)| *other == name).map_or(&[], |(_, bytes)| bytes)
+}
+
 /// tiny-bert with some files replaced.
 pub fn model_with(replaced: &[(&str, &[u8])]) -> ModelFiles {
     let files = FILES.iter().fold(ModelFiles::in_memory(), |files, &(name, bytes)| files.with(name, bytes));

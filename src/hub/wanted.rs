@@ -239,7 +239,7 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
         }
     }
     let is_refused = |name: &&str| !has(name) && known.has(name) == Some(true);
-    missing.files.extend(REFUSED.into_iter().filter(|name| is_refused(&name)).map(str::to_owned));
+    missing.files.extend(REFUSED.into_iter().filter(|name| is_refused(name)).map(str::to_owned));
     Ok(missing)
 }
 
