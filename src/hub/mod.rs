@@ -8,6 +8,7 @@
 //!     snapshots/<commit>/<file>      symbolic links to ../../blobs/<hash>, themselves links at times
 //!     blobs/<hash>                   contents, and <hash>.incomplete what has come of them so far
 //!     .no_exist/<commit>/<file>      empty: the repository has no such file
+//!     trees/<commit>.json            all files of the commit; only newer versions of huggingface_hub write it
 //! $HF_HUB_CACHE/.locks/models--…/<hash>.lock
 //! ```
 //!
@@ -30,6 +31,8 @@ mod pull;
 mod retry;
 #[cfg(feature = "hub")]
 mod settings;
+#[cfg(feature = "hub")]
+mod snapshot;
 #[cfg(feature = "hub")]
 mod url;
 #[cfg(feature = "hub")]

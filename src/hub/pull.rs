@@ -13,8 +13,9 @@ use super::download::Files;
 use super::layout::Layout;
 use super::retry::Patience;
 use super::settings::{Progress, Settings, Tell};
+use super::snapshot::{Missing, missing};
 use super::url::escaped;
-use super::wanted::{self, MODULES, Missing, Weights};
+use super::wanted::{self, MODULES, Weights};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files::{read_table, says_whose};
@@ -83,7 +84,7 @@ impl Hub {
     /// If what the cache has cannot be read, or is not what it should be.
     pub fn cached(&self, id: &str, revision: &str) -> Result<Option<PathBuf>> {
         match find_candidate(&self.settings.cache, id, revision) {
-            Ok((_, folder)) => Ok(wanted::missing(&folder)?.is_nothing().then_some(folder)),
+            Ok((_, folder)) => Ok(missing(&folder)?.is_nothing().then_some(folder)),
             Err(Error::ModelNotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -98,14 +99,14 @@ impl Hub {
         candidates(id, revision)?;
         match find_candidate(&self.settings.cache, id, revision) {
             Ok((repository, folder)) => {
-                let missing = wanted::missing(&folder)?;
-                if missing.is_nothing() {
+                let lacking = missing(&folder)?;
+                if lacking.is_nothing() {
                     return Ok(folder);
                 }
-                if missing.files.is_empty() {
-                    return Ok(self.complete_if_possible(&repository, folder, &missing.unknown, tell));
+                if lacking.files.is_empty() {
+                    return Ok(self.complete_if_possible(&repository, folder, &lacking.unknown, tell));
                 }
-                self.complete_part(&repository, &folder, revision, &missing, tell)
+                self.complete_part(&repository, &folder, revision, &lacking, tell)
             }
             Err(Error::ModelNotFound { looked, .. }) => self.pull_instead(id, revision, looked, tell),
             Err(error) => Err(error),
