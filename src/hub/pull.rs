@@ -104,7 +104,7 @@ impl Hub {
                     return Ok(folder);
                 }
                 if lacking.files.is_empty() {
-                    return Ok(self.complete_if_possible(&repository, folder, &lacking.unknown, tell));
+                    return Ok(self.complete_if_possible(&repository, folder, &lacking.optional, tell));
                 }
                 self.complete_part(&repository, &folder, revision, &lacking, tell)
             }
@@ -132,19 +132,20 @@ impl Hub {
         }
     }
 
-    /// Of a snapshot that has all that its model cannot do without: whether the commit also has the `unknown` files is asked,
-    /// once. If for whatever reason that does not succeed, it is taken as it is, and that is told.
-    fn complete_if_possible(&self, id: &str, folder: PathBuf, unknown: &[String], tell: Tell<'_>) -> PathBuf {
+    /// Of a snapshot that has all that its model cannot do without: whether the commit also has the `optional` files is asked,
+    /// once, and those that it has are fetched. If for whatever reason that does not succeed, it is taken as it is, and that is
+    /// told.
+    fn complete_if_possible(&self, id: &str, folder: PathBuf, optional: &[String], tell: Tell<'_>) -> PathBuf {
         let completed = match commit_of(&folder).filter(|_| !self.settings.offline) {
             Some(commit) => self.list(id, commit, Patience::impatient(&self.settings), tell),
             None => {
-                tell(Progress::Unsure { names: unknown, error: None });
+                tell(Progress::Unsure { names: optional, error: None });
                 return folder;
             }
         };
         let completed = completed.and_then(|(commit, names)| self.pull_repository(id, &commit, &commit, &names, tell));
         if let Err(error) = completed {
-            tell(Progress::Unsure { names: unknown, error: Some(&error) });
+            tell(Progress::Unsure { names: optional, error: Some(&error) });
         }
         folder
     }

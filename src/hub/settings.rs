@@ -93,7 +93,8 @@ pub enum Progress<'a> {
         /// Its name in the repository.
         name: &'a str,
     },
-    /// The model is opened as the cache has it, because whether the repository also has these files cannot be asked.
+    /// The model is opened as the cache has it, because these files cannot be fetched, or whether the commit has them cannot be
+    /// asked.
     Unsure {
         /// Files that would bear on the result.
         names: &'a [String],

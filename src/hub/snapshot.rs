@@ -18,14 +18,14 @@ use crate::files::read_table;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) files: Vec<String>,
-    /// Optional files that are not there, and of which it is not known whether the repository has them.
-    pub(super) unknown: Vec<String>,
+    /// Without these it can be opened, and would be another model if the commit has them, which it does or may do.
+    pub(super) optional: Vec<String>,
 }
 
 impl Missing {
     /// Whether nothing is.
     pub(super) fn is_nothing(&self) -> bool {
-        self.files.is_empty() && self.unknown.is_empty()
+        self.files.is_empty() && self.optional.is_empty()
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
         None => Vec::new(),
     };
     let encoder = encoder(&listed);
-    let mut missing = Missing { files: required(&has, &listed), unknown: Vec::new() };
+    let mut missing = Missing { files: required(&has, &listed), optional: Vec::new() };
     let single = inside(encoder, SINGLE);
     if !has(&inside(encoder, CONVERTED)) && !has(&single) {
         match read(&inside(encoder, INDEX))? {
@@ -62,17 +62,12 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     for name in optional(encoder) {
         let needless = (lists_tokens && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other)))
             || (no_modules && OF_MODULES.contains(&name.as_str()));
-        if needless || has(&name) || missing.files.contains(&name) {
-            continue;
-        }
-        match known.has(&name) {
-            Some(true) => missing.files.push(name),
-            Some(false) => {}
-            None => missing.unknown.push(name),
+        if !needless && !has(&name) && !missing.files.contains(&name) && known.has(&name) != Some(false) {
+            missing.optional.push(name);
         }
     }
     let is_refused = |name: &&str| !has(name) && known.has(name) == Some(true);
-    missing.files.extend(REFUSED.into_iter().filter(|name| is_refused(name)).map(str::to_owned));
+    missing.optional.extend(REFUSED.into_iter().filter(|name| is_refused(name)).map(str::to_owned));
     Ok(missing)
 }
 
