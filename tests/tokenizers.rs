@@ -204,6 +204,24 @@ fn what_cannot_be_put_together() {
             &["added_tokens.json", "<new>"],
         ),
         (
+            "two tokens of one id",
+            edited("bert", &set("added_tokens.json", "{\"a\": 700, \"b\": 700}")),
+            &["added_tokens.json", "another id than that of \"a\"", "700"],
+        ),
+        (
+            "null around a text",
+            edited(
+                "bert",
+                &set("tokenizer_config.json", "{\"tokenizer_class\": \"BertTokenizer\", \"sep_token\": null}"),
+            ),
+            &["tokenizer_config.json", "`sep_token`", "puts it around a text", "found null"],
+        ),
+        (
+            "null around a text, beside",
+            edited("bert", &set("special_tokens_map.json", "{\"cls_token\": null}")),
+            &["special_tokens_map.json", "`cls_token`", "found null"],
+        ),
+        (
             "a number",
             edited("bert", &set("special_tokens_map.json", "{\"cls_token\": 7}")),
             &["cls_token", "a token", "7"],
@@ -262,7 +280,13 @@ fn pieces_that_cannot_be_put_together() {
             whole.clone(),
             &["tokenizer_config.json", "tokenizer_class", PIECES, "no tokenizer.json"],
         ),
-        ("a class of words", "bert", "BertTokenizer", whole.clone(), &["no tokenizer.json", "AutoTokenizer", PIECES]),
+        (
+            "a class of words",
+            "bert",
+            "BertTokenizer",
+            whole.clone(),
+            &["tokenizer_class", "no tokenizer.json", PIECES, "BertTokenizer"],
+        ),
     ] {
         let Err(error) = open(family, class, pieces) else { panic!("{what}: accepted") };
         let message = chain(&error);

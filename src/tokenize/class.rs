@@ -133,18 +133,24 @@ impl Class {
         matches!(self, Self::XlmRoberta | Self::Camembert)
     }
 
-    /// The text of a special token: what a file says, else the class's own.
+    /// The text of a special token: what a file says, else the class's own. Of null the reference makes a text, too: Python's
+    /// name for it.
     pub(super) fn named(self, settings: &Settings, name: &str) -> Result<String> {
         let token = settings.token(name, self.token(name))?;
-        Ok(token.map(|token| token.content).unwrap_or_default())
+        Ok(token.map_or_else(|| "None".to_owned(), |token| token.content))
+    }
+
+    /// The text of a token that is put around others.
+    fn around(self, settings: &Settings, name: &str) -> Result<String> {
+        let token = settings.token(name, self.token(name))?;
+        token.map(|token| token.content).ok_or_else(|| settings.no_token(name))
     }
 
     /// The tokenizer that the class makes of a vocabulary.
     pub(super) fn build(self, parts: Parts, settings: &Settings) -> Result<std::result::Result<Built, Failure>> {
         let Parts { vocabulary, charsmap, further } = parts;
-        let named = |name: &str| self.named(settings, name);
         let flag = |name: &str, default| -> Result<bool> { Ok(settings.flag(name)?.unwrap_or(default)) };
-        let unknown = named("unk_token")?;
+        let unknown = self.named(settings, "unk_token")?;
         let space = match self {
             Self::XlmRoberta | Self::Camembert => settings.truth("add_prefix_space")?.unwrap_or(true),
             _ => flag("add_prefix_space", false)?,
@@ -185,9 +191,10 @@ impl Class {
         let tokens = settings.tokens(&|name| self.token(name), further, &|_| false)?;
         // What XLM-RoBERTa and CamemBERT put around a text are the tokens of its beginning and end, not of class and separation.
         let (first, last) = match self {
-            Self::XlmRoberta | Self::Camembert => (named("bos_token")?, named("eos_token")?),
-            _ => (named("cls_token")?, named("sep_token")?),
+            Self::XlmRoberta | Self::Camembert => ("bos_token", "eos_token"),
+            _ => ("cls_token", "sep_token"),
         };
+        let (first, last) = (self.around(settings, first)?, self.around(settings, last)?);
         let finish = move || {
             inner.with_normalizer(normalizer)?;
             inner.add_tokens(tokens.added)?;

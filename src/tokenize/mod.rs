@@ -115,10 +115,6 @@ impl Tokenizer {
         let Made { built: Built { mut inner, special: names }, label, side: written } = match files.read(TOKENIZER)? {
             Some(bytes) => from_written(files.label(TOKENIZER), &bytes, class, &mut settings)?,
             None => {
-                for key in ["add_bos_token", "add_eos_token"] {
-                    settings
-                        .refuse(key, "nothing: without tokenizer.json the class puts its own tokens around a text")?;
-                }
                 let (label, parts) = vocabulary::read(files, class, &settings)?;
                 let made = guard(|| Ok(class.build(parts?, &settings)));
                 Made { built: valid(&label, made)?, label, side: None }

@@ -61,6 +61,10 @@ impl Settings {
             let named = settings.named(&|_| None)?;
             for content in keys.beginning_with("") {
                 let id = keys.id(content)?.ok_or_else(|| keys.wrong(content, "an id"))?;
+                if let Some((_, other)) = settings.added.iter().find(|(other, _)| *other == id) {
+                    let expected = format!("another id than that of {:?}", other.content);
+                    return Err(keys.wrong(content, expected));
+                }
                 let special = named.iter().any(|token| token.content == content);
                 settings.added.push((id, Token::special(content).being_special(special)));
             }
@@ -119,14 +123,6 @@ impl Settings {
         names.is_some_and(|names| names.iter().any(|name| name == "token_type_ids"))
     }
 
-    /// Refuses a setting that is made.
-    pub(super) fn refuse(&self, key: &str, expected: &str) -> Result<()> {
-        match &self.config {
-            Some(keys) if keys.get(key).is_some() => Err(keys.wrong(key, expected)),
-            _ => Ok(()),
-        }
-    }
-
     /// A named token: what a file says, and if none does, the class's own. Where a file says null there is none.
     pub(super) fn token(&self, name: &str, of_class: Option<Token>) -> Result<Option<Token>> {
         for (keys, special) in [(&self.map, true), (&self.config, false)] {
@@ -141,6 +137,13 @@ impl Settings {
             return Ok(Some(listed.map_or(token, |(_, listed)| listed.clone())));
         }
         Ok(of_class)
+    }
+
+    /// What is said if a token is needed for which a file says null.
+    pub(super) fn no_token(&self, name: &str) -> Error {
+        let keys = [&self.map, &self.config].into_iter().flatten().find(|keys| keys.is_null(name));
+        let expected = "a token: the tokenizer's class puts it around a text";
+        keys.map_or_else(|| Error::config(&self.label, name, expected, "nothing"), |keys| keys.wrong(name, expected))
     }
 
     /// All tokens that have a name, in the order in which the reference adds them. `of_class`: what the class has by these names.
@@ -181,8 +184,10 @@ impl Settings {
             token.special |= is_named.contains(&token.content);
         }
         special.extend(self.further(further)?);
-        for token in &special {
-            if !present(&token.content) && !added.iter().any(|other| other.content == token.content) {
+        // One that is there is left as it is. Of those that come now, the last of the same content counts.
+        let listed: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
+        for (i, token) in special.iter().enumerate() {
+            if !present(&token.content) && !listed.contains(&token.content) && !special[..i].contains(token) {
                 let special = token.special || is_named.contains(&token.content);
                 added.push(token.clone().being_special(special));
             }

@@ -37,7 +37,7 @@ pub(super) fn read(
 ) -> Result<(String, std::result::Result<Parts, Failure>)> {
     match class {
         Class::Bert | Class::MpNet => {
-            let bytes = files.read(WORDS)?.ok_or_else(|| none(files))?;
+            let bytes = files.read(WORDS)?.map_or_else(|| Err(none(files, settings)?), Ok)?;
             let label = files.label(WORDS);
             // As the tokenizers crate reads it for the reference: of two lines that are alike the last counts.
             let words = lines(&label, &bytes)?.enumerate().map(|(id, word)| (word.trim_end(), id));
@@ -49,7 +49,7 @@ pub(super) fn read(
             Ok((label, model))
         }
         Class::Roberta => {
-            let bytes = files.read(PIECES)?.ok_or_else(|| none(files))?;
+            let bytes = files.read(PIECES)?.map_or_else(|| Err(none(files, settings)?), Ok)?;
             let label = files.label(PIECES);
             let pieces: HashMap<String, u32> = parse(&label, &bytes)?;
             let merges = files.require(MERGES, "the merges of the tokenizer, beside vocab.json")?;
@@ -61,18 +61,10 @@ pub(super) fn read(
             Ok((label, model))
         }
         Class::XlmRoberta | Class::Camembert => {
-            let bytes = files.read(SENTENCE_PIECES)?.ok_or_else(|| none(files))?;
+            let bytes = files.read(SENTENCE_PIECES)?.map_or_else(|| Err(none(files, settings)?), Ok)?;
             Ok((files.label(SENTENCE_PIECES), sentencepiece::read(&bytes, class, settings)?))
         }
-        Class::AsWritten => {
-            for name in [WORDS, PIECES, SENTENCE_PIECES] {
-                if files.read(name)?.is_some() {
-                    let expected = format!("the class for which {name} is, because there is no tokenizer.json");
-                    return Err(settings.wrong_class(&expected, settings.class()?.unwrap_or_default()));
-                }
-            }
-            Err(none(files))
-        }
+        Class::AsWritten => Err(none(files, settings)?),
     }
 }
 
@@ -81,15 +73,23 @@ fn model(json: Value) -> std::result::Result<Parts, Failure> {
     Ok(Parts::of(Vocabulary::Model(Box::new(serde_json::from_value(json)?))))
 }
 
-/// There is nothing to make a tokenizer of.
-fn none(files: &ModelFiles) -> Error {
-    Error::MissingFile {
+/// There is nothing that the class can make a tokenizer of.
+fn none(files: &ModelFiles, settings: &Settings) -> Result<Error> {
+    for name in [WORDS, PIECES, SENTENCE_PIECES] {
+        if files.read(name)?.is_some() {
+            let expected = format!("the class for which {name} is, because there is no tokenizer.json");
+            return Ok(
+                settings.wrong_class(&expected, settings.class()?.unwrap_or("nothing, which means the encoder's own"))
+            );
+        }
+    }
+    Ok(Error::MissingFile {
         origin: files.origin(),
         name: files.full_name("tokenizer.json"),
         why: "the tokenizer; vocab.txt, vocab.json with merges.txt, or sentencepiece.bpe.model will do in its place, whichever its \
               class reads. From other files transformers makes it: \
               AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-    }
+    })
 }
 
 /// The lines of a text.
