@@ -1,9 +1,12 @@
 //! Files of vectors: NumPy's `.npy`, and safetensors.
 
+use std::path::Path;
+
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::files::read_up_to;
 
 /// Vectors of one width, row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,10 +15,24 @@ pub struct Vectors {
     data: Vec<f32>,
 }
 
+/// Bytes of a file of vectors that are read at most: for ranges or a comparison a few thousand vectors are plenty.
+const MOST: u64 = 1 << 30;
 /// How a file of NumPy begins.
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 impl Vectors {
+    /// Reads a file of up to 1 GiB; see [`Self::read`].
+    ///
+    /// # Errors
+    /// If there is no such file, it has more bytes (of these none is read), and as of [`Self::read`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let missing =
+            || Error::Io { path: path.to_owned(), action: "read", source: std::io::ErrorKind::NotFound.into() };
+        let bytes = read_up_to(path, MOST)?.ok_or_else(missing)?;
+        Self::read(&path.display().to_string(), &bytes)
+    }
+
     /// Reads a file's bytes: an array `[n, width]` of floats in NumPy's format, or a safetensors file with such a tensor
     /// `embeddings`. `file` is its name in messages.
     ///

@@ -92,7 +92,7 @@ fn check(golden: &Golden, at_least: usize) {
 
 #[test]
 fn every_family_and_head() {
-    check(&Golden::load("matrix"), 60);
+    check(&Golden::load("matrix"), 90);
 }
 
 /// Vectors of distances in place of positions, which the last transformers 4 computes.

@@ -48,6 +48,24 @@ fn prompts_and_dimensions() {
         assert_eq!(vectors.width() * vectors.len(), expected.len(), "{name}");
         report.within(name, max_difference(vectors.as_slice(), &expected), VECTOR);
     }
+    // By its name, by default, and as that of questions and documents: of the reference the exporter makes sure.
+    let mut files = common::files(golden.json["model"].as_str().expect("a name"));
+    let config = serde_json::json!({
+        "prompts": {"it": prompt, "query": prompt, "document": prompt}, "default_prompt_name": "it",
+    });
+    files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
+    let files = common::in_memory(&files);
+    let model = Embedder::builder().open_files(&files).expect("a model");
+    let named = Embedder::builder().prompt_name("it").open_files(&files).expect("a model");
+    for (name, vectors) in [
+        ("prompt by its name", named.embed(&golden.texts)),
+        ("prompt by default", model.embed(&golden.texts)),
+        ("prompt of questions", model.embed_queries(&golden.texts)),
+        ("prompt of documents", model.embed_documents(&golden.texts)),
+    ] {
+        let vectors = vectors.expect("vectors");
+        report.within(name, max_difference(vectors.as_slice(), &golden.tensor("prompt")), VECTOR);
+    }
     report.finish();
 }
 

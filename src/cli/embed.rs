@@ -90,8 +90,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// The ranges of the vectors in a file.
 fn calibration(path: &PathBuf) -> Result<Ranges, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
-    Ranges::of(Vectors::read(&path.display().to_string(), &bytes)?.rows())
+    Ranges::of(Vectors::open(path)?.rows())
 }
 
 /// Vectors of all parts.

@@ -182,6 +182,11 @@ fn vectors_in_fewer_bits() {
     let none = ["embed", "a", "b", "--quantize", "int8", "--calibration"];
     desk.fails(&words(&[&none, &["nothing.npy"]]), 1, &["nothing.npy", "cannot read"]);
     desk.fails(&words(&[&none, &[text(&input)]]), 1, &["five.txt", "safetensors"]);
+    // What is larger than any such file is not read, and what is no file is not waited for.
+    let sparse = desk.path("sparse.npy");
+    std::fs::File::create(&sparse).and_then(|file| file.set_len(2 << 30)).expect("a file of nothing");
+    desk.fails(&words(&[&none, &[text(&sparse)]]), 1, &["sparse.npy", "at most 1073741824 bytes", "2147483648"]);
+    desk.fails(&words(&[&none, &["."]]), 1, &["not a file"]);
     let narrow = ["embed", "a", "b", "--truncate-dim", "8", "--quantize", "int8", "--calibration", "v.npy"];
     desk.fails(&narrow, 1, &["48", "8"]);
 }

@@ -113,6 +113,10 @@ fn options_of_a_model() {
         }
         assert_eq!(desk.json(&["info", "--json", "--level", level.name()])["level"], level.name());
     }
+    // Read and not mapped: the same numbers, and bytes that are held in memory.
+    assert_eq!(floats(&desk.json(&words(&[&similarity, &["--no-map"]]))), expected);
+    assert_eq!(desk.json(&["info", "--json"])["given_bytes"], 0);
+    assert!(desk.json(&["info", "--json", "--no-map"])["given_bytes"].as_u64() > Some(0));
     for (option, value, part) in [
         ("--level", "avx9000", "portable"),
         ("--level", "", "--level"),

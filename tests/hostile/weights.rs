@@ -104,7 +104,8 @@ fn tensors_that_are_wrong() {
         let files = reweighted("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.reverse());
         let run = || embed(&files, &[TEXT]);
         // A square or a vector turned round is itself.
-        if open(&files).is_err() {
+        let shape = &tensors(&files[WEIGHTS])[name].shape;
+        if shape.len() == 2 && shape[0] != shape[1] {
             cases.fails(&format!("{name} turned round"), run, "TensorShape", &[WEIGHTS, name, "expected", "found ["]);
         }
         let files = reweighted("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.push(1));

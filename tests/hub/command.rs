@@ -178,6 +178,26 @@ fn the_environment_is_that_of_huggingface_hub() {
     assert_eq!(home.hub.log().len(), 0);
 }
 
+#[test]
+fn proxies_and_authorities_of_the_environment() {
+    let home = Home::new(Repository::of("tiny-bert"));
+    let proxy = home.hub.url.as_str();
+    let elsewhere = ("HF_ENDPOINT", "http://hub.invalid");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        bad(&home.run(&["pull", ID], &[elsewhere, (name, proxy)]));
+        let log = home.hub.log();
+        assert!(log.iter().any(|request| request.method == "CONNECT"), "{name}: {log:?}");
+        bad(&home.run(&["pull", ID], &[elsewhere, (name, proxy), ("NO_PROXY", "hub.invalid")]));
+        assert_eq!(home.hub.log().len(), 0, "{name}");
+    }
+    let said = bad(&home.run(&["pull", ID], &[elsewhere, ("HTTPS_PROXY", proxy)]));
+    assert!(said.contains("no answer") && home.hub.log().is_empty(), "{said}");
+    let said = bad(&home.run(&["pull", ID], &[("ALL_PROXY", "socks5://127.0.0.1:1")]));
+    assert!(said.contains("proxy") && said.contains("http or https"), "{said}");
+    let said = bad(&home.run(&["pull", ID], &[("SSL_CERT_FILE", "no-such.pem")]));
+    assert!(said.contains("no-such.pem"), "{said}");
+}
+
 /// Waits until something is so, for at most a minute.
 fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
