@@ -256,6 +256,16 @@ fn blobs_may_be_links() {
     std::fs::remove_file(&blob).expect("gone");
     symlink(elsewhere.path().join("one"), &blob).expect("a link");
     open(&folder);
+    // And in the store that all repositories of newer versions share, by a relative link.
+    let blob = folder.join("config.json").canonicalize().expect("a blob");
+    let store = desk.cache.path().join("blobs/ab");
+    std::fs::create_dir_all(&store).expect("a folder");
+    std::fs::rename(&blob, store.join("content")).expect("moved");
+    symlink("../../blobs/ab/content", &blob).expect("a link");
+    open(&folder);
+    desk.hub.log();
+    desk.pull().expect("a model");
+    assert_eq!(desk.hub.log().len(), 1, "nothing is fetched again");
     let blobs = desk.repository().join("blobs");
     std::fs::create_dir(elsewhere.path().join("all")).expect("a folder");
     for entry in std::fs::read_dir(&blobs).expect("blobs") {
