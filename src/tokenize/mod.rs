@@ -28,7 +28,7 @@ use class::{Built, Class, Parts};
 use cut::Cutter;
 use sentence::{SentenceConfig, model_limit, side};
 use settings::Settings;
-use token::Further;
+use token::{Further, Token};
 use written::Written;
 
 /// The tokens of a text, as the model reads them.
@@ -317,8 +317,9 @@ fn from_written(label: String, bytes: &[u8], class: Class, settings: &mut Settin
     let mut inner = guard(|| Inner::from_bytes(bytes)).map_err(|source| not_valid(&label, source))?;
     let present: HashSet<String> =
         inner.get_added_tokens_decoder().values().map(|token| token.content.clone()).collect();
-    let tokens =
-        settings.tokens(&|name| class.token(name), Further::default(), &|content| present.contains(content))?;
+    let padding = written.padding().map(Token::special);
+    let of_class = |name: &str| padding.clone().filter(|_| name == "pad_token");
+    let tokens = settings.tokens(&of_class, Further::default(), &|content| present.contains(content))?;
     guard(|| inner.add_tokens(tokens.added)).map_err(|source| not_valid(&label, source))?;
     Ok(Made { built: Built { inner, special: tokens.special }, label, side })
 }

@@ -58,7 +58,11 @@ impl Settings {
         }
         let mut settings = Self { config, map: files.json(MAP)?, added: Vec::new(), listed: false, model_class, label };
         if let Some(keys) = files.json(ADDED)? {
-            let named = settings.named(&|_| None)?;
+            // Of those that files name or list; what the class or the model has besides does not count here.
+            let mut named = settings.further(Further { tokens: Vec::new(), hides_map: true })?;
+            for name in NAMED {
+                named.extend(settings.token(name, None)?);
+            }
             for content in keys.beginning_with("") {
                 let id = keys.id(content)?.ok_or_else(|| keys.wrong(content, "an id"))?;
                 if let Some((_, other)) = settings.added.iter().find(|(other, _)| *other == id) {
@@ -66,7 +70,7 @@ impl Settings {
                     return Err(keys.wrong(content, expected));
                 }
                 let special = named.iter().any(|token| token.content == content);
-                settings.added.push((id, Token::special(content).being_special(special)));
+                settings.added.push((id, Token::of_file(content, special)));
             }
         }
         settings.added.sort_by_key(|&(id, _)| id);

@@ -27,6 +27,11 @@ impl Token {
         Self { special, normalized: Some(false), ..Self::special(content) }
     }
 
+    /// One of added_tokens.json, which is matched in normalized text unless it is special, whatever it becomes later.
+    pub(super) fn of_file(content: &str, special: bool) -> Self {
+        Self { special, normalized: Some(!special), ..Self::special(content) }
+    }
+
     /// It is special, or is not.
     pub(super) fn being_special(self, special: bool) -> Self {
         Self { special, ..self }

@@ -24,6 +24,8 @@ pub(super) struct Written<'a> {
     added_tokens: Vec<Value>,
     #[serde(default)]
     truncation: Value,
+    #[serde(default)]
+    padding: Value,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +70,11 @@ impl<'a> Written<'a> {
     pub(super) fn added(&self) -> Vec<(u32, Value)> {
         let id = |token: &Value| token["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         self.added_tokens.iter().filter_map(|token| Some((id(token)?, token.clone()))).collect()
+    }
+
+    /// What texts are filled up with, if it says so. Where the settings name no such token, this is it.
+    pub(super) fn padding(&self) -> Option<&str> {
+        self.padding["pad_token"].as_str()
     }
 
     /// From which side a text that is too long is cut, if it says so.
