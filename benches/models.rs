@@ -20,7 +20,7 @@ use serde_json::json;
 
 /// The files of an MPNet: width, heads, inner width, layers.
 fn files(width: usize, heads: usize, inner: usize, layers: usize) -> HashMap<String, Vec<u8>> {
-    let mut files = common::computed::edited("full-mpnet", "tiny-mpnet", |config| {
+    let mut files = common::synthetic_weights::edited("full-mpnet", "tiny-mpnet", |config| {
         config["hidden_size"] = json!(width);
         config["num_attention_heads"] = json!(heads);
         config["intermediate_size"] = json!(inner);

@@ -67,7 +67,7 @@ fn setup() -> Setup {
         }
     }
     let model = model.unwrap_or_else(|| {
-        let mut files = common::computed::edited("full-mpnet", "tiny-mpnet", |config| {
+        let mut files = common::synthetic_weights::edited("full-mpnet", "tiny-mpnet", |config| {
             config["hidden_size"] = json!(384);
             config["num_attention_heads"] = json!(12);
             config["intermediate_size"] = json!(1536);

@@ -4,7 +4,7 @@
 //! tokens of all sentences stand in one row, without padding, so there is no mask and no wasted work. Only attention
 //! needs to know where one sentence ends and the next begins; everything else treats each token by itself.
 
-use crate::models::Positions;
+use crate::encoder::families::Positions;
 
 /// Tokens of several sentences: T in all.
 #[derive(Clone, Debug, Default)]

@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 
 /// The keys of a JSON object in a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys {
+pub(crate) struct JsonObject {
     file: String,
     map: Map<String, Value>,
 }
 
-impl Keys {
+impl JsonObject {
     /// Parses a file that must hold one JSON object. `file` is its name in messages.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::hub::Refusal;
+use crate::hub::HubRefusal;
 
 /// An error and all that lie beneath it, on one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -74,7 +74,7 @@ pub enum Error {
         /// What was asked for.
         url: String,
         /// What the status and the hub's own code mean.
-        refusal: Refusal,
+        refusal: HubRefusal,
         /// The HTTP status.
         status: u16,
         /// What the hub says itself; empty if nothing.

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::checkpoint::Bytes;
-use crate::config::Keys;
+use crate::bytes::WeightBytes;
+use crate::config::JsonObject;
 use crate::error::{Error, Result};
 
 /// The files of a model, by their names in its folder.
@@ -30,7 +30,7 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// The files in a folder. They are read (the weights: mapped) when they are needed.
     ///
-    /// The weight files must not be changed in place while the model is open, but for [`Self::without_map`].
+    /// The weight files must not be changed in place while the model is open, but for [`Self::without_mmap`].
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Self { folder: Some(path.into()), ..Self::in_memory() }
     }
@@ -53,7 +53,7 @@ impl ModelFiles {
     /// Reads weights into memory and does not map them: for folders whose files somebody may change in place or cut short while
     /// the model is open, which a map cannot survive. It takes as much memory more as the files are large.
     #[must_use]
-    pub fn without_map(mut self) -> Self {
+    pub fn without_mmap(mut self) -> Self {
         self.mapped = false;
         self
     }
@@ -177,12 +177,12 @@ impl ModelFiles {
     }
 
     /// The keys of a JSON file that holds an object, or None if there is no such file.
-    pub(crate) fn json(&self, name: &str) -> Result<Option<Keys>> {
-        self.read(name)?.map(|bytes| Keys::parse(&self.label(name), &bytes)).transpose()
+    pub(crate) fn json(&self, name: &str) -> Result<Option<JsonObject>> {
+        self.read(name)?.map(|bytes| JsonObject::parse(&self.label(name), &bytes)).transpose()
     }
 
     /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
-    pub(crate) fn weights(&self, name: &str) -> Result<Option<Bytes>> {
+    pub(crate) fn weights(&self, name: &str) -> Result<Option<WeightBytes>> {
         // A module's folder, the encoder's among them, is named by modules.json.
         let file = self.find_weights(name, self.full_name(name).contains('/'))?;
         if file.is_some() {
@@ -192,7 +192,7 @@ impl ModelFiles {
     }
 
     /// As [`Self::weights`], of a file whose name another file says.
-    pub(crate) fn shard(&self, name: &str) -> Result<Option<Bytes>> {
+    pub(crate) fn shard(&self, name: &str) -> Result<Option<WeightBytes>> {
         let file = self.find_weights(name, true)?;
         if file.is_some() {
             self.note_use(&self.full_name(name));
@@ -201,10 +201,10 @@ impl ModelFiles {
     }
 
     /// `named`: whether the name comes from a file, and may not lead out of the folder.
-    fn find_weights(&self, name: &str, named: bool) -> Result<Option<Bytes>> {
+    fn find_weights(&self, name: &str, named: bool) -> Result<Option<WeightBytes>> {
         let name = self.full_name(name);
         if let Some(bytes) = self.memory.get(&name) {
-            return Ok(Some(Bytes::Memory(bytes.clone())));
+            return Ok(Some(WeightBytes::Memory(bytes.clone())));
         }
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = inside(folder, &name)?;
@@ -212,10 +212,10 @@ impl ModelFiles {
             no_way_out(folder, &name, &path)?;
         }
         if !self.mapped {
-            return Ok(read_up_to(&path, u64::MAX)?.map(|bytes| Bytes::Memory(Arc::new(Cow::Owned(bytes)))));
+            return Ok(read_up_to(&path, u64::MAX)?.map(|bytes| WeightBytes::Memory(Arc::new(Cow::Owned(bytes)))));
         }
         let Some((file, _)) = open(&path)? else { return Ok(None) };
-        Bytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source })
+        WeightBytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source })
     }
 }
 

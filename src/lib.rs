@@ -28,14 +28,14 @@
 //!    `hub` (models from the cache and the network), `parallel` (threads), `trace` (watching a pass) and `error`.
 
 mod batch;
+mod bytes;
 mod checkpoint;
 mod config;
 mod embedder;
+mod encoder;
 mod error;
 mod files;
 pub mod hub;
-mod layers;
-mod models;
 mod modules;
 mod parallel;
 mod quantize;
@@ -44,21 +44,22 @@ mod quickstart;
 #[cfg(feature = "serve")]
 pub mod server;
 mod similarity;
-mod tokenize;
+mod tokenizer;
 mod trace;
 mod vectors;
-mod weights;
 
 pub use checkpoint::{Checkpoint, Tensor};
-pub use embedder::{Builder, Converted, Embedder, Embeddings, Info, Memory, OnLong, Scores, Trace};
-pub use error::{Error, Result, chain};
+pub use embedder::{
+    Builder, Converted, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy,
+};
+pub use encoder::families::{Blueprint, Distances, Names, PositionTable, Positions, RelativeBias};
+pub use error::{Error, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
-pub use models::{Blueprint, Distances, Names, PositionTable, Positions, RelativeBias};
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
-pub use tokenize::{Tokens, Usage};
-pub use trace::{Recorder, Site};
+pub use tokenizer::{TokenUsage, Tokens};
+pub use trace::{Recorder, TracePoint};
 pub use vectors::Vectors;
 
 /// How the numbers are computed, and how the service is used, in prose.

@@ -5,7 +5,7 @@
 use likewise_kernels::Level;
 use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
 
-use crate::config::Keys;
+use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::modules::normalize::normalize;
 
@@ -38,7 +38,7 @@ impl Similarity {
     }
 
     /// The function that config_sentence_transformers.json names; cosine if it names none.
-    pub(crate) fn from_config(config: Option<&Keys>) -> Result<Self> {
+    pub(crate) fn from_config(config: Option<&JsonObject>) -> Result<Self> {
         let Some(config) = config else { return Ok(Self::Cosine) };
         let Some(name) = config.text("similarity_fn_name")? else { return Ok(Self::Cosine) };
         let find = Self::ALL.into_iter().find(|function| function.name() == name);

@@ -8,16 +8,16 @@ use std::ops::Range;
 
 use likewise_kernels::view::MatRef;
 
-use crate::parallel::{Member, Shared};
+use crate::parallel::{TeamMatrix, TeamMember};
 
 /// A place in the forward pass. The number is the layer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
+pub enum TracePoint {
     /// After the embeddings' layer norm `[T, D]`.
     Embeddings,
     /// Queries, with their bias and before scaling `[T, D]`.
     Query(usize),
-    /// Keys `[T, D]`.
+    /// JsonObject `[T, D]`.
     Key(usize),
     /// Values `[T, D]`.
     Value(usize),
@@ -33,7 +33,7 @@ pub enum Site {
     Output(usize),
 }
 
-impl Site {
+impl TracePoint {
     /// Its name in trace and golden files.
     pub fn name(self) -> String {
         let (layer, what) = match self {
@@ -54,31 +54,37 @@ impl Site {
 /// Sees every intermediate result.
 pub(crate) trait Observer {
     /// Whether it looks at all.
-    const ON: bool;
+    const ENABLED: bool;
 
     /// Some rows of a site's result, which come in order.
-    fn see(&mut self, site: Site, rows: MatRef<'_>);
+    fn record(&mut self, site: TracePoint, rows: MatRef<'_>);
 
     /// Shows a matrix that the last step has filled.
-    fn look(&mut self, member: &Member<'_>, site: Site, matrix: &Shared) {
-        self.look_at(member, site, matrix, 0..matrix.cols());
+    fn record_matrix(&mut self, member: &TeamMember<'_>, site: TracePoint, matrix: &TeamMatrix) {
+        self.record_columns(member, site, matrix, 0..matrix.cols());
     }
 
     /// Shows some columns of a matrix that the last step has filled.
-    fn look_at(&mut self, member: &Member<'_>, site: Site, matrix: &Shared, columns: Range<usize>) {
-        if Self::ON {
+    fn record_columns(
+        &mut self,
+        member: &TeamMember<'_>,
+        site: TracePoint,
+        matrix: &TeamMatrix,
+        columns: Range<usize>,
+    ) {
+        if Self::ENABLED {
             assert_eq!(member.team_size(), 1, "a trace is of one thread");
-            member.look(|reader| self.see(site, reader.read(matrix).cols_in(columns)));
+            member.look(|reader| self.record(site, reader.read(matrix).cols_in(columns)));
         }
     }
 }
 
 /// Sees nothing.
-pub(crate) struct Blind;
+pub(crate) struct NullObserver;
 
-impl Observer for Blind {
-    const ON: bool = false;
-    fn see(&mut self, _: Site, _: MatRef<'_>) {}
+impl Observer for NullObserver {
+    const ENABLED: bool = false;
+    fn record(&mut self, _: TracePoint, _: MatRef<'_>) {}
 }
 
 /// Every intermediate result of a forward pass, by the name of its site.
@@ -88,9 +94,9 @@ pub struct Recorder {
 }
 
 impl Observer for Recorder {
-    const ON: bool = true;
+    const ENABLED: bool = true;
 
-    fn see(&mut self, site: Site, rows: MatRef<'_>) {
+    fn record(&mut self, site: TracePoint, rows: MatRef<'_>) {
         let record = self.sites.entry(site.name()).or_default();
         for i in 0..rows.rows() {
             record.extend_from_slice(rows.row(i));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{COMMITTED, files, in_memory, model, same_bits};
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, chain};
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, error_chain};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn builder(level: Level, precision: Precision) -> Builder {
 /// A folder for the converted model, and what holds it.
 fn converted(source: &ModelFiles, level: Level, precision: Precision) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    builder(level, precision).convert(source, folder.path()).unwrap_or_else(|e| panic!("{}", chain(&e)));
+    builder(level, precision).convert(source, folder.path()).unwrap_or_else(|e| panic!("{}", error_chain(&e)));
     folder
 }
 
@@ -39,7 +39,7 @@ fn read(folder: &Path) -> HashMap<String, Vec<u8>> {
 }
 
 fn vectors(builder: Builder, files: &ModelFiles) -> Vec<f32> {
-    let model = builder.open_files(files).unwrap_or_else(|e| panic!("{}", chain(&e)));
+    let model = builder.open_files(files).unwrap_or_else(|e| panic!("{}", error_chain(&e)));
     model.embed(&TEXTS).expect("vectors").as_slice().to_vec()
 }
 
@@ -243,7 +243,7 @@ fn packed_words_stay_what_they_are() {
 /// Runs `open`, which must fail with words in its message.
 fn refused<T>(what: &str, outcome: Result<T, Error>, words: &[&str]) {
     let Err(error) = outcome else { panic!("{what}: accepted") };
-    let message = chain(&error);
+    let message = error_chain(&error);
     println!("{what}: {message}");
     for word in words {
         assert!(message.contains(word), "{what}: no `{word}` in: {message}");

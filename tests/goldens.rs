@@ -186,10 +186,10 @@ fn full_depth(name: &str, sibling: &str) {
         golden.json["check_tensors"].as_array().expect("names").iter().zip(golden.tensor("weights.check"))
     {
         let tensor = check.as_str().expect("a name");
-        let ours: f64 = (0..count(name, tensor)).map(|i| f64::from(common::computed::weight(tensor, i))).sum();
+        let ours: f64 = (0..count(name, tensor)).map(|i| f64::from(common::synthetic_weights::weight(tensor, i))).sum();
         assert!((ours - sum).abs() < 1e-6, "{tensor}: the computed weights differ from the exporter's: {ours}, {sum}");
     }
-    let files = common::in_memory(&common::computed::files(name, sibling));
+    let files = common::in_memory(&common::synthetic_weights::files(name, sibling));
     let (all, truth) = (golden.tensor("vectors"), golden.tensor("vectors.f64"));
     let mut report = Report::default();
     for level in Level::available() {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{COMMITTED, Golden, computed, model, same_bits};
+use common::{COMMITTED, Golden, model, same_bits, synthetic_weights};
 use likewise::{Builder, Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// Sixty-four texts of all lengths.
@@ -106,7 +106,7 @@ fn committed_models() {
 
 #[test]
 fn full_depth() {
-    let files = common::in_memory(&computed::files("full-mpnet", "tiny-mpnet"));
+    let files = common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
     let texts: Vec<String> = texts("tiny-mpnet").into_iter().filter(|text| text.len() < 80).take(16).collect();
     check(&files, &fused_levels(), &texts, "full-mpnet");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{COMMITTED, Golden, computed, model};
+use common::{COMMITTED, Golden, model, synthetic_weights};
 use likewise::{Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// The least cosine between a text's vector and the reference's, and the least mean of these. Models with random weights err
@@ -70,14 +70,14 @@ fn committed_models() {
 fn full_depth() {
     let levels: Vec<Level> = Level::available().into_iter().filter(|level| level.is_fused()).collect();
     for (name, sibling) in [("full-mpnet", "tiny-mpnet"), ("full-xlm-roberta", "tiny-xlm-roberta")] {
-        check(&common::in_memory(&computed::files(name, sibling)), &Golden::load(name), &levels, name);
+        check(&common::in_memory(&synthetic_weights::files(name, sibling)), &Golden::load(name), &levels, name);
     }
 }
 
 /// Weights take half and a quarter of the memory.
 #[test]
 fn smaller_numbers_take_less_memory() {
-    let files = common::in_memory(&computed::files("full-mpnet", "tiny-mpnet"));
+    let files = common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
     let packed = |precision| {
         let model = Embedder::builder().precision(precision).open_files(&files).expect("a model");
         model.info().memory.packed as f64

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use common::{Golden, files, in_memory};
-use likewise::{Embedder, chain};
+use likewise::{Embedder, error_chain};
 use serde_json::{Value, json};
 
 /// A tiny model with another tokenizer. `pieces` among its files names a SentencePiece model of the golden file.
@@ -49,7 +49,7 @@ fn ids_are_the_references() {
     let texts = golden["texts"].as_array().expect("texts");
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
-        let model = with_files(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
+        let model = with_files(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
         let mut cut = 0;
         for (text, expected) in texts.iter().zip(case["ids"].as_array().expect("ids")) {
             let text = text.as_str().expect("a text");
@@ -119,7 +119,7 @@ fn classes_are_the_references() {
             (Ok(model), None) => model,
             (Ok(_), Some(_)) => panic!("{name}: accepted"),
             (Err(error), words) => {
-                let message = chain(&error);
+                let message = error_chain(&error);
                 let Some(words) = words else { panic!("{name}: {message}") };
                 assert!(words.iter().all(|word| message.contains(word)), "{name}: {message}");
                 println!("{name}: {message}");
@@ -154,7 +154,7 @@ fn inputs_are_the_references() {
         let mut files = files("tiny-bert");
         change(&mut files, case);
         let model = Embedder::builder().open_files(&in_memory(&files));
-        let model = model.unwrap_or_else(|e| panic!("{name}: {}", chain(&e)));
+        let model = model.unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
         for (text, expected) in
             golden["inputs"].as_array().expect("texts").iter().zip(case["ids"].as_array().expect("ids"))
         {
@@ -228,7 +228,7 @@ fn what_cannot_be_put_together() {
         ),
     ] {
         let Err(error) = outcome else { panic!("{what}: accepted") };
-        let message = chain(&error);
+        let message = error_chain(&error);
         println!("{what}: {message}");
         assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
     }
@@ -289,7 +289,7 @@ fn pieces_that_cannot_be_put_together() {
         ),
     ] {
         let Err(error) = open(family, class, pieces) else { panic!("{what}: accepted") };
-        let message = chain(&error);
+        let message = error_chain(&error);
         println!("{what}: {message}");
         assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
         assert!(message.contains(PIECES), "{what}: {message}");

@@ -3,8 +3,7 @@
 //! A checkpoint is one safetensors file, or several with an index. It is mapped into memory, not read: a tensor is a name
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
-mod bytes;
-mod packing;
+mod converted;
 mod tensor;
 mod words;
 
@@ -19,8 +18,8 @@ use safetensors::{Dtype, SafeTensors};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 
-pub(crate) use bytes::Bytes;
-pub(crate) use packing::{FILE as CONVERTED, Packing, VERSION as PACKING_VERSION};
+use crate::bytes::WeightBytes;
+pub(crate) use converted::{ConvertedFormat, FILE as CONVERTED, VERSION as CONVERTED_VERSION};
 use tensor::Float;
 pub use tensor::Tensor;
 
@@ -28,7 +27,7 @@ pub use tensor::Tensor;
 struct Shard {
     /// Its name, for messages.
     label: String,
-    bytes: Bytes,
+    bytes: WeightBytes,
 }
 
 /// Where a tensor lies.
@@ -51,7 +50,7 @@ pub struct Checkpoint {
     /// The names of tensors that were found when they were asked for.
     asked: Mutex<HashSet<String>>,
     /// What the matrices were packed for, if the model was converted.
-    packing: Option<Packing>,
+    packing: Option<ConvertedFormat>,
     /// The names of its files in the model's folder.
     file_names: Vec<String>,
 }
@@ -70,7 +69,7 @@ impl Checkpoint {
     pub fn open(files: &ModelFiles) -> Result<Self> {
         if let Some(bytes) = files.weights(CONVERTED)? {
             let label = files.label(CONVERTED);
-            let packing = Packing::read(&label, &bytes)?;
+            let packing = ConvertedFormat::read(&label, &bytes)?;
             let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
             return Ok(Self { packing: Some(packing), file_names: vec![files.full_name(CONVERTED)], ..checkpoint });
         }
@@ -107,11 +106,11 @@ impl Checkpoint {
     /// # Errors
     /// If the bytes are not valid safetensors.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        let bytes = Bytes::Memory(Arc::new(bytes.into()));
+        let bytes = WeightBytes::Memory(Arc::new(bytes.into()));
         Self::from_shards(SINGLE.to_owned(), vec![(SINGLE.to_owned(), bytes)])
     }
 
-    fn open_shards(files: &ModelFiles, index: &crate::config::Keys) -> Result<Self> {
+    fn open_shards(files: &ModelFiles, index: &crate::config::JsonObject) -> Result<Self> {
         let map = index.map_of_strings("weight_map")?;
         if map.is_empty() {
             return Err(index.wrong("weight_map", "an object that names a shard for each tensor"));
@@ -143,7 +142,7 @@ impl Checkpoint {
         Ok(Self { file_names, ..checkpoint })
     }
 
-    fn from_shards(label: String, files: Vec<(String, Bytes)>) -> Result<Self> {
+    fn from_shards(label: String, files: Vec<(String, WeightBytes)>) -> Result<Self> {
         let mut shards = Vec::new();
         let mut entries = HashMap::new();
         for (number, (file, bytes)) in files.into_iter().enumerate() {
@@ -243,7 +242,7 @@ impl Checkpoint {
     }
 
     /// What the matrices were packed for, if the model was converted.
-    pub(crate) fn packing(&self) -> Option<Packing> {
+    pub(crate) fn packing(&self) -> Option<ConvertedFormat> {
         self.packing
     }
 
@@ -287,8 +286,8 @@ impl Checkpoint {
     /// Bytes of files that were given in memory, and stay there while the model is open.
     pub(crate) fn bytes_in_memory(&self) -> usize {
         let given = |shard: &Arc<Shard>| match &shard.bytes {
-            Bytes::Mapped(_) => 0,
-            Bytes::Memory(bytes) => bytes.len(),
+            WeightBytes::Mapped(_) => 0,
+            WeightBytes::Memory(bytes) => bytes.len(),
         };
         self.shards.iter().map(given).sum()
     }

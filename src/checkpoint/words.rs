@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 
-use super::{Bytes, Checkpoint};
+use super::Checkpoint;
+use crate::bytes::WeightBytes;
 use crate::error::{Error, Result};
 
 impl Checkpoint {
@@ -37,7 +38,7 @@ impl Checkpoint {
     }
 
     /// The whole file of a converted model.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &WeightBytes {
         &self.shards[0].bytes
     }
 

@@ -7,18 +7,18 @@ use std::sync::Mutex;
 use likewise_kernels::Level;
 use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
-use super::{Embedder, OnLong};
-use crate::checkpoint::{Checkpoint, Packing};
-use crate::config::Keys;
+use super::{Embedder, TruncationPolicy};
+use crate::checkpoint::{Checkpoint, ConvertedFormat};
+use crate::config::JsonObject;
+use crate::encoder::Encoder;
+use crate::encoder::families::Blueprint;
+use crate::encoder::linear::ComputeConfig;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::layers::encoder::Encoder;
-use crate::layers::linear::How;
-use crate::models::Blueprint;
-use crate::modules::{Ending, Modules, SentenceHead};
+use crate::modules::{ModuleList, OutputOptions, PoolingHead};
 use crate::parallel::Pool;
 use crate::similarity::Similarity;
-use crate::tokenize::Tokenizer;
+use crate::tokenizer::Tokenizer;
 
 /// How to open a model. Made by [`Embedder::builder`].
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub struct Builder {
     precision: Option<Precision>,
     threads: Option<usize>,
     max_length: Option<usize>,
-    on_long: OnLong,
+    truncation: TruncationPolicy,
     prompt: Option<String>,
     prompt_name: Option<String>,
     truncate_dim: Option<usize>,
@@ -49,7 +49,7 @@ impl Builder {
     /// The type of the numbers that linear layers multiply. Default: f32, or the one that the model was converted to.
     ///
     /// bf16 and int8 take a half and a quarter of the memory, and less time on CPUs with instructions for them
-    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. Weights of any
+    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. WeightArena of any
     /// checkpoint are rounded when it is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
@@ -69,8 +69,8 @@ impl Builder {
     }
 
     /// What to do with longer texts. Default: truncate.
-    pub fn on_long(mut self, on_long: OnLong) -> Self {
-        self.on_long = on_long;
+    pub fn truncation(mut self, truncation: TruncationPolicy) -> Self {
+        self.truncation = truncation;
         self
     }
 
@@ -105,7 +105,7 @@ impl Builder {
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
     /// this process or another: numbers would change under the computation, or the operating system would end the process.
     /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, open
-    /// [`ModelFiles::without_map`].
+    /// [`ModelFiles::without_mmap`].
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
@@ -124,9 +124,9 @@ impl Builder {
     /// Opens a model, and the checkpoint that it came from.
     pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let modules = Modules::read(files)?;
-        let of_encoder = files.below(modules.as_ref().map_or(Ok(""), Modules::encoder_path)?);
-        let config = Keys::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
+        let modules = ModuleList::read(files)?;
+        let of_encoder = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
+        let config = JsonObject::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
         if of_encoder.read(ADAPTER)?.is_some() {
             let expected = "none: an adapter is to be merged into its model's weights first";
@@ -151,21 +151,22 @@ impl Builder {
         let mut checkpoint = Checkpoint::open(&of_encoder)?;
         let how = match checkpoint.packing() {
             Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
-            None => {
-                How { level: self.level.unwrap_or_else(Level::best), precision: self.precision.unwrap_or_default() }
-            }
+            None => ComputeConfig {
+                level: self.level.unwrap_or_else(Level::best),
+                precision: self.precision.unwrap_or_default(),
+            },
         };
         if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
             return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
         }
-        let head = SentenceHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
-        let ending = Ending {
+        let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
+        let ending = OutputOptions {
             dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
             normalize: self.normalize.then_some(true),
         };
         let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
-        let How { level, precision } = how;
-        let (name, on_long, buffers) = (files.name(), self.on_long, Mutex::default());
+        let ComputeConfig { level, precision } = how;
+        let (name, truncation, buffers) = (files.name(), self.truncation, Mutex::default());
         let embedder = Embedder {
             level,
             precision,
@@ -177,7 +178,7 @@ impl Builder {
             similarity,
             prompt,
             prompts,
-            on_long,
+            truncation,
             name,
             buffers,
         };
@@ -189,7 +190,12 @@ impl Builder {
 ///
 /// # Errors
 /// If another level or precision is asked for.
-fn as_packed(packing: Packing, file: &str, level: Option<Level>, precision: Option<Precision>) -> Result<How> {
+fn as_packed(
+    packing: ConvertedFormat,
+    file: &str,
+    level: Option<Level>,
+    precision: Option<Precision>,
+) -> Result<ComputeConfig> {
     let agree = |key: &str, asked: Option<&'static str>, found: &'static str| match asked {
         Some(asked) if asked != found => Err(Error::Converted {
             file: file.to_owned(),
@@ -202,11 +208,11 @@ fn as_packed(packing: Packing, file: &str, level: Option<Level>, precision: Opti
     agree("level", level.map(Level::name), packing.level.name())?;
     agree("precision", precision.map(Precision::name), packing.precision.name())?;
     // The level that was asked for, if it was: it may be without instructions that the CPU has.
-    Ok(How { level: level.unwrap_or(packing.level), precision: packing.precision })
+    Ok(ComputeConfig { level: level.unwrap_or(packing.level), precision: packing.precision })
 }
 
 /// Refuses what config_sentence_transformers.json may ask for and is not built.
-fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
+fn refuse_other_models(config: Option<&JsonObject>) -> Result<()> {
     let Some(config) = config else { return Ok(()) };
     let other = config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
     if other || config.is_null("model_type") {
@@ -217,7 +223,7 @@ fn refuse_other_models(config: Option<&Keys>) -> Result<()> {
 
 /// How many numbers of a vector are kept: what was asked for, or else what config_sentence_transformers.json says, which may be
 /// more than there are.
-fn dimensions(asked: Option<usize>, config: Option<&Keys>, width: usize) -> Result<Option<usize>> {
+fn dimensions(asked: Option<usize>, config: Option<&JsonObject>, width: usize) -> Result<Option<usize>> {
     match asked {
         Some(asked) if !(1..=width).contains(&asked) => Err(Error::Dimensions { asked, most: width }),
         Some(asked) => Ok(Some(asked)),
@@ -228,7 +234,7 @@ fn dimensions(asked: Option<usize>, config: Option<&Keys>, width: usize) -> Resu
 /// The text of the prompt that was asked for, or of the model's default one.
 fn choose_prompt(
     files: &ModelFiles,
-    config: Option<&Keys>,
+    config: Option<&JsonObject>,
     prompts: &BTreeMap<String, String>,
     asked: Option<String>,
 ) -> Result<String> {

@@ -12,10 +12,10 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::{Builder, Embedder};
-use crate::checkpoint::{CONVERTED, Checkpoint, PACKING_VERSION, Tensor};
+use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Checkpoint, Tensor};
+use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, inside};
-use crate::layers::encoder::Encoder;
 
 /// What [`Builder::convert`] has written.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +181,7 @@ fn others(embedder: &Embedder, checkpoint: &Checkpoint) -> Result<Vec<(String, T
 
 fn metadata(embedder: &Embedder) -> Value {
     json!({
-        "format": "likewise", "version": PACKING_VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
+        "format": "likewise", "version": CONVERTED_VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
     })
 }
 

@@ -4,15 +4,15 @@ use likewise_kernels::quant::Precision;
 use likewise_kernels::view::padded_stride;
 use tokenizers::ModelWrapper;
 
-use crate::models::Blueprint;
+use crate::encoder::families::Blueprint;
 
-/// Memory that an embedder takes, in bytes, by what takes it. Predicted from sizes, not measured; on Linux on x86-64 the
+/// MemoryEstimate that an embedder takes, in bytes, by what takes it. Predicted from sizes, not measured; on Linux on x86-64 the
 /// sums are within 5 % of what the operating system counts, or within 1 MiB (tests/memory.rs).
 ///
 /// To this comes what a call brings along: the texts, 4·D bytes a text for its vector, and with more callers at once than
 /// threads the activations of those beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryEstimate {
     /// The program itself.
     pub program: usize,
     /// Vocabulary and rules of the tokenizer.
@@ -33,7 +33,7 @@ pub struct Memory {
     pub activations: usize,
 }
 
-impl Memory {
+impl MemoryEstimate {
     /// Resident once the model is open.
     pub fn resident(&self) -> usize {
         self.program + self.tokenizer + self.packed + self.given
@@ -48,7 +48,7 @@ impl Memory {
 /// The command with its libraries and the heap's own overhead, measured: 8 MiB.
 pub(super) const PROGRAM: usize = 8 << 20;
 
-/// Memory of a tokenizer with so many entries, by its kind.
+/// MemoryEstimate of a tokenizer with so many entries, by its kind.
 ///
 /// Bytes an entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two maps, BPE merges besides, and
 /// Unigram a node of a tree for every character.
@@ -61,7 +61,7 @@ pub(super) fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
         }
 }
 
-/// The matrices of a pass over so many tokens, in bytes (`layers::encoder::Buffers`).
+/// The matrices of a pass over so many tokens, in bytes (`layers::encoder::Workspace`).
 pub(super) fn activations(blueprint: &Blueprint, precision: Precision, tokens: usize) -> usize {
     let (width, inner) = (blueprint.width, blueprint.inner);
     let words = |cols| if precision == Precision::F32 { 0 } else { padded_stride(precision.row_words(cols)) };

@@ -2,20 +2,20 @@
 
 mod builder;
 mod convert;
-mod encode;
+mod forward;
 mod memory;
-mod pass;
 mod plan;
 mod results;
 #[cfg(feature = "serve")]
-mod serving;
+mod staged;
+mod tokenization;
 
 pub use builder::Builder;
 pub use convert::Converted;
-pub use memory::Memory;
-pub use results::{Embeddings, Info, Scores, Trace};
+pub use memory::MemoryEstimate;
+pub use results::{Embeddings, ModelInfo, Scores, Trace};
 #[cfg(feature = "serve")]
-pub(crate) use serving::{Input, Reading, Ready};
+pub(crate) use staged::{EncodeOptions, EncodedText, TextInput};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,14 +25,14 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use likewise_kernels::view::MatRef;
 
-use self::encode::{Encoded, with_prompt};
+use self::tokenization::{Encoded, with_prompt};
+use crate::encoder::{Encoder, Workspace};
 use crate::error::{Error, Result};
-use crate::layers::encoder::{Buffers, Encoder};
-use crate::modules::{Ending, SentenceHead};
+use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
 use crate::similarity::Similarity;
-use crate::tokenize::{Tokenizer, Tokens};
-use crate::trace::{Blind, Recorder};
+use crate::tokenizer::{Tokenizer, Tokens};
+use crate::trace::{NullObserver, Recorder};
 
 /// A model, ready to embed. All methods take `&self`, and any number of threads may call them.
 ///
@@ -44,23 +44,23 @@ pub struct Embedder {
     pool: Pool,
     tokenizer: Tokenizer,
     encoder: Encoder,
-    head: SentenceHead,
-    ending: Ending,
+    head: PoolingHead,
+    ending: OutputOptions,
     similarity: Similarity,
     prompt: String,
     prompts: BTreeMap<String, String>,
-    on_long: OnLong,
+    truncation: TruncationPolicy,
     name: String,
     /// Matrices that passes have used and that the next may use again.
-    buffers: Mutex<Vec<Buffers>>,
+    buffers: Mutex<Vec<Workspace>>,
 }
 
 /// What to do with a text that is longer than the model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnLong {
-    /// Read its beginning, and say so in [`crate::Usage`].
+pub enum TruncationPolicy {
+    /// Read its beginning, and say so in [`crate::TokenUsage`].
     #[default]
-    Truncate,
+    Allow,
     /// Give [`Error::TooLong`].
     Error,
 }
@@ -83,7 +83,7 @@ impl Embedder {
     /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
     /// this process or another: numbers would change under the computation, or the operating system would end the process.
     /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, open
-    /// [`crate::ModelFiles::without_map`].
+    /// [`crate::ModelFiles::without_mmap`].
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for something that is not supported.
@@ -103,7 +103,7 @@ impl Embedder {
     /// whole is tokenized at once, which takes 60 to 140 bytes of memory for each of its bytes.
     ///
     /// # Errors
-    /// If a text cannot be tokenized, is too long and [`OnLong::Error`] is set, or its vector is not finite.
+    /// If a text cannot be tokenized, is too long and [`TruncationPolicy::Error`] is set, or its vector is not finite.
     pub fn embed<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
         self.embed_with(texts, |_| ())
     }
@@ -154,7 +154,7 @@ impl Embedder {
             let pool = |tokens: MatRef<'_>| self.pool_sentences(texts(), &batch, tokens, &mut pooled);
             match plan.shared {
                 true => self.pass_together(&batch, pool),
-                false => self.pass_alone(&batch, &mut Blind, pool),
+                false => self.pass_alone(&batch, &mut NullObserver, pool),
             }
             let vectors = self.head.finish(pooled, self.ending);
             self.check(&vectors, members, &batch)?;
@@ -265,9 +265,9 @@ impl Embedder {
     }
 
     /// What the model is and what it takes.
-    pub fn info(&self) -> Info {
+    pub fn info(&self) -> ModelInfo {
         let blueprint = self.encoder.blueprint().clone();
-        Info {
+        ModelInfo {
             name: self.name.clone(),
             parameters: results::parameters(&blueprint),
             modules: self.head.describe(),
@@ -298,12 +298,12 @@ impl Embedder {
         self.tokenizer.limit().max(MOST_TOKENS)
     }
 
-    fn memory(&self, precision: Precision) -> Memory {
+    fn memory(&self, precision: Precision) -> MemoryEstimate {
         let longest = self.longest_pass();
         let (model, entries) = self.tokenizer.model();
         let matrices = self.encoder.packed_bytes(precision);
         let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
-        Memory {
+        MemoryEstimate {
             program: memory::PROGRAM,
             tokenizer: memory::tokenizer(model, entries),
             packed: own + self.encoder.copied_bytes(precision) + self.head.bytes(),

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use super::memory::Memory;
-use crate::models::Blueprint;
+use super::memory::MemoryEstimate;
+use crate::encoder::families::Blueprint;
 use crate::similarity::Similarity;
-use crate::tokenize::Usage;
+use crate::tokenizer::TokenUsage;
 use crate::trace::Recorder;
 
 /// Sentence vectors, in the order of the texts.
@@ -16,7 +16,7 @@ use crate::trace::Recorder;
 pub struct Embeddings {
     pub(super) data: Vec<f32>,
     pub(super) width: usize,
-    pub(super) usage: Vec<Usage>,
+    pub(super) usage: Vec<TokenUsage>,
 }
 
 /// Scores of sentences against a source, in the order of the sentences.
@@ -25,9 +25,9 @@ pub struct Scores {
     /// More is more alike.
     pub values: Vec<f32>,
     /// How much of the source was read.
-    pub source: Usage,
+    pub source: TokenUsage,
     /// How much of each sentence was read.
-    pub sentences: Vec<Usage>,
+    pub sentences: Vec<TokenUsage>,
 }
 
 /// Everything a pass over a batch computed. For comparing with another implementation.
@@ -47,7 +47,7 @@ pub struct Trace {
 
 /// What a model is. Made by [`crate::Embedder::info`].
 #[derive(Clone, Debug)]
-pub struct Info {
+pub struct ModelInfo {
     /// What it is called: as its folder, unless its files were given another name.
     pub name: String,
     /// The architecture and its sizes.
@@ -75,9 +75,9 @@ pub struct Info {
     /// Parameters of the encoder, without unused tensors.
     pub parameters: usize,
     /// The memory that it takes.
-    pub memory: Memory,
+    pub memory: MemoryEstimate,
     /// What it would take in each precision that its files can be opened with.
-    pub memory_in: Vec<(Precision, Memory)>,
+    pub memory_in: Vec<(Precision, MemoryEstimate)>,
     /// Whether it was converted ([`crate::Builder::convert`]): its packed weights are a file's, which processes share.
     pub converted: bool,
 }
@@ -125,7 +125,7 @@ impl Embeddings {
     }
 
     /// How much of each text was read.
-    pub fn usage(&self) -> &[Usage] {
+    pub fn usage(&self) -> &[TokenUsage] {
         &self.usage
     }
 }

@@ -15,7 +15,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol};
 use super::retry::{Failure, Retry};
 use super::settings::Settings;
 use super::url::Url;
-use super::{Refusal, cpu};
+use super::{HubRefusal, tls_support};
 use crate::error::{Error, Result};
 
 /// As many redirects in a row as browsers allow, or fewer.
@@ -159,7 +159,7 @@ impl Client {
 
     fn send(&self, what: Ask, url: &Url) -> std::result::Result<ureq::http::Response<Body>, Failure> {
         if url.is_https() || self.encrypted_proxy {
-            cpu::check()?;
+            tls_support::check()?;
         }
         let mut request = match what {
             Ask::Head => self.agent.head(url.as_str()),
@@ -214,23 +214,23 @@ impl Client {
         let message = self.shown(text(head, "x-error-message").unwrap_or_default());
         let of_a_file = asked.as_str().contains("/resolve/");
         let refusal = match (code, status) {
-            (Some("GatedRepo"), _) => Refusal::Gated,
-            (Some("RepoNotFound"), _) => Refusal::Repository,
-            (Some("RevisionNotFound"), _) => Refusal::Revision,
-            (Some("EntryNotFound"), _) => Refusal::File,
-            (_, 401) if message.starts_with("Invalid credentials") => Refusal::Token,
-            (_, 401 | 404) if of_a_file && foreign => Refusal::Other,
+            (Some("GatedRepo"), _) => HubRefusal::Gated,
+            (Some("RepoNotFound"), _) => HubRefusal::Repository,
+            (Some("RevisionNotFound"), _) => HubRefusal::Revision,
+            (Some("EntryNotFound"), _) => HubRefusal::File,
+            (_, 401) if message.starts_with("Invalid credentials") => HubRefusal::Token,
+            (_, 401 | 404) if of_a_file && foreign => HubRefusal::Other,
             // To those without a token the hub says this of what is private and of what is not there.
-            (_, 401) => Refusal::Repository,
-            (_, 403) => Refusal::Forbidden,
-            (_, 404) if of_a_file => Refusal::File,
-            (_, 404) => Refusal::Repository,
-            (_, 408 | 429 | 500 | 502 | 503 | 504) => Refusal::Busy,
-            _ => Refusal::Other,
+            (_, 401) => HubRefusal::Repository,
+            (_, 403) => HubRefusal::Forbidden,
+            (_, 404) if of_a_file => HubRefusal::File,
+            (_, 404) => HubRefusal::Repository,
+            (_, 408 | 429 | 500 | 502 | 503 | 504) => HubRefusal::Busy,
+            _ => HubRefusal::Other,
         };
         let retry = match (refusal, pause(status, head)) {
-            (Refusal::Busy, Some(pause)) => Retry::After(pause),
-            (Refusal::Busy, None) => Retry::Soon,
+            (HubRefusal::Busy, Some(pause)) => Retry::After(pause),
+            (HubRefusal::Busy, None) => Retry::Soon,
             _ => Retry::Never,
         };
         Failure { error: Error::HubRefused { url: url.shown(), refusal, status, message }, retry }

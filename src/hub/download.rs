@@ -7,9 +7,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::cache_writer::{Layout, failed, make_folder_of};
 use super::client::{Answer, Ask, Client, answer, cut};
 use super::hash::{Etag, Hasher};
-use super::layout::{Layout, failed, make_folder_of};
 use super::retry::{Failure, Patience};
 use super::settings::{Progress, Settings, Tell};
 use super::url::{Url, escaped};

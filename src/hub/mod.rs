@@ -16,15 +16,17 @@
 
 mod cache;
 #[cfg(feature = "hub")]
+mod cache_writer;
+#[cfg(feature = "hub")]
 mod client;
 #[cfg(feature = "hub")]
-mod cpu;
+mod completeness;
 #[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "hub")]
-mod hash;
+mod file_selection;
 #[cfg(feature = "hub")]
-mod layout;
+mod hash;
 #[cfg(feature = "hub")]
 mod pull;
 #[cfg(feature = "hub")]
@@ -32,11 +34,9 @@ mod retry;
 #[cfg(feature = "hub")]
 mod settings;
 #[cfg(feature = "hub")]
-mod snapshot;
+mod tls_support;
 #[cfg(feature = "hub")]
 mod url;
-#[cfg(feature = "hub")]
-mod wanted;
 
 pub use cache::{cache_folder, find};
 #[cfg(feature = "hub")]
@@ -47,7 +47,7 @@ pub use settings::{Progress, Secret, Settings};
 /// Why the hub does not give something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum HubRefusal {
     /// There is no such repository, or it is private: the hub does not tell these apart.
     Repository,
     /// The repository has no such branch, tag or commit.
@@ -66,7 +66,7 @@ pub enum Refusal {
     Other,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for HubRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Repository => "no such repository, or a private one that needs a token",

@@ -6,16 +6,16 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::Refusal;
+use super::HubRefusal;
 use super::cache::{candidates, find_candidate};
+use super::cache_writer::Layout;
 use super::client::{Client, answer};
+use super::completeness::{Missing, missing};
 use super::download::Files;
-use super::layout::Layout;
+use super::file_selection::{self, MODULES, Weights};
 use super::retry::Patience;
 use super::settings::{Progress, Settings, Tell};
-use super::snapshot::{Missing, missing};
 use super::url::escaped;
-use super::wanted::{self, MODULES, Weights};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files::{read_table, says_whose};
@@ -168,10 +168,10 @@ impl Hub {
         let Some(commit) = commit_of(folder) else { return self.pull(id, revision, tell) };
         match self.list(id, commit, Patience::new(&self.settings), tell) {
             Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, tell),
-            Err(Error::HubRefused { refusal: Refusal::Revision, .. }) if revision != commit => {
+            Err(Error::HubRefused { refusal: HubRefusal::Revision, .. }) if revision != commit => {
                 self.pull(id, revision, tell)
             }
-            Err(Error::HubRefused { refusal: Refusal::Repository, .. }) => Err(part(
+            Err(Error::HubRefused { refusal: HubRefusal::Repository, .. }) => Err(part(
                 "the cache has only a part of the model, and the hub has no such repository, unless it is private there and \
                  needs a token that may read it",
             )),
@@ -197,7 +197,7 @@ impl Hub {
         for candidate in candidates(id, revision)? {
             match self.list(&candidate, revision, Patience::new(&self.settings), tell) {
                 Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, tell),
-                Err(Error::HubRefused { refusal: Refusal::Repository, url, .. }) => asked.push(url),
+                Err(Error::HubRefused { refusal: HubRefusal::Repository, url, .. }) => asked.push(url),
                 Err(error) => return Err(error),
             }
         }
@@ -224,26 +224,26 @@ impl Hub {
         let modules = if names.contains(MODULES) {
             files.fetch(MODULES, tell)?;
             let (label, bytes) = table(MODULES)?;
-            wanted::modules(&label, &bytes)?
+            file_selection::modules(&label, &bytes)?
         } else {
             Vec::new()
         };
-        let encoder = wanted::encoder(&modules);
-        for name in wanted::optional(encoder).iter().filter(|name| !names.contains(*name)) {
+        let encoder = file_selection::encoder(&modules);
+        for name in file_selection::optional(encoder).iter().filter(|name| !names.contains(*name)) {
             // Only spares a later question, so a cache that cannot be written to is no failure.
             drop(layout.note_absence(commit, name));
         }
-        let weights = wanted::weights(names, encoder);
+        let weights = file_selection::weights(names, encoder);
         if let Weights::None(found) = weights {
             return Err(Error::HubWeights { url: client.url(id)?.shown(), found });
         }
-        let lacking = wanted::required(&|name| names.contains(name), &modules);
+        let lacking = file_selection::required(&|name| names.contains(name), &modules);
         if !lacking.is_empty() {
             let why = "the repository does not have it, and the model cannot be opened without it";
             return Err(Error::MissingFile { origin: client.url(id)?.shown(), name: lacking.join(", "), why });
         }
         // Weights last: a snapshot of ours that has them has all the rest.
-        for name in wanted::of_any(names).iter().chain(&wanted::of_modules(names, &modules)) {
+        for name in file_selection::of_any(names).iter().chain(&file_selection::of_modules(names, &modules)) {
             match files.fetch(name, tell) {
                 // No model needs it.
                 Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if says_whose(name) => {}
@@ -255,8 +255,8 @@ impl Hub {
             Weights::Shards(index) => {
                 files.fetch(&index, tell)?;
                 let (label, bytes) = table(&index)?;
-                for name in wanted::shards(&label, &bytes)? {
-                    files.fetch(&wanted::inside(encoder, &name), tell)?;
+                for name in file_selection::shards(&label, &bytes)? {
+                    files.fetch(&file_selection::inside(encoder, &name), tell)?;
                 }
             }
             Weights::None(_) => {}

@@ -10,7 +10,7 @@ use likewise_kernels::view::{MatMut, MatRef};
 
 use super::{in_module, on_sentences};
 use crate::checkpoint::Checkpoint;
-use crate::config::Keys;
+use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
@@ -39,7 +39,7 @@ impl Dense {
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
         let name = in_module(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Dense module")?;
-        let keys = Keys::parse(&files.label(&name), &bytes)?;
+        let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         on_sentences(&keys)?;
         if keys.size("in_features")? != Some(width) {
             return Err(keys.wrong("in_features", format!("{width}, the width of the vectors before it")));
@@ -120,7 +120,7 @@ fn add(y: &mut [f32], x: &[f32]) {
 
 /// The activation, by the path of its class. As in the reference Tanh if the key is absent; but where the reference warns of
 /// a class that is not torch's and takes Tanh for it, this refuses.
-fn activation(keys: &Keys) -> Result<Option<Activation>> {
+fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
     const KEY: &str = "activation_function";
     let Some(path) = keys.text(KEY)? else {
         return match keys.is_null(KEY) {

@@ -14,15 +14,15 @@ use likewise_kernels::view::{MatMut, MatRef};
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, Keys};
+use crate::config::{self, JsonObject};
+use crate::encoder::norm::LayerNorm;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::layers::layer_norm::LayerNorm;
 use dense::Dense;
 use pooling::Pooling;
 
 /// The array of modules.json.
-pub(crate) struct Modules {
+pub(crate) struct ModuleList {
     entries: Vec<Entry>,
     label: String,
 }
@@ -31,11 +31,11 @@ pub(crate) struct Modules {
 struct Entry {
     class: String,
     path: String,
-    keys: Keys,
+    keys: JsonObject,
 }
 
 /// Token vectors to a sentence vector.
-pub(crate) struct SentenceHead {
+pub(crate) struct PoolingHead {
     level: Level,
     pooling: Pooling,
     after: Vec<Module>,
@@ -56,7 +56,7 @@ enum Module {
 
 /// What is done to a sentence vector after the model's modules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct OutputOptions {
     /// How many numbers are kept: the first ones.
     pub(crate) dimensions: Option<usize>,
     /// Whether what is kept is brought to length 1; `Some(false)` undoes the model's own Normalize, if it comes last. None: as
@@ -68,7 +68,7 @@ const MODULES: &str = "modules.json";
 /// More than any model has.
 pub(crate) const MOST_MODULES: usize = 100;
 
-impl Modules {
+impl ModuleList {
     /// Reads modules.json. None if there is none: then the model is the encoder, and its tokens' mean.
     pub(crate) fn read(files: &ModelFiles) -> Result<Option<Self>> {
         let Some(bytes) = files.read(MODULES)? else { return Ok(None) };
@@ -84,7 +84,7 @@ impl Modules {
             }
         };
         let entry = |(i, entry)| -> Result<Entry> {
-            let keys = Keys::of(&format!("{label}: element {i}"), entry)?;
+            let keys = JsonObject::of(&format!("{label}: element {i}"), entry)?;
             let (class, path) = (class_name(&keys)?.to_owned(), keys.text("path")?.unwrap_or_default().to_owned());
             Ok(Entry { class, path, keys })
         };
@@ -113,12 +113,12 @@ impl Modules {
     }
 }
 
-impl SentenceHead {
+impl PoolingHead {
     /// The modules after the encoder, with their weights. `width`: D.
     ///
     /// # Errors
     /// If a module or a pooling mode is not supported, or the modules do not fit together.
-    pub(crate) fn load(files: &ModelFiles, modules: Option<&Modules>, level: Level, width: usize) -> Result<Self> {
+    pub(crate) fn load(files: &ModelFiles, modules: Option<&ModuleList>, level: Level, width: usize) -> Result<Self> {
         let Some(modules) = modules else {
             let (pooling, after) = (Pooling::mean(), Vec::new());
             return Ok(Self { level, pooling, after, tokens: width, pooled: width, width });
@@ -177,7 +177,7 @@ impl SentenceHead {
     }
 
     /// Takes pooled vectors `[n, P]` through the modules after pooling, and to their end `[n, E]`.
-    pub(crate) fn finish(&self, mut vectors: Vec<f32>, ending: Ending) -> Vec<f32> {
+    pub(crate) fn finish(&self, mut vectors: Vec<f32>, ending: OutputOptions) -> Vec<f32> {
         let (mut width, modules) = (self.pooled, self.modules_before(ending));
         for module in modules {
             match module {
@@ -198,7 +198,7 @@ impl SentenceHead {
     }
 
     /// The modules that an ending leaves in force: where it decides on the length, not the model's last Normalize.
-    fn modules_before(&self, ending: Ending) -> &[Module] {
+    fn modules_before(&self, ending: OutputOptions) -> &[Module] {
         let last = |module: &Module| matches!(module, Module::Normalize | Module::Dropout);
         let kept = match ending.normalize {
             None => self.after.len(),
@@ -266,7 +266,8 @@ impl Module {
 fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
     const EPSILON: f32 = 1e-5;
     let name = in_module(path, "config.json");
-    let keys = Keys::parse(&files.label(&name), &files.require(&name, "the configuration of a LayerNorm module")?)?;
+    let keys =
+        JsonObject::parse(&files.label(&name), &files.require(&name, "the configuration of a LayerNorm module")?)?;
     if keys.size("dimension")? != Some(width) {
         return Err(keys.wrong("dimension", format!("{width}, the width of the vectors before it")));
     }
@@ -284,7 +285,7 @@ fn normed(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// Refuses a module that reads or writes anything but sentence vectors.
-fn on_sentences(keys: &Keys) -> Result<()> {
+fn on_sentences(keys: &JsonObject) -> Result<()> {
     for key in ["module_input_name", "module_output_name"] {
         if keys.text(key)?.is_some_and(|name| name != "sentence_embedding") {
             return Err(keys.wrong(key, "sentence_embedding"));
@@ -294,7 +295,7 @@ fn on_sentences(keys: &Keys) -> Result<()> {
 }
 
 /// The last part of a class path, which must be one of sentence-transformers' own.
-fn class_name(entry: &Keys) -> Result<&str> {
+fn class_name(entry: &JsonObject) -> Result<&str> {
     let path = entry.text("type")?.unwrap_or_default();
     match path.rsplit_once('.') {
         Some((package, class)) if package.split('.').next() == Some("sentence_transformers") => Ok(class),

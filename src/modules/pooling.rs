@@ -24,7 +24,7 @@ use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
 use super::in_module;
-use crate::config::Keys;
+use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
@@ -105,7 +105,7 @@ impl Pooling {
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
         let name = in_module(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Pooling module")?;
-        let keys = Keys::parse(&files.label(&name), &bytes)?;
+        let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
             if keys.size(key)?.is_some_and(|stated| stated != width) {
                 return Err(keys.wrong(key, format!("{width}, the width of the encoder")));
@@ -145,7 +145,7 @@ impl Pooling {
 }
 
 /// A mode by name, or a list of such.
-fn new_spelling(keys: &Keys, value: &Value) -> Result<Vec<Mode>> {
+fn new_spelling(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
     let names = match value {
         Value::Array(names) => names.as_slice(),
         one => std::slice::from_ref(one),
@@ -159,7 +159,7 @@ fn new_spelling(keys: &Keys, value: &Value) -> Result<Vec<Mode>> {
 }
 
 /// A key that is true for each mode. None of them is the mean.
-fn old_spelling(keys: &Keys) -> Result<Vec<Mode>> {
+fn old_spelling(keys: &JsonObject) -> Result<Vec<Mode>> {
     for key in keys.beginning_with("pooling_mode_") {
         if !Mode::ALL.iter().any(|mode| mode.old_key() == key) && keys.flag(key)? == Some(true) {
             return Err(keys.wrong(key, "false: such a pooling mode is not known"));

@@ -17,7 +17,7 @@
 mod shared;
 mod team;
 
-pub(crate) use shared::{Member, Reader, Shared};
+pub(crate) use shared::{StepReader, TeamMatrix, TeamMember};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -86,22 +86,22 @@ impl Pool {
     ///
     /// Alone and not later: one sentence must not wait for another caller's hundred thousand. And a caller that is a thread of some pool itself may be taken, while it waits here, for another
     /// task that comes here, and would wait for itself.
-    pub(crate) fn team<W: Workspace>(&self, workspace: &mut W, work: impl Fn(&mut Member<'_>, &W) + Sync) {
-        let Some(threads) = &self.threads else { return Member::alone(workspace, work) };
+    pub(crate) fn team<W: TeamBuffers>(&self, workspace: &mut W, work: impl Fn(&mut TeamMember<'_>, &W) + Sync) {
+        let Some(threads) = &self.threads else { return TeamMember::alone(workspace, work) };
         let _one_team = match self.team.try_lock() {
             Ok(guard) => guard,
             // The lock guards nothing that a panic could leave half-done.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Member::alone(workspace, work),
+            Err(TryLockError::WouldBlock) => return TeamMember::alone(workspace, work),
         };
         if self.maps.load(Ordering::Relaxed) > 0 {
-            return Member::alone(workspace, work);
+            return TeamMember::alone(workspace, work);
         }
         let team = Team::new(threads.current_num_threads());
         workspace.join(team.id);
         let workspace = &*workspace;
         threads.broadcast(|context| {
-            let mut member = Member::new(context.index(), &team);
+            let mut member = TeamMember::new(context.index(), &team);
             let guard = PoisonOnPanic(&team);
             work(&mut member, workspace);
             std::mem::forget(guard);
@@ -126,8 +126,8 @@ impl Drop for CountWhileAlive<'_> {
 }
 
 /// The matrices that a team fills.
-pub(crate) trait Workspace: Sync {
-    /// Calls [`Shared::join`] on each of them.
+pub(crate) trait TeamBuffers: Sync {
+    /// Calls [`TeamMatrix::join`] on each of them.
     fn join(&mut self, team: u64);
 }
 
@@ -135,18 +135,18 @@ pub(crate) trait Workspace: Sync {
 mod tests {
     use super::*;
 
-    struct Two(Shared, Shared);
+    struct Two(TeamMatrix, TeamMatrix);
 
     impl Two {
         fn new(rows: usize, cols: usize) -> Self {
-            let mut two = Self(Shared::new(cols), Shared::new(cols));
+            let mut two = Self(TeamMatrix::new(cols), TeamMatrix::new(cols));
             two.0.resize(rows);
             two.1.resize(rows);
             two
         }
     }
 
-    impl Workspace for Two {
+    impl TeamBuffers for Two {
         fn join(&mut self, team: u64) {
             self.0.join(team);
             self.1.join(team);
@@ -180,7 +180,7 @@ mod tests {
                     }
                 });
             });
-            Member::alone(&mut two, |member, two| {
+            TeamMember::alone(&mut two, |member, two| {
                 member.look(|reader| {
                     for i in 0..13 {
                         for j in 0..37 {
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "reads a matrix that it fills")]
     fn a_step_cannot_read_what_it_fills() {
-        Member::alone(&mut Two::new(2, 2), |member, two| {
+        TeamMember::alone(&mut Two::new(2, 2), |member, two| {
             member.fill_rows(&two.0, |_, _, reader| {
                 reader.read(&two.0);
             });

@@ -6,28 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
-use super::Workspace;
+use super::TeamBuffers;
 use super::team::Team;
 
 /// One thread's place in a team.
-pub(crate) struct Member<'t> {
+pub(crate) struct TeamMember<'t> {
     index: usize,
     team: &'t Team,
     /// The number of the present step. All members take the same steps, so they agree on it.
     step: u64,
 }
 
-impl<'t> Member<'t> {
+impl<'t> TeamMember<'t> {
     /// A member of a team, before its first step.
     pub(super) fn new(index: usize, team: &'t Team) -> Self {
         Self { index, team, step: 1 }
     }
 
     /// Runs `work` on this thread alone, a team of one.
-    pub(crate) fn alone<W: Workspace>(workspace: &mut W, work: impl FnOnce(&mut Member<'_>, &W)) {
+    pub(crate) fn alone<W: TeamBuffers>(workspace: &mut W, work: impl FnOnce(&mut TeamMember<'_>, &W)) {
         let team = Team::new(1);
         workspace.join(team.id);
-        work(&mut Member::new(0, &team), workspace);
+        work(&mut TeamMember::new(0, &team), workspace);
     }
 
     /// Members of the team.
@@ -39,9 +39,9 @@ impl<'t> Member<'t> {
     /// `fill` gets the columns, their view, and access to the matrices of earlier steps.
     pub(crate) fn fill_columns<T: Copy>(
         &mut self,
-        out: &Shared<T>,
+        out: &TeamMatrix<T>,
         unit: usize,
-        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &Reader),
+        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &StepReader),
     ) {
         let units = out.cols.div_ceil(unit);
         let columns = self.part(units, unit, out.cols);
@@ -59,8 +59,8 @@ impl<'t> Member<'t> {
     /// A step that fills `out`, each member some of its rows.
     pub(crate) fn fill_rows<T: Copy>(
         &mut self,
-        out: &Shared<T>,
-        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &Reader),
+        out: &TeamMatrix<T>,
+        fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &StepReader),
     ) {
         let rows = self.part(out.rows, 1, out.rows);
         out.claim(self, Split::Rows);
@@ -75,9 +75,9 @@ impl<'t> Member<'t> {
     /// A step that fills two matrices of as many rows, each member the same rows of both.
     pub(crate) fn fill_rows_of_two<A: Copy, B: Copy>(
         &mut self,
-        a: &Shared<A>,
-        b: &Shared<B>,
-        fill: impl FnOnce(Range<usize>, MatMut<'_, A>, MatMut<'_, B>, &Reader),
+        a: &TeamMatrix<A>,
+        b: &TeamMatrix<B>,
+        fill: impl FnOnce(Range<usize>, MatMut<'_, A>, MatMut<'_, B>, &StepReader),
     ) {
         // `claim` would not notice one matrix that is claimed twice alike.
         assert!(a.rows == b.rows && !std::ptr::addr_eq(a, b), "two matrices of as many rows");
@@ -96,10 +96,10 @@ impl<'t> Member<'t> {
     /// the numbers of the group of rows and of the group of columns.
     pub(crate) fn fill_blocks(
         &mut self,
-        out: &Shared,
+        out: &TeamMatrix,
         offsets: &[usize],
         width: usize,
-        mut fill: impl FnMut(usize, usize, MatMut<'_>, &Reader),
+        mut fill: impl FnMut(usize, usize, MatMut<'_>, &StepReader),
     ) {
         let groups = out.cols / width;
         assert!(
@@ -119,7 +119,7 @@ impl<'t> Member<'t> {
     }
 
     /// Looks at the matrices of earlier steps. Not a step: all members may do it, or one.
-    pub(crate) fn look(&self, look: impl FnOnce(&Reader)) {
+    pub(crate) fn look(&self, look: impl FnOnce(&StepReader)) {
         look(&self.reader());
     }
 
@@ -129,8 +129,8 @@ impl<'t> Member<'t> {
         bound(self.index)..bound(self.index + 1)
     }
 
-    fn reader(&self) -> Reader {
-        Reader { team: self.team.id, step: self.step }
+    fn reader(&self) -> StepReader {
+        StepReader { team: self.team.id, step: self.step }
     }
 
     fn finish(&mut self) {
@@ -142,17 +142,17 @@ impl<'t> Member<'t> {
 /// Access to matrices that the present step does not fill.
 ///
 /// It is only ever lent to a closure that runs within the step, so nothing that is read through it outlives that.
-pub(crate) struct Reader {
+pub(crate) struct StepReader {
     team: u64,
     step: u64,
 }
 
-impl Reader {
+impl StepReader {
     /// A matrix, to read for the rest of the step.
     ///
     /// # Panics
     /// If the present step fills it: that would be a mistake in the forward pass.
-    pub(crate) fn read<'a, T: Copy>(&'a self, matrix: &'a Shared<T>) -> MatRef<'a, T> {
+    pub(crate) fn read<'a, T: Copy>(&'a self, matrix: &'a TeamMatrix<T>) -> MatRef<'a, T> {
         matrix.note_reader(self);
         // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any that tries to will see
         // the note and panic. The view cannot outlive the reader, which does not outlive the step.
@@ -189,7 +189,7 @@ impl Split<'_> {
 ///
 /// It is to a team what `RefCell` is to one thread: which steps fill it and which read it is noted, and a step that did
 /// both would panic. A step is counted once per matmul, so the notes cost nothing.
-pub(crate) struct Shared<T = f32> {
+pub(crate) struct TeamMatrix<T = f32> {
     /// The memory, through which nothing is accessed but by `first`.
     storage: Vec<T>,
     first: *mut T,
@@ -204,13 +204,13 @@ pub(crate) struct Shared<T = f32> {
     read: AtomicU64,
 }
 
-// SAFETY: the memory is reached through views that `Member` and `Reader` hand out, which are disjoint or read-only in each
+// SAFETY: the memory is reached through views that `TeamMember` and `StepReader` hand out, which are disjoint or read-only in each
 // step (see there), and steps are separated by a barrier that orders memory.
-unsafe impl<T: Send + Sync> Sync for Shared<T> {}
+unsafe impl<T: Send + Sync> Sync for TeamMatrix<T> {}
 // SAFETY: `first` points into `storage`, which moves with it and keeps its place on the heap.
-unsafe impl<T: Send + Sync> Send for Shared<T> {}
+unsafe impl<T: Send + Sync> Send for TeamMatrix<T> {}
 
-impl<T: Copy + Default> Shared<T> {
+impl<T: Copy + Default> TeamMatrix<T> {
     /// A matrix of no rows.
     pub(crate) fn new(cols: usize) -> Self {
         Self {
@@ -239,7 +239,7 @@ impl<T: Copy + Default> Shared<T> {
     }
 }
 
-impl<T: Copy> Shared<T> {
+impl<T: Copy> TeamMatrix<T> {
     /// Rows that its memory has room for.
     pub(crate) fn room(&self) -> usize {
         self.storage.len() / self.stride.max(1)
@@ -263,7 +263,7 @@ impl<T: Copy> Shared<T> {
     }
 
     /// Notes that the present step fills this matrix, split in one way by all members.
-    fn claim(&self, member: &Member<'_>, split: Split<'_>) {
+    fn claim(&self, member: &TeamMember<'_>, split: Split<'_>) {
         assert_eq!(self.team, member.team.id, "a matrix of another team");
         let note = member.step << 32 | split.code();
         let before = self.filled.swap(note, Ordering::SeqCst);
@@ -272,7 +272,7 @@ impl<T: Copy> Shared<T> {
     }
 
     /// Notes that the present step reads this matrix.
-    fn note_reader(&self, reader: &Reader) {
+    fn note_reader(&self, reader: &StepReader) {
         assert_eq!(self.team, reader.team, "a matrix of another team");
         self.read.store(reader.step, Ordering::SeqCst);
         assert!(self.filled.load(Ordering::SeqCst) >> 32 < reader.step, "a step reads a matrix that it fills");

@@ -12,16 +12,16 @@ use super::fields::Fields;
 use super::heavy::Left;
 use super::metrics::Times;
 use super::models::Served;
-use crate::embedder::{Input, Reading, Ready};
-use crate::tokenize::Usage;
+use crate::embedder::{EncodeOptions, EncodedText, TextInput};
+use crate::tokenizer::TokenUsage;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ask {
     /// The texts. If scores are wanted, the first is the source.
-    pub(super) inputs: Vec<Input>,
+    pub(super) inputs: Vec<TextInput>,
     pub(super) want: Want,
-    pub(super) reading: Reading,
+    pub(super) reading: EncodeOptions,
 }
 
 /// What is wanted of the texts.
@@ -50,7 +50,7 @@ pub(super) struct Computed {
     /// One row of scores, or a row of numbers for each text.
     pub(super) rows: Vec<Vec<f32>>,
     /// How much of each text was read.
-    pub(super) usage: Vec<Usage>,
+    pub(super) usage: Vec<TokenUsage>,
 }
 
 /// A computed answer, and what there is to tell about it.
@@ -143,10 +143,10 @@ pub(super) async fn answer(app: &App, model: Option<&str>, ask: Ask, manner: Man
     Ok(Answer { served, computed, told, begun })
 }
 
-fn characters(input: &Input) -> usize {
+fn characters(input: &TextInput) -> usize {
     match input {
-        Input::Text(text) => text.chars().count(),
-        Input::Ids(_) => 0,
+        TextInput::Text(text) => text.chars().count(),
+        TextInput::Ids(_) => 0,
     }
 }
 
@@ -154,7 +154,7 @@ async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Ti
     let begun = Instant::now();
     let ready = make_ready(app, served, ask).await?;
     times.tokenizing = begun.elapsed();
-    let usage: Vec<Usage> = ready.iter().map(Ready::usage).collect();
+    let usage: Vec<TokenUsage> = ready.iter().map(EncodedText::usage).collect();
     check_numbers(app, served, ask.want, &ready)?;
     let done = served.queue.embed(ready).await?;
     (times.queueing, times.computing) = (done.queueing, done.computing);
@@ -173,21 +173,21 @@ async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Ti
 }
 
 /// Tokenizes the texts; if they are long, off the threads that serve connections, for that takes up to seconds.
-async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<Ready>, ApiError> {
+async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<EncodedText>, ApiError> {
     /// Bytes that are tokenized in about a tenth of a millisecond.
     const SHORT: usize = 2000;
     let (embedder, question) = (served.embedder.clone(), ask.clone());
     let work = move |left: &Left| {
         let of_tokens = question.want == Want::Tokens;
-        let ready = |(i, input): (usize, &Input)| {
+        let ready = |(i, input): (usize, &TextInput)| {
             left.check()?;
             Ok(embedder.ready(i, input, &question.reading, of_tokens)?)
         };
         question.inputs.iter().enumerate().map(ready).collect()
     };
-    let bytes = |input: &Input| match input {
-        Input::Text(text) => text.len(),
-        Input::Ids(ids) => ids.len(),
+    let bytes = |input: &TextInput| match input {
+        TextInput::Text(text) => text.len(),
+        TextInput::Ids(ids) => ids.len(),
     };
     match ask.inputs.iter().map(bytes).sum::<usize>() <= SHORT {
         true => work(&Left::default()),
@@ -196,12 +196,12 @@ async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<V
 }
 
 /// Refuses a question whose answer would be too large, before it is computed.
-fn check_numbers(app: &App, served: &Served, want: Want, ready: &[Ready]) -> Result<(), ApiError> {
+fn check_numbers(app: &App, served: &Served, want: Want, ready: &[EncodedText]) -> Result<(), ApiError> {
     let (width, of_a_token) = (served.embedder.width(), served.embedder.token_width());
     let numbers = match want {
         Want::Scores => ready.len(),
         Want::Vectors { dimensions, .. } => ready.len() * dimensions.unwrap_or(width),
-        Want::Tokens => ready.iter().map(Ready::tokens).sum::<usize>() * of_a_token,
+        Want::Tokens => ready.iter().map(EncodedText::tokens).sum::<usize>() * of_a_token,
     };
     let limit = app.settings.limits.numbers;
     match numbers > limit {

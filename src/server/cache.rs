@@ -9,7 +9,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache as Inner;
 
 use super::ask::{Ask, Computed};
-use crate::embedder::Input;
+use crate::embedder::TextInput;
 
 /// A question to a model, the whole of it: a hash of it could be that of another.
 type Key = (usize, Arc<Ask>);
@@ -53,9 +53,9 @@ impl Weighter<Key, Arc<Computed>> for Bytes {
         // What is there besides the data: the two blocks, a vector's head for each text and row, an entry of the cache.
         const ENTRY: usize = 300;
         const PART: usize = 48;
-        let input = |input: &Input| match input {
-            Input::Text(text) => text.capacity() + PART,
-            Input::Ids(ids) => ids.capacity() * 4 + PART,
+        let input = |input: &TextInput| match input {
+            TextInput::Text(text) => text.capacity() + PART,
+            TextInput::Ids(ids) => ids.capacity() * 4 + PART,
         };
         let question: usize = ask.inputs.iter().map(input).sum();
         let rows: usize = answer.rows.iter().map(|row| row.capacity() * 4 + PART).sum();
@@ -67,10 +67,10 @@ impl Weighter<Key, Arc<Computed>> for Bytes {
 mod tests {
     use super::super::ask::Want;
     use super::*;
-    use crate::embedder::Reading;
+    use crate::embedder::EncodeOptions;
 
     fn ask(text: &str, want: Want) -> Arc<Ask> {
-        Arc::new(Ask { inputs: vec![Input::Text(text.into())], want, reading: Reading::default() })
+        Arc::new(Ask { inputs: vec![TextInput::Text(text.into())], want, reading: EncodeOptions::default() })
     }
 
     fn answer(x: f32) -> Arc<Computed> {

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::error::{Error, chain};
+use crate::error::{Error, error_chain};
 
 /// An answer that is not 200.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl From<Error> for ApiError {
                 Self::unprocessable(error.to_string())
             }
             Error::Empty(_) => Self::bad(error.to_string()),
-            error => Self::internal(chain(&error)),
+            error => Self::internal(error_chain(&error)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Fields of a JSON body, with errors that say what was expected and found.
 //!
-//! A key may stand in several objects of a body, depending on the client; the first that has it is taken. Keys that are not
+//! A key may stand in several objects of a body, depending on the client; the first that has it is taken. JsonObject that are not
 //! known are ignored and null is absent, as the hosted API does it.
 
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use crate::embedder::{Input, Reading};
-use crate::tokenize::Side;
+use crate::embedder::{EncodeOptions, TextInput};
+use crate::tokenizer::TruncationSide;
 
 pub(super) type Object = Map<String, Value>;
 
@@ -56,13 +56,13 @@ impl<'a> Fields<'a> {
     }
 
     /// How texts are to be read.
-    pub(super) fn reading(&self) -> Result<Reading, ApiError> {
+    pub(super) fn reading(&self) -> Result<EncodeOptions, ApiError> {
         let side = |value: &Value| match value.as_str()? {
-            "left" | "Left" => Some(Side::Left),
-            "right" | "Right" => Some(Side::Right),
+            "left" | "Left" => Some(TruncationSide::Left),
+            "right" | "Right" => Some(TruncationSide::Right),
             _ => None,
         };
-        Ok(Reading {
+        Ok(EncodeOptions {
             prompt: self.text("prompt_name")?.map(str::to_owned),
             truncate: self.flag("truncate")?,
             side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
@@ -89,18 +89,18 @@ fn whole(value: &Value) -> Option<u64> {
 }
 
 /// A text, texts, a text's ids, or a list of texts and lists of ids.
-pub(super) fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<Input>, ApiError> {
+pub(super) fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextInput>, ApiError> {
     let what = "a string, an array of strings, or token ids";
     match value {
         None => Err(missing(name, what)),
-        Some(Value::String(text)) => Ok(vec![Input::Text(text.clone())]),
+        Some(Value::String(text)) => Ok(vec![TextInput::Text(text.clone())]),
         Some(Value::Array(list)) if list.first().is_some_and(Value::is_number) => {
-            Ok(vec![Input::Ids(ids(name, list)?)])
+            Ok(vec![TextInput::Ids(ids(name, list)?)])
         }
         Some(Value::Array(list)) => {
             let input = |name: &str, value: &Value| match value {
-                Value::String(text) => Ok(Input::Text(text.clone())),
-                Value::Array(list) => Ok(Input::Ids(ids(name, list)?)),
+                Value::String(text) => Ok(TextInput::Text(text.clone())),
+                Value::Array(list) => Ok(TextInput::Ids(ids(name, list)?)),
                 other => Err(expected(name, "a string or an array of token ids", other)),
             };
             each(name, list, input)
@@ -166,13 +166,13 @@ mod tests {
     #[test]
     fn what_inputs_can_be() {
         let read = |value: Value| inputs("inputs", Some(&value));
-        let text = |text: &str| Input::Text(text.into());
+        let text = |text: &str| TextInput::Text(text.into());
         assert_eq!(read(json!("a")).ok(), Some(vec![text("a")]));
         assert_eq!(read(json!(["a", "b"])).ok(), Some(vec![text("a"), text("b")]));
-        assert_eq!(read(json!([1, 2])).ok(), Some(vec![Input::Ids(vec![1, 2])]));
+        assert_eq!(read(json!([1, 2])).ok(), Some(vec![TextInput::Ids(vec![1, 2])]));
         assert_eq!(
             read(json!([[1, 2], "a", [3]])).ok(),
-            Some(vec![Input::Ids(vec![1, 2]), text("a"), Input::Ids(vec![3])])
+            Some(vec![TextInput::Ids(vec![1, 2]), text("a"), TextInput::Ids(vec![3])])
         );
         for wrong in [
             json!([]),

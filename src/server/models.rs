@@ -10,8 +10,8 @@ use super::Limits;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::queue::Queue;
-use crate::embedder::{Builder, Embedder, Info};
-use crate::error::chain;
+use crate::embedder::{Builder, Embedder, ModelInfo};
+use crate::error::error_chain;
 use crate::files::ModelFiles;
 
 /// A model to serve.
@@ -29,7 +29,7 @@ pub(super) struct Served {
     pub(super) name: String,
     /// Its place among the models.
     pub(super) number: usize,
-    pub(super) info: Info,
+    pub(super) info: ModelInfo,
     pub(super) embedder: Arc<Embedder>,
     pub(super) queue: Arc<Queue>,
 }
@@ -95,7 +95,7 @@ impl Models {
                 // A panic is our mistake; it must not leave the other models unloaded.
                 let opened = catch_unwind(AssertUnwindSafe(|| builder.open_files(&files)));
                 let opened = match opened {
-                    Ok(opened) => opened.map_err(|error| chain(&error)).map(Arc::new),
+                    Ok(opened) => opened.map_err(|error| error_chain(&error)).map(Arc::new),
                     Err(_) => Err("opening it panicked".to_owned()),
                 };
                 let served = opened.and_then(|embedder| {

@@ -16,7 +16,7 @@ use super::fields::{Fields, expected, inputs};
 use super::models;
 use super::reply;
 use super::request::Posted;
-use crate::embedder::Reading;
+use crate::embedder::EncodeOptions;
 
 /// POST `/v1/embeddings`: a vector of length 1 for each text.
 pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
@@ -29,7 +29,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> R
     };
     let inputs = inputs("input", fields.find("input"))?;
     let want = Want::Vectors { length_one: Some(true), dimensions: fields.size("dimensions")? };
-    let ask = Ask { inputs, want, reading: Reading::default() };
+    let ask = Ask { inputs, want, reading: EncodeOptions::default() };
     let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     let answer = ask::answer(&app, model.as_deref(), ask, manner).await?;
@@ -70,7 +70,7 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
     reply(&json!({ "object": "list", "data": data }))
 }
 
-fn details(info: &crate::embedder::Info) -> super::fields::Object {
+fn details(info: &crate::embedder::ModelInfo) -> super::fields::Object {
     let b = &info.blueprint;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let details = json!({

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::Limits;
 use super::error::ApiError;
 use super::metrics::Metrics;
-use crate::embedder::{Embedder, Ready};
+use crate::embedder::{Embedder, EncodedText};
 use crate::error::{Error, Result};
 
 /// Tokens of one request that go into a pass before the next request has its turn.
@@ -73,7 +73,7 @@ pub(super) struct Done {
 
 /// A text, and where its vector goes.
 struct Text {
-    ready: Ready,
+    ready: EncodedText,
     index: usize,
     answer: Arc<Mutex<Answer>>,
 }
@@ -109,7 +109,7 @@ impl Queue {
     ///
     /// # Errors
     /// 422 if it is more than may ever wait, 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
-    pub(super) async fn embed(&self, texts: Vec<Ready>) -> std::result::Result<Done, ApiError> {
+    pub(super) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<Done, ApiError> {
         let mut waiting = self.submit(texts)?;
         match (&mut waiting.answer).await {
             Ok(done) => Ok(done?),
@@ -123,7 +123,7 @@ impl Queue {
         (state.jobs.iter().map(|job| job.texts.len()).sum(), state.tokens)
     }
 
-    fn submit(&self, texts: Vec<Ready>) -> std::result::Result<Waiting<'_>, ApiError> {
+    fn submit(&self, texts: Vec<EncodedText>) -> std::result::Result<Waiting<'_>, ApiError> {
         let (reply, receiver) = oneshot::channel();
         let answer = Answer {
             vectors: vec![Vec::new(); texts.len()],
@@ -133,7 +133,7 @@ impl Queue {
             reply: Some(reply),
         };
         let answer = Arc::new(Mutex::new(answer));
-        let tokens: usize = texts.iter().map(Ready::tokens).sum();
+        let tokens: usize = texts.iter().map(EncodedText::tokens).sum();
         let text = |(index, ready)| Text { ready, index, answer: answer.clone() };
         let texts = texts.into_iter().enumerate().map(text).collect();
         let mut state = self.lock();
@@ -188,7 +188,7 @@ impl Queue {
     }
 
     fn compute(&self, texts: &[Text], together: bool) {
-        let ready: Vec<&Ready> = texts.iter().map(|text| &text.ready).collect();
+        let ready: Vec<&EncodedText> = texts.iter().map(|text| &text.ready).collect();
         self.metrics.pass_texts.observe(texts.len() as f64);
         self.metrics.pass_tokens.observe(ready.iter().map(|ready| ready.tokens()).sum::<usize>() as f64);
         // A panic is our mistake; it must not take the requests of others with it.

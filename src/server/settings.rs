@@ -12,7 +12,7 @@ use crate::embedder::TOKENS_PER_BATCH;
 pub struct Settings {
     /// How much it takes.
     pub limits: Limits,
-    /// Keys of which a request must have one. None: everybody may ask.
+    /// JsonObject of which a request must have one. None: everybody may ask.
     pub keys: Vec<String>,
     /// Whose pages may ask, in a browser.
     pub origins: Origins,

@@ -13,8 +13,8 @@ use super::fields::{Fields, expected, ids, inputs, missing, strings};
 use super::heavy::Left;
 use super::request::Posted;
 use super::{hub, json_text, reply};
-use crate::embedder::Input;
-use crate::tokenize::Piece;
+use crate::embedder::TextInput;
+use crate::tokenizer::TokenSpan;
 
 /// POST `/similarity`: the score of each sentence.
 pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
@@ -23,7 +23,7 @@ pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> R
     let object = |key: &str| root.get(key).and_then(Value::as_object);
     let (source, sentences) = hub::similarity(&Fields::of([object("inputs"), object("parameters"), Some(root)]))?;
     let reading = options.reading()?;
-    let inputs = std::iter::once(source).chain(sentences).map(Input::Text).collect();
+    let inputs = std::iter::once(source).chain(sentences).map(TextInput::Text).collect();
     let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     let answer = ask::answer(&app, model.as_deref(), Ask { inputs, want: Want::Scores, reading }, manner).await?;
@@ -92,7 +92,7 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Res
 const NUMBERS_FOR_A_TOKEN: usize = 10;
 
 /// A token as JSON.
-fn token(piece: &Piece) -> String {
+fn token(piece: &TokenSpan) -> String {
     let number = |n: Option<usize>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
     let (start, stop) = piece.place.unzip();
     let (id, text, special) = (piece.id, Value::from(piece.text.as_str()), start.is_none());

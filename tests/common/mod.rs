@@ -1,7 +1,7 @@
 //! What the tests share: fixtures, golden files, and comparisons that say how much of a tolerance was used.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
-pub(crate) mod computed;
+pub(crate) mod synthetic_weights;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,19 @@ pub(crate) const TINY: [&str; 3] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert
 /// These, and the one whose weights are trained.
 pub(crate) const COMMITTED: [&str; 4] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert", "quickstart"];
 
+/// The root of the workspace, whichever of its packages this module is compiled into.
+pub(crate) fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if package.ends_with("cli") {
+        package.parent().expect("the command's package is in the workspace")
+    } else {
+        package
+    }
+}
+
 /// The folder of a fixture model.
 pub(crate) fn model(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(name)
+    root().join("fixtures/models").join(name)
 }
 
 /// The files of a fixture model, in memory, to be changed.
@@ -88,7 +98,7 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn load(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens").join(name);
+        let path = root().join("fixtures/goldens").join(name);
         let read = |path: PathBuf| {
             std::fs::read(&path)
                 .unwrap_or_else(|e| panic!("{}: {e}; `python fixtures/make.py` makes it", path.display()))
@@ -101,7 +111,7 @@ impl Golden {
 
     /// A golden file without tensors.
     pub(crate) fn json_of(name: &str) -> Value {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens").join(name).with_extension("json");
+        let path = root().join("fixtures/goldens").join(name).with_extension("json");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_slice(&bytes).expect("JSON")
     }

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::embedder::Input;
+use crate::embedder::TextInput;
 use crate::server::ask::{Ask, Want};
 use crate::server::error::{ApiError, shortened};
 use crate::server::fields::{Fields, Object, expected, missing, strings};
@@ -62,7 +62,7 @@ pub(super) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiEr
     let reading = options.reading()?;
     if asks_similarity {
         let (source, sentences) = similarity(&texts)?;
-        let inputs = std::iter::once(source).chain(sentences).map(Input::Text).collect();
+        let inputs = std::iter::once(source).chain(sentences).map(TextInput::Text).collect();
         // The reference compares vectors as the model makes them; `normalize` is for those who ask for vectors.
         return Ok(Question { ask: Ask { inputs, want: Want::Scores, reading }, flat: true });
     }
@@ -73,7 +73,7 @@ pub(super) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiEr
         None | Some(Value::Null) => return Err(missing("inputs", "a string or an array of strings")),
         Some(other) => return Err(expected("inputs", "a string or an array of strings", other)),
     };
-    let inputs = inputs.into_iter().map(Input::Text).collect();
+    let inputs = inputs.into_iter().map(TextInput::Text).collect();
     Ok(Question { ask: Ask { inputs, want, reading }, flat })
 }
 

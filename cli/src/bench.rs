@@ -1,0 +1,127 @@
+//! `likewise bench`: speed, text to vectors.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use likewise::{Embedder, Embeddings, ModelInfo, Precision};
+use serde_json::json;
+
+use super::model::ModelArgs;
+use crate::{Outcome, input, output};
+
+/// Measure speed, text to vectors.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Times are of everything from text to vectors: tokenizing, the network, pooling. The first run is not\n\
+    counted; the median of the others is.\n\n\
+    Example:\n  likewise bench --model all-MiniLM-L6-v2 --input sentences.txt --repeat 5"
+)]
+pub(crate) struct Args {
+    /// Texts, a line each; '-' for stdin
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// How often to embed all of them
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    repeat: u32,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let texts = input::lines(&args.input)?;
+    if texts.is_empty() {
+        return Err(format!("{}: expected at least one text, found none", input::label(&args.input)).into());
+    }
+    let start = Instant::now();
+    let model = args.model.open()?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let resident = memory_mib("VmRSS:");
+    let bar = output::progress(texts.len());
+    let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
+    check(&model, &texts, &vectors)?;
+    let info = model.info();
+
+    let mut seconds = Vec::new();
+    for _ in 0..args.repeat {
+        let start = Instant::now();
+        std::hint::black_box(model.embed(&texts)?);
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
+    let peak = peak(&info);
+    let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
+    let operations: f64 = vectors.usage().iter().map(|usage| info.blueprint.operations(usage.used)).sum();
+    let fraction = operations / seconds / peak;
+
+    let rate = |n: usize| n as f64 / seconds;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let result = json!({
+            "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
+            "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": memory_mib("VmHWM:"),
+            "resident_mib": resident,
+            "level": info.level.name(), "precision": info.precision.name(), "threads": info.threads,
+            "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
+        });
+        writeln!(out, "{result}")?;
+    } else {
+        writeln!(out, "{} texts, {tokens} tokens in {seconds:.4} s (median of {})", texts.len(), args.repeat)?;
+        writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
+        writeln!(
+            out,
+            "{:.1} % of the {:.0} G{}/s that {} and {} threads reach on registers alone",
+            100.0 * fraction,
+            peak / 1e9,
+            if info.precision == Precision::Int8 { "op" } else { "FLOP" },
+            info.level,
+            info.threads
+        )?;
+        let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
+        let peak = memory_mib("VmHWM:");
+        writeln!(out, "loaded in {load_seconds:.3} s, memory then {}, at most {}", mib(resident), mib(peak))?;
+    }
+    Ok(())
+}
+
+/// Refuses to time wrong answers: texts from the beginning, the middle and the end must have alone the bits that they
+/// have among all others.
+fn check(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
+    for i in [0, texts.len() / 2, texts.len() - 1] {
+        let alone = model.embed(&texts[i..=i])?;
+        let same = alone.row(0).iter().zip(vectors.row(i)).all(|(a, b)| a.to_bits() == b.to_bits());
+        if !same {
+            return Err(format!("text {i} has another vector alone than among {} texts", texts.len()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Multiply-add rate of all threads at the same time, in FLOP/s.
+fn peak(info: &ModelInfo) -> f64 {
+    const ROUNDS: usize = 20;
+    let measure = || likewise_kernels::peak::multiply_add_peak(info.level, info.precision, ROUNDS);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..info.threads).map(|_| scope.spawn(measure)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, f64>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).sum()
+    })
+}
+
+/// Resident memory of this process in MiB, now ("VmRSS:") or at most ("VmHWM:"), where the operating system tells.
+fn memory_mib(which: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

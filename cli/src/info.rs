@@ -1,0 +1,123 @@
+//! `likewise info`: what a model is and what it takes.
+
+use std::io::Write;
+
+use likewise::{MemoryEstimate, ModelInfo, Positions};
+use serde_json::json;
+
+use super::model::ModelArgs;
+use crate::{Outcome, output};
+
+/// Describe a model.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  likewise info\n  likewise info --model all-MiniLM-L6-v2")]
+pub(crate) struct Args {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let info = args.model.open()?.info();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", as_json(&info))?;
+    } else {
+        for (name, value) in rows(&info) {
+            writeln!(out, "{name:<14} {value}")?;
+        }
+        writeln!(out, "\n{}", precisions(&info))?;
+    }
+    Ok(())
+}
+
+/// What the model takes in each precision.
+fn precisions(info: &ModelInfo) -> String {
+    let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
+    for (precision, m) in &info.memory_in {
+        let [weights, open, most] = [m.packed + m.mapped, m.resident(), m.peak()].map(output::mib);
+        table += &format!("\n{:<14} {weights:>13} {open:>13} {most:>13}", precision.name());
+    }
+    table
+}
+
+fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
+    let (b, m) = (&info.blueprint, &info.memory);
+    let first = match b.positions {
+        Positions::FromZero => 0,
+        Positions::AfterPadding(padding) => padding + 1,
+    };
+    let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
+    vec![
+        ("model", info.name.clone()),
+        (
+            "architecture",
+            format!("{}, {} layers, {} heads, width {}, inner width {}", b.family, b.layers, b.heads, b.width, b.inner),
+        ),
+        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.epsilon)),
+        ("positions", format!("from {first}, {} in all", b.longest())),
+        ("vocabulary", b.vocabulary.to_string()),
+        ("parameters", format!("{:.1} million, {} in the file", info.parameters as f64 / 1e6, info.dtype)),
+        (
+            "modules",
+            std::iter::once("Transformer".to_owned()).chain(info.modules.clone()).collect::<Vec<_>>().join(" → "),
+        ),
+        ("vector", format!("{} numbers, compared by {}", info.width, info.similarity)),
+        ("max length", format!("{} tokens", info.max_length)),
+        ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
+        (
+            "level",
+            format!(
+                "{}{}, {}, {} threads",
+                info.level,
+                info.level.word_instructions().map_or(String::new(), |names| format!(" with {names}")),
+                info.precision.name(),
+                info.threads
+            ),
+        ),
+        (
+            "memory",
+            format!(
+                "{} once open: {} packed weights, {} tokenizer, {} program{}",
+                output::mib(m.resident()),
+                output::mib(m.packed),
+                output::mib(m.tokenizer),
+                output::mib(m.program),
+                if m.given > 0 { format!(", {} weights in the program", output::mib(m.given)) } else { String::new() }
+            ),
+        ),
+        (
+            "at most",
+            format!(
+                "{} at work: {}{} of tables mapped (rows come as texts need them), {} activations",
+                output::mib(m.peak()),
+                if m.mapped > 0 {
+                    format!("{} of packed weights mapped, ", output::mib(m.mapped))
+                } else {
+                    String::new()
+                },
+                output::mib(m.tables),
+                output::mib(m.activations)
+            ),
+        ),
+    ]
+}
+
+fn as_json(info: &ModelInfo) -> serde_json::Value {
+    let (b, m) = (&info.blueprint, &info.memory);
+    let sizes = |m: &MemoryEstimate| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
+    let precisions: serde_json::Map<String, serde_json::Value> =
+        info.memory_in.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
+    json!({
+        "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
+        "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
+        "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
+        "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
+        "threads": info.threads, "packed_bytes": m.packed + m.mapped, "given_bytes": m.given, "mapped_bytes": m.tables,
+        "resident_bytes": m.resident(), "peak_bytes": m.peak(), "converted": info.converted, "precisions": precisions,
+        "instructions": info.level.word_instructions(),
+    })
+}

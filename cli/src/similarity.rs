@@ -1,0 +1,80 @@
+//! `likewise similarity`: scores of sentences against a source.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use likewise::Similarity;
+
+use super::model::{ModelArgs, report_truncation};
+use super::{Outcome, UsageError, input, output};
+
+/// Score sentences by how alike they are to a source.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    likewise similarity \"A happy person\" \"A happy dog\"\n  \
+    likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
+    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -")]
+pub(crate) struct Args {
+    /// The text to compare with
+    source: String,
+
+    /// The sentences to score
+    #[arg(value_name = "SENTENCE")]
+    sentences: Vec<String>,
+
+    /// More sentences, a line each; '-' for stdin
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// Print a JSON array of numbers, in the order of the sentences
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let mut sentences = args.sentences.clone();
+    if let Some(path) = &args.input {
+        sentences.extend(input::lines(path)?);
+    }
+    if sentences.is_empty() {
+        let what = match &args.input {
+            Some(path) => format!("no sentences: {} is empty", input::label(path)),
+            None => "no sentences: give at least one after the source, or --input FILE".to_owned(),
+        };
+        return Err(if args.input.is_some() { what.into() } else { Box::new(UsageError(what)) });
+    }
+    let model = args.model.open()?;
+    let bar = output::progress(sentences.len());
+    let scores = model.similarity_with(&args.source, &sentences, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
+    let mut usage = vec![scores.source];
+    usage.extend(&scores.sentences);
+    report_truncation(&usage)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&scores.values)?)?;
+    } else {
+        table(&mut out, model.similarity_function(), &scores, &sentences)?;
+    }
+    Ok(())
+}
+
+/// A line for each sentence: its score, a bar, the sentence.
+fn table(out: &mut impl Write, function: Similarity, scores: &[f32], sentences: &[String]) -> std::io::Result<()> {
+    const BAR: usize = 30;
+    // A cosine has a scale of its own. Other scores are drawn between the least and the greatest of them.
+    let least = scores.iter().copied().fold(f32::INFINITY, f32::min);
+    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let share = |score: f32| match function {
+        Similarity::Cosine => score,
+        _ if greatest > least => (score - least) / (greatest - least),
+        _ => 1.0,
+    };
+    for (&score, sentence) in scores.iter().zip(sentences) {
+        writeln!(out, "{score:8.4}  {}  {}", output::bar(share(score), BAR), output::one_line(sentence))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Files.
+
+use super::*;
+
+#[test]
+fn files_that_are_not_there() {
+    let mut cases = Cases::default();
+    for model in TINY {
+        for (name, words) in [
+            ("config.json", &["config.json", "architecture"][..]),
+            ("tokenizer.json", &["tokenizer.json", "vocab.txt", "sentencepiece.bpe.model"]),
+            (WEIGHTS, &[WEIGHTS, INDEX, "pytorch_model.bin"]),
+            (POOLING, &[POOLING, "Pooling"]),
+        ] {
+            let mut files = files(model);
+            files.remove(name);
+            cases.model(&format!("{model} without {name}"), &files, "MissingFile", words);
+            let folder = write_folder(&files);
+            let path = folder.path().display().to_string();
+            let words = [words, &[path.as_str()]].concat();
+            cases.fails(
+                &format!("{model} folder without {name}"),
+                || Embedder::open(folder.path()),
+                "MissingFile",
+                &words,
+            );
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("nothing here");
+    cases.fails("a missing folder", || Embedder::open(&missing), "MissingFile", &["nothing here", "config.json"]);
+    std::fs::write(&missing, "").expect("a file");
+    cases.fails("a file as a folder", || Embedder::open(&missing), "Io|MissingFile", &["nothing here", "modules.json"]);
+    cases.finish();
+}
+
+#[test]
+fn files_that_cannot_be_used() {
+    let mut cases = Cases::default();
+    let model = "tiny-bert";
+    // Where a file should be, a folder.
+    for name in ["config.json", "tokenizer.json", "modules.json", POOLING, SENTENCE, WEIGHTS] {
+        let mut files = files(model);
+        files.remove(name);
+        files.insert(format!("{name}/inside"), Vec::new());
+        let folder = write_folder(&files);
+        cases.fails(&format!("{name} is a folder"), || Embedder::open(folder.path()), "Io", &[name, "cannot"]);
+    }
+    // An empty file can be mapped on some systems and not on others.
+    let folder = write_folder(&with(model, WEIGHTS, ""));
+    cases.fails("empty weights", || Embedder::open(folder.path()), "Safetensors", &[WEIGHTS, "(0 bytes)"]);
+    cases.finish();
+}
+
+/// What is no file might be waited for without end: the reader of a pipe waits for its writer.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_not_waited_for() {
+    let mut cases = Cases::default();
+    for name in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, WEIGHTS]
+    {
+        let folder = write_folder(&files("tiny-bert"));
+        let path = folder.path().join(name);
+        for device in [false, true] {
+            std::fs::remove_file(&path).expect("gone");
+            if device {
+                std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+            } else {
+                let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+                assert!(made.success());
+            }
+            // A link out of a module's folder is refused as such.
+            let (variants, words) = ("Io|Config", [name, if device { "" } else { "not a file" }]);
+            cases.fails(&format!("{name} is none"), || Embedder::open(folder.path()), variants, &words);
+            let read = || Embedder::builder().open_files(&likewise::ModelFiles::folder(folder.path()).without_mmap());
+            cases.fails(&format!("{name} is none, and read"), read, variants, &words);
+        }
+    }
+    cases.finish();
+}
+
+/// Of a file that is too large to be what it should be, nothing is read. (These take no room on the disk.)
+#[test]
+fn files_that_are_too_large() {
+    let mut cases = Cases::default();
+    for name in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, INDEX]
+    {
+        let mut files = files("tiny-bert");
+        if name == INDEX {
+            files.remove(WEIGHTS);
+            files.insert(name.to_owned(), Vec::new());
+        }
+        let folder = write_folder(&files);
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(name)).expect("a file");
+        file.set_len(1 << 40).expect("a size");
+        let words = [name, "at most", "bytes", "1099511627776"];
+        cases.fails(&format!("{name} of a terabyte"), || Embedder::open(folder.path()), "Config", &words);
+    }
+    cases.finish();
+}
+
+#[test]
+fn json_that_is_not_json() {
+    let mut cases = Cases::default();
+    let not_json: [&[u8]; 6] = [b"", b" \n", b"not json", b"{\"a\": 1", b"{\"a\": 1e999}", b"{\"a\": \"\xff\"}"];
+    let model = "tiny-bert";
+    for name in ["config.json", "modules.json", POOLING, SENTENCE, "sentence_bert_config.json", "tokenizer_config.json"]
+    {
+        for bytes in not_json {
+            let what = format!("{name} = {:?}", String::from_utf8_lossy(bytes));
+            cases.model(&what, &with(model, name, bytes), "Json", &[name, "not valid JSON", "line"]);
+        }
+        let deep = "[".repeat(100_000);
+        cases.model(&format!("{name} is deep"), &with(model, name, deep), "Json", &[name]);
+        for (bytes, found) in [("null", "null"), ("3", "a number"), ("\"x\"", "a string"), ("true", "true or false")] {
+            cases.model(&format!("{name} = {bytes}"), &with(model, name, bytes), "Config", &[name, "expected", found]);
+        }
+        let (other, found) = if name == "modules.json" { ("{}", "an object") } else { ("[]", "an array") };
+        cases.model(&format!("{name} = {other}"), &with(model, name, other), "Config", &[name, "expected", found]);
+    }
+    let mut files = files(model);
+    files.remove(WEIGHTS);
+    for bytes in not_json {
+        files.insert(INDEX.to_owned(), bytes.to_vec());
+        cases.model("the index", &files, "Json", &[INDEX, "not valid JSON"]);
+    }
+    cases.finish();
+}
