@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 pub(crate) const FILE: &str = "likewise.safetensors";
 
 /// What matrices look like. To be raised whenever the words of a matrix become others: their order in a panel, how they are
-/// rounded, how they are rotated. (The test `packed_words_stay_what_they_are` notices.)
+/// rounded, how they are rotated. (The test `packed_layout_changed_requires_new_version` notices.)
 pub(crate) const VERSION: &str = "1";
 
 /// What the matrices of a converted model were packed for.

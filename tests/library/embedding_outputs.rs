@@ -1,8 +1,6 @@
 //! What is made of sentence vectors: other prompts, fewer dimensions, fewer bits. Against sentence-transformers on 500 texts.
 
-mod common;
-
-use common::{Golden, Report, max_difference, model};
+use crate::common::{Golden, Report, max_difference, model};
 use likewise::{Builder, Embedder, Embeddings, Quantization, Ranges, Vectors, quantize};
 use safetensors::SafeTensors;
 
@@ -31,7 +29,7 @@ fn reference(golden: &Golden) -> (usize, Vec<f32>) {
 }
 
 #[test]
-fn prompts_and_dimensions() {
+fn prompts_and_truncated_dimensions_match_sentence_transformers() {
     let golden = golden();
     assert_eq!(golden.texts.len(), 500);
     let dimensions = golden.json["dimensions"].as_u64().expect("a number") as usize;
@@ -49,12 +47,12 @@ fn prompts_and_dimensions() {
         report.within(name, max_difference(vectors.as_slice(), &expected), VECTOR);
     }
     // By its name, by default, and as that of questions and documents: of the reference the exporter makes sure.
-    let mut files = common::files(golden.json["model"].as_str().expect("a name"));
+    let mut files = crate::common::files(golden.json["model"].as_str().expect("a name"));
     let config = serde_json::json!({
         "prompts": {"it": prompt, "query": prompt, "document": prompt}, "default_prompt_name": "it",
     });
     files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
-    let files = common::in_memory(&files);
+    let files = crate::common::in_memory(&files);
     let model = Embedder::builder().open_files(&files).expect("a model");
     let named = Embedder::builder().prompt_name("it").open_files(&files).expect("a model");
     for (name, vectors) in [
@@ -71,11 +69,11 @@ fn prompts_and_dimensions() {
 
 /// What a model's configuration asks for is done unless the builder says otherwise.
 #[test]
-fn what_the_configuration_asks_for() {
+fn configured_dimensions_and_prompt_are_applied() {
     let open = |config: serde_json::Value, builder: Builder| {
-        let mut files = common::files("tiny-mpnet");
+        let mut files = crate::common::files("tiny-mpnet");
         files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
-        builder.open_files(&common::in_memory(&files)).expect("a model").embed(&["a dog"]).expect("a vector")
+        builder.open_files(&crate::common::in_memory(&files)).expect("a model").embed(&["a dog"]).expect("a vector")
     };
     let json = |text: &str| serde_json::from_str(text).expect("JSON");
     let plain = open(json("{}"), Embedder::builder());
@@ -107,11 +105,11 @@ fn what_the_configuration_asks_for() {
 /// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give them: those of these names,
 /// and none, whatever the default is.
 #[test]
-fn queries_and_documents() {
+fn query_and_document_prompts_match_sentence_transformers() {
     let with = |config: serde_json::Value| {
-        let mut files = common::files("tiny-mpnet");
+        let mut files = crate::common::files("tiny-mpnet");
         files.insert("config_sentence_transformers.json".to_owned(), config.to_string().into_bytes());
-        Embedder::builder().open_files(&common::in_memory(&files)).expect("a model")
+        Embedder::builder().open_files(&crate::common::in_memory(&files)).expect("a model")
     };
     let plain = with(serde_json::json!({}));
     let text = |prompt: &str| plain.embed(&[format!("{prompt}dog")]).expect("a vector");
@@ -135,7 +133,7 @@ fn queries_and_documents() {
 
 /// Of the same vectors the same bytes.
 #[test]
-fn bytes_of_the_references_vectors() {
+fn quantized_reference_vectors_match_sentence_transformers() {
     let golden = golden();
     let (width, vectors) = reference(&golden);
     let rows = || vectors.chunks_exact(width);
@@ -156,7 +154,7 @@ fn bytes_of_the_references_vectors() {
 
 /// From text to bytes. A number within a rounding error of the edge between two bytes may fall to the other side.
 #[test]
-fn bytes_of_texts() {
+fn quantized_texts_match_sentence_transformers() {
     let golden = golden();
     let ours = embed(&golden, Embedder::builder());
     let ranges = Ranges::of(ours.rows()).expect("ranges");
@@ -171,7 +169,7 @@ fn bytes_of_texts() {
 
 /// What `likewise embed` writes, and what NumPy does, can be read again.
 #[test]
-fn files_of_vectors() {
+fn vector_files_written_are_read_back() {
     let npy = |descr: &str, order: &str, shape: &str, data: &[u8]| {
         let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
         [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()

@@ -22,7 +22,7 @@ fn sharded() -> Files {
 }
 
 #[test]
-fn shards_are_one_model() {
+fn sharded_weights_give_same_vectors() {
     let expected = files("tiny-mpnet");
     let files = sharded();
     assert_same(&files, &expected, "in memory");
@@ -34,7 +34,7 @@ fn shards_are_one_model() {
 /// Links in a folder: a shard or a module elsewhere is refused, where a hub's cache keeps its blobs is not elsewhere.
 #[cfg(unix)]
 #[test]
-fn links_that_lead_out() {
+fn links_leaving_the_folder_are_rejected() {
     use std::os::unix::fs::symlink;
     let mut cases = Cases::default();
     let elsewhere = tempfile::tempdir().expect("a folder");
@@ -94,7 +94,7 @@ fn links_that_lead_out() {
 
 /// Read and not mapped: the same vectors, whatever then becomes of the file.
 #[test]
-fn weights_that_are_not_mapped() {
+fn weights_read_without_mmap_give_same_vectors() {
     for files in [files("tiny-bert"), sharded()] {
         let folder = write_folder(&files);
         let model = Embedder::builder().open_files(&likewise::ModelFiles::folder(folder.path()).without_mmap());
@@ -108,7 +108,7 @@ fn weights_that_are_not_mapped() {
 }
 
 #[test]
-fn shards_that_do_not_agree() {
+fn inconsistent_shards_are_rejected() {
     let mut cases = Cases::default();
     let first = "model-00001-of-00003.safetensors";
     let second = "model-00002-of-00003.safetensors";
@@ -172,7 +172,7 @@ fn f16_value(bits: u16) -> f64 {
 
 /// Weights of 16 bits are those of 32 with the same values.
 #[test]
-fn halves_are_widened_exactly() {
+fn half_precision_weights_are_widened_exactly() {
     type Round = fn(f32) -> (u16, f32);
     let f16: Round = |x| {
         let bits = half::f16::from_f32(x).to_bits();
@@ -203,7 +203,7 @@ fn halves_are_widened_exactly() {
 
 /// All values of an f16 that a weight can have, through the library and by definition.
 #[test]
-fn every_half_has_its_value() {
+fn every_half_precision_value_is_widened_exactly() {
     let finite: Vec<u16> = (0..=u16::MAX).filter(|bits| bits >> 10 & 31 != 31).collect();
     let file = |dtype: &str, bits: &[u16]| {
         let data = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
@@ -226,7 +226,7 @@ fn every_half_has_its_value() {
 }
 
 #[test]
-fn prefixes_are_found() {
+fn prefixed_tensor_names_are_found() {
     let renamed = |model: &str, rename: &dyn Fn(&str) -> String| {
         reweighted(model, |tensors| {
             *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();

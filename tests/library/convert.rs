@@ -1,12 +1,10 @@
 //! Converted models: the same bits as the originals, used as they lie, and refused where they do not fit.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use common::{COMMITTED, files, in_memory, model, same_bits};
+use crate::common::{COMMITTED, files, in_memory, model, same_bits};
 use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, error_chain};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -59,7 +57,7 @@ fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 #[test]
-fn the_same_bits_as_the_original() {
+fn converted_model_opened_has_original_bits() {
     for name in COMMITTED {
         let source = ModelFiles::folder(model(name));
         for level in Level::available() {
@@ -90,7 +88,7 @@ fn the_same_bits_as_the_original() {
 
 /// Prefixes and shards are gone once a model is converted; what it says of its licence is not.
 #[test]
-fn whatever_the_original_looked_like() {
+fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     let original = files("tiny-bert");
     let expected = vectors(builder(Level::PORTABLE, Precision::Int8), &in_memory(&original));
     let tensors = SafeTensors::deserialize(&original["model.safetensors"]).expect("safetensors");
@@ -140,7 +138,7 @@ fn whatever_the_original_looked_like() {
 
 /// Weights that an earlier opening of the same files has read, and this one does not, stay where they are.
 #[test]
-fn files_that_were_opened_before() {
+fn files_opened_before_convert_completely() {
     let tiny = files("tiny-bert");
     let before = in_memory(&tiny);
     drop(Embedder::builder().open_files(&before).expect("a model"));
@@ -162,7 +160,7 @@ fn files_that_were_opened_before() {
 
 /// Other programs can read the file too, and what is written does not depend on chance.
 #[test]
-fn the_file_is_safetensors() {
+fn converted_file_is_valid_safetensors() {
     let source = ModelFiles::folder(model("tiny-mpnet"));
     for precision in Precision::ALL {
         let [one, two] = [0, 1].map(|_| converted(&source, Level::PORTABLE, precision));
@@ -189,7 +187,7 @@ fn the_file_is_safetensors() {
 
 /// What is not packed stays as it was, F16 too.
 #[test]
-fn tables_keep_their_bytes() {
+fn embedding_tables_converted_keep_their_bytes() {
     for (name, dtype) in [("tiny-mpnet", Dtype::F32), ("quickstart", Dtype::F16)] {
         let folder = converted(&ModelFiles::folder(model(name)), Level::PORTABLE, Precision::Bf16);
         let (before, after) = (files(name), fs::read(folder.path().join(FILE)).expect("a file"));
@@ -211,7 +209,7 @@ fn tables_keep_their_bytes() {
 /// If this fails, files of earlier versions would be misread: `VERSION` in src/checkpoint/packing.rs has to be raised, and
 /// these numbers replaced. By the width of a level's panels, because nothing else of the level shows in its words.
 #[test]
-fn packed_words_stay_what_they_are() {
+fn packed_layout_changed_requires_new_version() {
     let fnv = |bytes: &[u8]| {
         bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
     };
@@ -251,7 +249,7 @@ fn refused<T>(what: &str, outcome: Result<T, Error>, words: &[&str]) {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn other_level_or_precision_is_rejected_by_name() {
     let source = ModelFiles::folder(model("tiny-bert"));
     let folder = converted(&source, Level::PORTABLE, Precision::Int8);
     let good = read(folder.path());
@@ -312,7 +310,7 @@ fn what_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
-fn what_cannot_be_converted() {
+fn unconvertible_model_leaves_no_folder() {
     let source = ModelFiles::folder(model("tiny-bert"));
     let folder = converted(&source, Level::PORTABLE, Precision::Bf16);
     let again = Embedder::builder().convert(&source, folder.path());
@@ -339,7 +337,7 @@ fn what_cannot_be_converted() {
 
 /// Whatever the file holds, the model opens and computes, or says why not.
 #[test]
-fn damaged_words_do_no_harm() {
+fn damaged_packed_weights_never_panic() {
     let source = ModelFiles::folder(model("tiny-mpnet"));
     for level in Level::available() {
         for precision in Precision::ALL {

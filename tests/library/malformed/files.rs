@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn files_that_are_not_there() {
+fn missing_files_are_named() {
     let mut cases = Cases::default();
     for model in TINY {
         for (name, words) in [
@@ -35,7 +35,7 @@ fn files_that_are_not_there() {
 }
 
 #[test]
-fn files_that_cannot_be_used() {
+fn unreadable_files_are_rejected_by_name() {
     let mut cases = Cases::default();
     let model = "tiny-bert";
     // Where a file should be, a folder.
@@ -55,7 +55,7 @@ fn files_that_cannot_be_used() {
 /// What is no file might be waited for without end: the reader of a pipe waits for its writer.
 #[cfg(unix)]
 #[test]
-fn pipes_and_devices_are_not_waited_for() {
+fn pipes_and_devices_are_rejected_without_waiting() {
     let mut cases = Cases::default();
     for name in
         ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, WEIGHTS]
@@ -82,7 +82,7 @@ fn pipes_and_devices_are_not_waited_for() {
 
 /// Of a file that is too large to be what it should be, nothing is read. (These take no room on the disk.)
 #[test]
-fn files_that_are_too_large() {
+fn oversized_files_are_rejected() {
     let mut cases = Cases::default();
     for name in
         ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", POOLING, SENTENCE, INPUTS, INDEX]
@@ -102,7 +102,7 @@ fn files_that_are_too_large() {
 }
 
 #[test]
-fn json_that_is_not_json() {
+fn invalid_json_is_rejected_by_name() {
     let mut cases = Cases::default();
     let not_json: [&[u8]; 6] = [b"", b" \n", b"not json", b"{\"a\": 1", b"{\"a\": 1e999}", b"{\"a\": \"\xff\"}"];
     let model = "tiny-bert";

@@ -1,8 +1,6 @@
 //! How far bf16 and int8 are from the reference's f32, on every level.
 
-mod common;
-
-use common::{COMMITTED, Golden, model, synthetic_weights};
+use crate::common::{COMMITTED, Golden, model, synthetic_weights};
 use likewise::{Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// The least cosine between a text's vector and the reference's, and the least mean of these. Models with random weights err
@@ -60,24 +58,24 @@ fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
 }
 
 #[test]
-fn committed_models() {
+fn committed_models_in_each_precision_stay_near_reference() {
     for name in COMMITTED {
         check(&ModelFiles::folder(model(name)), &Golden::load(name), &Level::available(), name);
     }
 }
 
 #[test]
-fn full_depth() {
+fn full_depth_models_in_each_precision_stay_near_reference() {
     let levels: Vec<Level> = Level::available().into_iter().filter(|level| level.is_fused()).collect();
     for (name, sibling) in [("full-mpnet", "tiny-mpnet"), ("full-xlm-roberta", "tiny-xlm-roberta")] {
-        check(&common::in_memory(&synthetic_weights::files(name, sibling)), &Golden::load(name), &levels, name);
+        check(&crate::common::in_memory(&synthetic_weights::files(name, sibling)), &Golden::load(name), &levels, name);
     }
 }
 
 /// Weights take half and a quarter of the memory.
 #[test]
-fn smaller_numbers_take_less_memory() {
-    let files = common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
+fn packed_weights_in_bf16_and_int8_take_half_and_quarter() {
+    let files = crate::common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
     let packed = |precision| {
         let model = Embedder::builder().precision(precision).open_files(&files).expect("a model");
         model.info().memory.packed as f64

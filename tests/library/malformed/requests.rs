@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn requests_that_cannot_be_met() {
+fn impossible_requests_are_rejected_by_name() {
     let mut cases = Cases::default();
     for (name, most) in [("tiny-mpnet", 128), ("tiny-xlm-roberta", 64), ("tiny-bert", 64)] {
         let builder = || Embedder::builder().threads(1);

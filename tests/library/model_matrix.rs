@@ -2,11 +2,9 @@
 //!
 //! The folders are made here from their JSON files and from rules for their weights (fixtures/exporter/matrix.py).
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::{Golden, Report, in_memory, max_error, same_bits};
+use crate::common::{Golden, Report, in_memory, max_error, same_bits};
 use half::{bf16, f16};
 use likewise::{Embedder, Level, error_chain};
 use safetensors::{Dtype, tensor::TensorView};
@@ -26,7 +24,7 @@ fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     for (name, value) in case["files"].as_object().expect("files") {
         files.insert(name.clone(), value.to_string().into_bytes());
     }
-    let sibling = common::files(&text(&case["tokenizer"]));
+    let sibling = crate::common::files(&text(&case["tokenizer"]));
     files.insert("tokenizer.json".to_owned(), sibling["tokenizer.json"].clone());
     for (name, weights) in case["weights"].as_object().expect("weights") {
         let set = &golden.json["sets"][weights["set"].as_u64().expect("a number") as usize];
@@ -46,8 +44,9 @@ fn tensor(rule: &Value, weights: &Value) -> (String, Dtype, Vec<usize>, Vec<u8>)
         rule[1].as_array().expect("a shape").iter().map(|n| n.as_u64().expect("a size") as usize).collect();
     let number = |i: usize| rule[i].as_f64().expect("a number") as f32;
     let (offset, amplitude) = (number(2), number(3));
-    let numbers =
-        common::synthetic_weights::units(name, shape.iter().product()).into_iter().map(|x| offset + x * amplitude);
+    let numbers = crate::common::synthetic_weights::units(name, shape.iter().product())
+        .into_iter()
+        .map(|x| offset + x * amplitude);
     let (dtype, bytes) = match weights["dtype"].as_str() {
         Some("F32") => (Dtype::F32, numbers.flat_map(f32::to_le_bytes).collect()),
         Some("F16") => (Dtype::F16, numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect()),
@@ -92,19 +91,19 @@ fn check(golden: &Golden, at_least: usize) {
 }
 
 #[test]
-fn every_family_and_head() {
+fn every_family_and_head_matches_reference_vectors() {
     check(&Golden::load("matrix"), 90);
 }
 
 /// Vectors of distances in place of positions, which the last transformers 4 computes.
 #[test]
-fn distances() {
+fn relative_key_models_match_reference_vectors() {
     check(&Golden::load("distances"), 3);
 }
 
 /// The heads and the distances on every level: what is computed there is the same for all families.
 #[test]
-fn every_level() {
+fn matrix_models_on_fused_levels_have_same_bits() {
     let mut report = Report::default();
     for golden in ["matrix", "distances"].map(Golden::load) {
         for case in golden.json["cases"].as_array().expect("cases") {

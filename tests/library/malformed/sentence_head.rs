@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::*;
 
 #[test]
-fn modules_that_are_not_supported() {
+fn unsupported_modules_are_rejected_by_name() {
     let mut cases = Cases::default();
     let class = |name: &str| format!("sentence_transformers.models.{name}");
     let module = |name: &str, path: &str| json!({"idx": 0, "name": path, "path": path, "type": class(name)});
@@ -89,7 +89,7 @@ fn modules_that_are_not_supported() {
 }
 
 #[test]
-fn pooling_that_is_not_supported() {
+fn unsupported_pooling_is_rejected_by_name() {
     let mut cases = Cases::default();
     cases.key("tiny-mpnet", POOLING, "pooling_mode_attention", &json!(true));
     for mode in ["cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"] {
@@ -112,7 +112,7 @@ fn pooling_that_is_not_supported() {
 }
 
 #[test]
-fn sentence_configuration_that_is_not_supported() {
+fn unsupported_sentence_configuration_is_rejected_by_name() {
     let mut cases = Cases::default();
     let table = [
         (SENTENCE, "similarity_fn_name", vec![json!("chebyshev"), json!("Cosine"), json!(3)]),
@@ -216,7 +216,7 @@ fn with_dense(config: &Value, weights: &Tensors) -> Files {
 }
 
 #[test]
-fn dense_modules_that_do_not_fit() {
+fn dense_module_with_wrong_shape_is_rejected() {
     let mut cases = Cases::default();
     let f32s = |shape: &[usize], x: f32| Raw {
         dtype: "F32".to_owned(),
@@ -281,7 +281,7 @@ fn dense_modules_that_do_not_fit() {
 }
 
 #[test]
-fn tokenizers_that_are_none() {
+fn invalid_tokenizers_are_rejected_by_name() {
     let mut cases = Cases::default();
     for bytes in ["", "not json", "{\"decoder\": {\"a\": }", "{\"decoder\": \"\0\"}"] {
         let files = with("tiny-bert", "tokenizer.json", bytes);
@@ -362,7 +362,7 @@ fn tokenizers_that_are_none() {
 }
 
 #[test]
-fn ids_beyond_the_vocabulary() {
+fn token_ids_beyond_vocabulary_are_rejected() {
     let mut cases = Cases::default();
     let files = edited("tiny-bert", "tokenizer.json", |json| json["model"]["vocab"]["happy"] = json!(5000));
     cases.model("an id that is too large", &files, "TokenId", &["tokenizer.json", "5000", "360"]);

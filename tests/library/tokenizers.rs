@@ -1,13 +1,11 @@
 //! Tokenizers from the files that came before tokenizer.json, and those whose class decides what is taken from it: the
 //! reference's ids.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::{Golden, files, in_memory};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use common::{Golden, files, in_memory};
 use likewise::{Embedder, error_chain};
 use serde_json::{Value, json};
 
@@ -23,7 +21,7 @@ fn with_files(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
         files.remove(name);
     }
     if ["roberta", "camembert"].contains(&family) {
-        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
+        crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
     }
     for (name, text) in case["files"].as_object().expect("files") {
         let text = text.as_str().expect("a text");
@@ -44,7 +42,7 @@ fn of_pieces(golden: &Value, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn ids_are_the_references() {
+fn legacy_vocabulary_files_give_reference_ids() {
     let golden = Golden::json_of("vocabularies");
     let texts = golden["texts"].as_array().expect("texts");
     for case in golden["cases"].as_array().expect("cases") {
@@ -69,7 +67,7 @@ fn ids_are_the_references() {
 
 /// Makes a case's changes to tokenizer.json, and puts its files in place of the folder's.
 fn change(files: &mut HashMap<String, Vec<u8>>, case: &Value) {
-    common::edit_json(files, "tokenizer.json", |written| {
+    crate::common::edit_json(files, "tokenizer.json", |written| {
         for (pointer, value) in case["changes"].as_object().expect("changes") {
             *written.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
         }
@@ -93,7 +91,7 @@ fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     }
     // A BERT with the vocabulary of another family keeps that family's encoder, which its ids fit.
     let family = if text("of") == "xlm-roberta" && text("family") == "bert" { "xlm-roberta" } else { text("family") };
-    common::edit_json(&mut files, "config.json", |config| {
+    crate::common::edit_json(&mut files, "config.json", |config| {
         config["model_type"] = json!(family);
         for (key, value) in case["config"].as_object().expect("keys") {
             config[key] = value.clone();
@@ -106,7 +104,7 @@ fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
 
 /// Whether its class makes a tokenizer anew from the vocabulary or takes it as written, and whatever stands beside it.
 #[test]
-fn classes_are_the_references() {
+fn tokenizer_classes_give_reference_ids() {
     let refused = HashMap::from([
         ("a class for other vocabularies", &["tokenizer.json", "kind BPE", "is WordPiece", "tokenizer_class"][..]),
         ("nobody's class", &["tokenizer_config.json", "tokenizer_class", "NoSuchTokenizer"]),
@@ -144,7 +142,7 @@ fn classes_are_the_references() {
 /// Where the maximum length and the side that is cut may stand, and which of several counts; and lower-casing before the
 /// tokenizer's own normalizer.
 #[test]
-fn inputs_are_the_references() {
+fn model_inputs_match_reference() {
     let golden = Golden::json_of("classes");
     let cases = golden["models"].as_array().expect("cases");
     assert!(cases.len() >= 25, "{} cases", cases.len());
@@ -179,7 +177,7 @@ fn inputs_are_the_references() {
 
 /// The order of lines is the only thing that a vocab.txt says, so it must be read as it is.
 #[test]
-fn what_cannot_be_put_together() {
+fn incomplete_tokenizer_files_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
     let edited = |name: &str, edit: &dyn Fn(&mut serde_json::Map<String, Value>)| {
         let cases = golden["cases"].as_array().expect("cases");
@@ -243,14 +241,14 @@ fn what_cannot_be_put_together() {
 
 /// A SentencePiece model whose parts are not what they should be.
 #[test]
-fn pieces_that_cannot_be_put_together() {
+fn invalid_sentencepiece_files_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
     let open = |family: &str, class: &str, pieces: Vec<u8>| {
         let mut files = files("tiny-xlm-roberta");
         files.remove("tokenizer.json");
         files.insert(PIECES.to_owned(), pieces);
         files.insert("tokenizer_config.json".to_owned(), json!({"tokenizer_class": class}).to_string().into_bytes());
-        common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
+        crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
         Embedder::builder().open_files(&in_memory(&files))
     };
     let whole = of_pieces(&golden, "unigram");

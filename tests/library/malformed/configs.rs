@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn sizes_that_are_no_sizes() {
+fn config_sizes_out_of_range_are_rejected() {
     let mut cases = Cases::default();
     let wrong =
         [json!(-1), json!(0), json!(16_777_217), json!(u64::MAX), json!(1e30), json!(1.5), json!("12"), json!(true)];
@@ -28,7 +28,7 @@ fn sizes_that_are_no_sizes() {
 }
 
 #[test]
-fn config_values_that_are_not_supported() {
+fn unsupported_config_values_are_rejected_by_name() {
     let mut cases = Cases::default();
     let table = [
         (
@@ -70,7 +70,7 @@ fn config_values_that_are_not_supported() {
 }
 
 #[test]
-fn config_values_that_the_weights_contradict() {
+fn config_contradicting_weights_is_rejected() {
     let mut cases = Cases::default();
     let words = "bert.embeddings.word_embeddings.weight";
     let table: [(&str, Value, &str, &[&str]); 15] = [
@@ -110,7 +110,7 @@ fn config_values_that_the_weights_contradict() {
 
 /// Positions are counted from the padding token's id, so a large one leaves no room, or little.
 #[test]
-fn padding_at_the_end_of_the_positions() {
+fn padding_id_at_last_position_is_rejected() {
     let mut cases = Cases::default();
     let padded = |id: u32| edited("tiny-xlm-roberta", "config.json", |json| json["pad_token_id"] = json!(id));
     for id in [63, 64, 65, 66, u32::MAX] {

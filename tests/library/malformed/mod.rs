@@ -1,9 +1,6 @@
 //! Bad input: each case must give the right error, with a message that says which file, which key or tensor, what was
 //! expected and what was found; and no case may panic.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod configs;
 mod files;
 mod random_bytes;
@@ -15,7 +12,7 @@ mod weights;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{TINY, edit_json, edit_tensor, files, in_memory, same_bits};
+use crate::common::{TINY, edit_json, edit_tensor, files, in_memory, same_bits};
 use likewise::{Checkpoint, Embedder, Embeddings, Error, Result, TruncationPolicy};
 use proptest::prelude::*;
 use safetensors::SafeTensors;

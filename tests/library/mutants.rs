@@ -2,11 +2,9 @@
 //! changing a fixture model's files so that it computes what the mistaken code would, and the comparison with the goldens
 //! must fail.
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::{Golden, Report, edit_json, edit_tensor, files, in_memory, max_difference};
+use crate::common::{Golden, Report, edit_json, edit_tensor, files, in_memory, max_difference};
 use likewise::{Embedder, Level};
 use serde_json::json;
 
@@ -123,7 +121,7 @@ fn forget_scale(files: &mut Files) {
 }
 
 #[test]
-fn every_mutant_is_noticed() {
+fn porting_mistakes_are_caught_by_goldens() {
     let mut survivors = Vec::new();
     for mutant in &MUTANTS {
         let golden = Golden::load(mutant.model);
@@ -140,8 +138,8 @@ fn every_mutant_is_noticed() {
 }
 
 #[test]
-fn without_a_mistake_they_agree() {
-    for name in common::TINY {
+fn unchanged_models_agree_with_goldens() {
+    for name in crate::common::TINY {
         let golden = Golden::load(name);
         for level in Level::available() {
             assert!(agrees(&files(name), &golden, level), "{name} ({level})");
@@ -151,7 +149,7 @@ fn without_a_mistake_they_agree() {
 
 /// Padding that attention masks and pooling does not: the mean over a text's own token vectors and those of padding.
 #[test]
-fn pooled_padding_is_noticed() {
+fn pooled_padding_is_caught_by_goldens() {
     let golden = Golden::load("tiny-mpnet");
     let mut padded = files("tiny-mpnet");
     add_padding(&mut padded);

@@ -1,9 +1,7 @@
 //! Promise 2, the same bits: alone, in any batch, in any order, with any number of threads, traced or not, and on every
 //! level that fuses. In every precision: with bytes, too, a text's vector does not depend on the texts around it.
 
-mod common;
-
-use common::{COMMITTED, Golden, model, same_bits, synthetic_weights};
+use crate::common::{COMMITTED, Golden, model, same_bits, synthetic_weights};
 use likewise::{Builder, Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// Sixty-four texts of all lengths.
@@ -95,7 +93,7 @@ fn check_precision(files: &ModelFiles, levels: &[Level], precision: Precision, t
 }
 
 #[test]
-fn committed_models() {
+fn committed_models_in_any_batch_order_and_threads_keep_bits() {
     for name in COMMITTED {
         // The slow levels are left to the smallest models: what could make a difference there is the same code.
         let (levels, few) = if name == "quickstart" { (fused_levels(), 20) } else { (Level::available(), 64) };
@@ -105,14 +103,14 @@ fn committed_models() {
 }
 
 #[test]
-fn full_depth() {
-    let files = common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
+fn full_depth_model_in_any_batch_order_and_threads_keeps_bits() {
+    let files = crate::common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
     let texts: Vec<String> = texts("tiny-mpnet").into_iter().filter(|text| text.len() < 80).take(16).collect();
     check(&files, &fused_levels(), &texts, "full-mpnet");
 }
 
 #[test]
-fn several_callers_at_once() {
+fn concurrent_callers_get_same_bits() {
     let files = ModelFiles::folder(model("tiny-mpnet"));
     let model = open(&files, Level::best(), 2);
     let texts = texts("tiny-mpnet");
@@ -136,7 +134,7 @@ fn several_callers_at_once() {
 /// Callers that are threads of another pool: while one waits it may be given another task, which calls in its turn. Also a
 /// progress callback that embeds. Neither may wait for itself.
 #[test]
-fn callers_inside_other_pools() {
+fn callers_inside_other_pools_do_not_deadlock() {
     let texts = texts("tiny-mpnet");
     let model = open(&ModelFiles::folder(model("tiny-mpnet")), Level::best(), 2);
     let expected = alone(&model, &texts);

@@ -1,9 +1,7 @@
 //! Everything the reference computes, against everything we compute: ids, offsets, every intermediate tensor, vectors and
 //! scores, on every level.
 
-mod common;
-
-use common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
+use crate::common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
 use likewise::{Embedder, Level, Similarity};
 
 /// Intermediate tensors: numbers up to 1, and beyond that as a fraction.
@@ -75,7 +73,7 @@ fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: 
 }
 
 #[test]
-fn models_on_every_level() {
+fn committed_models_on_every_level_match_goldens() {
     let mut report = Report::default();
     for name in COMMITTED {
         let golden = Golden::load(name);
@@ -87,19 +85,20 @@ fn models_on_every_level() {
 }
 
 #[test]
-fn every_similarity_function() {
+fn similarity_functions_match_goldens() {
     for name in TINY {
         let golden = Golden::load(name);
         let mut report = Report::default();
         for function in Similarity::ALL {
-            let mut files = common::files(name);
-            common::edit_json(&mut files, "config_sentence_transformers.json", |config| {
+            let mut files = crate::common::files(name);
+            crate::common::edit_json(&mut files, "config_sentence_transformers.json", |config| {
                 config["similarity_fn_name"] = serde_json::json!(function.name());
             });
             let expected = golden.tensor(&format!("scores.{function}"));
             let n = expected.len().isqrt();
             for level in Level::available() {
-                let model = Embedder::builder().level(level).open_files(&common::in_memory(&files)).expect("a model");
+                let model =
+                    Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
                 let mut scores = Vec::new();
                 for source in &golden.texts[..n] {
                     scores.extend_from_slice(&model.similarity(source, &golden.texts[..n]).expect("scores"));
@@ -114,18 +113,18 @@ fn every_similarity_function() {
 
 /// RoBERTa computes what XLM-RoBERTa does: only the class that reads its configuration differs.
 #[test]
-fn roberta_is_xlm_roberta() {
+fn roberta_config_computes_xlm_roberta_vectors() {
     let golden = Golden::load("tiny-xlm-roberta");
-    let mut files = common::files("tiny-xlm-roberta");
-    common::edit_json(&mut files, "config.json", |config| config["model_type"] = serde_json::json!("roberta"));
-    let roberta = Embedder::builder().open_files(&common::in_memory(&files)).expect("a model");
+    let mut files = crate::common::files("tiny-xlm-roberta");
+    crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = serde_json::json!("roberta"));
+    let roberta = Embedder::builder().open_files(&crate::common::in_memory(&files)).expect("a model");
     assert_eq!(roberta.info().blueprint.family, "RoBERTa");
     let vectors = roberta.embed(&golden.texts).expect("vectors");
     assert!(max_difference(vectors.as_slice(), &golden.tensor("vectors")) <= VECTOR);
 }
 
 #[test]
-fn ids_offsets_and_truncation() {
+fn token_ids_offsets_and_truncation_match_goldens() {
     for name in COMMITTED {
         let golden = Golden::load(name);
         let model = open(name, Level::PORTABLE);
@@ -148,19 +147,21 @@ fn ids_offsets_and_truncation() {
 }
 
 #[test]
-fn relative_bias_is_the_references() {
+fn relative_bias_matches_mpnet_golden() {
     // Seen through what it does: with all queries zero the scores are the bias, and the probabilities its softmax.
     let golden = Golden::load("tiny-mpnet");
     let bias = golden.tensor("relative_bias");
-    let mut files = common::files("tiny-mpnet");
+    let mut files = crate::common::files("tiny-mpnet");
     for layer in 0..2 {
         for leaf in ["weight", "bias"] {
-            common::edit_tensor(&mut files, &format!("encoder.layer.{layer}.attention.attn.q.{leaf}"), |x| x.fill(0.0));
+            crate::common::edit_tensor(&mut files, &format!("encoder.layer.{layer}.attention.attn.q.{leaf}"), |x| {
+                x.fill(0.0)
+            });
         }
     }
     let longest = golden.texts.iter().max_by_key(|text| text.len()).expect("texts");
     for level in Level::available() {
-        let model = Embedder::builder().level(level).open_files(&common::in_memory(&files)).expect("a model");
+        let model = Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
         let trace = model.trace(&[longest]).expect("a trace");
         let length = trace.lengths[0];
         assert_eq!(length, 128, "the text fills the model, so that every distance occurs");
@@ -186,10 +187,11 @@ fn full_depth(name: &str, sibling: &str) {
         golden.json["check_tensors"].as_array().expect("names").iter().zip(golden.tensor("weights.check"))
     {
         let tensor = check.as_str().expect("a name");
-        let ours: f64 = (0..count(name, tensor)).map(|i| f64::from(common::synthetic_weights::weight(tensor, i))).sum();
+        let ours: f64 =
+            (0..count(name, tensor)).map(|i| f64::from(crate::common::synthetic_weights::weight(tensor, i))).sum();
         assert!((ours - sum).abs() < 1e-6, "{tensor}: the computed weights differ from the exporter's: {ours}, {sum}");
     }
-    let files = common::in_memory(&common::synthetic_weights::files(name, sibling));
+    let files = crate::common::in_memory(&crate::common::synthetic_weights::files(name, sibling));
     let (all, truth) = (golden.tensor("vectors"), golden.tensor("vectors.f64"));
     let mut report = Report::default();
     for level in Level::available() {
@@ -208,7 +210,7 @@ fn full_depth(name: &str, sibling: &str) {
 
 /// Numbers in a tensor that the golden file sums up.
 fn count(model: &str, tensor: &str) -> usize {
-    let config = common::files(model)["config.json"].clone();
+    let config = crate::common::files(model)["config.json"].clone();
     let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
     let size = |key: &str| config[key].as_u64().expect("a size") as usize;
     let d = size("hidden_size");
@@ -223,11 +225,11 @@ fn count(model: &str, tensor: &str) -> usize {
 }
 
 #[test]
-fn full_depth_mpnet() {
+fn full_depth_mpnet_matches_goldens() {
     full_depth("full-mpnet", "tiny-mpnet");
 }
 
 #[test]
-fn full_depth_xlm_roberta() {
+fn full_depth_xlm_roberta_matches_goldens() {
     full_depth("full-xlm-roberta", "tiny-xlm-roberta");
 }

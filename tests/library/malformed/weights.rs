@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn safetensors_that_are_none() {
+fn invalid_safetensors_are_rejected() {
     let mut cases = Cases::default();
     let bytes = files("tiny-bert")[WEIGHTS].clone();
     let (header, data) = split(&bytes);
@@ -56,7 +56,7 @@ fn safetensors_that_are_none() {
 }
 
 #[test]
-fn safetensors_cut_short_anywhere() {
+fn truncated_safetensors_are_rejected() {
     let mut cases = Cases::default();
     let bytes = files("tiny-bert")[WEIGHTS].clone();
     let data = 8 + split(&bytes).0.len();
@@ -75,7 +75,7 @@ fn safetensors_cut_short_anywhere() {
 }
 
 #[test]
-fn tensors_that_are_wrong() {
+fn wrong_tensors_are_rejected_by_name() {
     let mut cases = Cases::default();
     let words = "embeddings.word_embeddings.weight";
     for (dtype, size) in [("I64", 8), ("F64", 8), ("U8", 1), ("BOOL", 1), ("I32", 4), ("F8_E4M3", 1)] {
@@ -135,7 +135,7 @@ fn tensors_that_are_wrong() {
 }
 
 #[test]
-fn tensors_of_another_architecture() {
+fn unknown_tensors_are_rejected_by_name() {
     let mut cases = Cases::default();
     for model in TINY {
         for other in TINY.into_iter().filter(|other| *other != model) {
@@ -153,7 +153,7 @@ fn tensors_of_another_architecture() {
 }
 
 #[test]
-fn numbers_that_are_not_finite() {
+fn non_finite_weights_are_rejected_by_name() {
     let mut cases = Cases::default();
     // The tensor, the place of the number, and the row that is then named.
     let at_load = [
@@ -192,7 +192,7 @@ fn numbers_that_are_not_finite() {
                 let run = || Embedder::builder().threads(threads).open_files(&in_memory(&files))?.embed(&many);
                 cases.fails(&format!("{tensor} among many, {threads}"), run, "TensorNotFinite", &words);
             }
-            let whole = embed(&common::files("tiny-mpnet"), &[miss]).expect("a vector");
+            let whole = embed(&crate::common::files("tiny-mpnet"), &[miss]).expect("a vector");
             let other = embed(&files, &[miss]).expect("a text that does not read the row");
             assert!(same_bits(whole.as_slice(), other.as_slice()), "{tensor}");
         }

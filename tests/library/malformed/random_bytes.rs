@@ -17,7 +17,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn bytes_that_are_flipped(
+    fn flipped_weight_bytes_never_panic(
         file in 0_usize..7,
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -36,7 +36,7 @@ proptest! {
 
     /// The table of the normalizer is a trie in base 64.
     #[test]
-    fn tables_that_are_flipped(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40)) {
+    fn flipped_json_bytes_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40)) {
         let mut files = files("tiny-xlm-roberta");
         edit_json(&mut files, "tokenizer.json", |json| {
             let table = &mut json["normalizer"]["normalizers"][0]["precompiled_charsmap"];
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_anything(bytes in prop::collection::vec(any::<u8>(), 0..200), file in 0_usize..7) {
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), file in 0_usize..7) {
         let (name, _) = corruptible()[file];
         let outcome = catch_unwind(AssertUnwindSafe(|| embed(&with("tiny-bert", name, bytes.clone()), &TEXTS).is_err()));
         prop_assert!(matches!(outcome, Ok(true)), "{} of {:?}: {:?}", name, bytes, outcome.is_err());
