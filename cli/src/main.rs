@@ -1,30 +1,24 @@
-//! The `likewise` command: one file a subcommand. Only these files print, and only they read the environment.
+//! The `likewise` command. Only this package prints and reads the environment.
 //!
-//! Results go to stdout, everything else to stderr. Exit code 0: done; 1: failed; 2: used wrongly.
+//! Results go to stdout, everything else to stderr. Exit code 0: success; 1: failure; 2: invalid arguments.
 
-mod bench;
-mod convert;
-mod embed;
-mod eval;
+mod arguments;
+mod commands;
 mod hub;
-mod info;
 mod input;
 #[cfg(feature = "serve")]
 mod log;
-mod model;
+mod outcome;
 mod output;
-#[cfg(feature = "hub")]
-mod pull;
-#[cfg(feature = "serve")]
-mod serve;
-mod similarity;
 mod vectors;
 
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+
+use crate::outcome::UsageError;
 
 #[derive(Parser)]
 #[command(
@@ -41,53 +35,16 @@ use clap::{Parser, Subcommand};
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: commands::Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Score sentences by how alike they are to a source
-    Similarity(similarity::Args),
-    /// Turn texts into vectors
-    Embed(embed::Args),
-    /// Compare scores with human judgements: Pearson and Spearman correlations
-    Eval(eval::Args),
-    /// Measure speed, text to vectors
-    Bench(bench::Args),
-    /// Describe a model: architecture, modules, sizes, memory
-    Info(info::Args),
-    /// Pack a model once, for files that are mapped and used as they lie
-    Convert(convert::Args),
-    /// Download a model from the Hugging Face hub to its cache, or what is new of it
-    #[cfg(feature = "hub")]
-    Pull(pull::Args),
-    /// Answer the Hugging Face Inference API over HTTP
-    #[cfg(feature = "serve")]
-    Serve(serve::Args),
-}
-
-/// What a subcommand ends with. The error is printed with everything beneath it.
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// Runs the command that the arguments ask for.
+/// Runs the subcommand of the arguments.
 fn main() -> ExitCode {
     quiet_about_caught_panics();
-    // Prints help, or what is wrong with the arguments, and ends with 0 or 2.
-    let outcome = match Cli::parse().command {
-        Command::Similarity(args) => similarity::run(&args),
-        Command::Embed(args) => embed::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Info(args) => info::run(&args),
-        Command::Convert(args) => convert::run(&args),
-        #[cfg(feature = "hub")]
-        Command::Pull(args) => pull::run(&args),
-        #[cfg(feature = "serve")]
-        Command::Serve(args) => serve::run(&args),
-    };
-    match outcome {
+    // Prints help or the error in the arguments, and exits with 0 or 2.
+    match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough (`likewise … | head`).
+        // The reader of our output has closed the pipe (`likewise … | head`).
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not eprintln!, which panics if nobody reads stderr.
@@ -109,18 +66,6 @@ fn quiet_about_caught_panics() {
         }
     }));
 }
-
-/// The arguments do not make sense together.
-#[derive(Debug)]
-struct UsageError(String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for UsageError {}
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use likewise::{Error, Quantization, TokenUsage};
 
-use super::{Outcome, UsageError};
+use crate::outcome::{Outcome, UsageError};
 
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq)]

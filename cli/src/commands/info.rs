@@ -5,8 +5,9 @@ use std::io::Write;
 use likewise::{MemoryEstimate, ModelInfo, Positions};
 use serde_json::json;
 
-use super::model::ModelArgs;
-use crate::{Outcome, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::Outcome;
+use crate::output;
 
 /// Describe a model.
 #[derive(clap::Args)]

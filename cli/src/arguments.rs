@@ -6,7 +6,8 @@ use std::path::Path;
 use clap::ValueEnum;
 use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TokenUsage, TruncationPolicy};
 
-use super::{Outcome, UsageError, hub};
+use crate::hub;
+use crate::outcome::{Outcome, UsageError};
 
 /// The model, and how it is run.
 #[derive(clap::Args)]

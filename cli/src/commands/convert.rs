@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use likewise::{Converted, Level};
 
-use super::model::{PrecisionArg, SourceArgs, builder};
-use crate::{Outcome, output};
+use crate::arguments::{PrecisionArg, SourceArgs, builder};
+use crate::outcome::Outcome;
+use crate::output;
 
 /// Pack a model once, for files that are mapped and used as they lie.
 #[derive(clap::Args)]

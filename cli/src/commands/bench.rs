@@ -7,8 +7,9 @@ use std::time::Instant;
 use likewise::{Embedder, Embeddings, ModelInfo, Precision};
 use serde_json::json;
 
-use super::model::ModelArgs;
-use crate::{Outcome, input, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::Outcome;
+use crate::{input, output};
 
 /// Measure speed, text to vectors.
 #[derive(clap::Args)]

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use likewise::{Embeddings, Error, Quantization, Ranges, TokenUsage, Vectors, quantize};
 
-use super::model::{ModelArgs, report_truncation};
-use super::vectors::{Format, NewFile, Rows};
-use super::{Outcome, UsageError, input, output};
+use crate::arguments::{ModelArgs, report_truncation};
+use crate::outcome::{Outcome, UsageError};
+use crate::vectors::{Format, NewFile, Rows};
+use crate::{input, output};
 
 /// Turn texts into vectors.
 #[derive(clap::Args)]

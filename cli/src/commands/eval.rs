@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use likewise::{Embedder, Error, pearson, spearman};
 use serde_json::json;
 
-use super::model::{ModelArgs, report_truncation};
-use crate::{Outcome, input, output};
+use crate::arguments::{ModelArgs, report_truncation};
+use crate::outcome::Outcome;
+use crate::{input, output};
 
 /// Compare scores with human judgements.
 #[derive(clap::Args)]

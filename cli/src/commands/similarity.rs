@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use likewise::Similarity;
 
-use super::model::{ModelArgs, report_truncation};
-use super::{Outcome, UsageError, input, output};
+use crate::arguments::{ModelArgs, report_truncation};
+use crate::outcome::{Outcome, UsageError};
+use crate::{input, output};
 
 /// Score sentences by how alike they are to a source.
 #[derive(clap::Args)]

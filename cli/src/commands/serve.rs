@@ -7,9 +7,9 @@ use std::time::Duration;
 use likewise::server::{Limits, ModelSpec, Origins, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::log::{self, LogFormat};
-use super::model::{QUICKSTART_USED, RunArgs, default_model};
-use super::{Outcome, UsageError};
+use crate::arguments::{QUICKSTART_USED, RunArgs, default_model};
+use crate::log::{self, LogFormat};
+use crate::outcome::{Outcome, UsageError};
 
 /// Serve models over HTTP.
 #[derive(clap::Args)]
