@@ -1,28 +1,34 @@
-//! The options that choose a model and how it is run.
+//! The arguments that choose a model and how to run it.
 
-use std::io::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TokenUsage, TruncationPolicy};
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
-use crate::hub;
 use crate::outcome::{Outcome, UsageError};
+use crate::{hub, output};
 
-/// The model, and how it is run.
+/// The model, and how to run it.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A model folder, or a hub id (organisation/name), which comes from the Hugging Face cache or is downloaded to it
-    /// [default: quickstart, the small one that is part of the program]
-    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
-    model: Option<String>,
+    #[command(flatten)]
+    name: NameArgs,
 
     #[command(flatten)]
-    how: RunArgs,
+    run: RunArgs,
 }
 
-/// How a model is run.
+/// The name of one model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct NameArgs {
+    /// Model folder or hub id [default: the built-in quickstart model]
+    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
+    model: Option<String>,
+}
+
+/// How to run a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct RunArgs {
@@ -36,77 +42,79 @@ pub(crate) struct RunArgs {
     texts: TextArgs,
 }
 
-/// The branch that is meant if none is named.
-const MAIN: &str = "main";
+/// The branch of a hub id without a revision.
+const DEFAULT_REVISION: &str = "main";
 
-/// Where a model is, and how many threads open and run it.
+/// How to find and open a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SourceArgs {
-    /// The branch, tag or commit of a hub id
-    #[arg(long, default_value = MAIN)]
+    /// Branch, tag or commit of a hub id
+    #[arg(long, default_value = DEFAULT_REVISION)]
     revision: String,
 
-    /// Read weights into memory and do not map them: for folders whose files may be changed while the model is open
+    /// Read weights into memory; safe if files change while the model is open
     #[arg(long)]
-    no_map: bool,
+    no_mmap: bool,
 
-    /// Threads [default: the CPUs that this process may use, by affinity and cgroup]
+    /// Number of threads [default: the CPUs allowed by affinity and cgroup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
-/// With what a model is computed.
+/// The number format and the SIMD level of a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ComputeArgs {
-    /// The type of weights and activations in the linear layers [default: f32, or what the model was converted to]
+    /// Type of linear-layer weights and activations [default: f32 or as converted]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
 
-    /// Instructions: reference, portable, avx2, avx512, neon [default: the fastest that the CPU has, or what the model was
-    /// converted for]
-    #[arg(long, value_name = "LEVEL")]
-    level: Option<Level>,
+    /// SIMD level [default: the fastest of this CPU, or as converted]
+    #[arg(long, value_name = SIMD_LEVELS)]
+    simd: Option<Level>,
 }
 
-/// How texts are read.
+/// The SIMD levels, as the help shows them.
+pub(crate) const SIMD_LEVELS: &str = "reference|portable|avx2|avx512|neon";
+
+/// How to tokenize texts, and how to finish their vectors.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct TextArgs {
-    /// The most tokens of a text that are read [default: the model's]
+    /// Maximum number of tokens per text [default: the model's]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
 
-    /// What to do with longer texts
-    #[arg(long, value_enum, default_value_t = LongText::Truncate)]
-    truncation: LongText,
+    /// Handling of texts longer than --max-length
+    #[arg(long, value_enum, default_value_t = TruncationArg::Allow)]
+    truncation: TruncationArg,
 
-    /// Put this prompt of the model's before every text [default: the model's default_prompt_name]
+    /// Model prompt to prepend, by name [default: the model's default_prompt_name]
     #[arg(long, value_name = "NAME")]
     prompt_name: Option<String>,
 
-    /// Put this before every text
+    /// Prompt to prepend to every text
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
     prompt: Option<String>,
 
-    /// Keep the first N numbers of each vector [default: the model's truncate_dim]
+    /// Number of leading dimensions to keep [default: the model's truncate_dim]
     #[arg(long, value_name = "N")]
     truncate_dim: Option<usize>,
 
-    /// Bring vectors to length 1, after --truncate-dim
+    /// Scale vectors to unit length, after --truncate-dim
     #[arg(long)]
     normalize: bool,
 }
 
-/// A type of numbers.
+/// The type of the weights and activations in linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PrecisionArg {
     /// 32-bit floats
     F32,
-    /// 16-bit floats
+    /// 16-bit floats (bfloat16)
     Bf16,
-    /// Bytes, with a scale for each row of weights and each token
+    /// 8-bit integers, with a scale per weight row and per token
     Int8,
 }
 
@@ -121,55 +129,77 @@ impl From<PrecisionArg> for Precision {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LongText {
-    /// Read their beginning, and say so
-    Truncate,
+enum TruncationArg {
+    /// Truncate, and report it on stderr
+    Allow,
     /// Fail
     Error,
 }
 
-/// The name of the model that is part of the program.
+impl From<TruncationArg> for TruncationPolicy {
+    fn from(argument: TruncationArg) -> Self {
+        match argument {
+            TruncationArg::Allow => Self::Allow,
+            TruncationArg::Error => Self::Error,
+        }
+    }
+}
+
+/// The name of the built-in model.
 const QUICKSTART: &str = "quickstart";
 
-/// What is said when it is used because no other was named: nobody should take its scores for those of a full model.
-pub(crate) const QUICKSTART_USED: &str =
-    "no model is named, so the small built-in one answers; --model FOLDER names another";
+/// The note for runs without a model name. Scores of the built-in model are worse than those of a
+/// full-size model, so the user must know which one computed them.
+pub(crate) const QUICKSTART_NOTE: &str = "no --model: using the small built-in model; --model FOLDER selects another";
 
-/// The model that is part of the program.
+/// Returns the built-in model.
 #[cfg(feature = "quickstart")]
 fn built_in() -> Option<ModelFiles> {
     Some(ModelFiles::quickstart())
 }
 
-/// There is no model in this program.
+/// Returns None: this program has no built-in model.
 #[cfg(not(feature = "quickstart"))]
 fn built_in() -> Option<ModelFiles> {
     None
 }
 
-/// The model to use when none is named.
+/// Returns the model for a run without a model name.
+///
+/// # Errors
+/// If the program was built without a model.
 pub(crate) fn default_model() -> Result<ModelFiles, UsageError> {
-    let what = "no model: give --model FOLDER (or a hub id), or set LIKEWISE_MODEL";
+    let what = "no model: pass --model FOLDER (or a hub id), or set LIKEWISE_MODEL";
     built_in().ok_or_else(|| UsageError(what.to_owned()))
 }
 
 impl ModelArgs {
     /// Opens the model.
-    pub(crate) fn open(&self) -> Result<Embedder, Box<dyn std::error::Error>> {
-        let files = self.how.source.files_or_default(self.model.as_deref())?;
-        Ok(self.how.builder().open_files(&files)?)
+    pub(crate) fn open(&self) -> Outcome<Embedder> {
+        let files = self.name.files(&self.run.source)?;
+        Ok(self.run.builder().open_files(&files)?)
+    }
+}
+
+impl NameArgs {
+    /// Returns the files of the model. Without a name they are the built-in model's, and a note
+    /// goes to stderr.
+    pub(crate) fn files(&self, source: &SourceArgs) -> Outcome<ModelFiles> {
+        if let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) {
+            return Ok(source.files(model)?);
+        }
+        let files = default_model()?;
+        output::to_stderr(format_args!("note: {QUICKSTART_NOTE}"));
+        Ok(files)
     }
 }
 
 impl RunArgs {
-    /// These settings.
+    /// Returns a builder with these settings.
     pub(crate) fn builder(&self) -> Builder {
         let TextArgs { max_length, truncation, prompt_name, prompt, truncate_dim, normalize } = &self.texts;
-        let ComputeArgs { precision, level } = self.compute;
-        let mut builder = builder(precision, level, self.source.threads()).truncation(match truncation {
-            LongText::Truncate => TruncationPolicy::Allow,
-            LongText::Error => TruncationPolicy::Error,
-        });
+        let ComputeArgs { precision, simd } = self.compute;
+        let mut builder = builder(precision, simd, &self.source).truncation((*truncation).into());
         if let Some(tokens) = *max_length {
             builder = builder.max_length(tokens);
         }
@@ -179,8 +209,8 @@ impl RunArgs {
         if let Some(prompt) = prompt {
             builder = builder.prompt(prompt);
         }
-        if let Some(numbers) = *truncate_dim {
-            builder = builder.truncate_dim(numbers);
+        if let Some(dimensions) = *truncate_dim {
+            builder = builder.truncate_dim(dimensions);
         }
         if *normalize {
             builder = builder.normalize();
@@ -188,49 +218,33 @@ impl RunArgs {
         builder
     }
 
-    /// The files of a model.
+    /// Returns the files of a model by its name.
     #[cfg(feature = "serve")]
     pub(crate) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
         self.source.files(model)
     }
 }
 
-/// These settings, where there are any.
-pub(crate) fn builder(precision: Option<PrecisionArg>, level: Option<Level>, threads: Option<usize>) -> Builder {
+/// Returns a builder with the settings that were given.
+pub(crate) fn builder(precision: Option<PrecisionArg>, simd: Option<Level>, source: &SourceArgs) -> Builder {
     let mut builder = Embedder::builder();
     if let Some(precision) = precision {
         builder = builder.precision(precision.into());
     }
-    if let Some(threads) = threads {
-        builder = builder.threads(threads);
+    if let Some(threads) = source.threads {
+        builder = builder.threads(usize::from(threads));
     }
-    if let Some(level) = level {
+    if let Some(level) = simd {
         builder = builder.level(level);
     }
     builder
 }
 
 impl SourceArgs {
-    /// The number of threads, if it was given.
-    pub(crate) fn threads(&self) -> Option<usize> {
-        self.threads.map(usize::from)
-    }
-
-    /// The files of the model that is named; if none is, of the one that is part of the program, and a note says so.
-    pub(crate) fn files_or_default(&self, model: Option<&str>) -> Result<ModelFiles, Box<dyn std::error::Error>> {
-        if let Some(model) = model.filter(|model| !model.is_empty()) {
-            return Ok(self.files(model)?);
-        }
-        let files = default_model()?;
-        // Not eprintln!, which panics if nobody reads stderr.
-        drop(writeln!(std::io::stderr(), "note: {QUICKSTART_USED}"));
-        Ok(files)
-    }
-
-    /// The files of a model: a folder's, that of a hub id, or those of the one that is part of the program.
-    pub(crate) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+    /// Returns the files of a folder, of a hub id, or of the built-in model.
+    fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
         let files = self.find(model)?;
-        Ok(if self.no_map { files.without_mmap() } else { files })
+        Ok(if self.no_mmap { files.without_mmap() } else { files })
     }
 
     fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
@@ -242,34 +256,16 @@ impl SourceArgs {
         {
             return Ok(files);
         }
-        // What is there is not looked for elsewhere.
+        // A path that exists is not a hub id.
         if Path::new(model).exists() {
-            let (id, looked) = (model.to_owned(), vec![model.to_owned()]);
+            let id = model.to_owned();
+            let looked = vec![model.to_owned()];
             return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
         }
         let (id, revision) = match model.split_once('@') {
-            Some(both) if self.revision == MAIN => both,
+            Some(both) if self.revision == DEFAULT_REVISION => both,
             _ => (model, self.revision.as_str()),
         };
         Ok(ModelFiles::folder(hub::snapshot(id, revision)?).named(id))
     }
-}
-
-/// Says on stderr how many texts were longer than the model reads.
-pub(crate) fn report_truncation(usage: &[TokenUsage]) -> Outcome {
-    let cut: Vec<&TokenUsage> = usage.iter().filter(|usage| usage.truncated()).collect();
-    if let Some(longest) = cut.iter().max_by_key(|usage| usage.tokens) {
-        let texts = if usage.len() == 1 { "text" } else { "texts" };
-        let are = if cut.len() == 1 { "was" } else { "were" };
-        // Not eprintln!, which panics if nobody reads stderr.
-        drop(writeln!(
-            std::io::stderr(),
-            "note: {} of {} {texts} {are} cut to {} tokens (the longest has {}); --on-long error refuses them instead",
-            cut.len(),
-            usage.len(),
-            longest.used,
-            longest.tokens
-        ));
-    }
-    Ok(())
 }

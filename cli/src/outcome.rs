@@ -6,7 +6,8 @@ use std::fmt;
 /// The result of a subcommand. `main` prints the error with all its sources.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// Arguments that are each valid but contradict each other. The exit code is 2, as for clap's errors.
+/// Arguments that are each valid but contradict each other. The exit code is 2, as for clap's
+/// errors.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
 

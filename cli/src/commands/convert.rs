@@ -1,45 +1,43 @@
-//! `likewise convert`: a model with its weights packed, to be mapped.
+//! `likewise convert`: a model folder with packed weights, for fast opening.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use likewise::{Converted, Level};
 
-use crate::arguments::{PrecisionArg, SourceArgs, builder};
+use crate::arguments::{NameArgs, PrecisionArg, SIMD_LEVELS, SourceArgs, builder};
 use crate::outcome::Outcome;
 use crate::output;
 
-/// Pack a model once, for files that are mapped and used as they lie.
+/// Convert a model to packed weights for fast opening.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
     likewise convert --model all-MiniLM-L6-v2 --precision int8 --output MiniLM8\n  \
     likewise similarity --model MiniLM8 \"A happy person\" \"A happy dog\"\n\n\
-    The folder has all that the model needs. It holds for one level and one precision, and opens with these.")]
+    The new folder contains everything that the model needs. It works with one SIMD level and one precision only.")]
 pub(crate) struct Args {
-    /// A model folder, or a hub id (organisation/name), which comes from the Hugging Face cache or is downloaded to it
-    /// [default: quickstart, the small one that is part of the program]
-    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
-    model: Option<String>,
+    #[command(flatten)]
+    name: NameArgs,
 
-    /// The folder to write. It must be new or empty
+    /// Folder to write, new or empty
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
 
-    /// The type of weights and activations in the linear layers
+    /// Type of linear-layer weights and activations
     #[arg(long, value_enum)]
     precision: PrecisionArg,
 
-    /// The instructions that will be used: reference, portable, avx2, avx512, neon [default: the fastest that this CPU has]
-    #[arg(long, value_name = "LEVEL")]
-    level: Option<Level>,
+    /// SIMD level [default: the fastest of this CPU]
+    #[arg(long, value_name = SIMD_LEVELS)]
+    simd: Option<Level>,
 
     #[command(flatten)]
     source: SourceArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let files = args.source.files_or_default(args.model.as_deref())?;
-    let builder = builder(Some(args.precision), args.level, args.source.threads());
+    let files = args.name.files(&args.source)?;
+    let builder = builder(Some(args.precision), args.simd, &args.source);
     let Converted { level, precision, packed, tables, files } = builder.convert(&files, &args.output)?;
     writeln!(
         std::io::stdout(),

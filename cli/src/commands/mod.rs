@@ -15,22 +15,22 @@ use crate::outcome::Outcome;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Score sentences by how alike they are to a source
+    /// Score sentences by their similarity to a source
     Similarity(similarity::Args),
-    /// Turn texts into vectors
+    /// Embed texts as vectors
     Embed(embed::Args),
-    /// Compare scores with human judgements: Pearson and Spearman correlations
+    /// Correlate scores with human judgements (Pearson and Spearman)
     Eval(eval::Args),
-    /// Measure speed, text to vectors
+    /// Measure the speed of embedding texts
     Bench(bench::Args),
     /// Describe a model: architecture, modules, sizes, memory
     Info(info::Args),
-    /// Pack a model once, for files that are mapped and used as they lie
+    /// Convert a model to packed weights for fast opening
     Convert(convert::Args),
-    /// Download a model from the Hugging Face hub to its cache, or what is new of it
+    /// Download or update a model from the Hugging Face hub
     #[cfg(feature = "hub")]
     Pull(pull::Args),
-    /// Answer the Hugging Face Inference API over HTTP
+    /// Serve models over HTTP (Hugging Face, TEI and OpenAI APIs)
     #[cfg(feature = "serve")]
     Serve(serve::Args),
 }
