@@ -58,9 +58,9 @@ pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
-pub use tokenizer::{TokenUsage, Tokens};
+pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
 pub use trace::{Recorder, TracePoint};
-pub use vectors::Vectors;
+pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
 /// How the numbers are computed, and how the service is used, in prose.
 pub mod guide {

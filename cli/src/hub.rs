@@ -61,7 +61,6 @@ pub(crate) use online::{pull, snapshot};
 
 #[cfg(feature = "hub")]
 mod online {
-    use std::io::Write;
     use std::path::Path;
     use std::time::Duration;
 
@@ -198,8 +197,7 @@ mod online {
         }
 
         fn note(&self, what: &str) {
-            // Not eprintln!, which panics if nobody reads stderr.
-            let say = || drop(writeln!(std::io::stderr(), "note: {what}"));
+            let say = || output::to_stderr(format_args!("note: {what}"));
             match &self.0 {
                 Some((_, bar)) => bar.suspend(say),
                 None => say(),

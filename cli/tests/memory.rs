@@ -1,4 +1,4 @@
-//! The memory that `likewise info` predicts is the memory that the operating system counts.
+//! The memory that `likewise info` predicts, against the memory that the operating system counts.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Entries of the vocabulary.
 const WORDS: usize = 6_000;
 
-/// An MPNet of a third of the depth, with a vocabulary of its own.
+/// Writes an MPNet model of a third of the depth, with a generated vocabulary.
 fn write_model(folder: &Path) {
     let mut files = common::synthetic_weights::edited("full-mpnet", "tiny-mpnet", |config| {
         config["num_hidden_layers"] = json!(4);
@@ -42,8 +42,8 @@ fn run(arguments: &[&str], model: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The prediction for a model, against what is found while it embeds these texts, with one thread and with two. `how`: further
-/// arguments.
+/// The prediction for a model, against what is found while it embeds these texts, with one thread
+/// and with two. `how`: further arguments.
 fn check(model: &str, how: &[&str], texts: &[String]) {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("texts.txt");
@@ -68,7 +68,7 @@ fn check(model: &str, how: &[&str], texts: &[String]) {
 }
 
 #[test]
-fn within_five_percent() {
+fn memory_estimate_of_model_folder_is_within_five_percent() {
     let folder = tempfile::tempdir().expect("a folder");
     write_model(folder.path());
     // Texts of the full length that have every word between them.
@@ -93,7 +93,7 @@ fn within_five_percent() {
 /// The same for the model that is part of the program, whose files are neither mapped nor copied.
 #[cfg(feature = "quickstart")]
 #[test]
-fn within_five_percent_built_in() {
+fn memory_estimate_of_built_in_model_is_within_five_percent() {
     let tokenizer = &common::files("quickstart")["tokenizer.json"];
     let tokenizer: Value = serde_json::from_slice(tokenizer).expect("JSON");
     let words = tokenizer["model"]["vocab"].as_object().expect("a vocabulary").keys();

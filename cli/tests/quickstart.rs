@@ -1,6 +1,6 @@
-//! The model that is part of the program: it is the folder's, every command uses it when no other is named, and its scores
-//! mean something.
-#![cfg(all(feature = "quickstart"))]
+//! The model that is part of the program: it is the folder's, every command uses it when no other
+//! is named, and its scores mean something.
+#![cfg(feature = "quickstart")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -14,9 +14,10 @@ use tempfile::TempDir;
 
 const SOURCE: &str = "That is a happy person";
 const SENTENCES: [&str; 3] = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"];
-const NOTE: &str = "note: no model is named";
+const NOTE: &str = "note: no --model:";
 
-/// Runs the command where there are no variables and no cache, and gives its output, which must be a success.
+/// Runs the command where there are no variables and no cache, and gives its output, which must be
+/// a success.
 fn run(home: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
     command.args(arguments).env_clear().env("HOME", home.path()).current_dir(home.path());
@@ -35,7 +36,7 @@ fn folder_of(words: &[&str]) -> TempDir {
 }
 
 #[test]
-fn it_is_the_folders() {
+fn built_in_model_equals_its_folder() {
     let built_in = Embedder::builder().open_files(&ModelFiles::quickstart()).expect("a model");
     let folder = Embedder::open(model("quickstart")).expect("a model");
     let texts = Golden::load("quickstart").texts;
@@ -45,7 +46,7 @@ fn it_is_the_folders() {
 }
 
 #[test]
-fn it_is_small() {
+fn quickstart_folder_has_at_most_16_mb() {
     fn bytes(folder: &std::path::Path) -> u64 {
         let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
         let size = |entry: std::fs::DirEntry| {
@@ -58,7 +59,7 @@ fn it_is_small() {
 }
 
 #[test]
-fn its_scores_mean_something() {
+fn quickstart_scores_rank_similar_texts_first() {
     let model = Embedder::builder().open_files(&ModelFiles::quickstart()).expect("a model");
     let scores = model.similarity(SOURCE, &SENTENCES).expect("scores").values;
     println!("{scores:?}");
@@ -71,7 +72,7 @@ fn its_scores_mean_something() {
 }
 
 #[test]
-fn every_command_uses_it_and_says_so() {
+fn commands_without_model_use_quickstart_and_print_a_note() {
     let home = folder_of(&SENTENCES);
     for arguments in [
         &["similarity", "--json", SOURCE, "--input", "in.txt"][..],
@@ -86,10 +87,10 @@ fn every_command_uses_it_and_says_so() {
             said.starts_with(NOTE) && said.lines().count() == 1 && said.contains("--model"),
             "{arguments:?}: {said}"
         );
-        // An empty variable is none.
+        // An empty variable counts as unset.
         let empty = run(&home, arguments, &[("LIKEWISE_MODEL", "")]);
         assert_eq!(empty.stderr, unnamed.stderr, "{arguments:?}");
-        // Whoever names it knows.
+        // If it is named, there is no note.
         for named in [
             run(&home, &[arguments, &["--model", "quickstart"]].concat(), &[]),
             run(&home, arguments, &[("LIKEWISE_MODEL", "quickstart")]),
@@ -105,7 +106,7 @@ fn every_command_uses_it_and_says_so() {
 }
 
 #[test]
-fn the_command_prints_its_scores() {
+fn similarity_without_model_prints_quickstart_scores() {
     let home = folder_of(&SENTENCES);
     let printed = run(&home, &[&["similarity", "--json", SOURCE], &SENTENCES[..]].concat(), &[]).stdout;
     let printed: Vec<f32> = serde_json::from_slice(&printed).expect("numbers");
@@ -115,9 +116,9 @@ fn the_command_prints_its_scores() {
     assert_eq!((&info["model"], &info["architecture"]), (&Value::from("quickstart"), &Value::from("MPNet")));
 }
 
-/// A folder of that name is meant before the model of that name, as with every other name.
+/// As with every name, a folder takes precedence over the model of that name.
 #[test]
-fn a_folder_of_that_name_goes_first() {
+fn folder_named_quickstart_takes_precedence() {
     let home = folder_of(&SENTENCES);
     for (name, bytes) in common::files("tiny-bert") {
         let path = home.path().join("quickstart").join(name);

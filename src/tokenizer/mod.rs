@@ -4,6 +4,7 @@
 //! is how long a text may be: a tokenizer.json often has a truncation and a padding baked in from whatever it was last
 //! used for, and the reference overrides both.
 
+mod caught_panics;
 mod charsmap;
 mod chunking;
 mod class;
@@ -24,6 +25,7 @@ use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Token
 use crate::encoder::families::Blueprint;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+pub use caught_panics::is_caught_panic;
 use chunking::Cutter;
 use class::{Built, Class, Parts};
 use sentence_bert_config::{SentenceConfig, model_limit, side};

@@ -24,7 +24,7 @@ fn check_lines(lines: &str, texts: &[&str], model: &Embedder) {
 }
 
 #[test]
-fn vectors_as_lines() {
+fn embed_to_jsonl_writes_one_object_per_text() {
     let model = library("tiny-mpnet");
     let desk = Desk::with_model("tiny-mpnet");
     check_lines(&desk.output(&words(&[&["embed"], &TEXTS])), &TEXTS, &model);
@@ -32,7 +32,8 @@ fn vectors_as_lines() {
     assert_eq!(desk.output(&words(&[&["embed", "--output", text(&path)], &TEXTS])), "");
     check_lines(&std::fs::read_to_string(path).expect("a file"), &TEXTS, &model);
 
-    // Empty lines are texts, the end of the last line is none; line ends and the mark of the byte order are not text.
+    // Empty lines are texts, the end of the last line is none; line ends and the mark of the byte
+    // order are not text.
     for (bytes, texts) in [
         ("a dog\n\nThat\n", &["a dog", "", "That"][..]),
         ("a dog\n\nThat", &["a dog", "", "That"]),
@@ -52,7 +53,7 @@ fn vectors_as_lines() {
 }
 
 #[test]
-fn vectors_for_numpy() {
+fn embed_to_npy_writes_aligned_float32_array() {
     let vectors = library("tiny-bert").embed(&TEXTS).expect("vectors");
     let desk = Desk::with_model("tiny-bert");
     let path = desk.path("vectors.npy");
@@ -71,7 +72,7 @@ fn vectors_for_numpy() {
 }
 
 #[test]
-fn vectors_as_tensors() {
+fn embed_to_safetensors_writes_vectors_and_token_counts() {
     let vectors = library("tiny-xlm-roberta").embed(&TEXTS).expect("vectors");
     let desk = Desk::with_model("tiny-xlm-roberta");
     let path = desk.path("vectors.safetensors");
@@ -96,7 +97,7 @@ fn vectors_as_tensors() {
 }
 
 #[test]
-fn outputs_that_cannot_be_written() {
+fn unwritable_output_fails_and_keeps_the_old_file() {
     let desk = Desk::with_model("tiny-bert");
     for name in ["vectors.csv", "vectors", "vectors.npz", ".npy"] {
         desk.fails(&["embed", "a", "--output", name], 2, &[name, ".npy, .safetensors or .jsonl"]);
@@ -117,7 +118,7 @@ fn outputs_that_cannot_be_written() {
 }
 
 #[test]
-fn text_that_is_not_utf8() {
+fn input_with_invalid_utf8_is_rejected_by_line() {
     let desk = Desk::with_model("tiny-bert");
     let bytes = b"one\ntwo\nthr\xffee\nfour\n";
     let file = desk.write("latin.txt", bytes);
@@ -131,15 +132,15 @@ fn text_that_is_not_utf8() {
 }
 
 #[test]
-fn what_is_cut_off_is_said() {
+fn truncated_texts_are_reported_or_rejected() {
     let desk = Desk::with_model("tiny-bert");
     let long = "happy ".repeat(60);
-    let note = ["note: 1 of 2 text", "48 tokens", "--on-long error"];
+    let note = ["note: 1 of 2 text", "48 tokens", "--truncation error"];
     for arguments in [&["embed", &long, "a"][..], &["similarity", "--json", &long, "a"], &["similarity", "a", &long]] {
         let run = desk.run(arguments);
         assert!(run.code == 0 && !run.stdout.contains("note"), "{run:?}");
         assert!(note.iter().all(|part| run.stderr.contains(part)) && run.stderr.lines().count() == 1, "{run:?}");
-        let strict = words(&[arguments, &["--on-long", "error"]]);
+        let strict = words(&[arguments, &["--truncation", "error"]]);
         desk.fails(&strict, 1, &["the limit is 48"]);
     }
     let line = json(desk.run(&["embed", &long, "--max-length", "5"]).stdout.trim());
@@ -147,7 +148,7 @@ fn what_is_cut_off_is_said() {
 }
 
 #[test]
-fn vectors_in_fewer_bits() {
+fn quantized_vectors_have_their_type_and_range() {
     let desk = Desk::with_model("tiny-mpnet");
     let input = desk.write("five.txt", "a\nhappy dog\nsunny day\nThat is a happy person\nthe sea\n");
     let embed = ["embed", "--input", text(&input)];
@@ -161,7 +162,7 @@ fn vectors_in_fewer_bits() {
             let within = |x: &Value| x.as_i64().is_some_and(|x| (least..least + 256).contains(&x));
             assert!(numbers.iter().all(within), "{form}: {line}");
         }
-        assert_eq!(run.stderr.contains("the ranges of 5 vectors"), form.ends_with("int8"), "{form}: {}", run.stderr);
+        assert_eq!(run.stderr.contains("only 5 vectors"), form.ends_with("int8"), "{form}: {}", run.stderr);
         for (file, kind) in [("q.npy", "1', 'fortran_order'"), ("q.safetensors", "embeddings")] {
             assert_eq!(desk.run(&words(&[&embed, &["--quantize", form, "--output", file]])).code, 0, "{form}: {file}");
             let bytes = std::fs::read(desk.path(file)).expect("a file");
@@ -178,7 +179,7 @@ fn vectors_in_fewer_bits() {
     desk.fails(&["embed", "one", "--quantize", "int8"], 1, &["fewer than two vectors", "calibrate"]);
     desk.fails(&["embed", "a", "b", "--quantize", "int7"], 2, &["int8, uint8, binary or ubinary"]);
     desk.fails(&["embed", "a", "--calibration", "v.npy"], 2, &["--quantize"]);
-    desk.fails(&["embed", "a", "--quantize", "binary", "--calibration", "v.npy"], 2, &["int8 and uint8"]);
+    desk.fails(&["embed", "a", "--quantize", "binary", "--calibration", "v.npy"], 2, &["int8 or uint8"]);
     let none = ["embed", "a", "b", "--quantize", "int8", "--calibration"];
     desk.fails(&words(&[&none, &["nothing.npy"]]), 1, &["nothing.npy", "cannot read"]);
     desk.fails(&words(&[&none, &[text(&input)]]), 1, &["five.txt", "safetensors"]);
@@ -192,7 +193,7 @@ fn vectors_in_fewer_bits() {
 }
 
 #[test]
-fn prompts_and_dimensions() {
+fn prompt_and_dimension_options_change_vectors() {
     let desk = Desk::with_model("tiny-mpnet");
     let numbers = |arguments: &[&str]| -> Vec<f64> {
         let line = desk.output(&words(&[&["embed"], arguments]));

@@ -21,13 +21,13 @@ use tempfile::TempDir;
 const SOURCE: &str = "That is a happy person";
 const SENTENCES: [&str; 3] = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"];
 
-/// A place to work in, which is also the home of whoever runs the command, and its environment.
+/// A working folder, which is also the home folder of the command, and environment variables.
 struct Desk {
     home: TempDir,
     variables: Vec<(&'static str, PathBuf)>,
 }
 
-/// What a run gave.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 struct Run {
     code: i32,
@@ -40,7 +40,7 @@ impl Desk {
         Self { home: tempfile::tempdir().expect("a folder"), variables: Vec::new() }
     }
 
-    /// A desk on which LIKEWISE_MODEL is set.
+    /// A desk with LIKEWISE_MODEL set.
     fn with_model(name: &str) -> Self {
         Self { variables: vec![("LIKEWISE_MODEL", model(name))], ..Self::new() }
     }
@@ -59,7 +59,7 @@ impl Desk {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
         command.args(arguments).env_clear().env("HOME", self.home.path()).current_dir(self.home.path());
-        // What is not there is not looked for elsewhere; tests/hub does that.
+        // Missing models are not downloaded; tests/hub covers that.
         command.env("HF_HUB_OFFLINE", "1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
@@ -74,7 +74,7 @@ impl Desk {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command");
-        // Whoever does not read its stdin closes it.
+        // A command that does not read stdin closes it.
         drop(child.stdin.take().expect("stdin").write_all(stdin));
         let output = child.wait_with_output().expect("an end");
         Run {
@@ -84,7 +84,7 @@ impl Desk {
         }
     }
 
-    /// Runs what must succeed without a word on stderr, and gives its stdout.
+    /// Runs a command that must succeed with an empty stderr, and returns its stdout.
     fn output(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments);
         assert!(run.code == 0 && run.stderr.is_empty(), "{arguments:?}: {run:?}");
@@ -95,7 +95,7 @@ impl Desk {
         json(&self.output(arguments))
     }
 
-    /// Runs what must fail with a code, all words on stderr, and nothing on stdout.
+    /// Runs a command that must fail with this code, these parts on stderr and nothing on stdout.
     fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
         self.run(arguments).failed(&format!("{arguments:?}"), code, words);
     }
@@ -126,7 +126,7 @@ fn library(name: &str) -> Embedder {
     Embedder::open(model(name)).expect("a model")
 }
 
-/// All pieces of a command line.
+/// Joins the parts of a command line.
 fn words<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
     parts.concat()
 }

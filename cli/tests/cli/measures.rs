@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Covariance over the product of deviations, from sums of squares of the raw numbers: another way than the library's.
+/// Covariance over the product of deviations, from sums of squares of the raw numbers: another way
+/// than the library's.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len() as f64;
     let sum = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).sum::<f64>();
@@ -27,7 +28,7 @@ const PAIRS: [(&str, &str, &str); 6] = [
 ];
 
 #[test]
-fn agreement_with_judgements() {
+fn eval_of_judged_pairs_prints_correlations() {
     let model = library("tiny-mpnet");
     let desk = Desk::with_model("tiny-mpnet");
     let lines: Vec<String> = PAIRS.iter().map(|(judgement, a, b)| format!("{judgement}\t{a}\t{b}")).collect();
@@ -57,7 +58,7 @@ fn agreement_with_judgements() {
 }
 
 #[test]
-fn judgements_that_are_none() {
+fn malformed_pairs_are_rejected_by_line() {
     let desk = Desk::with_model("tiny-mpnet");
     for (bytes, words) in [
         ("1\ta\tb\n2\ta\n3\ta\tb\n", &["line 2", "three fields"][..]),
@@ -77,7 +78,7 @@ fn judgements_that_are_none() {
 }
 
 #[test]
-fn speed() {
+fn bench_reports_throughput_and_fraction_of_peak() {
     let desk = Desk::with_model("tiny-bert");
     let file = desk.write("texts.txt", "a dog\na cat\n\nhappy people\n");
     let arguments = ["bench", "--input", text(&file), "--repeat", "2", "--threads", "1"];
@@ -131,7 +132,7 @@ fn speed() {
 }
 
 #[test]
-fn what_a_model_is() {
+fn info_describes_each_architecture() {
     for (name, family, width, heads, max_length, similarity) in [
         ("tiny-mpnet", "MPNet", 48, 3, 128, "cosine"),
         ("tiny-xlm-roberta", "XLM-RoBERTa", 64, 2, 64, "cosine"),
@@ -160,7 +161,7 @@ fn what_a_model_is() {
 }
 
 #[test]
-fn a_model_that_was_converted() {
+fn converted_model_gives_the_same_scores() {
     let desk = Desk::with_model("tiny-mpnet");
     let sizes = &desk.json(&["info", "--json"])["precisions"];
     let bytes = |precision: &str| sizes[precision]["packed_bytes"].as_u64().unwrap_or_else(|| panic!("{sizes}"));
@@ -195,10 +196,11 @@ fn a_model_that_was_converted() {
     assert!(!desk.path("new").exists(), "nothing is written");
 }
 
-/// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a control group.)
+/// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a
+/// control group.)
 #[test]
 #[cfg(target_os = "linux")]
-fn threads_are_those_that_may_be_used() {
+fn default_thread_count_follows_cpu_affinity() {
     let model = common::model("tiny-bert");
     let arguments = ["info", "--json", "--model", text(&model)];
     let threads = |command: &mut Command| {

@@ -1,8 +1,9 @@
-//! Which model, and how it is run.
+//! The choice of the model and its options; help; pipes and errors.
 
 use super::*;
 
-/// Lays a model out as huggingface_hub does: a snapshot of links to blobs, and a branch that names it.
+/// Lays a model out as huggingface_hub does: a snapshot of links to blobs, and a branch that names
+/// it.
 #[cfg(unix)]
 fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
     let folder = hub.join(format!("models--{}", repository.replace('/', "--")));
@@ -13,7 +14,7 @@ fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
     }
     std::fs::write(folder.join("refs/main"), commit).expect("a branch");
     let files = common::files(name);
-    // The list of the commit's files says that there is nothing else to be asked for.
+    // With the list of the commit's files, no other file is requested.
     let listed: serde_json::Map<_, _> = files.keys().map(|file| (file.clone(), serde_json::json!({}))).collect();
     let list = serde_json::json!({"format_version": 1, "files": listed});
     std::fs::create_dir_all(folder.join("trees")).expect("a folder");
@@ -28,7 +29,7 @@ fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
 
 #[cfg(unix)]
 #[test]
-fn models_in_the_cache() {
+fn hub_id_is_found_in_the_cache() {
     let folder = tempfile::tempdir().expect("a folder");
     let hub = folder.path().join("hub");
     lay_out(&hub, "sentence-transformers/tiny", "tiny-mpnet");
@@ -65,10 +66,10 @@ fn models_in_the_cache() {
     assert_eq!(model(text(&common::model("tiny-mpnet")), &desk), "MPNet");
 }
 
-/// Without a model in the program there must be one outside.
+/// Without the built-in model, a model must be named.
 #[cfg(not(feature = "quickstart"))]
 #[test]
-fn no_model_at_all() {
+fn missing_model_without_quickstart_is_a_usage_error() {
     let desk = Desk::new();
     for command in [&["info"][..], &["embed", "a"], &["similarity", "a", "b"]] {
         desk.fails(command, 2, &["no model", "--model", "LIKEWISE_MODEL"]);
@@ -78,7 +79,7 @@ fn no_model_at_all() {
 }
 
 #[test]
-fn models_that_cannot_be_opened() {
+fn invalid_model_is_rejected_with_a_reason() {
     let desk = Desk::new();
     for command in [&["info"][..], &["embed", "a"], &["similarity", "a", "b"]] {
         let missing = words(&[command, &["--model", "all-nothing"]]);
@@ -101,30 +102,30 @@ fn models_that_cannot_be_opened() {
 }
 
 #[test]
-fn options_of_a_model() {
+fn model_options_are_applied_or_rejected() {
     let desk = Desk::with_model("tiny-mpnet");
     let similarity = words(&[&["similarity", "--json", SOURCE], &SENTENCES]);
     let expected = floats(&desk.json(&similarity));
     for level in Level::available() {
-        let options = ["--level", level.name(), "--threads", "2", "--precision", "f32"];
+        let options = ["--simd", level.name(), "--threads", "2", "--precision", "f32"];
         let scores = floats(&desk.json(&words(&[&similarity, &options])));
         for (a, b) in scores.iter().zip(&expected) {
             approx::assert_abs_diff_eq!(a, b, epsilon = 1e-5);
         }
-        assert_eq!(desk.json(&["info", "--json", "--level", level.name()])["level"], level.name());
+        assert_eq!(desk.json(&["info", "--json", "--simd", level.name()])["level"], level.name());
     }
     // Read and not mapped: the same numbers, and bytes that are held in memory.
-    assert_eq!(floats(&desk.json(&words(&[&similarity, &["--no-map"]]))), expected);
+    assert_eq!(floats(&desk.json(&words(&[&similarity, &["--no-mmap"]]))), expected);
     assert_eq!(desk.json(&["info", "--json"])["given_bytes"], 0);
-    assert!(desk.json(&["info", "--json", "--no-map"])["given_bytes"].as_u64() > Some(0));
+    assert!(desk.json(&["info", "--json", "--no-mmap"])["given_bytes"].as_u64() > Some(0));
     for (option, value, part) in [
-        ("--level", "avx9000", "portable"),
-        ("--level", "", "--level"),
+        ("--simd", "avx9000", "portable"),
+        ("--simd", "", "--simd"),
         ("--threads", "0", "--threads"),
         ("--threads", "-1", "-1"),
         ("--threads", "1025", "--threads"),
         ("--precision", "f8", "f32"),
-        ("--on-long", "weep", "truncate"),
+        ("--truncation", "weep", "allow"),
         ("--max-length", "many", "--max-length"),
         ("--wrong", "x", "--wrong"),
     ] {
@@ -144,7 +145,7 @@ fn options_of_a_model() {
 }
 
 #[test]
-fn help() {
+fn help_lists_options_and_unwrapped_examples() {
     let desk = Desk::new();
     let shown = desk.output(&["--help"]);
     for part in ["similarity", "embed", "eval", "bench", "info", "convert", "Examples:", "LIKEWISE_MODEL"] {
@@ -152,10 +153,10 @@ fn help() {
     }
     for command in ["similarity", "embed", "eval", "bench", "info", "serve", "convert"] {
         let shown = desk.output(&[command, "--help"]);
-        let every = ["--model", "LIKEWISE_MODEL", "--revision", "--level", "--precision", "--threads"];
+        let every = ["--model", "LIKEWISE_MODEL", "--revision", "--simd", "--precision", "--threads"];
         let others = match command {
             "convert" => &["--output"][..],
-            _ => &["--max-length", "--on-long", "--prompt-name"],
+            _ => &["--max-length", "--truncation", "--prompt-name"],
         };
         for part in every.iter().chain(others) {
             assert!(shown.contains(part), "{command}: no {part}: {shown}");
@@ -174,10 +175,10 @@ fn help() {
     }
 }
 
-/// `likewise … | head`: whoever has seen enough closes the pipe, and that is no error.
+/// `likewise … | head` closes the pipe early, which is no error.
 #[cfg(unix)]
 #[test]
-fn a_reader_that_leaves() {
+fn closed_pipe_is_not_an_error() {
     let desk = Desk::with_model("tiny-bert");
     let many = desk.write("many.txt", "a happy dog\n".repeat(20_000));
     for arguments in [
@@ -190,14 +191,14 @@ fn a_reader_that_leaves() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = desk.command(arguments);
         let child = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn().expect("the command");
-        // The command holds the writing end, too, until it is dropped.
+        // The command also holds the writing end until it is dropped.
         drop(command);
         drop(reader);
         let output = child.wait_with_output().expect("an end");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(0) && stderr.is_empty(), "{arguments:?}: {}: {stderr}", output.status);
     }
-    // Nobody reads the messages.
+    // A closed stderr is no error.
     let long = "happy ".repeat(60);
     for (arguments, code) in [(&["embed", &long][..], 0), (&["info", "--model", "nothing"], 1)] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -208,9 +209,10 @@ fn a_reader_that_leaves() {
     }
 }
 
-/// Four megabytes of words for 128 tokens: memory must not grow with the text's length times what a token takes.
+/// Four megabytes of words for 128 tokens: memory must not grow with the text's length times what a
+/// token takes.
 #[test]
-fn a_very_long_text_takes_little_memory() {
+fn long_text_takes_bounded_memory() {
     let desk = Desk::with_model("tiny-mpnet");
     let text = "the old lighthouse keeper climbed the stairs every evening ".repeat(70_000);
     let input = desk.write("long.txt", text);
@@ -218,21 +220,22 @@ fn a_very_long_text_takes_little_memory() {
     assert_eq!(run.code, 0, "{run:?}");
     let result: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(result["tokens"], 128, "{result}");
-    // Not every system tells.
+    // Linux only.
     if let Some(peak) = result["peak_rss_mib"].as_f64() {
         assert!(peak < 64.0, "{peak} MiB for a text of 4 MB and a model of 0.3 MB");
     }
 }
 
-/// A template that names a token it does not define makes the tokenizers crate panic. The user sees an error, not that.
+/// A template that names a token it does not define makes the tokenizers crate panic. The user sees
+/// an error, not that.
 #[test]
-fn a_damaged_tokenizer_is_an_error_and_not_a_panic() {
+fn damaged_tokenizer_is_an_error_without_panic_message() {
     let desk = Desk::new();
     let mut files = common::files("tiny-bert");
     edit_json(&mut files, "tokenizer.json", |tokenizer| {
         tokenizer["post_processor"]["special_tokens"] = serde_json::json!({});
     });
-    // BERT's own class would make that part anew.
+    // The class of BERT's tokenizers would rebuild that part.
     edit_json(&mut files, "tokenizer_config.json", |json| {
         json["tokenizer_class"] = Value::from("PreTrainedTokenizerFast");
     });

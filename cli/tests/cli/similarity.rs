@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn scores_are_the_librarys() {
+fn similarity_prints_the_scores_of_the_library() {
     for name in common::TINY {
         let desk = Desk::with_model(name);
         let expected = library(name).similarity(SOURCE, &SENTENCES).expect("scores").values;
@@ -27,7 +27,7 @@ fn scores_are_the_librarys() {
 }
 
 #[test]
-fn sentences_come_from_arguments_files_and_stdin() {
+fn sentences_from_arguments_files_and_stdin_are_joined() {
     let desk = Desk::with_model("tiny-mpnet");
     let expected = desk.json(&words(&[&["similarity", "--json", SOURCE], &SENTENCES]));
     let file = desk.write("sentences.txt", SENTENCES.join("\n"));
@@ -44,14 +44,14 @@ fn sentences_come_from_arguments_files_and_stdin() {
 }
 
 #[test]
-fn a_terminal_is_not_disturbed() {
+fn control_characters_in_sentences_are_escaped() {
     let desk = Desk::with_model("tiny-mpnet");
     let table = desk.output(&["similarity", SOURCE, "red \u{1b}[31m and a\nnew line"]);
     assert!(table.lines().count() == 1 && !table.contains('\u{1b}') && table.contains("\\u{1b}[31m"), "{table:?}");
 }
 
 #[test]
-fn nothing_to_score() {
+fn empty_input_is_rejected() {
     let desk = Desk::with_model("tiny-mpnet");
     desk.fails(&["similarity", SOURCE], 2, &["no sentences", "--input"]);
     desk.fails(&["similarity"], 2, &["SOURCE"]);

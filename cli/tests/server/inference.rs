@@ -109,7 +109,7 @@ fn vectors() {
 /// What the command says of long texts holds where a request says nothing.
 #[test]
 fn long_texts() {
-    let server = Server::with_tiny_mpnet(&["--on-long", "error"]);
+    let server = Server::with_tiny_mpnet(&["--truncation", "error"]);
     let long = "word ".repeat(500);
     assert_eq!(server.post("/", &json!({"inputs": long})).status, 422);
     assert_eq!(server.post("/", &json!({"inputs": long, "truncate": true})).status, 200);

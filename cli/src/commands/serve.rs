@@ -7,9 +7,9 @@ use std::time::Duration;
 use likewise::server::{Limits, ModelSpec, Origins, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::log::{self, LogFormat};
-use super::model::{QUICKSTART_USED, RunArgs, default_model};
-use super::{Outcome, UsageError};
+use crate::arguments::{QUICKSTART_NOTE, RunArgs, default_model};
+use crate::log::{self, LogFormat};
+use crate::outcome::{Outcome, UsageError};
 
 /// Serve models over HTTP.
 #[derive(clap::Args)]
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let settings = settings(args)?;
     let log = log::start(args.log_format, args.log_level)?;
     if unnamed {
-        tracing::warn!("{QUICKSTART_USED}");
+        tracing::warn!("{QUICKSTART_NOTE}");
     }
     if settings.keys.is_empty() && !args.host.is_loopback() {
         tracing::warn!(host = %args.host, "no --api-key: whoever reaches this address may ask");

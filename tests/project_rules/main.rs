@@ -1,4 +1,10 @@
-//! Promises about the code itself: no C in any build, `unsafe` only where it is allowed, threads only in one place.
+//! Promises about the code itself: no C in any build, `unsafe` only where it is allowed, threads
+//! only in one place; the order of the modules; plain text.
+
+mod module_graph;
+mod module_order;
+mod rust_source;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,8 +39,8 @@ const NETWORK: [&str; 8] =
 /// Packages that do networking.
 const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub", "rustls", "tokio", "socket2"];
 
-/// The only networking code is that of the server, which listens and never connects, and with the feature `hub` that of the
-/// hub's client. There one file makes requests.
+/// The only networking code is that of the server, which listens and never connects, and with the
+/// feature `hub` that of the hub's client. There one file makes requests.
 #[test]
 fn offline_by_construction() {
     let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
@@ -50,7 +56,8 @@ fn offline_by_construction() {
                 let listens = serves && ["std::net", "TcpStream", "TcpListener", "http://"].contains(&word);
                 let asks = match name.as_str() {
                     "src/hub/client.rs" => ["ureq", "rustls"].contains(&word),
-                    // Parses and compares addresses; the examples of its tests are not code that connects.
+                    // Parses and compares addresses; the examples of its tests are not code that
+                    // connects.
                     "src/hub/url.rs" => ["ureq", "http://"].contains(&word),
                     _ => false,
                 };
@@ -190,7 +197,8 @@ fn threads_and_printing_have_their_places() {
                     );
                 }
                 for word in ["avx2", "avx512", "neon", "x86_64"] {
-                    // One file asks what the cryptography of the hub's connections needs; another leaves that out elsewhere.
+                    // One file asks what the cryptography of the hub's connections needs; another
+                    // leaves that out elsewhere.
                     if name == "src/hub/tls_support.rs" || (name == "src/hub/client.rs" && line.contains("target_arch"))
                     {
                         continue;

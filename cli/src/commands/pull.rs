@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::{Outcome, hub};
+use crate::hub;
+use crate::outcome::Outcome;
 
 /// Download a model from the Hugging Face hub to its cache, or what is new of it.
 #[derive(clap::Args)]

@@ -1,4 +1,4 @@
-//! `likewise bench`: speed, text to vectors.
+//! `likewise bench`: the speed of embedding texts.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,22 +7,23 @@ use std::time::Instant;
 use likewise::{Embedder, Embeddings, ModelInfo, Precision};
 use serde_json::json;
 
-use super::model::ModelArgs;
-use crate::{Outcome, input, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::Outcome;
+use crate::{input, progress};
 
-/// Measure speed, text to vectors.
+/// Measure the speed of embedding texts.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Times are of everything from text to vectors: tokenizing, the network, pooling. The first run is not\n\
-    counted; the median of the others is.\n\n\
+    after_help = "Times cover tokenization, encoder and pooling. The first run is a warm-up; the result is the median of\n\
+    the others.\n\n\
     Example:\n  likewise bench --model all-MiniLM-L6-v2 --input sentences.txt --repeat 5"
 )]
 pub(crate) struct Args {
-    /// Texts, a line each; '-' for stdin
+    /// File of texts, one per line; '-' for stdin
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
 
-    /// How often to embed all of them
+    /// Number of timed runs over all texts
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
 
@@ -43,10 +44,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.open()?;
     let load_seconds = start.elapsed().as_secs_f64();
     let resident = memory_mib("VmRSS:");
-    let bar = output::progress(texts.len());
+    let bar = progress::text_bar(texts.len());
     let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
-    check(&model, &texts, &vectors)?;
+    check_batch_invariance(&model, &texts, &vectors)?;
     let info = model.info();
 
     let mut seconds = Vec::new();
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     seconds.sort_by(f64::total_cmp);
     let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
-    let peak = peak(&info);
+    let peak = measure_peak(&info);
     let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
     let operations: f64 = vectors.usage().iter().map(|usage| info.blueprint.operations(usage.used)).sum();
     let fraction = operations / seconds / peak;
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
         writeln!(
             out,
-            "{:.1} % of the {:.0} G{}/s that {} and {} threads reach on registers alone",
+            "{:.1} % of the {:.0} G{}/s peak of {} on {} threads",
             100.0 * fraction,
             peak / 1e9,
             if info.precision == Precision::Int8 { "op" } else { "FLOP" },
@@ -87,26 +88,30 @@ pub(crate) fn run(args: &Args) -> Outcome {
         )?;
         let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
         let peak = memory_mib("VmHWM:");
-        writeln!(out, "loaded in {load_seconds:.3} s, memory then {}, at most {}", mib(resident), mib(peak))?;
+        writeln!(out, "loaded in {load_seconds:.3} s, then {} resident, peak {}", mib(resident), mib(peak))?;
     }
     Ok(())
 }
 
-/// Refuses to time wrong answers: texts from the beginning, the middle and the end must have alone the bits that they
-/// have among all others.
-fn check(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
+/// Fails if batching changes a bit: the first, the middle and the last text must have the same
+/// vector alone.
+fn check_batch_invariance(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
     for i in [0, texts.len() / 2, texts.len() - 1] {
         let alone = model.embed(&texts[i..=i])?;
         let same = alone.row(0).iter().zip(vectors.row(i)).all(|(a, b)| a.to_bits() == b.to_bits());
         if !same {
-            return Err(format!("text {i} has another vector alone than among {} texts", texts.len()).into());
+            return Err(format!(
+                "text {i}: expected the same vector alone and in a batch of {}, found different bits",
+                texts.len()
+            )
+            .into());
         }
     }
     Ok(())
 }
 
-/// Multiply-add rate of all threads at the same time, in FLOP/s.
-fn peak(info: &ModelInfo) -> f64 {
+/// Measures the multiply-add rate of all threads at the same time, in FLOP/s.
+fn measure_peak(info: &ModelInfo) -> f64 {
     const ROUNDS: usize = 20;
     let measure = || likewise_kernels::peak::multiply_add_peak(info.level, info.precision, ROUNDS);
     std::thread::scope(|scope| {
@@ -118,10 +123,11 @@ fn peak(info: &ModelInfo) -> f64 {
     })
 }
 
-/// Resident memory of this process in MiB, now ("VmRSS:") or at most ("VmHWM:"), where the operating system tells.
-fn memory_mib(which: &str) -> Option<f64> {
+/// Returns the resident memory of this process in MiB: now ("VmRSS:") or its peak ("VmHWM:"). Linux
+/// only.
+fn memory_mib(field: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }

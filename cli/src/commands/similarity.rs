@@ -1,32 +1,33 @@
-//! `likewise similarity`: scores of sentences against a source.
+//! `likewise similarity`: the similarity of sentences to a source.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use likewise::Similarity;
 
-use super::model::{ModelArgs, report_truncation};
-use super::{Outcome, UsageError, input, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::{Outcome, UsageError};
+use crate::{input, output, progress};
 
-/// Score sentences by how alike they are to a source.
+/// Score sentences by their similarity to a source.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     likewise similarity \"A happy person\" \"A happy dog\"\n  \
     likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
     cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -")]
 pub(crate) struct Args {
-    /// The text to compare with
+    /// Text to compare with
     source: String,
 
-    /// The sentences to score
+    /// Sentences to score
     #[arg(value_name = "SENTENCE")]
     sentences: Vec<String>,
 
-    /// More sentences, a line each; '-' for stdin
+    /// File of more sentences, one per line; '-' for stdin
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// Print a JSON array of numbers, in the order of the sentences
+    /// Print a JSON array of scores, in the order of the sentences
     #[arg(long)]
     json: bool,
 
@@ -42,39 +43,45 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if sentences.is_empty() {
         let what = match &args.input {
             Some(path) => format!("no sentences: {} is empty", input::label(path)),
-            None => "no sentences: give at least one after the source, or --input FILE".to_owned(),
+            None => "no sentences: pass at least one after SOURCE, or --input FILE".to_owned(),
         };
         return Err(if args.input.is_some() { what.into() } else { Box::new(UsageError(what)) });
     }
     let model = args.model.open()?;
-    let bar = output::progress(sentences.len());
+    let bar = progress::text_bar(sentences.len());
     let scores = model.similarity_with(&args.source, &sentences, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
-    report_truncation(&usage)?;
+    output::note_truncation(&usage);
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&scores.values)?)?;
     } else {
-        table(&mut out, model.similarity_function(), &scores, &sentences)?;
+        print_table(&mut out, model.similarity_function(), &scores, &sentences)?;
     }
     Ok(())
 }
 
-/// A line for each sentence: its score, a bar, the sentence.
-fn table(out: &mut impl Write, function: Similarity, scores: &[f32], sentences: &[String]) -> std::io::Result<()> {
-    const BAR: usize = 30;
-    // A cosine has a scale of its own. Other scores are drawn between the least and the greatest of them.
-    let least = scores.iter().copied().fold(f32::INFINITY, f32::min);
-    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+/// Prints a line per sentence: its score, a bar, the sentence.
+fn print_table(
+    out: &mut impl Write,
+    function: Similarity,
+    scores: &[f32],
+    sentences: &[String],
+) -> std::io::Result<()> {
+    const BAR_WIDTH: usize = 30;
+    // A cosine is at most 1. The bars of other scores extend from the smallest to the largest
+    // score.
+    let min = scores.iter().copied().fold(f32::INFINITY, f32::min);
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let share = |score: f32| match function {
         Similarity::Cosine => score,
-        _ if greatest > least => (score - least) / (greatest - least),
+        _ if max > min => (score - min) / (max - min),
         _ => 1.0,
     };
     for (&score, sentence) in scores.iter().zip(sentences) {
-        writeln!(out, "{score:8.4}  {}  {}", output::bar(share(score), BAR), output::one_line(sentence))?;
+        writeln!(out, "{score:8.4}  {}  {}", output::bar(share(score), BAR_WIDTH), output::one_line(sentence))?;
     }
     Ok(())
 }

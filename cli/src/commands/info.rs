@@ -1,14 +1,15 @@
-//! `likewise info`: what a model is and what it takes.
+//! `likewise info`: the architecture, sizes and memory of a model.
 
 use std::io::Write;
 
 use likewise::{MemoryEstimate, ModelInfo, Positions};
 use serde_json::json;
 
-use super::model::ModelArgs;
-use crate::{Outcome, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::Outcome;
+use crate::output;
 
-/// Describe a model.
+/// Describe a model: architecture, modules, sizes, memory.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  likewise info\n  likewise info --model all-MiniLM-L6-v2")]
 pub(crate) struct Args {
@@ -29,13 +30,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
         for (name, value) in rows(&info) {
             writeln!(out, "{name:<14} {value}")?;
         }
-        writeln!(out, "\n{}", precisions(&info))?;
+        writeln!(out, "\n{}", precision_table(&info))?;
     }
     Ok(())
 }
 
-/// What the model takes in each precision.
-fn precisions(info: &ModelInfo) -> String {
+/// Formats the memory of the model in each precision as a table.
+fn precision_table(info: &ModelInfo) -> String {
     let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
     for (precision, m) in &info.memory_in {
         let [weights, open, most] = [m.packed + m.mapped, m.resident(), m.peak()].map(output::mib);

@@ -1,4 +1,4 @@
-//! `likewise eval`: how well scores agree with human judgements.
+//! `likewise eval`: the correlation of scores with human judgements.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use likewise::{Embedder, Error, pearson, spearman};
 use serde_json::json;
 
-use super::model::{ModelArgs, report_truncation};
-use crate::{Outcome, input, output};
+use crate::arguments::ModelArgs;
+use crate::outcome::Outcome;
+use crate::{input, output, progress};
 
-/// Compare scores with human judgements.
+/// Correlate scores with human judgements.
 #[derive(clap::Args)]
-#[command(after_help = "A line of a file is: judgement <TAB> one text <TAB> another text.\n\
-    The correlations are times 100, as they are usually quoted.\n\n\
+#[command(after_help = "Each line of a file is: judgement <TAB> text <TAB> text.\n\
+    Correlations are multiplied by 100, as is usual.\n\n\
     Example:\n  likewise eval --model all-MiniLM-L6-v2 STS16.tsv")]
 pub(crate) struct Args {
-    /// Files of pairs, tab-separated
+    /// Files of judged pairs, tab-separated
     #[arg(value_name = "PAIRS.tsv", required = true)]
     files: Vec<PathBuf>,
 
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     model: ModelArgs,
 }
 
-/// Two texts and how alike people find them.
+/// Two texts, and their similarity as judged by people.
 struct Pair {
     judgement: f64,
     texts: [String; 2],
@@ -43,15 +44,11 @@ struct Agreement {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let files = args
-        .files
-        .iter()
-        .map(|path| Ok((path, read(path)?)))
-        .collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
+    let files = args.files.iter().map(|path| Ok((path, read_pairs(path)?))).collect::<Outcome<Vec<_>>>()?;
     let model = args.model.open()?;
     let mut results = Vec::new();
     for (path, pairs) in files {
-        results.push(agreement(&model, path, &pairs)?);
+        results.push(evaluate(&model, path, &pairs)?);
     }
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -70,26 +67,31 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-fn agreement(model: &Embedder, path: &Path, pairs: &[Pair]) -> Result<Agreement, Box<dyn std::error::Error>> {
-    // Texts come up in several pairs; each is embedded once.
-    let mut numbers: HashMap<&str, usize> = HashMap::new();
+fn evaluate(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Agreement> {
+    // A text that is in several pairs is embedded once.
+    let mut indices: HashMap<&str, usize> = HashMap::new();
     let mut texts: Vec<&str> = Vec::new();
     for text in pairs.iter().flat_map(|pair| &pair.texts) {
-        numbers.entry(text).or_insert_with(|| {
+        indices.entry(text).or_insert_with(|| {
             texts.push(text);
             texts.len() - 1
         });
     }
-    let bar = output::progress(texts.len());
+    let bar = progress::text_bar(texts.len());
     let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
-    report_truncation(vectors.usage())?;
+    output::note_truncation(vectors.usage());
     let mut scores = Vec::with_capacity(pairs.len());
     for pair in pairs {
-        let [a, b] = pair.texts.each_ref().map(|text| vectors.row(numbers[text.as_str()]));
+        let [a, b] = pair.texts.each_ref().map(|text| vectors.row(indices[text.as_str()]));
         let score = model.score(a, b)?;
         if !score.is_finite() {
-            return Err(format!("{}: the score of pair {} is not finite", input::label(path), scores.len() + 1).into());
+            return Err(format!(
+                "{}: pair {}: expected a finite score, found NaN or infinity",
+                input::label(path),
+                scores.len() + 1
+            )
+            .into());
         }
         scores.push(f64::from(score));
     }
@@ -102,10 +104,10 @@ fn agreement(model: &Embedder, path: &Path, pairs: &[Pair]) -> Result<Agreement,
     })
 }
 
-fn read(path: &Path) -> Result<Vec<Pair>, Box<dyn std::error::Error>> {
+fn read_pairs(path: &Path) -> Outcome<Vec<Pair>> {
     let mut pairs = Vec::new();
     for (i, line) in input::lines(path)?.into_iter().enumerate() {
-        let bad = |expected, found: &str| Error::Line {
+        let wrong = |expected, found: &str| Error::Line {
             file: input::label(path),
             line: i + 1,
             expected,
@@ -113,10 +115,10 @@ fn read(path: &Path) -> Result<Vec<Pair>, Box<dyn std::error::Error>> {
         };
         let fields: Vec<&str> = line.split('\t').collect();
         let [judgement, a, b] = fields[..] else {
-            return Err(bad("three fields: judgement <TAB> text <TAB> text", &line).into());
+            return Err(wrong("three fields: judgement <TAB> text <TAB> text", &line).into());
         };
         let judgement = judgement.trim().parse::<f64>().ok().filter(|x| x.is_finite());
-        let judgement = judgement.ok_or_else(|| bad("a number in the first field", fields[0]))?;
+        let judgement = judgement.ok_or_else(|| wrong("a number in the first field", fields[0]))?;
         pairs.push(Pair { judgement, texts: [a.to_owned(), b.to_owned()] });
     }
     if pairs.len() < 2 {

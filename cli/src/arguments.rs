@@ -1,0 +1,271 @@
+//! The arguments that choose a model and how to run it.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+
+use crate::outcome::{Outcome, UsageError};
+use crate::{hub, output};
+
+/// The model, and how to run it.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    name: NameArgs,
+
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// The name of one model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct NameArgs {
+    /// Model folder or hub id [default: the built-in quickstart model]
+    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
+    model: Option<String>,
+}
+
+/// How to run a model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    compute: ComputeArgs,
+
+    #[command(flatten)]
+    texts: TextArgs,
+}
+
+/// The branch of a hub id without a revision.
+const DEFAULT_REVISION: &str = "main";
+
+/// How to find and open a model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct SourceArgs {
+    /// Branch, tag or commit of a hub id
+    #[arg(long, default_value = DEFAULT_REVISION)]
+    revision: String,
+
+    /// Read weights into memory; safe if files change while the model is open
+    #[arg(long)]
+    no_mmap: bool,
+
+    /// Number of threads [default: the CPUs allowed by affinity and cgroup]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+/// The number format and the SIMD level of a model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ComputeArgs {
+    /// Type of linear-layer weights and activations [default: f32 or as converted]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionArg>,
+
+    /// SIMD level [default: the fastest of this CPU, or as converted]
+    #[arg(long, value_name = SIMD_LEVELS)]
+    simd: Option<Level>,
+}
+
+/// The SIMD levels, as the help shows them.
+pub(crate) const SIMD_LEVELS: &str = "reference|portable|avx2|avx512|neon";
+
+/// How to tokenize texts, and how to finish their vectors.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct TextArgs {
+    /// Maximum number of tokens per text [default: the model's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+
+    /// Handling of texts longer than --max-length
+    #[arg(long, value_enum, default_value_t = TruncationArg::Allow)]
+    truncation: TruncationArg,
+
+    /// Model prompt to prepend, by name [default: the model's default_prompt_name]
+    #[arg(long, value_name = "NAME")]
+    prompt_name: Option<String>,
+
+    /// Prompt to prepend to every text
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
+    prompt: Option<String>,
+
+    /// Number of leading dimensions to keep [default: the model's truncate_dim]
+    #[arg(long, value_name = "N")]
+    truncate_dim: Option<usize>,
+
+    /// Scale vectors to unit length, after --truncate-dim
+    #[arg(long)]
+    normalize: bool,
+}
+
+/// The type of the weights and activations in linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats (bfloat16)
+    Bf16,
+    /// 8-bit integers, with a scale per weight row and per token
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(argument: PrecisionArg) -> Self {
+        match argument {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+            PrecisionArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TruncationArg {
+    /// Truncate, and report it on stderr
+    Allow,
+    /// Fail
+    Error,
+}
+
+impl From<TruncationArg> for TruncationPolicy {
+    fn from(argument: TruncationArg) -> Self {
+        match argument {
+            TruncationArg::Allow => Self::Allow,
+            TruncationArg::Error => Self::Error,
+        }
+    }
+}
+
+/// The name of the built-in model.
+const QUICKSTART: &str = "quickstart";
+
+/// The note for runs without a model name. Scores of the built-in model are worse than those of a
+/// full-size model, so the user must know which one computed them.
+pub(crate) const QUICKSTART_NOTE: &str = "no --model: using the small built-in model; --model FOLDER selects another";
+
+/// Returns the built-in model.
+#[cfg(feature = "quickstart")]
+fn built_in() -> Option<ModelFiles> {
+    Some(ModelFiles::quickstart())
+}
+
+/// Returns None: this program has no built-in model.
+#[cfg(not(feature = "quickstart"))]
+fn built_in() -> Option<ModelFiles> {
+    None
+}
+
+/// Returns the model for a run without a model name.
+///
+/// # Errors
+/// If the program was built without a model.
+pub(crate) fn default_model() -> Result<ModelFiles, UsageError> {
+    let what = "no model: pass --model FOLDER (or a hub id), or set LIKEWISE_MODEL";
+    built_in().ok_or_else(|| UsageError(what.to_owned()))
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub(crate) fn open(&self) -> Outcome<Embedder> {
+        let files = self.name.files(&self.run.source)?;
+        Ok(self.run.builder().open_files(&files)?)
+    }
+}
+
+impl NameArgs {
+    /// Returns the files of the model. Without a name they are the built-in model's, and a note
+    /// goes to stderr.
+    pub(crate) fn files(&self, source: &SourceArgs) -> Outcome<ModelFiles> {
+        if let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) {
+            return Ok(source.files(model)?);
+        }
+        let files = default_model()?;
+        output::to_stderr(format_args!("note: {QUICKSTART_NOTE}"));
+        Ok(files)
+    }
+}
+
+impl RunArgs {
+    /// Returns a builder with these settings.
+    pub(crate) fn builder(&self) -> Builder {
+        let TextArgs { max_length, truncation, prompt_name, prompt, truncate_dim, normalize } = &self.texts;
+        let ComputeArgs { precision, simd } = self.compute;
+        let mut builder = builder(precision, simd, &self.source).truncation((*truncation).into());
+        if let Some(tokens) = *max_length {
+            builder = builder.max_length(tokens);
+        }
+        if let Some(name) = prompt_name {
+            builder = builder.prompt_name(name);
+        }
+        if let Some(prompt) = prompt {
+            builder = builder.prompt(prompt);
+        }
+        if let Some(dimensions) = *truncate_dim {
+            builder = builder.truncate_dim(dimensions);
+        }
+        if *normalize {
+            builder = builder.normalize();
+        }
+        builder
+    }
+
+    /// Returns the files of a model by its name.
+    #[cfg(feature = "serve")]
+    pub(crate) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+        self.source.files(model)
+    }
+}
+
+/// Returns a builder with the settings that were given.
+pub(crate) fn builder(precision: Option<PrecisionArg>, simd: Option<Level>, source: &SourceArgs) -> Builder {
+    let mut builder = Embedder::builder();
+    if let Some(precision) = precision {
+        builder = builder.precision(precision.into());
+    }
+    if let Some(threads) = source.threads {
+        builder = builder.threads(usize::from(threads));
+    }
+    if let Some(level) = simd {
+        builder = builder.level(level);
+    }
+    builder
+}
+
+impl SourceArgs {
+    /// Returns the files of a folder, of a hub id, or of the built-in model.
+    fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+        let files = self.find(model)?;
+        Ok(if self.no_mmap { files.without_mmap() } else { files })
+    }
+
+    fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
+        if Path::new(model).is_dir() {
+            return Ok(ModelFiles::folder(model));
+        }
+        if model == QUICKSTART
+            && let Some(files) = built_in()
+        {
+            return Ok(files);
+        }
+        // A path that exists is not a hub id.
+        if Path::new(model).exists() {
+            let id = model.to_owned();
+            let looked = vec![model.to_owned()];
+            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
+        }
+        let (id, revision) = match model.split_once('@') {
+            Some(both) if self.revision == DEFAULT_REVISION => both,
+            _ => (model, self.revision.as_str()),
+        };
+        Ok(ModelFiles::folder(hub::snapshot(id, revision)?).named(id))
+    }
+}

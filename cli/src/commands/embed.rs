@@ -1,0 +1,167 @@
+//! `likewise embed`: the vectors of texts.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use likewise::{
+    Embedder, Embeddings, Error, Quantization, Ranges, TokenUsage, VectorElements, VectorFormat, VectorRows, Vectors,
+    quantize,
+};
+
+use crate::arguments::ModelArgs;
+use crate::outcome::{Outcome, UsageError};
+use crate::output_file::OutputFile;
+use crate::{input, output, progress};
+
+/// Embed texts as vectors.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    likewise embed --model all-MiniLM-L6-v2 \"That is a happy person\"\n  \
+    likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
+    likewise embed --model all-MiniLM-L6-v2 --output out.npy --input - < in.txt\n\n\
+    A .npy file contains a float32 array [texts, width] for numpy.load.")]
+pub(crate) struct Args {
+    /// Texts to embed
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
+    /// File of more texts, one per line; '-' for stdin
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// Output file: .npy, .safetensors or .jsonl [default: JSON lines on stdout]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Quantize vectors: one byte per dimension, or one bit (binary, ubinary)
+    #[arg(long, value_name = "int8|uint8|binary|ubinary")]
+    quantize: Option<Quantization>,
+
+    /// Calibration vectors (.npy, .safetensors) for int8 and uint8 [default: outputs]
+    #[arg(long, value_name = "FILE", requires = "quantize")]
+    calibration: Option<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Texts that are embedded before their vectors are printed, so that the reader of a pipe gets the
+/// first ones early.
+const TEXTS_PER_PART: usize = 4096;
+
+/// With fewer vectors than these, their ranges say little about other vectors.
+const MIN_CALIBRATION_VECTORS: usize = 100;
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let format = output_format(args.output.as_deref())?;
+    if args.calibration.is_some() && !args.quantize.is_some_and(Quantization::needs_ranges) {
+        return Err(Box::new(UsageError("--calibration: expected --quantize int8 or uint8".to_owned())));
+    }
+    let texts = texts(args)?;
+    let calibration = args.calibration.as_deref().map(ranges_of_file).transpose()?;
+    let model = args.model.open()?;
+    // Created before the work, so that a path that is not writable is reported early.
+    let file = args.output.as_deref().map(OutputFile::create).transpose()?;
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let mut all = Collected::default();
+    embed_in_parts(&model, &texts, |texts, part| {
+        if file.is_none() && args.quantize.is_none() {
+            let rows = VectorRows::new(VectorElements::Float32(part.as_slice()), texts.len())?;
+            rows.write(format, texts, part.usage(), &mut stdout)?;
+            return Ok(stdout.flush()?);
+        }
+        all.elements.extend_from_slice(part.as_slice());
+        all.usage.extend_from_slice(part.usage());
+        Ok(())
+    })?;
+    if all.usage.is_empty() {
+        return Ok(());
+    }
+    let quantized = args.quantize.map(|form| all.quantized(form, model.width(), calibration)).transpose()?;
+    let elements = match (args.quantize, &quantized) {
+        (Some(form), Some(bytes)) => VectorElements::Quantized(form, bytes),
+        _ => VectorElements::Float32(&all.elements),
+    };
+    let rows = VectorRows::new(elements, texts.len())?;
+    if let Some(file) = file {
+        file.write(|out| rows.write(format, &texts, &all.usage, out))?;
+    } else {
+        rows.write(format, &texts, &all.usage, &mut stdout)?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+/// Returns the format of `--output`; JSON lines without it.
+fn output_format(path: Option<&Path>) -> Result<VectorFormat, UsageError> {
+    let Some(path) = path else { return Ok(VectorFormat::Jsonl) };
+    VectorFormat::from_path(path).ok_or_else(|| {
+        let what = "expected a file name that ends in .npy, .safetensors or .jsonl";
+        UsageError(format!("--output {}: {what}", path.display()))
+    })
+}
+
+/// Returns the texts of the arguments, then those of `--input`.
+fn texts(args: &Args) -> Outcome<Vec<String>> {
+    let mut texts = args.texts.clone();
+    if let Some(path) = &args.input {
+        texts.extend(input::lines(path)?);
+    }
+    if !texts.is_empty() {
+        return Ok(texts);
+    }
+    Err(match &args.input {
+        Some(path) => format!("no texts: {} is empty", input::label(path)).into(),
+        None => Box::new(UsageError("no texts: pass at least one, or --input FILE".to_owned())),
+    })
+}
+
+fn ranges_of_file(path: &Path) -> Result<Ranges, Error> {
+    Ranges::of(Vectors::open(path)?.rows())
+}
+
+/// The vectors of all parts.
+#[derive(Default)]
+struct Collected {
+    elements: Vec<f32>,
+    usage: Vec<TokenUsage>,
+}
+
+impl Collected {
+    /// Quantizes the vectors. Without calibration the ranges are their own, and a note says so if
+    /// the vectors are few.
+    fn quantized(&self, form: Quantization, width: usize, calibration: Option<Ranges>) -> Result<Vec<u8>, Error> {
+        let rows = || self.elements.chunks_exact(width);
+        let ranges = match calibration {
+            None if form.needs_ranges() => {
+                let count = self.usage.len();
+                if count < MIN_CALIBRATION_VECTORS {
+                    output::to_stderr(format_args!(
+                        "note: ranges derived from only {count} vectors; --calibration FILE provides more"
+                    ));
+                }
+                Some(Ranges::of(rows())?)
+            }
+            ranges => ranges,
+        };
+        quantize(form, rows(), ranges.as_ref())
+    }
+}
+
+/// Embeds the texts in parts and passes each part's texts and vectors to `take`.
+fn embed_in_parts(
+    model: &Embedder,
+    texts: &[String],
+    mut take: impl FnMut(&[String], &Embeddings) -> Outcome,
+) -> Outcome {
+    let bar = progress::text_bar(texts.len());
+    let mut usage = Vec::new();
+    for part in texts.chunks(TEXTS_PER_PART) {
+        let vectors = model.embed_with(part, |done| bar.inc(done as u64))?;
+        usage.extend_from_slice(vectors.usage());
+        take(part, &vectors)?;
+    }
+    bar.finish_and_clear();
+    output::note_truncation(&usage);
+    Ok(())
+}
