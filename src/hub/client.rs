@@ -14,9 +14,9 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::retry::{Failure, Retry};
 use super::settings::Settings;
+use super::tls_support;
 use super::url::Url;
-use super::{HubRefusal, tls_support};
-use crate::error::{Error, Result};
+use crate::error::{Error, HubErrorKind, Result};
 
 /// As many redirects in a row as browsers allow, or fewer.
 const REDIRECTS: usize = 10;
@@ -214,23 +214,23 @@ impl Client {
         let message = self.shown(text(head, "x-error-message").unwrap_or_default());
         let of_a_file = asked.as_str().contains("/resolve/");
         let refusal = match (code, status) {
-            (Some("GatedRepo"), _) => HubRefusal::Gated,
-            (Some("RepoNotFound"), _) => HubRefusal::Repository,
-            (Some("RevisionNotFound"), _) => HubRefusal::Revision,
-            (Some("EntryNotFound"), _) => HubRefusal::File,
-            (_, 401) if message.starts_with("Invalid credentials") => HubRefusal::Token,
-            (_, 401 | 404) if of_a_file && foreign => HubRefusal::Other,
+            (Some("GatedRepo"), _) => HubErrorKind::Gated,
+            (Some("RepoNotFound"), _) => HubErrorKind::RepositoryNotFound,
+            (Some("RevisionNotFound"), _) => HubErrorKind::RevisionNotFound,
+            (Some("EntryNotFound"), _) => HubErrorKind::FileNotFound,
+            (_, 401) if message.starts_with("Invalid credentials") => HubErrorKind::InvalidToken,
+            (_, 401 | 404) if of_a_file && foreign => HubErrorKind::UnexpectedStatus,
             // To those without a token the hub says this of what is private and of what is not there.
-            (_, 401) => HubRefusal::Repository,
-            (_, 403) => HubRefusal::Forbidden,
-            (_, 404) if of_a_file => HubRefusal::File,
-            (_, 404) => HubRefusal::Repository,
-            (_, 408 | 429 | 500 | 502 | 503 | 504) => HubRefusal::Busy,
-            _ => HubRefusal::Other,
+            (_, 401) => HubErrorKind::RepositoryNotFound,
+            (_, 403) => HubErrorKind::Forbidden,
+            (_, 404) if of_a_file => HubErrorKind::FileNotFound,
+            (_, 404) => HubErrorKind::RepositoryNotFound,
+            (_, 408 | 429 | 500 | 502 | 503 | 504) => HubErrorKind::Unavailable,
+            _ => HubErrorKind::UnexpectedStatus,
         };
         let retry = match (refusal, pause(status, head)) {
-            (HubRefusal::Busy, Some(pause)) => Retry::After(pause),
-            (HubRefusal::Busy, None) => Retry::Soon,
+            (HubErrorKind::Unavailable, Some(pause)) => Retry::After(pause),
+            (HubErrorKind::Unavailable, None) => Retry::Soon,
             _ => Retry::Never,
         };
         Failure { error: Error::HubRefused { url: url.shown(), refusal, status, message }, retry }

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::HubRefusal;
 use super::cache::{candidates, find_candidate};
 use super::cache_writer::Layout;
 use super::client::{Client, answer};
@@ -17,7 +16,7 @@ use super::retry::Patience;
 use super::settings::{Progress, Settings, Tell};
 use super::url::escaped;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, HubErrorKind, Result};
 use crate::files::{read_table, says_whose};
 
 /// Bytes of the list of a repository's files; the largest known has a few megabytes.
@@ -168,10 +167,10 @@ impl Hub {
         let Some(commit) = commit_of(folder) else { return self.pull(id, revision, tell) };
         match self.list(id, commit, Patience::new(&self.settings), tell) {
             Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, tell),
-            Err(Error::HubRefused { refusal: HubRefusal::Revision, .. }) if revision != commit => {
+            Err(Error::HubRefused { refusal: HubErrorKind::RevisionNotFound, .. }) if revision != commit => {
                 self.pull(id, revision, tell)
             }
-            Err(Error::HubRefused { refusal: HubRefusal::Repository, .. }) => Err(part(
+            Err(Error::HubRefused { refusal: HubErrorKind::RepositoryNotFound, .. }) => Err(part(
                 "the cache has only a part of the model, and the hub has no such repository, unless it is private there and \
                  needs a token that may read it",
             )),
@@ -197,7 +196,7 @@ impl Hub {
         for candidate in candidates(id, revision)? {
             match self.list(&candidate, revision, Patience::new(&self.settings), tell) {
                 Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, tell),
-                Err(Error::HubRefused { refusal: HubRefusal::Repository, url, .. }) => asked.push(url),
+                Err(Error::HubRefused { refusal: HubErrorKind::RepositoryNotFound, url, .. }) => asked.push(url),
                 Err(error) => return Err(error),
             }
         }

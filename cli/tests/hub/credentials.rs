@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use likewise::Error;
-use likewise::hub::{self, HubRefusal, Secret};
+use likewise::hub::{self, Secret};
+use likewise::{Error, HubErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -75,20 +75,23 @@ fn what_is_private_or_gated() {
     assert!(matches!(error, Error::ModelNotFound { .. }) && error.to_string().contains("token"), "{error}");
     desk.settings.token = Some(Secret::new("hf_another-token"));
     let error = desk.pull().expect_err("another's");
-    let Error::HubRefused { refusal: HubRefusal::Token, status: 401, message, .. } = &error else {
+    let Error::HubRefused { refusal: HubErrorKind::InvalidToken, status: 401, message, .. } = &error else {
         panic!("{error:?}")
     };
     assert_eq!(message, "Invalid credentials in Authorization header: …", "a token that comes back is not shown");
 
     let mut desk = Desk::new(private(true));
     let error = desk.pull().expect_err("gated");
-    assert!(matches!(error, Error::HubRefused { refusal: HubRefusal::Gated, status: 403, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubRefused { refusal: HubErrorKind::Gated, status: 403, .. }), "{error:?}");
     desk.settings.token = Some(Secret::new(TOKEN));
     desk.pull().expect("a model");
 
     let desk = Desk::new(Repository::of("tiny-bert"));
     let error = desk.pull_as(ID, "nightly").expect_err("no such branch");
-    assert!(matches!(error, Error::HubRefused { refusal: HubRefusal::Revision, status: 404, .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::HubRefused { refusal: HubErrorKind::RevisionNotFound, status: 404, .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("Invalid rev id: nightly"), "{error}");
 }
 

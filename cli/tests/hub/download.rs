@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use likewise::hub::{self, HubRefusal, Progress, Settings};
-use likewise::{Embedder, Error, Result};
+use likewise::hub::{self, Progress, Settings};
+use likewise::{Embedder, Error, HubErrorKind, Result};
 use tempfile::TempDir;
 
 use crate::repository::{COMMIT, ID, Repository, etag};
@@ -214,7 +214,7 @@ fn shards() {
         desk.nothing_false(shard);
     }
     let desk = Desk::new(sharded.without("model-2.safetensors"));
-    assert!(matches!(desk.pull(), Err(Error::HubRefused { refusal: HubRefusal::File, .. })));
+    assert!(matches!(desk.pull(), Err(Error::HubRefused { refusal: HubErrorKind::FileNotFound, .. })));
     assert!(!desk.repository().join("refs").exists(), "a model that is not all there has no name");
 }
 

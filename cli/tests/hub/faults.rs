@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use likewise::Error;
-use likewise::hub::HubRefusal;
+use likewise::{Error, HubErrorKind};
 
 use crate::download::{Desk, contents};
 use crate::repository::{COMMIT, ID, Repository, etag};
@@ -63,7 +62,7 @@ fn what_passes() {
 #[test]
 fn what_stays() {
     type Kind = fn(&Error) -> bool;
-    let refused: Kind = |e| matches!(e, Error::HubRefused { refusal: HubRefusal::Busy, .. });
+    let refused: Kind = |e| matches!(e, Error::HubRefused { refusal: HubErrorKind::Unavailable, .. });
     let unreachable: Kind = |e| matches!(e, Error::HubUnreachable { tries: 6, .. });
     let answer: Kind = |e| matches!(e, Error::HubAnswer { .. });
     let size: Kind = |e| matches!(e, Error::HubDamaged { what: "size", .. });
@@ -79,10 +78,10 @@ fn what_stays() {
         ("GET", listing, Fault::Status(503, &[]), refused),
         ("GET", listing, Fault::Status(429, &[("Retry-After", "3600")]), refused),
         ("GET", listing, Fault::Status(418, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 418, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::UnexpectedStatus, status: 418, .. })
         }),
         ("GET", listing, Fault::Status(403, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Forbidden, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::Forbidden, .. })
         }),
         ("GET", listing, Fault::CutAfter(0), unreachable),
         ("GET", listing, Fault::CutAfter(10), unreachable),
@@ -96,7 +95,7 @@ fn what_stays() {
         ("GET", listing, header("content-encoding", Some("gzip")), answer),
         ("HEAD", head, Fault::Status(500, &[]), refused),
         ("HEAD", head, Fault::Status(404, &[("X-Error-Code", "EntryNotFound")]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::File, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::FileNotFound, .. })
         }),
         ("HEAD", "/model.safetensors", header("x-repo-commit", None), answer),
         ("HEAD", "/model.safetensors", header("x-repo-commit", Some(&"f".repeat(40))), answer),
@@ -108,19 +107,19 @@ fn what_stays() {
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("18446744073709551615")), size),
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("100")), size),
         ("HEAD", "/model.safetensors", Fault::Status(401, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Repository, status: 401, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::RepositoryNotFound, status: 401, .. })
         }),
         // Of another host than the hub, which does not know the hub's repositories.
         ("GET", large, Fault::Status(404, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 404, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::UnexpectedStatus, status: 404, .. })
         }),
         ("GET", large, Fault::Status(401, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 401, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::UnexpectedStatus, status: 401, .. })
         }),
         ("GET", large, Fault::CutAfter(0), unreachable),
         ("GET", large, Fault::Status(503, &[]), refused),
         ("GET", large, Fault::Status(403, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Forbidden, .. })
+            matches!(e, Error::HubRefused { refusal: HubErrorKind::Forbidden, .. })
         }),
         ("GET", large, Fault::OtherBytes, |e| matches!(e, Error::HubDamaged { what: "sha256", .. })),
         ("GET", "tokenizer.json", Fault::OtherBytes, |e| matches!(e, Error::HubDamaged { what: "git sha1", .. })),
