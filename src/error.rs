@@ -56,23 +56,23 @@ pub enum Error {
     },
 
     /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
-    #[error("no model `{id}`: {why}. Looked for:{}", list(looked))]
+    #[error("no model `{id}`: {why}. Looked for:{}", list(searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
         /// What is wrong with it.
         why: &'static str,
         /// Every path and address that was tried.
-        looked: Vec<String>,
+        searched: Vec<String>,
     },
 
     /// The hub does not give what it was asked for.
-    #[error("{url}: {refusal} (status {status}{})", remark(message))]
-    HubRefused {
+    #[error("{url}: {kind} (status {status}{})", remark(message))]
+    HubStatus {
         /// What was asked for.
         url: String,
         /// What the status and the hub's own code mean.
-        refusal: HubErrorKind,
+        kind: HubErrorKind,
         /// The HTTP status.
         status: u16,
         /// What the hub says itself; empty if nothing.
@@ -80,19 +80,19 @@ pub enum Error {
     },
 
     /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
-    #[error("{url}: no answer{}", if *tries > 1 { format!(", tried {tries} times without getting further") } else { String::new() })]
+    #[error("{url}: no answer{}", if *attempts > 1 { format!(", tried {attempts} times without getting further") } else { String::new() })]
     HubUnreachable {
         /// What was asked for.
         url: String,
         /// How often, in a row.
-        tries: u32,
+        attempts: u32,
         /// Why the last of them failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// An answer is not what the hub's protocol says.
     #[error("{url}: expected {expected}, found {found}")]
-    HubAnswer {
+    HubProtocol {
         /// What was asked for.
         url: String,
         /// What would have been accepted.
@@ -103,7 +103,7 @@ pub enum Error {
 
     /// The bytes that came are not those that were announced. None of them are kept.
     #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
-    HubDamaged {
+    HubCorruptDownload {
         /// The file.
         url: String,
         /// What was compared: "size", "sha256", "git sha1".
@@ -116,7 +116,7 @@ pub enum Error {
 
     /// A repository has no weights that are read.
     #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
-    HubWeights {
+    HubNoSafetensors {
         /// The repository.
         url: String,
         /// Its weights in other formats.
@@ -140,7 +140,7 @@ pub enum Error {
          download`: its cache is read, and a folder may be named, too",
         missing.join(", ")
     )]
-    HubCpu {
+    HubTlsUnsupported {
         /// Their names.
         missing: Vec<&'static str>,
     },

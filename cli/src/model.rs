@@ -243,8 +243,9 @@ impl SourceArgs {
         }
         // What is there is not looked for elsewhere.
         if Path::new(model).exists() {
-            let (id, looked) = (model.to_owned(), vec![model.to_owned()]);
-            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
+            let id = model.to_owned();
+            let searched = vec![model.to_owned()];
+            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", searched });
         }
         let (id, revision) = match model.split_once('@') {
             Some(both) if self.revision == MAIN => both,
