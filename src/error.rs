@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::hub::HubRefusal;
-
 /// An error and all that lie beneath it, on one line.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -58,23 +56,23 @@ pub enum Error {
     },
 
     /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
-    #[error("no model `{id}`: {why}. Looked for:{}", list(looked))]
+    #[error("no model `{id}`: {why}. Looked for:{}", list(searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
         /// What is wrong with it.
         why: &'static str,
         /// Every path and address that was tried.
-        looked: Vec<String>,
+        searched: Vec<String>,
     },
 
     /// The hub does not give what it was asked for.
-    #[error("{url}: {refusal} (status {status}{})", remark(message))]
-    HubRefused {
+    #[error("{url}: {kind} (status {status}{})", remark(message))]
+    HubStatus {
         /// What was asked for.
         url: String,
         /// What the status and the hub's own code mean.
-        refusal: HubRefusal,
+        kind: HubErrorKind,
         /// The HTTP status.
         status: u16,
         /// What the hub says itself; empty if nothing.
@@ -82,19 +80,19 @@ pub enum Error {
     },
 
     /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
-    #[error("{url}: no answer{}", if *tries > 1 { format!(", tried {tries} times without getting further") } else { String::new() })]
+    #[error("{url}: no answer{}", if *attempts > 1 { format!(", tried {attempts} times without getting further") } else { String::new() })]
     HubUnreachable {
         /// What was asked for.
         url: String,
         /// How often, in a row.
-        tries: u32,
+        attempts: u32,
         /// Why the last of them failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// An answer is not what the hub's protocol says.
     #[error("{url}: expected {expected}, found {found}")]
-    HubAnswer {
+    HubProtocol {
         /// What was asked for.
         url: String,
         /// What would have been accepted.
@@ -105,7 +103,7 @@ pub enum Error {
 
     /// The bytes that came are not those that were announced. None of them are kept.
     #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
-    HubDamaged {
+    HubCorruptDownload {
         /// The file.
         url: String,
         /// What was compared: "size", "sha256", "git sha1".
@@ -118,7 +116,7 @@ pub enum Error {
 
     /// A repository has no weights that are read.
     #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
-    HubWeights {
+    HubNoSafetensors {
         /// The repository.
         url: String,
         /// Its weights in other formats.
@@ -142,7 +140,7 @@ pub enum Error {
          download`: its cache is read, and a folder may be named, too",
         missing.join(", ")
     )]
-    HubCpu {
+    HubTlsUnsupported {
         /// Their names.
         missing: Vec<&'static str>,
     },
@@ -391,6 +389,43 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+}
+
+/// The reason for which the Hugging Face hub rejected a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HubErrorKind {
+    /// The repository does not exist, or it is private. The hub does not distinguish the two.
+    RepositoryNotFound,
+    /// The repository has no such branch, tag or commit.
+    RevisionNotFound,
+    /// The revision has no such file.
+    FileNotFound,
+    /// The repository is gated: its authors grant access on request.
+    Gated,
+    /// The token is not valid.
+    InvalidToken,
+    /// The token does not grant access, or access is disabled for everyone.
+    Forbidden,
+    /// Too many requests, or a failure of the hub. The request was retried before this error.
+    Unavailable,
+    /// A status that the protocol does not define.
+    UnexpectedStatus,
+}
+
+impl std::fmt::Display for HubErrorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RepositoryNotFound => "no such repository, or a private one that needs a token",
+            Self::RevisionNotFound => "the repository has no such branch, tag or commit",
+            Self::FileNotFound => "no such file in this revision",
+            Self::Gated => "gated: request access on the repository's page, then set HF_TOKEN",
+            Self::InvalidToken => "the token is not valid",
+            Self::Forbidden => "access denied",
+            Self::Unavailable => "the hub is temporarily unavailable",
+            Self::UnexpectedStatus => "unexpected response",
+        })
+    }
 }
 
 /// A result with [`Error`].

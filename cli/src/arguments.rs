@@ -259,8 +259,8 @@ impl SourceArgs {
         // A path that exists is not a hub id.
         if Path::new(model).exists() {
             let id = model.to_owned();
-            let looked = vec![model.to_owned()];
-            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
+            let searched = vec![model.to_owned()];
+            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", searched });
         }
         let (id, revision) = match model.split_once('@') {
             Some(both) if self.revision == DEFAULT_REVISION => both,

@@ -155,22 +155,24 @@ mod online {
     impl Bar {
         fn show(&mut self, told: Progress<'_>) {
             match told {
-                Progress::File { name, size, have } => self.of(name, size).set_position(have),
-                Progress::Done { .. } => {
+                Progress::Downloading { name, size, received } => self.of(name, size).set_position(received),
+                Progress::Finished { .. } => {
                     if let Some((_, bar)) = self.0.take() {
                         bar.finish();
                     }
                 }
-                Progress::Locked { name } => self.note(&format!("another process downloads {name}; waiting for it")),
-                Progress::Unsure { names, error } => {
+                Progress::WaitingForLock { name } => {
+                    self.note(&format!("another process downloads {name}; waiting for it"))
+                }
+                Progress::UsingIncompleteCache { names, error } => {
                     let why =
                         error.map_or("offline".to_owned(), |error| output::one_line(&likewise::error_chain(error)));
                     let names = names.join(", ");
                     self.note(&format!("the model is taken as the cache has it, which is without {names} ({why})"));
                 }
-                Progress::Again { error, pause } => {
+                Progress::Retrying { error, delay } => {
                     let what = output::one_line(&likewise::error_chain(error));
-                    self.note(&format!("{what}; trying again in {:.0} s", pause.as_secs_f64()));
+                    self.note(&format!("{what}; trying again in {:.0} s", delay.as_secs_f64()));
                 }
                 _ => {}
             }

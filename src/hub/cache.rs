@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::read_up_to;
 
 /// Bytes of a file that names a commit.
-const REFERENCE: u64 = 4096;
+const MAX_REF_BYTES: u64 = 4096;
 
 /// The snapshot folder of a model.
 ///
@@ -21,14 +21,14 @@ pub fn find(cache: &Path, id: &str, revision: &str) -> Result<PathBuf> {
 
 /// As [`find`], and which repository it is.
 pub(super) fn find_candidate(cache: &Path, id: &str, revision: &str) -> Result<(String, PathBuf)> {
-    let mut looked = vec![id.to_owned()];
+    let mut searched = vec![id.to_owned()];
     for candidate in candidates(id, revision)? {
-        match Repository::new(cache, &candidate).snapshot(revision)? {
+        match CachedRepository::new(cache, &candidate).find_snapshot(revision)? {
             Ok(snapshot) => return Ok((candidate, snapshot)),
-            Err(path) => looked.push(path.display().to_string()),
+            Err(path) => searched.push(path.display().to_string()),
         }
     }
-    Err(Error::ModelNotFound { id: id.to_owned(), why: "neither a folder nor in the Hugging Face cache", looked })
+    Err(Error::ModelNotFound { id: id.to_owned(), why: "neither a folder nor in the Hugging Face cache", searched })
 }
 
 /// The repositories that a name can mean, in the order in which they are tried.
@@ -36,7 +36,7 @@ pub(super) fn find_candidate(cache: &Path, id: &str, revision: &str) -> Result<(
 /// # Errors
 /// If it is not a model's name, or `revision` is not that of a revision.
 pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
-    let wrong = |why, what: &str| Error::ModelNotFound { id: id.to_owned(), why, looked: vec![what.to_owned()] };
+    let wrong = |why, what: &str| Error::ModelNotFound { id: id.to_owned(), why, searched: vec![what.to_owned()] };
     if !is_repository(id) {
         return Err(wrong("not a folder, and not a model's name (organisation/name)", id));
     }
@@ -48,54 +48,54 @@ pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
 }
 
 /// A repository's folder in the cache.
-pub(super) struct Repository {
+pub(super) struct CachedRepository {
     pub(super) folder: PathBuf,
 }
 
-impl Repository {
+impl CachedRepository {
     pub(super) fn new(cache: &Path, id: &str) -> Self {
         Self { folder: cache.join(folder_name(id)) }
     }
 
     /// The one that has this folder.
     #[cfg(feature = "hub")]
-    pub(super) fn at(folder: &Path) -> Self {
+    pub(super) fn at_folder(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
     /// The folder of a commit's files.
-    pub(super) fn commit(&self, commit: &str) -> PathBuf {
+    pub(super) fn snapshot_folder(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
     /// The list of a commit's files that newer versions of huggingface_hub keep.
     #[cfg(feature = "hub")]
-    pub(super) fn tree(&self, commit: &str) -> PathBuf {
+    pub(super) fn tree_path(&self, commit: &str) -> PathBuf {
         self.folder.join("trees").join(format!("{commit}.json"))
     }
 
     /// The file that says that a commit has no such file.
     #[cfg(feature = "hub")]
-    pub(super) fn absence(&self, commit: &str, name: &str) -> PathBuf {
+    pub(super) fn missing_marker(&self, commit: &str, name: &str) -> PathBuf {
         self.folder.join(".no_exist").join(commit).join(name)
     }
 
     /// The file that says which commit a branch or tag is.
-    pub(super) fn reference(&self, revision: &str) -> PathBuf {
+    pub(super) fn ref_path(&self, revision: &str) -> PathBuf {
         self.folder.join("refs").join(revision)
     }
 
     /// The folder of a revision, or, if it is not there, the path that should have been.
-    fn snapshot(&self, revision: &str) -> Result<std::result::Result<PathBuf, PathBuf>> {
-        let by_commit = self.commit(revision);
+    fn find_snapshot(&self, revision: &str) -> Result<std::result::Result<PathBuf, PathBuf>> {
+        let by_commit = self.snapshot_folder(revision);
         if !revision.contains('/') && by_commit.is_dir() {
             return Ok(Ok(by_commit));
         }
-        let reference = self.reference(revision);
-        let bytes = if reference.is_dir() { None } else { read_up_to(&reference, REFERENCE)? };
+        let reference = self.ref_path(revision);
+        let bytes = if reference.is_dir() { None } else { read_up_to(&reference, MAX_REF_BYTES)? };
         match bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes.trim_ascii())) {
             Some(commit) if is_plain(&commit) => {
-                let snapshot = self.commit(&commit);
+                let snapshot = self.snapshot_folder(&commit);
                 Ok(if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) })
             }
             _ => Ok(Err(reference)),

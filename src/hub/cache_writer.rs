@@ -6,29 +6,29 @@ use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::cache::{Repository, folder_name};
+use super::cache::{CachedRepository, folder_name};
 use crate::error::{Error, Result};
 
 /// A repository's folders in the cache, to be written to.
-pub(super) struct Layout {
-    pub(super) repository: Repository,
+pub(super) struct CacheWriter {
+    pub(super) repository: CachedRepository,
     /// Of its locks, which is also where things are made before they are moved to their places.
     locks: PathBuf,
 }
 
-pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { path, action, source }
 }
 
-pub(super) fn make_folder_of(path: &Path) -> Result<()> {
+pub(super) fn create_parent(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(failed(folder, "make the folder"))
+    fs::create_dir_all(folder).map_err(io_error(folder, "make the folder"))
 }
 
-impl Layout {
+impl CacheWriter {
     pub(super) fn new(cache: &Path, id: &str) -> Self {
-        Self { repository: Repository::new(cache, id), locks: cache.join(".locks").join(folder_name(id)) }
+        Self { repository: CachedRepository::new(cache, id), locks: cache.join(".locks").join(folder_name(id)) }
     }
 
     /// A content, by its name.
@@ -48,15 +48,15 @@ impl Layout {
 
     /// A file of a commit.
     pub(super) fn file(&self, commit: &str, name: &str) -> PathBuf {
-        self.repository.commit(commit).join(name)
+        self.repository.snapshot_folder(commit).join(name)
     }
 
     /// Puts a content in its place among a commit's files.
-    pub(super) fn place(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
-        self.place_by(commit, name, etag, link)
+    pub(super) fn link_file(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
+        self.link_with(commit, name, etag, symlink)
     }
 
-    fn place_by(
+    fn link_with(
         &self,
         commit: &str,
         name: &str,
@@ -64,41 +64,41 @@ impl Layout {
         link: impl Fn(&Path, &Path) -> io::Result<()>,
     ) -> Result<()> {
         let path = self.file(commit, name);
-        make_folder_of(&path)?;
+        create_parent(&path)?;
         // From the file's folder up to snapshots/, and one more.
         let target: PathBuf = std::iter::repeat_n("..", name.split('/').count() + 1).collect();
         let new = self.aside(etag);
-        make_folder_of(&new)?;
+        create_parent(&new)?;
         if link(&target.join("blobs").join(etag), &new).is_err() {
             // Where there are no links, or one may not make them. huggingface_hub does the same.
-            fs::copy(self.blob(etag), &new).map_err(failed(&path, "copy the content to"))?;
+            fs::copy(self.blob(etag), &new).map_err(io_error(&path, "copy the content to"))?;
         }
-        fs::rename(&new, &path).map_err(failed(&path, "write"))
+        fs::rename(&new, &path).map_err(io_error(&path, "write"))
     }
 
     /// Says which commit a branch or tag is.
-    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
-        let path = self.repository.reference(revision);
+    pub(super) fn write_ref(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.repository.ref_path(revision);
         if fs::read_to_string(&path).is_ok_and(|text| text == commit) {
             return Ok(());
         }
-        make_folder_of(&path)?;
+        create_parent(&path)?;
         let new = self.aside("ref");
-        make_folder_of(&new)?;
+        create_parent(&new)?;
         let write = || {
             let mut file = File::create(&new)?;
             file.write_all(commit.as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &path)
         };
-        write().map_err(failed(&path, "write"))
+        write().map_err(io_error(&path, "write"))
     }
 
     /// Notes that a commit has no such file.
-    pub(super) fn note_absence(&self, commit: &str, name: &str) -> Result<()> {
-        let path = self.repository.absence(commit, name);
-        make_folder_of(&path)?;
-        File::create(&path).map(drop).map_err(failed(&path, "write"))
+    pub(super) fn mark_missing(&self, commit: &str, name: &str) -> Result<()> {
+        let path = self.repository.missing_marker(commit, name);
+        create_parent(&path)?;
+        File::create(&path).map(drop).map_err(io_error(&path, "write"))
     }
 
     /// A place for what is not yet in its place, on the same file system. By chance, because processes in different containers
@@ -110,17 +110,17 @@ impl Layout {
 }
 
 #[cfg(unix)]
-fn link(target: &Path, path: &Path) -> io::Result<()> {
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
 #[cfg(windows)]
-fn link(target: &Path, path: &Path) -> io::Result<()> {
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, path)
 }
 
 #[cfg(not(any(unix, windows)))]
-fn link(_: &Path, _: &Path) -> io::Result<()> {
+fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -130,24 +130,24 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn layout() -> (tempfile::TempDir, Layout) {
+    fn writer() -> (tempfile::TempDir, CacheWriter) {
         let cache = tempfile::tempdir().expect("a folder");
-        let layout = Layout::new(cache.path(), "org/name");
-        let blob = layout.blob("etag");
-        make_folder_of(&blob).expect("folders");
+        let writer = CacheWriter::new(cache.path(), "org/name");
+        let blob = writer.blob("etag");
+        create_parent(&blob).expect("folders");
         fs::write(blob, "content").expect("a blob");
-        (cache, layout)
+        (cache, writer)
     }
 
     #[cfg(unix)]
     #[test]
     fn links_are_relative_and_replace_broken_ones() {
-        let (cache, layout) = layout();
+        let (cache, writer) = writer();
         for (name, target) in [("a", "../../blobs/etag"), ("1_Pooling/b/c", "../../../../blobs/etag")] {
             let path = cache.path().join("models--org--name/snapshots").join(COMMIT).join(name);
-            make_folder_of(&path).expect("folders");
+            create_parent(&path).expect("folders");
             std::os::unix::fs::symlink("nowhere", &path).expect("a broken link");
-            layout.place(COMMIT, name, "etag").expect("placed");
+            writer.link_file(COMMIT, name, "etag").expect("placed");
             assert_eq!(fs::read_link(&path).expect("a link"), Path::new(target));
             assert_eq!(fs::read_to_string(&path).expect("a file"), "content");
         }
@@ -156,26 +156,26 @@ mod tests {
 
     #[test]
     fn places_are_nobody_elses() {
-        let (_cache, layout) = layout();
-        let places: std::collections::HashSet<_> = (0..100).map(|_| layout.aside("x")).collect();
+        let (_cache, writer) = writer();
+        let places: std::collections::HashSet<_> = (0..100).map(|_| writer.aside("x")).collect();
         assert_eq!(places.len(), 100);
     }
 
     #[test]
     fn without_links_contents_are_copied() {
-        let (_cache, layout) = layout();
+        let (_cache, writer) = writer();
         let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
-        layout.place_by(COMMIT, "x/y", "etag", refuse).expect("placed");
-        let path = layout.file(COMMIT, "x/y");
+        writer.link_with(COMMIT, "x/y", "etag", refuse).expect("placed");
+        let path = writer.file(COMMIT, "x/y");
         assert!(path.symlink_metadata().expect("a file").is_file());
         assert_eq!(fs::read_to_string(path).expect("a file"), "content");
     }
 
     #[test]
     fn references_are_a_commit_and_nothing_else() {
-        let (cache, layout) = layout();
+        let (cache, writer) = writer();
         for revision in ["main", "refs/pr/1", "main"] {
-            layout.refer(revision, COMMIT).expect("written");
+            writer.write_ref(revision, COMMIT).expect("written");
             let path = cache.path().join("models--org--name/refs").join(revision);
             assert_eq!(fs::read_to_string(path).expect("a file"), COMMIT);
         }

@@ -12,20 +12,20 @@ use ureq::http::HeaderMap;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
-use super::retry::{Failure, Retry};
+use super::retry::{Failure, RetryHint};
 use super::settings::Settings;
+use super::tls_support;
 use super::url::Url;
-use super::{HubRefusal, tls_support};
-use crate::error::{Error, Result};
+use crate::error::{Error, HubErrorKind, Result};
 
 /// As many redirects in a row as browsers allow, or fewer.
-const REDIRECTS: usize = 10;
+const MAX_REDIRECTS: usize = 10;
 /// Bytes of an answer's head.
-const HEAD: usize = 64 << 10;
+const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum RequestKind {
     /// What the hub itself says of a file. A redirect to another host is part of that, and not followed.
     Head,
     /// The content, or what of it comes after so many bytes.
@@ -43,26 +43,26 @@ pub(super) struct Client {
 }
 
 /// The answer to the last request of a chain of redirects.
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     /// Of all answers of the chain, the last first.
     heads: Vec<HeaderMap>,
     pub(super) body: Body,
 }
 
-impl Answer {
+impl HttpResponse {
     /// A header, of the last answer that has it.
-    pub(super) fn anywhere(&self, name: &str) -> Option<&str> {
-        self.heads.iter().find_map(|head| text(head, name))
+    pub(super) fn any_header(&self, name: &str) -> Option<&str> {
+        self.heads.iter().find_map(|head| header_text(head, name))
     }
 
     /// A header of the last answer.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.heads.first().and_then(|head| text(head, name))
+        self.heads.first().and_then(|head| header_text(head, name))
     }
 }
 
-fn text<'a>(head: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header_text<'a>(head: &'a HeaderMap, name: &str) -> Option<&'a str> {
     head.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -89,9 +89,9 @@ impl Client {
             .max_redirects(0)
             .user_agent(concat!("likewise/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
-            .max_response_header_size(HEAD)
+            .max_response_header_size(MAX_HEADER_BYTES)
             .proxy(proxy)
-            .tls_config(tls(settings.authorities.as_deref())?)
+            .tls_config(tls_config(settings.authorities.as_deref())?)
             .timeout_resolve(Some(settings.timeout))
             .timeout_connect(Some(settings.timeout))
             .timeout_send_request(Some(settings.timeout))
@@ -115,81 +115,81 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer, or one that is not a success.
-    pub(super) fn ask(&self, what: Ask, url: &Url) -> std::result::Result<Answer, Failure> {
+    pub(super) fn request(&self, what: RequestKind, url: &Url) -> std::result::Result<HttpResponse, Failure> {
         let (asked, mut url) = (url, url.clone());
         let mut heads = Vec::new();
-        for _ in 0..=REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.send(what, &url)?;
             let (parts, body) = response.into_parts();
             let status = parts.status.as_u16();
             heads.insert(0, parts.headers);
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return if (200..300).contains(&status) {
-                    Ok(Answer { status, heads, body })
+                    Ok(HttpResponse { status, heads, body })
                 } else {
-                    Err(self.refused(asked, &url, status, &heads[0]))
+                    Err(self.status_error(asked, &url, status, &heads[0]))
                 };
             }
-            let location = text(&heads[0], "location").unwrap_or_default();
+            let location = header_text(&heads[0], "location").unwrap_or_default();
             let Some(next) = url.join(location) else {
                 // What stands behind a ? may be a signature.
                 let place = location.split('?').next().unwrap_or_default();
-                let found = format!("a redirect (status {status}) to {:?}", self.shown(place));
-                return Err(answer(&url, "an http or https address, encrypted if this one is", found).into());
+                let found = format!("a redirect (status {status}) to {:?}", self.printable(place));
+                return Err(protocol_error(&url, "an http or https address, encrypted if this one is", found).into());
             };
-            if what == Ask::Head && !next.same_origin(&url) {
-                return Ok(Answer { status, heads, body });
+            if what == RequestKind::Head && !next.same_origin(&url) {
+                return Ok(HttpResponse { status, heads, body });
             }
             url = next;
         }
-        Err(answer(&url, format!("at most {REDIRECTS} redirects"), "more").into())
+        Err(protocol_error(&url, format!("at most {MAX_REDIRECTS} redirects"), "more").into())
     }
 
     /// A whole answer of up to `limit` bytes.
     pub(super) fn read(&self, url: &Url, limit: usize) -> std::result::Result<Vec<u8>, Failure> {
-        let body = self.ask(Ask::Get { from: 0 }, url)?.body;
+        let body = self.request(RequestKind::Get { from: 0 }, url)?.body;
         let mut bytes = Vec::new();
         let mut body = body.into_reader().take(limit as u64 + 1);
-        body.read_to_end(&mut bytes).map_err(|source| cut(url, source))?;
+        body.read_to_end(&mut bytes).map_err(|source| interrupted(url, source))?;
         if bytes.len() > limit {
-            return Err(answer(url, format!("at most {limit} bytes"), "more").into());
+            return Err(protocol_error(url, format!("at most {limit} bytes"), "more").into());
         }
         Ok(bytes)
     }
 
-    fn send(&self, what: Ask, url: &Url) -> std::result::Result<ureq::http::Response<Body>, Failure> {
+    fn send(&self, what: RequestKind, url: &Url) -> std::result::Result<ureq::http::Response<Body>, Failure> {
         if url.is_https() || self.encrypted_proxy {
             tls_support::check()?;
         }
         let mut request = match what {
-            Ask::Head => self.agent.head(url.as_str()),
-            Ask::Get { .. } => self.agent.get(url.as_str()),
+            RequestKind::Head => self.agent.head(url.as_str()),
+            RequestKind::Get { .. } => self.agent.get(url.as_str()),
         };
         if let Some(token) = self.token.as_ref().filter(|_| url.same_origin(&self.endpoint)) {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if let Ask::Get { from: from @ 1.. } = what {
+        if let RequestKind::Get { from: from @ 1.. } = what {
             request = request.header("range", format!("bytes={from}-"));
         }
-        let response = request.call().map_err(|error| self.unanswered(url, error))?;
+        let response = request.call().map_err(|error| self.connection_error(url, error))?;
         self.reached.store(true, Ordering::Relaxed);
-        match text(response.headers(), "content-encoding") {
+        match header_text(response.headers(), "content-encoding") {
             Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
-                let found = format!("content-encoding {:?}", self.shown(encoding));
-                Err(answer(url, "bytes as they are", found).into())
+                let found = format!("content-encoding {:?}", self.printable(encoding));
+                Err(protocol_error(url, "bytes as they are", found).into())
             }
             _ => Ok(response),
         }
     }
 
     /// There was no answer.
-    fn unanswered(&self, url: &Url, error: ureq::Error) -> Failure {
+    fn connection_error(&self, url: &Url, error: ureq::Error) -> Failure {
         use std::io::ErrorKind;
         use ureq::{Error as Ureq, Timeout};
         let transient = match &error {
             // Certificates that are not trusted, among others.
             Ureq::Io(error) if error.kind() == ErrorKind::InvalidData => false,
-            Ureq::Io(error) if error.kind() == ErrorKind::ConnectionRefused || is_of_names(error) => {
+            Ureq::Io(error) if error.kind() == ErrorKind::ConnectionRefused || is_name_resolution_error(error) => {
                 self.reached.load(Ordering::Relaxed)
             }
             Ureq::HostNotFound | Ureq::ConnectionFailed | Ureq::Timeout(Timeout::Connect | Timeout::Resolve) => {
@@ -202,57 +202,57 @@ impl Client {
             Ureq::Io(error) => Box::new(error),
             other => Box::new(other),
         };
-        let error = Error::HubUnreachable { url: url.shown(), tries: 1, source };
-        Failure { error, retry: if transient { Retry::Soon } else { Retry::Never } }
+        let error = Error::HubUnreachable { url: url.shown(), attempts: 1, source };
+        Failure { error, retry: if transient { RetryHint::Soon } else { RetryHint::Never } }
     }
 
     /// There was an answer, and it is no. `asked`: what was asked for before any redirects.
-    fn refused(&self, asked: &Url, url: &Url, status: u16, head: &HeaderMap) -> Failure {
+    fn status_error(&self, asked: &Url, url: &Url, status: u16, head: &HeaderMap) -> Failure {
         // What others say with these codes is not about the hub's repositories.
         let foreign = !url.same_origin(&self.endpoint);
-        let code = text(head, "x-error-code").filter(|_| !foreign);
-        let message = self.shown(text(head, "x-error-message").unwrap_or_default());
+        let code = header_text(head, "x-error-code").filter(|_| !foreign);
+        let message = self.printable(header_text(head, "x-error-message").unwrap_or_default());
         let of_a_file = asked.as_str().contains("/resolve/");
-        let refusal = match (code, status) {
-            (Some("GatedRepo"), _) => HubRefusal::Gated,
-            (Some("RepoNotFound"), _) => HubRefusal::Repository,
-            (Some("RevisionNotFound"), _) => HubRefusal::Revision,
-            (Some("EntryNotFound"), _) => HubRefusal::File,
-            (_, 401) if message.starts_with("Invalid credentials") => HubRefusal::Token,
-            (_, 401 | 404) if of_a_file && foreign => HubRefusal::Other,
+        let kind = match (code, status) {
+            (Some("GatedRepo"), _) => HubErrorKind::Gated,
+            (Some("RepoNotFound"), _) => HubErrorKind::RepositoryNotFound,
+            (Some("RevisionNotFound"), _) => HubErrorKind::RevisionNotFound,
+            (Some("EntryNotFound"), _) => HubErrorKind::FileNotFound,
+            (_, 401) if message.starts_with("Invalid credentials") => HubErrorKind::InvalidToken,
+            (_, 401 | 404) if of_a_file && foreign => HubErrorKind::UnexpectedStatus,
             // To those without a token the hub says this of what is private and of what is not there.
-            (_, 401) => HubRefusal::Repository,
-            (_, 403) => HubRefusal::Forbidden,
-            (_, 404) if of_a_file => HubRefusal::File,
-            (_, 404) => HubRefusal::Repository,
-            (_, 408 | 429 | 500 | 502 | 503 | 504) => HubRefusal::Busy,
-            _ => HubRefusal::Other,
+            (_, 401) => HubErrorKind::RepositoryNotFound,
+            (_, 403) => HubErrorKind::Forbidden,
+            (_, 404) if of_a_file => HubErrorKind::FileNotFound,
+            (_, 404) => HubErrorKind::RepositoryNotFound,
+            (_, 408 | 429 | 500 | 502 | 503 | 504) => HubErrorKind::Unavailable,
+            _ => HubErrorKind::UnexpectedStatus,
         };
-        let retry = match (refusal, pause(status, head)) {
-            (HubRefusal::Busy, Some(pause)) => Retry::After(pause),
-            (HubRefusal::Busy, None) => Retry::Soon,
-            _ => Retry::Never,
+        let retry = match (kind, requested_delay(status, head)) {
+            (HubErrorKind::Unavailable, Some(pause)) => RetryHint::After(pause),
+            (HubErrorKind::Unavailable, None) => RetryHint::Soon,
+            _ => RetryHint::Never,
         };
-        Failure { error: Error::HubRefused { url: url.shown(), refusal, status, message }, retry }
+        Failure { error: Error::HubStatus { url: url.shown(), kind, status, message }, retry }
     }
 
     /// What a server said, for messages: on one line, not for ever, and without the token if it repeats that.
-    pub(super) fn shown(&self, text: &str) -> String {
-        const MOST: usize = 200;
+    pub(super) fn printable(&self, text: &str) -> String {
+        const MAX_CHARS: usize = 200;
         let text = match &self.token {
             Some(token) => text.replace(token, "…"),
             None => text.to_owned(),
         };
-        text.chars().filter(|c| !c.is_control()).take(MOST).collect()
+        text.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
     }
 }
 
 /// How long to wait, if the hub says so: seconds in `Retry-After`, or, if it has had too many requests, until a window ends, as
 /// `"resolvers";r=0;t=40` in `RateLimit` says of one in which no further request is left.
-fn pause(status: u16, head: &HeaderMap) -> Option<Duration> {
-    let asked = text(head, "retry-after").and_then(|value| value.trim().parse().ok());
+fn requested_delay(status: u16, head: &HeaderMap) -> Option<Duration> {
+    let asked = header_text(head, "retry-after").and_then(|value| value.trim().parse().ok());
     let window = || {
-        let parts: Vec<&str> = text(head, "ratelimit")?.split([';', ',']).map(str::trim).collect();
+        let parts: Vec<&str> = header_text(head, "ratelimit")?.split([';', ',']).map(str::trim).collect();
         let number = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name)?.parse::<u64>().ok());
         // Its last second may not be over.
         number("t=").filter(|_| status == 429 && number("r=") == Some(0))?.checked_add(1)
@@ -261,19 +261,19 @@ fn pause(status: u16, head: &HeaderMap) -> Option<Duration> {
 }
 
 /// Whether a host's name has no address. The standard library has no kind for that.
-fn is_of_names(error: &std::io::Error) -> bool {
+fn is_name_resolution_error(error: &std::io::Error) -> bool {
     error.to_string().starts_with("failed to lookup address information")
 }
 
 /// An answer that is not what the protocol says.
-pub(super) fn answer(url: &Url, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::HubAnswer { url: url.shown(), expected: expected.into(), found: found.into() }
+pub(super) fn protocol_error(url: &Url, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::HubProtocol { url: url.shown(), expected: expected.into(), found: found.into() }
 }
 
 /// An answer that ended before it was whole.
-pub(super) fn cut(url: &Url, source: std::io::Error) -> Failure {
-    let error = Error::HubUnreachable { url: url.shown(), tries: 1, source: Box::new(source) };
-    Failure { error, retry: Retry::Soon }
+pub(super) fn interrupted(url: &Url, source: std::io::Error) -> Failure {
+    let error = Error::HubUnreachable { url: url.shown(), attempts: 1, source: Box::new(source) };
+    Failure { error, retry: RetryHint::Soon }
 }
 
 fn proxy(settings: &Settings) -> Result<Option<Proxy>> {
@@ -306,7 +306,7 @@ fn proxy(settings: &Settings) -> Result<Option<Proxy>> {
 }
 
 /// Whose certificates are believed.
-fn tls(authorities: Option<&Path>) -> Result<TlsConfig> {
+fn tls_config(authorities: Option<&Path>) -> Result<TlsConfig> {
     let roots = match authorities {
         None => RootCerts::WebPki,
         Some(path) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::cache::Repository;
+use super::cache::CachedRepository;
 use super::file_selection::{
     CONVERTED, INDEX, MODULES, OF_MODULES, OF_OLD_TOKENIZERS, REFUSED, SINGLE, VOCABULARIES, encoder, inside, modules,
     optional, required, shards,
@@ -16,21 +16,21 @@ use crate::files::read_table;
 
 /// What a snapshot lacks of what its model needs.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Missing {
+pub(super) struct MissingFiles {
     pub(super) files: Vec<String>,
     /// Without these it can be opened, and would be another model if the commit has them, which it does or may do.
     pub(super) optional: Vec<String>,
 }
 
-impl Missing {
+impl MissingFiles {
     /// Whether nothing is.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.optional.is_empty()
     }
 }
 
 /// Looks through a snapshot.
-pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
+pub(super) fn missing_files(snapshot: &Path) -> Result<MissingFiles> {
     let read = |name: &str| -> Result<Option<(String, Vec<u8>)>> {
         let path = snapshot.join(name);
         Ok(read_table(&path)?.map(|bytes| (path.display().to_string(), bytes)))
@@ -42,7 +42,7 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
         None => Vec::new(),
     };
     let encoder = encoder(&listed);
-    let mut missing = Missing { files: required(&has, &listed), optional: Vec::new() };
+    let mut missing = MissingFiles { files: required(&has, &listed), optional: Vec::new() };
     let single = inside(encoder, SINGLE);
     if !has(&inside(encoder, CONVERTED)) && !has(&single) {
         match read(&inside(encoder, INDEX))? {
@@ -53,7 +53,7 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
             None => missing.files.push(single),
         }
     }
-    let known = Known::of(snapshot);
+    let known = CommitFiles::of(snapshot);
     let settings = read(&inside(encoder, "tokenizer_config.json"))?;
     let settings = settings.map(|(label, bytes)| JsonObject::parse(&label, &bytes)).transpose()?;
     let whole = has(&inside(encoder, VOCABULARIES[0]));
@@ -72,20 +72,21 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
 }
 
 /// What the cache says of a commit's files, beside those that it has.
-struct Known<'a> {
+struct CommitFiles<'a> {
     snapshot: &'a Path,
-    repository: Option<(Repository, String)>,
+    repository: Option<(CachedRepository, String)>,
     /// All of them.
     listed: Option<BTreeSet<String>>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> CommitFiles<'a> {
     fn of(snapshot: &'a Path) -> Self {
         let folder = snapshot.parent().and_then(Path::parent);
         let commit = snapshot.file_name().map(|name| name.to_string_lossy().into_owned());
-        let repository = folder.zip(commit).map(|(folder, commit)| (Repository::at(folder), commit));
+        let repository = folder.zip(commit).map(|(folder, commit)| (CachedRepository::at_folder(folder), commit));
         // Of another form it may be one day, and then it says nothing.
-        let tree = repository.as_ref().and_then(|(repository, commit)| read_table(&repository.tree(commit)).ok()?);
+        let tree =
+            repository.as_ref().and_then(|(repository, commit)| read_table(&repository.tree_path(commit)).ok()?);
         let tree: Option<Value> = tree.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let tree = tree.filter(|tree| tree["format_version"] == 1);
         let listed = tree.and_then(|tree| Some(tree["files"].as_object()?.keys().cloned().collect()));
@@ -102,6 +103,6 @@ impl<'a> Known<'a> {
             return Some(true);
         }
         let (repository, commit) = self.repository.as_ref()?;
-        repository.absence(commit, name).exists().then_some(false)
+        repository.missing_marker(commit, name).exists().then_some(false)
     }
 }

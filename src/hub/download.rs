@@ -7,115 +7,115 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::cache_writer::{Layout, failed, make_folder_of};
-use super::client::{Answer, Ask, Client, answer, cut};
+use super::cache_writer::{CacheWriter, create_parent, io_error};
+use super::client::{Client, HttpResponse, RequestKind, interrupted, protocol_error};
 use super::hash::{Etag, Hasher};
-use super::retry::{Failure, Patience};
-use super::settings::{Progress, Settings, Tell};
-use super::url::{Url, escaped};
+use super::retry::{Failure, RetryPolicy};
+use super::settings::{Progress, ProgressCallback, Settings};
+use super::url::{Url, escape};
 use crate::error::{Error, Result};
 use crate::files::most_read;
 
 /// Bytes that are read at a time.
-const CHUNK: usize = 128 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// The files of one commit.
-pub(super) struct Files<'a> {
+pub(super) struct CommitDownloader<'a> {
     pub(super) client: &'a Client,
     pub(super) settings: &'a Settings,
-    pub(super) layout: &'a Layout,
+    pub(super) cache: &'a CacheWriter,
     pub(super) id: &'a str,
     pub(super) commit: &'a str,
 }
 
 /// What the hub announces of a file.
-struct Remote<'a> {
+struct RemoteFile<'a> {
     name: &'a str,
     url: Url,
     etag: Etag,
     size: u64,
 }
 
-impl Files<'_> {
+impl CommitDownloader<'_> {
     /// Sees to it that a file of the commit is in its place.
-    pub(super) fn fetch(&self, name: &str, tell: Tell<'_>) -> Result<()> {
+    pub(super) fn fetch(&self, name: &str, on_progress: ProgressCallback<'_>) -> Result<()> {
         // A commit's files do not change, but a disk may have lost a part of one.
-        let place = self.layout.file(self.commit, name);
-        let linked = linked_content(&place);
+        let place = self.cache.file(self.commit, name);
+        let linked = linked_etag(&place);
         if let Some(etag) = linked.as_ref().filter(|_| place.is_file()) {
-            if is_content(&place, etag)? {
+            if matches_etag(&place, etag)? {
                 return Ok(());
             }
-            let blob = self.layout.blob(etag.as_str());
-            fs::remove_file(&blob).map_err(failed(&blob, "remove the damaged content"))?;
+            let blob = self.cache.blob(etag.as_str());
+            fs::remove_file(&blob).map_err(io_error(&blob, "remove the damaged content"))?;
         }
-        let path: Vec<String> = name.split('/').map(escaped).collect();
+        let path: Vec<String> = name.split('/').map(escape).collect();
         let url = self.client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, path.join("/")))?;
-        let remote = Patience::new(self.settings).until_done(tell, || self.look(name, &url))?;
+        let remote = RetryPolicy::new(self.settings).run(on_progress, || self.metadata(name, &url))?;
         // Where there are no links, files are copies, and only the hub knows what they should be.
-        if linked.is_none() && place.is_file() && is_content(&place, &remote.etag)? {
+        if linked.is_none() && place.is_file() && matches_etag(&place, &remote.etag)? {
             return Ok(());
         }
-        self.content(&remote, tell)?;
-        self.layout.place(self.commit, name, remote.etag.as_str())?;
-        tell(Progress::Done { name });
+        self.fetch_blob(&remote, on_progress)?;
+        self.cache.link_file(self.commit, name, remote.etag.as_str())?;
+        on_progress(Progress::Finished { name });
         Ok(())
     }
 
     /// Asks what a file is, as huggingface_hub does (`file_download.py`, `get_hf_file_metadata`).
-    fn look<'n>(&self, name: &'n str, url: &Url) -> std::result::Result<Remote<'n>, Failure> {
-        let head = self.client.ask(Ask::Head, url)?;
+    fn metadata<'n>(&self, name: &'n str, url: &Url) -> std::result::Result<RemoteFile<'n>, Failure> {
+        let head = self.client.request(RequestKind::Head, url)?;
         let found =
-            |text: Option<&str>| text.map_or("none".to_owned(), |text| format!("{:?}", self.client.shown(text)));
-        let commit = head.anywhere("x-repo-commit");
+            |text: Option<&str>| text.map_or("none".to_owned(), |text| format!("{:?}", self.client.printable(text)));
+        let commit = head.any_header("x-repo-commit");
         if commit.is_none()
             && let Some(location) = head.header("location").filter(|_| head.status >= 300)
         {
             let elsewhere =
-                format!("a redirect to {:?}", self.client.shown(location.split('?').next().unwrap_or_default()));
-            return Err(answer(url, format!("X-Repo-Commit {}", self.commit), elsewhere).into());
+                format!("a redirect to {:?}", self.client.printable(location.split('?').next().unwrap_or_default()));
+            return Err(protocol_error(url, format!("X-Repo-Commit {}", self.commit), elsewhere).into());
         }
         if commit != Some(self.commit) {
-            return Err(answer(url, format!("X-Repo-Commit {}", self.commit), found(commit)).into());
+            return Err(protocol_error(url, format!("X-Repo-Commit {}", self.commit), found(commit)).into());
         }
-        let etag = head.anywhere("x-linked-etag").or_else(|| head.anywhere("etag"));
+        let etag = head.any_header("x-linked-etag").or_else(|| head.any_header("etag"));
         let Some(known) = etag.and_then(Etag::parse) else {
             let expected = "an ETag by which the content can be checked (sha256, or git's sha1)";
-            return Err(answer(url, expected, found(etag)).into());
+            return Err(protocol_error(url, expected, found(etag)).into());
         };
         // That of a redirect is its own.
         let length = head.header("content-length").filter(|_| head.status < 300);
-        let size = head.anywhere("x-linked-size").or(length);
+        let size = head.any_header("x-linked-size").or(length);
         let Some(bytes) = size.and_then(|size| size.trim().parse::<u64>().ok()) else {
-            return Err(answer(url, "a size (X-Linked-Size or Content-Length)", found(size)).into());
+            return Err(protocol_error(url, "a size (X-Linked-Size or Content-Length)", found(size)).into());
         };
         // What will not be read need not be fetched.
         let most = most_read(name);
         if bytes > most {
-            return Err(answer(url, format!("at most {most} bytes"), bytes.to_string()).into());
+            return Err(protocol_error(url, format!("at most {most} bytes"), bytes.to_string()).into());
         }
-        Ok(Remote { name, url: url.clone(), etag: known, size: bytes })
+        Ok(RemoteFile { name, url: url.clone(), etag: known, size: bytes })
     }
 
     /// Sees to it that a content is in the cache.
-    fn content(&self, remote: &Remote<'_>, tell: Tell<'_>) -> Result<()> {
-        let blob = self.layout.blob(remote.etag.as_str());
-        if is_whole(&blob, remote)? {
+    fn fetch_blob(&self, remote: &RemoteFile<'_>, on_progress: ProgressCallback<'_>) -> Result<()> {
+        let blob = self.cache.blob(remote.etag.as_str());
+        if is_complete(&blob, remote)? {
             return Ok(());
         }
         // Until the end of this function nobody else fetches it.
-        let _lock = self.lock(remote, tell)?;
-        if is_whole(&blob, remote)? {
+        let _lock = self.lock(remote, on_progress)?;
+        if is_complete(&blob, remote)? {
             return Ok(());
         }
-        make_folder_of(&blob)?;
-        let mut partial = Partial::open(self.layout.incomplete(remote.etag.as_str()), remote)?;
+        create_parent(&blob)?;
+        let mut partial = PartialFile::open(self.cache.incomplete(remote.etag.as_str()), remote)?;
         let mut anew = false;
-        while let Err(error) = self.complete(remote, &mut partial, tell) {
-            let damaged = matches!(error, Error::HubDamaged { .. });
+        while let Err(error) = self.download(remote, &mut partial, on_progress) {
+            let damaged = matches!(error, Error::HubCorruptDownload { .. });
             if damaged && !anew {
                 anew = true;
-                tell(Progress::Again { error: &error, pause: std::time::Duration::ZERO });
+                on_progress(Progress::Retrying { error: &error, delay: std::time::Duration::ZERO });
                 partial.restart()?;
             } else if damaged {
                 drop(fs::remove_file(&partial.path));
@@ -125,107 +125,113 @@ impl Files<'_> {
                 return Err(error);
             }
         }
-        partial.file.sync_all().map_err(failed(&partial.path, "write"))?;
-        fs::rename(&partial.path, &blob).map_err(failed(&blob, "write"))
+        partial.file.sync_all().map_err(io_error(&partial.path, "write"))?;
+        fs::rename(&partial.path, &blob).map_err(io_error(&blob, "write"))
     }
 
-    fn lock(&self, remote: &Remote<'_>, tell: Tell<'_>) -> Result<File> {
-        let path = self.layout.lock(remote.etag.as_str());
-        make_folder_of(&path)?;
-        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed(&path, "open"))?;
+    fn lock(&self, remote: &RemoteFile<'_>, on_progress: ProgressCallback<'_>) -> Result<File> {
+        let path = self.cache.lock(remote.etag.as_str());
+        create_parent(&path)?;
+        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(io_error(&path, "open"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                tell(Progress::Locked { name: remote.name });
-                file.lock().map_err(failed(&path, "lock"))?;
+                on_progress(Progress::WaitingForLock { name: remote.name });
+                file.lock().map_err(io_error(&path, "lock"))?;
             }
-            Err(TryLockError::Error(source)) => return Err(failed(&path, "lock")(source)),
+            Err(TryLockError::Error(source)) => return Err(io_error(&path, "lock")(source)),
         }
         Ok(file)
     }
 
     /// Fetches what is lacking, and compares all of it with what was announced.
-    fn complete(&self, remote: &Remote<'_>, partial: &mut Partial, tell: Tell<'_>) -> Result<()> {
-        let Remote { name, size, .. } = *remote;
-        tell(Progress::File { name, size, have: partial.len });
-        let mut patience = Patience::new(self.settings);
+    fn download(
+        &self,
+        remote: &RemoteFile<'_>,
+        partial: &mut PartialFile,
+        on_progress: ProgressCallback<'_>,
+    ) -> Result<()> {
+        let RemoteFile { name, size, .. } = *remote;
+        on_progress(Progress::Downloading { name, size, received: partial.len });
+        let mut retry = RetryPolicy::new(self.settings);
         let mut furthest = partial.len;
         while partial.len < size {
             let received = self.receive(remote, partial, &mut |have| {
-                tell(Progress::File { name, size, have });
+                on_progress(Progress::Downloading { name, size, received: have });
                 // One who begins again and again, and never gets further, makes no progress.
                 if have > furthest {
                     furthest = have;
-                    patience.progressed();
+                    retry.reset();
                 }
             });
             if let Err(failure) = received {
-                patience.wait(failure, tell)?;
+                retry.wait(failure, on_progress)?;
             }
         }
         let found = partial.hasher.clone().finish();
         if found == remote.etag.as_str() {
             return Ok(());
         }
-        Err(damaged(remote, remote.etag.kind(), remote.etag.as_str(), found))
+        Err(corrupt(remote, remote.etag.kind(), remote.etag.as_str(), found))
     }
 
     /// Asks for what is lacking, once.
     fn receive(
         &self,
-        remote: &Remote<'_>,
-        partial: &mut Partial,
+        remote: &RemoteFile<'_>,
+        partial: &mut PartialFile,
         have: &mut dyn FnMut(u64),
     ) -> std::result::Result<(), Failure> {
         let from = partial.len;
-        let answer = self.client.ask(Ask::Get { from }, &remote.url).map_err(|failure| match failure.error {
-            // It has fewer bytes than it announced.
-            Error::HubRefused { status: 416, .. } => {
-                damaged(remote, "size", remote.size, format!("at most {from}")).into()
-            }
-            _ => failure,
-        })?;
-        if begins_anew(&answer, remote, from, &self.client.shown(answer.header("content-range").unwrap_or("none")))? {
+        let answer =
+            self.client.request(RequestKind::Get { from }, &remote.url).map_err(|failure| match failure.error {
+                // It has fewer bytes than it announced.
+                Error::HubStatus { status: 416, .. } => {
+                    corrupt(remote, "size", remote.size, format!("at most {from}")).into()
+                }
+                _ => failure,
+            })?;
+        if restarts(&answer, remote, from, &self.client.printable(answer.header("content-range").unwrap_or("none")))? {
             partial.restart()?;
             have(0);
         }
         if let Some(length) = answer.header("content-length").and_then(|length| length.parse::<u64>().ok())
             && partial.len.checked_add(length) != Some(remote.size)
         {
-            return Err(damaged(remote, "size", remote.size, format!("{} and {length} more", partial.len)).into());
+            return Err(corrupt(remote, "size", remote.size, format!("{} and {length} more", partial.len)).into());
         }
         let mut body = answer.body.into_reader();
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let read = body.read(&mut chunk).map_err(|source| cut(&remote.url, source))?;
+            let read = body.read(&mut chunk).map_err(|source| interrupted(&remote.url, source))?;
             if read == 0 {
                 break;
             }
             if read as u64 > remote.size - partial.len {
-                return Err(damaged(remote, "size", remote.size, "more").into());
+                return Err(corrupt(remote, "size", remote.size, "more").into());
             }
             partial.write(&chunk[..read])?;
             have(partial.len);
         }
         if partial.len < remote.size {
-            return Err(cut(&remote.url, std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(interrupted(&remote.url, std::io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(())
     }
 }
 
 /// Whether an answer has all of a content, and not what comes after the first `from` bytes, as it was asked for.
-fn begins_anew(got: &Answer, remote: &Remote<'_>, from: u64, range: &str) -> Result<bool> {
+fn restarts(got: &HttpResponse, remote: &RemoteFile<'_>, from: u64, range: &str) -> Result<bool> {
     match (got.status, content_range(range)) {
         (200, _) => Ok(from > 0),
         (206, Some((first, last, size))) if from > 0 && (first, last) == (from, size - 1) => {
             if size != remote.size {
-                return Err(damaged(remote, "size", remote.size, size));
+                return Err(corrupt(remote, "size", remote.size, size));
             }
             Ok(false)
         }
-        (206, _) => Err(answer(&remote.url, format!("Content-Range from {from} to the end"), range)),
-        (status, _) => Err(answer(&remote.url, "status 200 or 206", status.to_string())),
+        (206, _) => Err(protocol_error(&remote.url, format!("Content-Range from {from} to the end"), range)),
+        (status, _) => Err(protocol_error(&remote.url, "status 200 or 206", status.to_string())),
     }
 }
 
@@ -238,31 +244,31 @@ fn content_range(header: &str) -> Option<(u64, u64, u64)> {
     (first <= last && last < size).then_some((first, last, size))
 }
 
-fn damaged(remote: &Remote<'_>, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
+fn corrupt(remote: &RemoteFile<'_>, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
     let (expected, found) = (expected.to_string(), found.to_string());
-    Error::HubDamaged { url: remote.url.shown(), what, expected, found }
+    Error::HubCorruptDownload { url: remote.url.shown(), what, expected, found }
 }
 
 /// Whether a content is there. Nothing gets this name before it is checked, but a disk may have lost a part of it since.
-fn is_whole(blob: &Path, remote: &Remote<'_>) -> Result<bool> {
+fn is_complete(blob: &Path, remote: &RemoteFile<'_>) -> Result<bool> {
     let found = fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == remote.size);
-    Ok(found && is_content(blob, &remote.etag)?)
+    Ok(found && matches_etag(blob, &remote.etag)?)
 }
 
 /// The content that a file of a snapshot links to, by its name. None if it is no such link.
-fn linked_content(place: &Path) -> Option<Etag> {
+fn linked_etag(place: &Path) -> Option<Etag> {
     let target = fs::read_link(place).ok()?;
     let name = target.file_name()?.to_str()?;
     Etag::parse(name).filter(|etag| etag.as_str() == name)
 }
 
 /// Whether a file has this content.
-fn is_content(path: &Path, etag: &Etag) -> Result<bool> {
-    let mut file = File::open(path).map_err(failed(path, "read"))?;
-    let mut hasher = etag.hasher(file.metadata().map_err(failed(path, "read"))?.len());
-    let mut chunk = vec![0; CHUNK];
+fn matches_etag(path: &Path, etag: &Etag) -> Result<bool> {
+    let mut file = File::open(path).map_err(io_error(path, "read"))?;
+    let mut hasher = etag.hasher(file.metadata().map_err(io_error(path, "read"))?.len());
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match file.read(&mut chunk).map_err(failed(path, "read"))? {
+        match file.read(&mut chunk).map_err(io_error(path, "read"))? {
             0 => return Ok(hasher.finish() == etag.as_str()),
             read => hasher.update(&chunk[..read]),
         }
@@ -270,7 +276,7 @@ fn is_content(path: &Path, etag: &Etag) -> Result<bool> {
 }
 
 /// What has come of a content.
-struct Partial {
+struct PartialFile {
     file: File,
     path: PathBuf,
     etag: Etag,
@@ -281,21 +287,21 @@ struct Partial {
     hasher: Hasher,
 }
 
-impl Partial {
+impl PartialFile {
     /// Reads what an earlier attempt left.
-    fn open(path: PathBuf, remote: &Remote<'_>) -> Result<Self> {
+    fn open(path: PathBuf, remote: &RemoteFile<'_>) -> Result<Self> {
         // A pipe would be waited for, and a link might lead to a file of somebody else.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            fs::remove_file(&path).map_err(failed(&path, "remove"))?;
+            fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
         }
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(failed(&path, "open"))?;
+        let file = file.map_err(io_error(&path, "open"))?;
         let hasher = remote.etag.hasher(remote.size);
         let mut partial = Self { file, path, etag: remote.etag.clone(), size: remote.size, len: 0, hasher };
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let read = partial.file.read(&mut chunk).map_err(failed(&partial.path, "read"))?;
+            let read = partial.file.read(&mut chunk).map_err(io_error(&partial.path, "read"))?;
             if read == 0 {
                 return Ok(partial);
             }
@@ -309,7 +315,7 @@ impl Partial {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(failed(&self.path, "write"))?;
+        self.file.write_all(bytes).map_err(io_error(&self.path, "write"))?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())
@@ -318,7 +324,7 @@ impl Partial {
     /// Throws away what has come.
     fn restart(&mut self) -> Result<()> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        emptied.map_err(failed(&self.path, "write"))?;
+        emptied.map_err(io_error(&self.path, "write"))?;
         self.len = 0;
         self.hasher = self.etag.hasher(self.size);
         Ok(())

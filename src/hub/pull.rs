@@ -6,22 +6,21 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::HubRefusal;
 use super::cache::{candidates, find_candidate};
-use super::cache_writer::Layout;
-use super::client::{Client, answer};
-use super::completeness::{Missing, missing};
-use super::download::Files;
+use super::cache_writer::CacheWriter;
+use super::client::{Client, protocol_error};
+use super::completeness::{MissingFiles, missing_files};
+use super::download::CommitDownloader;
 use super::file_selection::{self, MODULES, Weights};
-use super::retry::Patience;
-use super::settings::{Progress, Settings, Tell};
-use super::url::escaped;
+use super::retry::RetryPolicy;
+use super::settings::{Progress, ProgressCallback, Settings};
+use super::url::escape;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, HubErrorKind, Result};
 use crate::files::{read_table, says_whose};
 
 /// Bytes of the list of a repository's files; the largest known has a few megabytes.
-const LISTING: usize = 32 << 20;
+const MAX_LISTING_BYTES: usize = 32 << 20;
 
 /// The hub, with a cache in front of it.
 ///
@@ -31,7 +30,7 @@ const LISTING: usize = 32 << 20;
 ///
 /// let hub = Hub::new(Settings::new("/home/me/.cache/huggingface/hub"));
 /// let folder = hub.find_or_pull("sentence-transformers/all-mpnet-base-v2", "main", &mut |told: Progress<'_>| {
-///     if let Progress::File { name, size, have } = told {
+///     if let Progress::Downloading { name, size, have } = told {
 ///         println!("{name}: {have} of {size} bytes");
 ///     }
 /// })?;
@@ -84,7 +83,7 @@ impl Hub {
     /// If what the cache has cannot be read, or is not what it should be.
     pub fn cached(&self, id: &str, revision: &str) -> Result<Option<PathBuf>> {
         match find_candidate(&self.settings.cache, id, revision) {
-            Ok((_, folder)) => Ok(missing(&folder)?.is_nothing().then_some(folder)),
+            Ok((_, folder)) => Ok(missing_files(&folder)?.is_empty().then_some(folder)),
             Err(Error::ModelNotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -95,38 +94,44 @@ impl Hub {
     ///
     /// # Errors
     /// As of [`Self::pull`]; offline, if the cache does not have all of it.
-    pub fn find_or_pull(&self, id: &str, revision: &str, tell: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    pub fn find_or_pull(&self, id: &str, revision: &str, on_progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         candidates(id, revision)?;
         match find_candidate(&self.settings.cache, id, revision) {
             Ok((repository, folder)) => {
-                let lacking = missing(&folder)?;
-                if lacking.is_nothing() {
+                let lacking = missing_files(&folder)?;
+                if lacking.is_empty() {
                     return Ok(folder);
                 }
                 if lacking.files.is_empty() {
-                    return Ok(self.complete_if_possible(&repository, folder, &lacking.optional, tell));
+                    return Ok(self.complete_if_possible(&repository, folder, &lacking.optional, on_progress));
                 }
-                self.complete_part(&repository, &folder, revision, &lacking, tell)
+                self.complete_part(&repository, &folder, revision, &lacking, on_progress)
             }
-            Err(Error::ModelNotFound { looked, .. }) => self.pull_instead(id, revision, looked, tell),
+            Err(Error::ModelNotFound { searched, .. }) => self.pull_instead(id, revision, searched, on_progress),
             Err(error) => Err(error),
         }
     }
 
-    /// Of a model that the cache does not have. `looked`: where that was found out.
-    fn pull_instead(&self, id: &str, revision: &str, looked: Vec<String>, tell: Tell<'_>) -> Result<PathBuf> {
-        let not_found = |why, looked| Err(Error::ModelNotFound { id: id.to_owned(), why, looked });
+    /// Of a model that the cache does not have. `searched`: where that was found out.
+    fn pull_instead(
+        &self,
+        id: &str,
+        revision: &str,
+        searched: Vec<String>,
+        on_progress: ProgressCallback<'_>,
+    ) -> Result<PathBuf> {
+        let not_found = |why, searched| Err(Error::ModelNotFound { id: id.to_owned(), why, searched });
         if self.settings.offline {
             return not_found(
                 "neither a folder nor in the Hugging Face cache, and offline nothing is downloaded",
-                looked,
+                searched,
             );
         }
-        match self.pull(id, revision, tell) {
-            Err(Error::ModelNotFound { looked: asked, .. }) => not_found(
+        match self.pull(id, revision, on_progress) {
+            Err(Error::ModelNotFound { searched: asked, .. }) => not_found(
                 "neither a folder, nor in the Hugging Face cache, nor on the hub, unless it is private there and needs a \
                  token that may read it",
-                [looked, asked].concat(),
+                [searched, asked].concat(),
             ),
             other => other,
         }
@@ -135,17 +140,24 @@ impl Hub {
     /// Of a snapshot that has all that its model cannot do without: whether the commit also has the `optional` files is asked,
     /// once, and those that it has are fetched. If for whatever reason that does not succeed, it is taken as it is, and that is
     /// told.
-    fn complete_if_possible(&self, id: &str, folder: PathBuf, optional: &[String], tell: Tell<'_>) -> PathBuf {
+    fn complete_if_possible(
+        &self,
+        id: &str,
+        folder: PathBuf,
+        optional: &[String],
+        on_progress: ProgressCallback<'_>,
+    ) -> PathBuf {
         let completed = match commit_of(&folder).filter(|_| !self.settings.offline) {
-            Some(commit) => self.list(id, commit, Patience::impatient(&self.settings), tell),
+            Some(commit) => self.list(id, commit, RetryPolicy::single_attempt(&self.settings), on_progress),
             None => {
-                tell(Progress::Unsure { names: optional, error: None });
+                on_progress(Progress::UsingIncompleteCache { names: optional, error: None });
                 return folder;
             }
         };
-        let completed = completed.and_then(|(commit, names)| self.pull_repository(id, &commit, &commit, &names, tell));
+        let completed =
+            completed.and_then(|(commit, names)| self.pull_repository(id, &commit, &commit, &names, on_progress));
         if let Err(error) = completed {
-            tell(Progress::Unsure { names: optional, error: Some(&error) });
+            on_progress(Progress::UsingIncompleteCache { names: optional, error: Some(&error) });
         }
         folder
     }
@@ -157,21 +169,21 @@ impl Hub {
         id: &str,
         folder: &Path,
         revision: &str,
-        missing: &Missing,
-        tell: Tell<'_>,
+        missing: &MissingFiles,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
         let part =
             |why| Error::MissingFile { origin: folder.display().to_string(), name: missing.files.join(", "), why };
         if self.settings.offline {
             return Err(part("the cache has only a part of the model, and offline nothing is downloaded"));
         }
-        let Some(commit) = commit_of(folder) else { return self.pull(id, revision, tell) };
-        match self.list(id, commit, Patience::new(&self.settings), tell) {
-            Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, tell),
-            Err(Error::HubRefused { refusal: HubRefusal::Revision, .. }) if revision != commit => {
-                self.pull(id, revision, tell)
+        let Some(commit) = commit_of(folder) else { return self.pull(id, revision, on_progress) };
+        match self.list(id, commit, RetryPolicy::new(&self.settings), on_progress) {
+            Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, on_progress),
+            Err(Error::HubStatus { kind: HubErrorKind::RevisionNotFound, .. }) if revision != commit => {
+                self.pull(id, revision, on_progress)
             }
-            Err(Error::HubRefused { refusal: HubRefusal::Repository, .. }) => Err(part(
+            Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, .. }) => Err(part(
                 "the cache has only a part of the model, and the hub has no such repository, unless it is private there and \
                  needs a token that may read it",
             )),
@@ -189,20 +201,20 @@ impl Hub {
     /// If a setting cannot be used, there is no such model, it has no weights in safetensors, the hub cannot be reached or
     /// refuses, what it sends is not what it announces, or a file cannot be written. What was fetched stays; the next call
     /// goes on from there.
-    pub fn pull(&self, id: &str, revision: &str, tell: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    pub fn pull(&self, id: &str, revision: &str, on_progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         if self.settings.offline {
-            return self.find_or_pull(id, revision, tell);
+            return self.find_or_pull(id, revision, on_progress);
         }
         let mut asked = Vec::new();
         for candidate in candidates(id, revision)? {
-            match self.list(&candidate, revision, Patience::new(&self.settings), tell) {
-                Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, tell),
-                Err(Error::HubRefused { refusal: HubRefusal::Repository, url, .. }) => asked.push(url),
+            match self.list(&candidate, revision, RetryPolicy::new(&self.settings), on_progress) {
+                Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, on_progress),
+                Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, url, .. }) => asked.push(url),
                 Err(error) => return Err(error),
             }
         }
         let why = "the hub has no such repository, unless it is private and needs a token that may read it";
-        Err(Error::ModelNotFound { id: id.to_owned(), why, looked: asked })
+        Err(Error::ModelNotFound { id: id.to_owned(), why, searched: asked })
     }
 
     /// Fetches what a model needs of a commit's files, which have these names.
@@ -212,17 +224,17 @@ impl Hub {
         revision: &str,
         commit: &str,
         names: &BTreeSet<String>,
-        tell: Tell<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
-        let layout = Layout::new(&self.settings.cache, id);
+        let writer = CacheWriter::new(&self.settings.cache, id);
         let client = self.client()?;
-        let files = Files { client, settings: &self.settings, layout: &layout, id, commit };
+        let files = CommitDownloader { client, settings: &self.settings, cache: &writer, id, commit };
         let table = |name: &str| -> Result<(String, Vec<u8>)> {
-            let path = layout.file(commit, name);
+            let path = writer.file(commit, name);
             Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
         };
         let modules = if names.contains(MODULES) {
-            files.fetch(MODULES, tell)?;
+            files.fetch(MODULES, on_progress)?;
             let (label, bytes) = table(MODULES)?;
             file_selection::modules(&label, &bytes)?
         } else {
@@ -231,11 +243,11 @@ impl Hub {
         let encoder = file_selection::encoder(&modules);
         for name in file_selection::optional(encoder).iter().filter(|name| !names.contains(*name)) {
             // Only spares a later question, so a cache that cannot be written to is no failure.
-            drop(layout.note_absence(commit, name));
+            drop(writer.mark_missing(commit, name));
         }
         let weights = file_selection::weights(names, encoder);
         if let Weights::None(found) = weights {
-            return Err(Error::HubWeights { url: client.url(id)?.shown(), found });
+            return Err(Error::HubNoSafetensors { url: client.url(id)?.shown(), found });
         }
         let lacking = file_selection::required(&|name| names.contains(name), &modules);
         if !lacking.is_empty() {
@@ -244,28 +256,28 @@ impl Hub {
         }
         // Weights last: a snapshot of ours that has them has all the rest.
         for name in file_selection::of_any(names).iter().chain(&file_selection::of_modules(names, &modules)) {
-            match files.fetch(name, tell) {
+            match files.fetch(name, on_progress) {
                 // No model needs it.
-                Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if says_whose(name) => {}
+                Err(Error::HubStatus { .. } | Error::HubProtocol { .. }) if says_whose(name) => {}
                 other => other?,
             }
         }
         match weights {
-            Weights::File(name) => files.fetch(&name, tell)?,
+            Weights::File(name) => files.fetch(&name, on_progress)?,
             Weights::Shards(index) => {
-                files.fetch(&index, tell)?;
+                files.fetch(&index, on_progress)?;
                 let (label, bytes) = table(&index)?;
                 for name in file_selection::shards(&label, &bytes)? {
-                    files.fetch(&file_selection::inside(encoder, &name), tell)?;
+                    files.fetch(&file_selection::inside(encoder, &name), on_progress)?;
                 }
             }
             Weights::None(_) => {}
         }
         // What names the commit comes when all of it is there.
         if revision != commit {
-            layout.refer(revision, commit)?;
+            writer.write_ref(revision, commit)?;
         }
-        Ok(layout.repository.commit(commit))
+        Ok(writer.repository.snapshot_folder(commit))
     }
 
     /// The commit of a revision, and the names of its files.
@@ -273,18 +285,18 @@ impl Hub {
         &self,
         id: &str,
         revision: &str,
-        patience: Patience<'_>,
-        tell: Tell<'_>,
+        retry: RetryPolicy<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<(String, BTreeSet<String>)> {
         let client = self.client()?;
-        let url = client.url(&format!("api/models/{id}/revision/{}", escaped(revision)))?;
-        let bytes = patience.until_done(tell, || client.read(&url, LISTING))?;
+        let url = client.url(&format!("api/models/{id}/revision/{}", escape(revision)))?;
+        let bytes = retry.run(on_progress, || client.read(&url, MAX_LISTING_BYTES))?;
         let Listing { sha, siblings } = config::parse(&url.shown(), &bytes)?;
         if !is_commit(&sha) || (is_commit(revision) && revision != sha) {
-            return Err(answer(&url, "the commit of this revision", format!("{:?}", client.shown(&sha))));
+            return Err(protocol_error(&url, "the commit of this revision", format!("{:?}", client.printable(&sha))));
         }
         // The others, which no model's files have, might not stand where they say.
-        let names = siblings.into_iter().map(|sibling| sibling.rfilename).filter(|name| !leads_elsewhere(name));
+        let names = siblings.into_iter().map(|sibling| sibling.rfilename).filter(|name| !escapes_folder(name));
         Ok((sha, names.collect()))
     }
 }
@@ -300,7 +312,7 @@ fn is_commit(text: &str) -> bool {
 }
 
 /// Whether a name is not that of a file below where it stands, on any system.
-fn leads_elsewhere(name: &str) -> bool {
+fn escapes_folder(name: &str) -> bool {
     name.contains('\\')
         || name.contains(char::is_control)
         || name.split('/').any(|part| matches!(part, "" | "." | ".."))
@@ -316,12 +328,12 @@ mod tests {
         /// What is let through names a file below the folder, whatever it consists of.
         #[test]
         fn names_stay_inside(name in "\\PC{0,12}|[a./\\\\:]{0,12}|(\\.\\.|/|a|\\.){0,6}") {
-            if !leads_elsewhere(&name) && super::super::cache::is_plain(&name) {
+            if !escapes_folder(&name) && super::super::cache::is_plain(&name) {
                 let inside = Path::new(&name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
                 prop_assert!(inside, "{}", name);
             }
             if Path::new(&name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-                prop_assert!(leads_elsewhere(&name), "{}", name);
+                prop_assert!(escapes_folder(&name), "{}", name);
             }
         }
     }

@@ -26,9 +26,9 @@ pub struct Settings {
     /// How long to wait for a connection, for the head of an answer, and for the next bytes of its body.
     pub timeout: Duration,
     /// The pause before something that failed is tried again. It doubles up to eight times this.
-    pub pause: Duration,
+    pub retry_delay: Duration,
     /// The longest pause that a hub may ask for (`Retry-After`).
-    pub longest_pause: Duration,
+    pub max_retry_delay: Duration,
 }
 
 impl Settings {
@@ -43,8 +43,8 @@ impl Settings {
             proxy: None,
             no_proxy: Vec::new(),
             timeout: Duration::from_secs(10),
-            pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(300),
+            retry_delay: Duration::from_secs(1),
+            max_retry_delay: Duration::from_secs(300),
         }
     }
 }
@@ -75,40 +75,40 @@ impl fmt::Debug for Secret {
 #[non_exhaustive]
 pub enum Progress<'a> {
     /// A file is being fetched.
-    File {
+    Downloading {
         /// Its name in the repository.
         name: &'a str,
         /// Its size in bytes.
         size: u64,
         /// Bytes that are there: those of an earlier attempt, then more and more; fewer if it begins anew.
-        have: u64,
+        received: u64,
     },
     /// A file is whole and in its place.
-    Done {
+    Finished {
         /// Its name in the repository.
         name: &'a str,
     },
     /// Another process fetches this file, and is waited for.
-    Locked {
+    WaitingForLock {
         /// Its name in the repository.
         name: &'a str,
     },
     /// The model is opened as the cache has it, because these files cannot be fetched, or whether the commit has them cannot be
     /// asked.
-    Unsure {
+    UsingIncompleteCache {
         /// Files that would bear on the result.
         names: &'a [String],
         /// Why it cannot be asked; None: offline.
         error: Option<&'a Error>,
     },
     /// Something failed and will be tried again.
-    Again {
+    Retrying {
         /// What failed.
         error: &'a Error,
         /// In how long.
-        pause: Duration,
+        delay: Duration,
     },
 }
 
 /// Who is told.
-pub(super) type Tell<'a> = &'a mut dyn FnMut(Progress<'_>);
+pub(super) type ProgressCallback<'a> = &'a mut dyn FnMut(Progress<'_>);

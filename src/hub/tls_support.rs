@@ -53,7 +53,7 @@ pub(super) fn check() -> Result<()> {
 }
 
 fn refuse(missing: Vec<&'static str>) -> Result<()> {
-    if missing.is_empty() { Ok(()) } else { Err(Error::HubCpu { missing }) }
+    if missing.is_empty() { Ok(()) } else { Err(Error::HubTlsUnsupported { missing }) }
 }
 
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -80,7 +80,7 @@ impl Url {
 }
 
 /// A piece of a path, with everything escaped that has a meaning in an address, `/` too.
-pub(super) fn escaped(piece: &str) -> String {
+pub(super) fn escape(piece: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     piece.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
@@ -149,7 +149,7 @@ mod tests {
 
         #[test]
         fn what_is_escaped_is_one_piece(piece in "\\PC{0,20}") {
-            prop_assert!(escaped(&piece).bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            prop_assert!(escape(&piece).bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use likewise::Error;
-use likewise::hub::{self, HubRefusal, Secret};
+use likewise::hub::{self, Secret};
+use likewise::{Error, HubErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -64,7 +64,7 @@ fn redirects_in_a_circle_end() {
     let desk = Desk::new(Repository::of("tiny-bert"));
     desk.hub.fault("", "/", usize::MAX, Fault::Status(302, &[("Location", "/api/models/org/tiny/revision/main")]));
     let error = desk.pull().expect_err("a circle");
-    assert!(matches!(error, Error::HubAnswer { .. }) && error.to_string().contains("redirects"), "{error}");
+    assert!(matches!(error, Error::HubProtocol { .. }) && error.to_string().contains("redirects"), "{error}");
     assert!(desk.hub.log().len() < 20);
 }
 
@@ -75,20 +75,20 @@ fn what_is_private_or_gated() {
     assert!(matches!(error, Error::ModelNotFound { .. }) && error.to_string().contains("token"), "{error}");
     desk.settings.token = Some(Secret::new("hf_another-token"));
     let error = desk.pull().expect_err("another's");
-    let Error::HubRefused { refusal: HubRefusal::Token, status: 401, message, .. } = &error else {
+    let Error::HubStatus { kind: HubErrorKind::InvalidToken, status: 401, message, .. } = &error else {
         panic!("{error:?}")
     };
     assert_eq!(message, "Invalid credentials in Authorization header: …", "a token that comes back is not shown");
 
     let mut desk = Desk::new(private(true));
     let error = desk.pull().expect_err("gated");
-    assert!(matches!(error, Error::HubRefused { refusal: HubRefusal::Gated, status: 403, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubStatus { kind: HubErrorKind::Gated, status: 403, .. }), "{error:?}");
     desk.settings.token = Some(Secret::new(TOKEN));
     desk.pull().expect("a model");
 
     let desk = Desk::new(Repository::of("tiny-bert"));
     let error = desk.pull_as(ID, "nightly").expect_err("no such branch");
-    assert!(matches!(error, Error::HubRefused { refusal: HubRefusal::Revision, status: 404, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubStatus { kind: HubErrorKind::RevisionNotFound, status: 404, .. }), "{error:?}");
     assert!(error.to_string().contains("Invalid rev id: nightly"), "{error}");
 }
 
@@ -183,7 +183,7 @@ fn encrypted_connections() {
     settings.token = Some(Secret::new(TOKEN));
     // Mozilla's authorities do not know it.
     let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("unknown");
-    assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
     assert!(likewise::error_chain(&error).contains("certificate"), "{}", likewise::error_chain(&error));
     assert_eq!(hub.log().len(), 0, "whoever is not believed is asked nothing");
     // It does not prove that it is another host.
@@ -192,7 +192,7 @@ fn encrypted_connections() {
     let mut other = settings.clone();
     other.endpoint = hub.url.replace("localhost", "127.0.0.1");
     let error = hub::Hub::new(other).pull(ID, "main", &mut |_| {}).expect_err("another name");
-    assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
     assert_eq!(hub.log().len(), 0);
 
     let folder = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
@@ -202,7 +202,7 @@ fn encrypted_connections() {
     hub.fault("GET", "/resolve/", 1, Fault::Header("location", Some(format!("{}/x", plain.url))));
     std::fs::remove_dir_all(cache.path()).expect("gone");
     let error = hub::Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("in the clear");
-    assert!(matches!(error, Error::HubAnswer { .. }), "{error:?}");
+    assert!(matches!(error, Error::HubProtocol { .. }), "{error:?}");
     assert_eq!(plain.log().len(), 0);
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use likewise::hub::{self, HubRefusal, Progress, Settings};
-use likewise::{Embedder, Error, Result};
+use likewise::hub::{self, Progress, Settings};
+use likewise::{Embedder, Error, HubErrorKind, Result};
 use tempfile::TempDir;
 
 use crate::repository::{COMMIT, ID, Repository, etag};
@@ -67,8 +67,8 @@ pub(crate) fn quick(cache: &Path, url: &str) -> Settings {
     Settings {
         endpoint: url.to_owned(),
         timeout: Duration::from_millis(700),
-        pause: Duration::from_millis(1),
-        longest_pause: Duration::from_secs(3),
+        retry_delay: Duration::from_millis(1),
+        max_retry_delay: Duration::from_secs(3),
         ..Settings::new(cache)
     }
 }
@@ -175,9 +175,9 @@ fn bare_names() {
     let asked: Vec<String> = desk.hub.log().into_iter().map(|request| request.path).take(2).collect();
     assert_eq!(asked, ["/api/models/tiny/revision/main", "/api/models/sentence-transformers/tiny/revision/main"]);
     let error = desk.find_or_pull("nothing", "main").expect_err("no model");
-    let Error::ModelNotFound { looked, .. } = &error else { panic!("{error:?}") };
+    let Error::ModelNotFound { searched, .. } = &error else { panic!("{error:?}") };
     for place in ["nothing", "models--nothing/refs/main", "models/sentence-transformers/nothing/revision/main"] {
-        assert!(looked.iter().any(|looked| looked.ends_with(place)), "{place}: {error}");
+        assert!(searched.iter().any(|path| path.ends_with(place)), "{place}: {error}");
     }
     desk.hub.log();
     for id in ["../x", "a/b/c", "./folder", "/abs", "a b/c", "", "a--b/c", "http://x/y"] {
@@ -214,7 +214,7 @@ fn shards() {
         desk.nothing_false(shard);
     }
     let desk = Desk::new(sharded.without("model-2.safetensors"));
-    assert!(matches!(desk.pull(), Err(Error::HubRefused { refusal: HubRefusal::File, .. })));
+    assert!(matches!(desk.pull(), Err(Error::HubStatus { kind: HubErrorKind::FileNotFound, .. })));
     assert!(!desk.repository().join("refs").exists(), "a model that is not all there has no name");
 }
 
@@ -222,7 +222,10 @@ fn shards() {
 fn a_repository_without_weights_that_are_read() {
     let desk = Desk::new(Repository::of("tiny-bert").without("model.safetensors"));
     let error = desk.pull().expect_err("no weights");
-    assert!(matches!(error, Error::HubWeights { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(
+        matches!(error, Error::HubNoSafetensors { .. }) && error.to_string().contains("pytorch_model.bin"),
+        "{error}"
+    );
     let fetched = contents(&desk.repository().join("snapshots").join(COMMIT)).into_keys().collect::<Vec<_>>();
     assert_eq!(fetched, ["modules.json"], "which says where weights would be, and nothing else");
 }
@@ -264,7 +267,7 @@ fn sizes_that_are_announced() {
     desk.hub.fault("HEAD", "tokenizer.json", 1, size.clone());
     desk.hub.fault("HEAD", "config.json", 9, size);
     let error = desk.pull().expect_err("too much");
-    assert!(matches!(error, Error::HubAnswer { .. }), "{error:?}");
+    assert!(matches!(error, Error::HubProtocol { .. }), "{error:?}");
     assert!(error.to_string().contains("at most 67108864 bytes"), "{error}");
     assert!(desk.hub.log().iter().all(|request| request.sent < 100_000));
     desk.hub.mend();
@@ -302,7 +305,10 @@ fn an_encoder_in_a_folder_of_its_own() {
 
     let desk = Desk::new(repository.without("0_Transformer/model.safetensors"));
     let error = desk.pull().expect_err("no weights");
-    assert!(matches!(error, Error::HubWeights { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(
+        matches!(error, Error::HubNoSafetensors { .. }) && error.to_string().contains("pytorch_model.bin"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -361,8 +367,8 @@ fn progress_is_told() {
     let (mut done, mut last) = (BTreeSet::new(), BTreeMap::new());
     let hub = hub::Hub::new(desk.settings.clone());
     hub.pull(ID, "main", &mut |told| match told {
-        Progress::File { name, size, have } => drop(last.insert(name.to_owned(), (have, size))),
-        Progress::Done { name } => drop(done.insert(name.to_owned())),
+        Progress::Downloading { name, size, received } => drop(last.insert(name.to_owned(), (received, size))),
+        Progress::Finished { name } => drop(done.insert(name.to_owned())),
         other => panic!("{other:?}"),
     })
     .expect("a model");

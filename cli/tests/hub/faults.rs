@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use likewise::Error;
-use likewise::hub::HubRefusal;
+use likewise::{Error, HubErrorKind};
 
 use crate::download::{Desk, contents};
 use crate::repository::{COMMIT, ID, Repository, etag};
@@ -63,10 +62,10 @@ fn what_passes() {
 #[test]
 fn what_stays() {
     type Kind = fn(&Error) -> bool;
-    let refused: Kind = |e| matches!(e, Error::HubRefused { refusal: HubRefusal::Busy, .. });
-    let unreachable: Kind = |e| matches!(e, Error::HubUnreachable { tries: 6, .. });
-    let answer: Kind = |e| matches!(e, Error::HubAnswer { .. });
-    let size: Kind = |e| matches!(e, Error::HubDamaged { what: "size", .. });
+    let refused: Kind = |e| matches!(e, Error::HubStatus { kind: HubErrorKind::Unavailable, .. });
+    let unreachable: Kind = |e| matches!(e, Error::HubUnreachable { attempts: 6, .. });
+    let answer: Kind = |e| matches!(e, Error::HubProtocol { .. });
+    let size: Kind = |e| matches!(e, Error::HubCorruptDownload { what: "size", .. });
     let (listing, head, large) = ("/api/models/", "/resolve/", &large());
     let header = |name, value: Option<&str>| Fault::Header(name, value.map(str::to_owned));
     let listed = |sha: &str, name: &str| {
@@ -79,16 +78,16 @@ fn what_stays() {
         ("GET", listing, Fault::Status(503, &[]), refused),
         ("GET", listing, Fault::Status(429, &[("Retry-After", "3600")]), refused),
         ("GET", listing, Fault::Status(418, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 418, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 418, .. })
         }),
         ("GET", listing, Fault::Status(403, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Forbidden, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::Forbidden, .. })
         }),
         ("GET", listing, Fault::CutAfter(0), unreachable),
         ("GET", listing, Fault::CutAfter(10), unreachable),
         ("GET", listing, Fault::Stall(10), unreachable),
         ("GET", listing, Fault::Endless, answer),
-        ("GET", listing, Fault::EndlessHead, |e| matches!(e, Error::HubUnreachable { tries: 1, .. })),
+        ("GET", listing, Fault::EndlessHead, |e| matches!(e, Error::HubUnreachable { attempts: 1, .. })),
         ("GET", listing, Fault::Body("<html>".to_owned()), |e| matches!(e, Error::Json { .. })),
         ("GET", listing, Fault::Body("{\"sha\": 1}".to_owned()), |e| matches!(e, Error::Json { .. })),
         ("GET", listing, listed("../../../../../../../../../../../../../x", "a"), answer),
@@ -96,7 +95,7 @@ fn what_stays() {
         ("GET", listing, header("content-encoding", Some("gzip")), answer),
         ("HEAD", head, Fault::Status(500, &[]), refused),
         ("HEAD", head, Fault::Status(404, &[("X-Error-Code", "EntryNotFound")]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::File, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::FileNotFound, .. })
         }),
         ("HEAD", "/model.safetensors", header("x-repo-commit", None), answer),
         ("HEAD", "/model.safetensors", header("x-repo-commit", Some(&"f".repeat(40))), answer),
@@ -108,22 +107,24 @@ fn what_stays() {
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("18446744073709551615")), size),
         ("HEAD", "/model.safetensors", header("x-linked-size", Some("100")), size),
         ("HEAD", "/model.safetensors", Fault::Status(401, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Repository, status: 401, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, status: 401, .. })
         }),
         // Of another host than the hub, which does not know the hub's repositories.
         ("GET", large, Fault::Status(404, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 404, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 404, .. })
         }),
         ("GET", large, Fault::Status(401, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Other, status: 401, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 401, .. })
         }),
         ("GET", large, Fault::CutAfter(0), unreachable),
         ("GET", large, Fault::Status(503, &[]), refused),
         ("GET", large, Fault::Status(403, &[]), |e| {
-            matches!(e, Error::HubRefused { refusal: HubRefusal::Forbidden, .. })
+            matches!(e, Error::HubStatus { kind: HubErrorKind::Forbidden, .. })
         }),
-        ("GET", large, Fault::OtherBytes, |e| matches!(e, Error::HubDamaged { what: "sha256", .. })),
-        ("GET", "tokenizer.json", Fault::OtherBytes, |e| matches!(e, Error::HubDamaged { what: "git sha1", .. })),
+        ("GET", large, Fault::OtherBytes, |e| matches!(e, Error::HubCorruptDownload { what: "sha256", .. })),
+        ("GET", "tokenizer.json", Fault::OtherBytes, |e| {
+            matches!(e, Error::HubCorruptDownload { what: "git sha1", .. })
+        }),
         ("GET", large, Fault::Resized(1), size),
         ("GET", large, Fault::Resized(-1), size),
         ("GET", large, Fault::Endless, size),
@@ -144,7 +145,7 @@ fn what_stays() {
         let left = crate::download::walk(desk.cache.path());
         let outside = left.keys().find(|name| !name.starts_with("models--org--tiny/") && !name.starts_with(".locks/"));
         assert_eq!(outside, None, "{what}");
-        let damaged = matches!(error, Error::HubDamaged { .. });
+        let damaged = matches!(error, Error::HubCorruptDownload { .. });
         assert!(!damaged || !left.keys().any(|name| name.ends_with(".incomplete")), "{what}: what is wrong is kept");
         // And once it works again, all is well.
         desk.hub.mend();
@@ -184,7 +185,7 @@ fn a_part_that_was_not_asked_for_is_refused() {
         desk.hub.fault("GET", &large(), 1, Fault::CutAfter(10_000));
         desk.hub.fault("GET", &large(), 9, Fault::Header("content-range", Some(range.to_owned())));
         let error = desk.pull().expect_err(range);
-        assert!(matches!(error, Error::HubAnswer { .. }), "{range}: {error}");
+        assert!(matches!(error, Error::HubProtocol { .. }), "{range}: {error}");
         desk.nothing_false(range);
     }
 }
@@ -281,7 +282,7 @@ fn another_repository_is_no_replacement() {
     ]);
     desk.hub.fault("GET", &large(), usize::MAX, Fault::Status(404, &[]));
     let error = desk.pull_as("tiny", "main").expect_err("no weights");
-    assert!(matches!(error, Error::HubRefused { .. }), "{error:?}");
+    assert!(matches!(error, Error::HubStatus { .. }), "{error:?}");
     assert!(!desk.cache.path().join("models--sentence-transformers--tiny").exists());
 }
 
@@ -301,11 +302,11 @@ fn nobody_is_there() {
     desk.settings.endpoint = format!("http://{free}");
     let start = Instant::now();
     let error = desk.pull_as(ID, "main").expect_err("nobody");
-    assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
     assert!(likewise::error_chain(&error).contains("refused"), "{}", likewise::error_chain(&error));
     assert!(start.elapsed() < Duration::from_secs(5));
     // A name that belongs to nobody (RFC 2606).
     desk.settings.endpoint = "http://hub.invalid".to_owned();
     let error = desk.pull_as(ID, "main").expect_err("nobody");
-    assert!(matches!(error, Error::HubUnreachable { tries: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
 }

@@ -43,7 +43,7 @@ fn a_snapshot_of_which_others_fetched_a_part() {
         let unsure = |settings: &Settings| {
             let mut told = Vec::new();
             let found = hub::Hub::new(settings.clone()).find_or_pull(ID, "main", &mut |progress: Progress<'_>| {
-                if let Progress::Unsure { names, error } = progress {
+                if let Progress::UsingIncompleteCache { names, error } = progress {
                     assert!(names.iter().any(|unknown| unknown == name), "{names:?}");
                     told.push(error.is_some());
                 }
@@ -124,7 +124,7 @@ fn a_link_to_nothing_is_a_file_that_is_missing() {
     desk.settings.offline = true;
     let mut told = Vec::new();
     let found = hub::Hub::new(desk.settings.clone()).find_or_pull(ID, "main", &mut |progress: Progress<'_>| {
-        if let Progress::Unsure { names, .. } = progress {
+        if let Progress::UsingIncompleteCache { names, .. } = progress {
             told.extend_from_slice(names);
         }
     });
@@ -161,8 +161,8 @@ fn no_answer_takes_a_model_away() {
                 ID,
                 "main",
                 &mut |progress: Progress<'_>| match progress {
-                    Progress::Unsure { names, error } => told.push((names.to_vec(), error.is_some())),
-                    Progress::Again { .. } => again += 1,
+                    Progress::UsingIncompleteCache { names, error } => told.push((names.to_vec(), error.is_some())),
+                    Progress::Retrying { .. } => again += 1,
                     _ => {}
                 },
             );
