@@ -182,14 +182,14 @@ pub enum Error {
     },
 
     /// The checkpoint has no tensor of a name that the architecture needs.
-    #[error("{file}: no tensor `{name}`{}", similar(near))]
+    #[error("{file}: no tensor `{name}`{}", similar_names(similar))]
     MissingTensor {
         /// The weight file, or the index of a sharded one.
         file: String,
         /// The name, without the checkpoint's own prefix.
         name: String,
         /// The names in the checkpoint that resemble it most.
-        near: Vec<String>,
+        similar: Vec<String>,
     },
 
     /// The checkpoint has tensors that the architecture does not define, so the model may compute something else.
@@ -301,11 +301,11 @@ pub enum Error {
 
     /// Ranges were asked of fewer than two vectors.
     #[error("the ranges of fewer than two vectors say nothing: give more, or vectors to calibrate with")]
-    FewVectors,
+    TooFewVectors,
 
     /// Ranges that cannot be used, or none.
     #[error("ranges of dimensions: {0}")]
-    Range(String),
+    InvalidRanges(String),
 
     /// A file of vectors is none.
     #[error("{file}: expected {expected}, found {found}")]
@@ -319,23 +319,23 @@ pub enum Error {
     },
 
     /// Vectors of another size were asked for than the model's can be cut to.
-    #[error("truncate to {asked} dimensions: expected 1 to {most} for this model")]
-    Dimensions {
+    #[error("truncate to {requested} dimensions: expected 1 to {max} for this model")]
+    TruncateDim {
         /// What was asked for.
-        asked: usize,
+        requested: usize,
         /// The width of the model's vectors.
-        most: usize,
+        max: usize,
     },
 
     /// A maximum length was asked for that leaves no room, or that the model cannot reach.
-    #[error("maximum length {asked}: expected {least} to {most} tokens for this model")]
+    #[error("maximum length {requested}: expected {min} to {max} tokens for this model")]
     MaxLength {
         /// What was asked for.
-        asked: usize,
+        requested: usize,
         /// Special tokens and one more.
-        least: usize,
+        min: usize,
         /// The positions that the model has.
-        most: usize,
+        max: usize,
     },
 
     /// There is nothing to compute.
@@ -376,8 +376,13 @@ pub enum Error {
     },
 
     /// Vectors of different models cannot be compared.
-    #[error("vectors of {0} and {1} numbers cannot be compared")]
-    Width(usize, usize),
+    #[error("vectors of {left} and {right} numbers cannot be compared")]
+    WidthMismatch {
+        /// Elements of one.
+        left: usize,
+        /// Elements of the other.
+        right: usize,
+    },
 
     /// A line of an input file is not what the command reads.
     #[error("{file}: line {line}: expected {expected}, found {found}")]
@@ -403,8 +408,8 @@ impl Error {
     }
 }
 
-fn similar(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; the nearest names are {}", near.join(", ")) }
+fn similar_names(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; the nearest names are {}", names.join(", ")) }
 }
 
 fn some(names: &[String]) -> String {

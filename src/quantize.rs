@@ -2,12 +2,12 @@
 //!
 //! | form | numbers become | bytes for D numbers |
 //! |---|---|---|
-//! | `uint8` | ⌊255 (x − least) / (most − least)⌋, from 0 to 255 | D |
+//! | `uint8` | ⌊255 (x − minima) / (maxima − minima)⌋, from 0 to 255 | D |
 //! | `int8` | the same less 128 | D |
 //! | `ubinary` | 1 where x > 0, else 0; the first of eight is the highest bit of a byte | ⌈D/8⌉ |
 //! | `binary` | the same byte less 128 | ⌈D/8⌉ |
 //!
-//! `least` and `most` are found for each dimension in many vectors ([`Ranges`]); vectors that are compared with one another must
+//! `minima` and `maxima` are found for each dimension in many vectors ([`Ranges`]); vectors that are compared with one another must
 //! have the same. All is computed in f32, operation by operation as the reference does it, so that the bytes are the same.
 //! Follows sentence-transformers 6.2.0, `util/quantization.py`, `quantize_embeddings`.
 
@@ -67,33 +67,33 @@ impl FromStr for Quantization {
     }
 }
 
-/// The least and the largest number of each dimension.
+/// The minima and the largest number of each dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranges {
-    least: Vec<f32>,
-    most: Vec<f32>,
+    minima: Vec<f32>,
+    maxima: Vec<f32>,
 }
 
 impl Ranges {
-    /// Those of some vectors of one width, at least two. With fewer than a hundred they say little about other vectors.
+    /// Those of some vectors of one width, at minima two. With fewer than a hundred they say little about other vectors.
     ///
     /// # Errors
     /// If there are fewer than two, they differ in width, or a number is not finite.
-    pub fn of<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
+    pub fn from_vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
         let mut vectors = vectors.into_iter();
         let (first, second) = (vectors.next(), vectors.next());
-        let (Some(first), Some(second)) = (first, second) else { return Err(Error::FewVectors) };
-        let mut ranges = Self { least: first.to_vec(), most: first.to_vec() };
+        let (Some(first), Some(second)) = (first, second) else { return Err(Error::TooFewVectors) };
+        let mut ranges = Self { minima: first.to_vec(), maxima: first.to_vec() };
         for vector in [first, second].into_iter().chain(vectors) {
-            if vector.len() != ranges.least.len() {
-                return Err(Error::Width(ranges.least.len(), vector.len()));
+            if vector.len() != ranges.minima.len() {
+                return Err(Error::WidthMismatch { left: ranges.minima.len(), right: vector.len() });
             }
             if !vector.iter().all(|x| x.is_finite()) {
-                return Err(Error::Range("a number that is not finite".to_owned()));
+                return Err(Error::InvalidRanges("a number that is not finite".to_owned()));
             }
             for (i, &x) in vector.iter().enumerate() {
-                ranges.least[i] = ranges.least[i].min(x);
-                ranges.most[i] = ranges.most[i].max(x);
+                ranges.minima[i] = ranges.minima[i].min(x);
+                ranges.maxima[i] = ranges.maxima[i].max(x);
             }
         }
         Ok(ranges)
@@ -103,23 +103,23 @@ impl Ranges {
     ///
     /// # Errors
     /// If they differ in width, or a number is not finite.
-    pub fn new(least: Vec<f32>, most: Vec<f32>) -> Result<Self> {
-        if least.len() != most.len() {
-            return Err(Error::Width(least.len(), most.len()));
+    pub fn new(minima: Vec<f32>, maxima: Vec<f32>) -> Result<Self> {
+        if minima.len() != maxima.len() {
+            return Err(Error::WidthMismatch { left: minima.len(), right: maxima.len() });
         }
-        match least.iter().chain(&most).all(|x| x.is_finite()) {
-            true => Ok(Self { least, most }),
-            false => Err(Error::Range("a number that is not finite".to_owned())),
+        match minima.iter().chain(&maxima).all(|x| x.is_finite()) {
+            true => Ok(Self { minima, maxima }),
+            false => Err(Error::InvalidRanges("a number that is not finite".to_owned())),
         }
     }
 
     /// Appends a vector's bytes, from 0 to 255.
     fn append(&self, vector: &[f32], bytes: &mut Vec<u8>) {
-        for ((&x, &least), &most) in vector.iter().zip(&self.least).zip(&self.most) {
-            let step = (most - least) / 255.0;
+        for ((&x, &minima), &maxima) in vector.iter().zip(&self.minima).zip(&self.maxima) {
+            let step = (maxima - minima) / 255.0;
             let step = if step == 0.0 { 1.0 } else { step };
             // The conversion saturates, as clipping does.
-            bytes.push(((x - least) / step).floor() as u8);
+            bytes.push(((x - minima) / step).floor() as u8);
         }
     }
 }
@@ -137,9 +137,9 @@ pub fn quantize<'a>(
     for vector in vectors {
         let first = bytes.len();
         if form.needs_ranges() {
-            let ranges = ranges.ok_or_else(|| Error::Range(format!("{} needs ranges", form.name())))?;
-            if ranges.least.len() != vector.len() {
-                return Err(Error::Width(ranges.least.len(), vector.len()));
+            let ranges = ranges.ok_or_else(|| Error::InvalidRanges(format!("{} needs ranges", form.name())))?;
+            if ranges.minima.len() != vector.len() {
+                return Err(Error::WidthMismatch { left: ranges.minima.len(), right: vector.len() });
             }
             ranges.append(vector, &mut bytes);
         } else {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn bytes_of_known_numbers() {
-        let ranges = Ranges::of([[0.0, -1.0, 5.0].as_slice(), &[255.0, 1.0, 5.0]]).expect("ranges");
+        let ranges = Ranges::from_vectors([[0.0, -1.0, 5.0].as_slice(), &[255.0, 1.0, 5.0]]).expect("ranges");
         let vector = [[1.999, 0.0, 7.5].as_slice(), &[-3.0, 9.0, 4.0]];
         let unsigned = quantize(Quantization::Uint8, vector, Some(&ranges)).expect("bytes");
         // A dimension that never changes has steps of 1.
@@ -179,14 +179,21 @@ mod tests {
     #[test]
     fn what_cannot_be_quantized() {
         let one = [1.0, 2.0];
-        assert!(matches!(Ranges::of([one.as_slice()]), Err(Error::FewVectors)));
-        assert!(matches!(Ranges::of([one.as_slice(), &[1.0]]), Err(Error::Width(2, 1))));
+        assert!(matches!(Ranges::from_vectors([one.as_slice()]), Err(Error::TooFewVectors)));
+        assert!(matches!(
+            Ranges::from_vectors([one.as_slice(), &[1.0]]),
+            Err(Error::WidthMismatch { left: 2, right: 1 })
+        ));
         assert!(
-            Ranges::of([one.as_slice(), &[1.0, f32::NAN]]).is_err() && Ranges::new(vec![f32::NAN], vec![1.0]).is_err()
+            Ranges::from_vectors([one.as_slice(), &[1.0, f32::NAN]]).is_err()
+                && Ranges::new(vec![f32::NAN], vec![1.0]).is_err()
         );
         assert!(quantize(Quantization::Int8, [one.as_slice()], None).is_err());
         let ranges = Ranges::new(vec![0.0], vec![1.0]).expect("ranges");
-        assert!(matches!(quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)), Err(Error::Width(1, 2))));
+        assert!(matches!(
+            quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)),
+            Err(Error::WidthMismatch { left: 1, right: 2 })
+        ));
         assert!("float32".parse::<Quantization>().is_err() && "int8".parse() == Ok(Quantization::Int8));
     }
 }

@@ -51,7 +51,7 @@ impl Similarity {
     /// If they have different lengths.
     pub fn score(self, level: Level, a: &[f32], b: &[f32]) -> Result<f32> {
         if a.len() != b.len() {
-            return Err(Error::Width(a.len(), b.len()));
+            return Err(Error::WidthMismatch { left: a.len(), right: b.len() });
         }
         Ok(match self {
             Self::Cosine => {

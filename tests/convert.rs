@@ -72,7 +72,7 @@ fn the_same_bits_as_the_original() {
                 // Level and precision are those of the file if none are asked for.
                 let model = Embedder::builder().open_files(&mapped).expect("a model");
                 assert_eq!((model.level().name(), model.precision()), (level.name(), precision), "{what}");
-                assert!(model.info().converted && model.info().memory_in.len() == 1, "{what}");
+                assert!(model.info().converted && model.info().memory_by_precision.len() == 1, "{what}");
                 assert!(same_bits(model.embed(&TEXTS).expect("vectors").as_slice(), &expected), "{what}");
                 // From memory, wherever in it the bytes begin.
                 let bytes = fs::read(folder.path().join(FILE)).expect("a file");

@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// The ranges of the vectors in a file.
 fn calibration(path: &PathBuf) -> Result<Ranges, Error> {
-    Ranges::of(Vectors::open(path)?.rows())
+    Ranges::from_vectors(Vectors::open(path)?.rows())
 }
 
 /// Vectors of all parts.
@@ -115,7 +115,7 @@ impl Collected {
                         self.usage.len()
                     ));
                 }
-                Some(Ranges::of(rows())?)
+                Some(Ranges::from_vectors(rows())?)
             }
             ranges => ranges,
         };
@@ -133,7 +133,7 @@ fn embed_in_parts(
     let bar = output::progress(texts.len());
     let mut usage = Vec::new();
     for part in texts.chunks(PART) {
-        let vectors = model.embed_with(part, |done| bar.inc(done as u64))?;
+        let vectors = model.embed_with_progress(part, |done| bar.inc(done as u64))?;
         usage.extend_from_slice(vectors.usage());
         take(part, &vectors)?;
     }

@@ -81,7 +81,7 @@ fn agreement(model: &Embedder, path: &Path, pairs: &[Pair]) -> Result<Agreement,
         });
     }
     let bar = output::progress(texts.len());
-    let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
+    let vectors = model.embed_with_progress(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     report_truncation(vectors.usage())?;
     let mut scores = Vec::with_capacity(pairs.len());

@@ -221,7 +221,7 @@ impl Checkpoint {
             return Err(Error::MissingTensor {
                 file: self.label.clone(),
                 name: name.to_owned(),
-                near: self.near(name),
+                similar: self.near(name),
             });
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(full.clone());

@@ -134,7 +134,7 @@ impl Builder {
         }
         let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length, modules.is_some())?;
         let sentence = files.json(SENTENCE_CONFIG)?;
-        refuse_other_models(sentence.as_ref())?;
+        reject_other_model_types(sentence.as_ref())?;
         // Without modules.json the reference does not look for it either.
         let sentence = sentence.filter(|_| modules.is_some());
         let similarity = Similarity::from_config(sentence.as_ref())?;
@@ -147,10 +147,10 @@ impl Builder {
             Some(prompt) => prompt,
             None => choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?,
         };
-        let pool = Pool::new(threads)?;
+        let thread_pool = Pool::new(threads)?;
         let mut checkpoint = Checkpoint::open(&of_encoder)?;
         let how = match checkpoint.packing() {
-            Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
+            Some(packing) => converted_compute_config(packing, checkpoint.label(), self.level, self.precision)?,
             None => ComputeConfig {
                 level: self.level.unwrap_or_else(Level::best),
                 precision: self.precision.unwrap_or_default(),
@@ -160,27 +160,27 @@ impl Builder {
             return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
         }
         let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
-        let ending = OutputOptions {
+        let output_options = OutputOptions {
             dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
+        let encoder = Encoder::load(&mut checkpoint, blueprint, how, &thread_pool)?;
         let ComputeConfig { level, precision } = how;
-        let (name, truncation, buffers) = (files.name(), self.truncation, Mutex::default());
+        let (name, truncation, workspaces) = (files.name(), self.truncation, Mutex::default());
         let embedder = Embedder {
             level,
             precision,
-            pool,
+            thread_pool,
             tokenizer,
             encoder,
             head,
-            ending,
+            output_options,
             similarity,
             prompt,
             prompts,
             truncation,
             name,
-            buffers,
+            workspaces,
         };
         Ok((embedder, checkpoint))
     }
@@ -190,7 +190,7 @@ impl Builder {
 ///
 /// # Errors
 /// If another level or precision is asked for.
-fn as_packed(
+fn converted_compute_config(
     packing: ConvertedFormat,
     file: &str,
     level: Option<Level>,
@@ -212,7 +212,7 @@ fn as_packed(
 }
 
 /// Refuses what config_sentence_transformers.json may ask for and is not built.
-fn refuse_other_models(config: Option<&JsonObject>) -> Result<()> {
+fn reject_other_model_types(config: Option<&JsonObject>) -> Result<()> {
     let Some(config) = config else { return Ok(()) };
     let other = config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
     if other || config.is_null("model_type") {
@@ -225,8 +225,8 @@ fn refuse_other_models(config: Option<&JsonObject>) -> Result<()> {
 /// more than there are.
 fn dimensions(asked: Option<usize>, config: Option<&JsonObject>, width: usize) -> Result<Option<usize>> {
     match asked {
-        Some(asked) if !(1..=width).contains(&asked) => Err(Error::Dimensions { asked, most: width }),
-        Some(asked) => Ok(Some(asked)),
+        Some(requested) if !(1..=width).contains(&requested) => Err(Error::TruncateDim { requested, max: width }),
+        Some(requested) => Ok(Some(requested)),
         None => Ok(config.map_or(Ok(None), |keys| keys.size("truncate_dim"))?.map(|stated| stated.min(width))),
     }
 }

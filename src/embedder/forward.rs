@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use likewise_kernels::view::MatRef;
 
 use super::Embedder;
-use super::tokenization::Encoded;
+use super::tokenization::EncodedIds;
 use crate::batch::Batch;
 use crate::encoder::Workspace;
 use crate::error::{Error, Result};
@@ -13,14 +13,14 @@ use crate::parallel::TeamMember;
 use crate::trace::{NullObserver, Observer};
 
 impl Embedder {
-    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
+    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a EncodedIds>) -> Batch {
         let positions = self.encoder.blueprint().positions;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
 
     /// One pass by this thread. `then` sees the token vectors `[T, D]`.
-    pub(super) fn pass_alone<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
+    pub(super) fn run_single<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
+        self.with_workspace(batch, |buffers| {
             TeamMember::alone(buffers, |member, buffers| {
                 self.encoder.forward(member, batch, buffers, observer);
                 member.look(|reader| then(reader.read(&buffers.x.numbers)));
@@ -29,9 +29,10 @@ impl Embedder {
     }
 
     /// One pass by all threads. `then` sees the token vectors `[T, D]`.
-    pub(super) fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
-            self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut NullObserver));
+    pub(super) fn run_team(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
+        self.with_workspace(batch, |buffers| {
+            self.thread_pool
+                .team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut NullObserver));
             TeamMember::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x.numbers))));
         });
     }
@@ -39,32 +40,32 @@ impl Embedder {
     /// The pooled vectors of a batch, from its token vectors.
     pub(super) fn pool_sentences<'a>(
         &self,
-        texts: impl IntoIterator<Item = &'a Encoded>,
+        texts: impl IntoIterator<Item = &'a EncodedIds>,
         batch: &Batch,
         tokens: MatRef<'_>,
         pooled: &mut [f32],
     ) {
         let outs = pooled.chunks_exact_mut(self.head.pooled_width());
         for ((s, text), out) in texts.into_iter().enumerate().zip(outs) {
-            self.head.pool(tokens.rows_in(batch.sentence(s)), text.prompt, out);
+            self.head.pool(tokens.rows_in(batch.sentence(s)), text.excluded_tokens, out);
         }
     }
 
     /// Runs a pass with matrices of an earlier one, or new ones.
-    pub(super) fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
-        let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn with_workspace(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
+        let free = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffers = free().pop().unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
         buffers.resize(batch.tokens());
         pass(&mut buffers);
         // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.
         let mut free = free();
-        if free.len() < self.pool.size() && buffers.room() <= self.longest_pass() {
+        if free.len() < self.thread_pool.size() && buffers.room() <= self.max_batch_tokens() {
             free.push(buffers);
         }
     }
 
     /// Refuses vectors that are not finite, saying which weight is to blame if it can be found.
-    pub(super) fn check(&self, vectors: &[f32], members: &[usize], batch: &Batch) -> Result<()> {
+    pub(super) fn check_finite(&self, vectors: &[f32], members: &[usize], batch: &Batch) -> Result<()> {
         match vectors.iter().position(|x| !x.is_finite()) {
             None => Ok(()),
             Some(at) => {

@@ -25,7 +25,7 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use likewise_kernels::view::MatRef;
 
-use self::tokenization::{Encoded, with_prompt};
+use self::tokenization::{EncodedIds, prepend_prompt};
 use crate::encoder::{Encoder, Workspace};
 use crate::error::{Error, Result};
 use crate::modules::{OutputOptions, PoolingHead};
@@ -41,18 +41,18 @@ use crate::trace::{NullObserver, Recorder};
 pub struct Embedder {
     level: Level,
     precision: Precision,
-    pool: Pool,
+    thread_pool: Pool,
     tokenizer: Tokenizer,
     encoder: Encoder,
     head: PoolingHead,
-    ending: OutputOptions,
+    output_options: OutputOptions,
     similarity: Similarity,
     prompt: String,
     prompts: BTreeMap<String, String>,
     truncation: TruncationPolicy,
     name: String,
     /// Matrices that passes have used and that the next may use again.
-    buffers: Mutex<Vec<Workspace>>,
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
 /// What to do with a text that is longer than the model reads.
@@ -68,14 +68,14 @@ pub enum TruncationPolicy {
 /// Tokens of a pass that one thread makes alone, about: enough that each panel of weights, once in the cache, is used for
 /// sixteen tiles, few enough that the activations (17 KB a token in MiniLM, 34 KB in models of base size) stay near. (128 and
 /// 256 are within the noise, 512 is 5 % slower for MiniLM.)
-pub(crate) const TOKENS_PER_BATCH: usize = 192;
+pub(crate) const TARGET_TOKENS_PER_BATCH: usize = 192;
 
 /// The most tokens of a pass, save a single text that is longer. Half as many again, so that two texts of middling length
 /// still share one.
-const MOST_TOKENS: usize = TOKENS_PER_BATCH * 3 / 2;
+const MAX_TOKENS_PER_BATCH: usize = TARGET_TOKENS_PER_BATCH * 3 / 2;
 
 /// With fewer tokens than this a thread, all threads share one pass: alone, a thread would wait for its weights.
-const TOKENS_FOR_A_THREAD: usize = 96;
+const MIN_TOKENS_PER_THREAD: usize = 96;
 
 impl Embedder {
     /// Opens a model folder with all defaults.
@@ -105,15 +105,19 @@ impl Embedder {
     /// # Errors
     /// If a text cannot be tokenized, is too long and [`TruncationPolicy::Error`] is set, or its vector is not finite.
     pub fn embed<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
-        self.embed_with(texts, |_| ())
+        self.embed_with_progress(texts, |_| ())
     }
 
     /// As [`Self::embed`]; `progress` is called, from any thread, with the number of texts that have just been finished.
     ///
     /// # Errors
     /// As [`Self::embed`].
-    pub fn embed_with<T: AsRef<str> + Sync>(&self, texts: &[T], progress: impl Fn(usize) + Sync) -> Result<Embeddings> {
-        self.embed_prompted(texts, &self.prompt, progress)
+    pub fn embed_with_progress<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Embeddings> {
+        self.embed_with_prompt(texts, &self.prompt, progress)
     }
 
     /// The vectors of questions: with the model's prompt `query` before each, which is empty in a model that defines none,
@@ -122,7 +126,7 @@ impl Embedder {
     /// # Errors
     /// As [`Self::embed`].
     pub fn embed_queries<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
-        self.embed_prompted(texts, self.named_prompt("query"), |_| ())
+        self.embed_with_prompt(texts, self.prompt_by_name("query"), |_| ())
     }
 
     /// The vectors of what is searched in: the same with the prompt `document`. (`encode_document` of the reference.)
@@ -130,41 +134,41 @@ impl Embedder {
     /// # Errors
     /// As [`Self::embed`].
     pub fn embed_documents<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
-        self.embed_prompted(texts, self.named_prompt("document"), |_| ())
+        self.embed_with_prompt(texts, self.prompt_by_name("document"), |_| ())
     }
 
-    fn named_prompt(&self, name: &str) -> &str {
+    fn prompt_by_name(&self, name: &str) -> &str {
         self.prompts.get(name).map_or("", String::as_str)
     }
 
-    fn embed_prompted<T: AsRef<str> + Sync>(
+    fn embed_with_prompt<T: AsRef<str> + Sync>(
         &self,
         texts: &[T],
         prompt: &str,
         progress: impl Fn(usize) + Sync,
     ) -> Result<Embeddings> {
-        let encoded = self.encode(texts, prompt)?;
+        let encoded = self.encode_texts(texts, prompt)?;
         let width = self.width();
         let mut data = vec![0.0; texts.len() * width];
-        let plan = self.plan(&encoded);
+        let plan = self.plan_batches(&encoded);
         let compute = |members: &[usize]| -> Result<Vec<f32>> {
             let texts = || members.iter().map(|&i| &encoded[i]);
             let batch = self.batch(texts());
             let mut pooled = vec![0.0; members.len() * self.head.pooled_width()];
             let pool = |tokens: MatRef<'_>| self.pool_sentences(texts(), &batch, tokens, &mut pooled);
-            match plan.shared {
-                true => self.pass_together(&batch, pool),
-                false => self.pass_alone(&batch, &mut NullObserver, pool),
+            match plan.use_team {
+                true => self.run_team(&batch, pool),
+                false => self.run_single(&batch, &mut NullObserver, pool),
             }
-            let vectors = self.head.finish(pooled, self.ending);
-            self.check(&vectors, members, &batch)?;
+            let vectors = self.head.apply_post_modules(pooled, self.output_options);
+            self.check_finite(&vectors, members, &batch)?;
             progress(members.len());
             Ok(vectors)
         };
-        let results = if plan.shared {
+        let results = if plan.use_team {
             plan.batches.iter().map(|members| compute(members)).collect::<Vec<_>>()
         } else {
-            self.pool.map(plan.batches.len(), |i| compute(&plan.batches[i]))
+            self.thread_pool.map(plan.batches.len(), |i| compute(&plan.batches[i]))
         };
         for (members, vectors) in plan.batches.iter().zip(results) {
             for (vector, &i) in vectors?.chunks_exact(width).zip(members) {
@@ -179,14 +183,14 @@ impl Embedder {
     /// # Errors
     /// If there are no sentences, a score is not finite, and as [`Self::embed`]. In an error text 0 is the source.
     pub fn similarity<T: AsRef<str>>(&self, source: &str, sentences: &[T]) -> Result<Scores> {
-        self.similarity_with(source, sentences, |_| ())
+        self.similarity_with_progress(source, sentences, |_| ())
     }
 
-    /// As [`Self::similarity`]; `progress` is called as by [`Self::embed_with`].
+    /// As [`Self::similarity`]; `progress` is called as by [`Self::embed_with_progress`].
     ///
     /// # Errors
     /// As [`Self::similarity`].
-    pub fn similarity_with<T: AsRef<str>>(
+    pub fn similarity_with_progress<T: AsRef<str>>(
         &self,
         source: &str,
         sentences: &[T],
@@ -196,7 +200,7 @@ impl Embedder {
             return Err(Error::Empty("sentences"));
         }
         let texts: Vec<&str> = std::iter::once(source).chain(sentences.iter().map(AsRef::as_ref)).collect();
-        let vectors = self.embed_with(&texts, progress)?;
+        let vectors = self.embed_with_progress(&texts, progress)?;
         let score = |i| match self.score(vectors.row(0), vectors.row(i))? {
             score if score.is_finite() => Ok(score),
             _ => Err(Error::NotFinite { text: i }),
@@ -218,7 +222,7 @@ impl Embedder {
     /// # Errors
     /// If the tokenizer refuses it.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenizer.tokens(&with_prompt(&self.prompt, text))
+        self.tokenizer.tokens(&prepend_prompt(&self.prompt, text))
     }
 
     /// Every intermediate result of one pass over some texts, by one thread. The bits are those of [`Self::embed`].
@@ -226,23 +230,24 @@ impl Embedder {
     /// # Errors
     /// If there are no texts, a text has no tokens at all, and as [`Self::embed`].
     pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
-        let encoded = self.encode(texts, &self.prompt)?;
+        let encoded = self.encode_texts(texts, &self.prompt)?;
         if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
             return Err(Error::Empty("tokens to trace"));
         }
         let batch = self.batch(&encoded);
         let width = self.width();
-        let (mut sites, mut pooled) = (Recorder::default(), vec![0.0; texts.len() * self.head.pooled_width()]);
-        self.pass_alone(&batch, &mut sites, |tokens| self.pool_sentences(&encoded, &batch, tokens, &mut pooled));
-        let data = self.head.finish(pooled.clone(), self.ending);
-        let vectors = Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() };
-        let lengths = encoded.iter().map(|text| text.ids.len()).collect();
-        Ok(Trace { sites, ids: batch.ids().to_vec(), lengths, pooled, vectors })
+        let mut activations = Recorder::default();
+        let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
+        self.run_single(&batch, &mut activations, |tokens| self.pool_sentences(&encoded, &batch, tokens, &mut pooled));
+        let data = self.head.apply_post_modules(pooled.clone(), self.output_options);
+        let embeddings = Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() };
+        let token_counts = encoded.iter().map(|text| text.ids.len()).collect();
+        Ok(Trace { activations, ids: batch.ids().to_vec(), token_counts, pooled, embeddings })
     }
 
     /// Width of a sentence vector.
     pub fn width(&self) -> usize {
-        self.ending.dimensions.map_or(self.head.width(), |dimensions| dimensions.min(self.head.width()))
+        self.output_options.dimensions.map_or(self.head.width(), |dimensions| dimensions.min(self.head.width()))
     }
 
     /// The model's similarity function.
@@ -277,11 +282,11 @@ impl Embedder {
             dtype: self.encoder.dtype(),
             level: self.level,
             precision: self.precision,
-            threads: self.pool.size(),
+            threads: self.thread_pool.size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision),
-            memory_in: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
+            memory_by_precision: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
             converted: self.encoder.is_converted(),
             blueprint,
         }
@@ -294,12 +299,12 @@ impl Embedder {
     }
 
     /// The most tokens of a pass that one thread makes alone.
-    fn longest_pass(&self) -> usize {
-        self.tokenizer.limit().max(MOST_TOKENS)
+    fn max_batch_tokens(&self) -> usize {
+        self.tokenizer.limit().max(MAX_TOKENS_PER_BATCH)
     }
 
     fn memory(&self, precision: Precision) -> MemoryEstimate {
-        let longest = self.longest_pass();
+        let longest = self.max_batch_tokens();
         let (model, entries) = self.tokenizer.model();
         let matrices = self.encoder.packed_bytes(precision);
         let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
@@ -311,7 +316,7 @@ impl Embedder {
             given: self.encoder.given_bytes(),
             packing: self.encoder.packing_bytes(),
             tables: self.encoder.mapped_bytes(),
-            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), precision, longest),
+            activations: self.thread_pool.size() * memory::activations(self.encoder.blueprint(), precision, longest),
         }
     }
 }

@@ -34,15 +34,15 @@ pub struct Scores {
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// The intermediate results.
-    pub sites: Recorder,
+    pub activations: Recorder,
     /// Token ids of all texts, end to end `[T]`.
     pub ids: Vec<u32>,
     /// Tokens of each text.
-    pub lengths: Vec<usize>,
+    pub token_counts: Vec<usize>,
     /// The pooled vectors, before the modules after pooling `[texts, D]`.
     pub pooled: Vec<f32>,
     /// The sentence vectors.
-    pub vectors: Embeddings,
+    pub embeddings: Embeddings,
 }
 
 /// What a model is. Made by [`crate::Embedder::info`].
@@ -77,7 +77,7 @@ pub struct ModelInfo {
     /// The memory that it takes.
     pub memory: MemoryEstimate,
     /// What it would take in each precision that its files can be opened with.
-    pub memory_in: Vec<(Precision, MemoryEstimate)>,
+    pub memory_by_precision: Vec<(Precision, MemoryEstimate)>,
     /// Whether it was converted ([`crate::Builder::convert`]): its packed weights are a file's, which processes share.
     pub converted: bool,
 }

@@ -8,7 +8,7 @@ use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
 use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use super::{in_module, on_sentences};
+use super::{in_module, reject_other_features};
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Dense {
         let name = in_module(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Dense module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
-        on_sentences(&keys)?;
+        reject_other_features(&keys)?;
         if keys.size("in_features")? != Some(width) {
             return Err(keys.wrong("in_features", format!("{width}, the width of the vectors before it")));
         }

@@ -38,7 +38,7 @@ struct Entry {
 pub(crate) struct PoolingHead {
     level: Level,
     pooling: Pooling,
-    after: Vec<Module>,
+    post_modules: Vec<Module>,
     /// D, and the widths after pooling and after all modules.
     tokens: usize,
     pooled: usize,
@@ -120,8 +120,8 @@ impl PoolingHead {
     /// If a module or a pooling mode is not supported, or the modules do not fit together.
     pub(crate) fn load(files: &ModelFiles, modules: Option<&ModuleList>, level: Level, width: usize) -> Result<Self> {
         let Some(modules) = modules else {
-            let (pooling, after) = (Pooling::mean(), Vec::new());
-            return Ok(Self { level, pooling, after, tokens: width, pooled: width, width });
+            let pooling = Pooling::mean();
+            return Ok(Self { level, pooling, post_modules: Vec::new(), tokens: width, pooled: width, width });
         };
         let Some(pooling) = modules.entries.get(1) else { return Err(modules.too_few()) };
         if pooling.class != "Pooling" {
@@ -133,13 +133,13 @@ impl PoolingHead {
         }
         let pooling = Pooling::load(files, &pooling.path, width)?;
         let pooled = pooling.width(width);
-        let mut head = Self { level, pooling, after: Vec::new(), tokens: width, pooled, width: pooled };
+        let mut head = Self { level, pooling, post_modules: Vec::new(), tokens: width, pooled, width: pooled };
         for entry in &modules.entries[2..] {
             let module = Module::load(files, entry, level, head.width)?;
             if let Module::Dense(dense) = &module {
                 head.width = dense.width();
             }
-            head.after.push(module);
+            head.post_modules.push(module);
         }
         Ok(head)
     }
@@ -166,7 +166,7 @@ impl PoolingHead {
             Module::LayerNorm(_) => 2 * self.width * size_of::<f32>(),
             Module::Normalize | Module::Dropout => 0,
         };
-        self.after.iter().map(bytes).sum()
+        self.post_modules.iter().map(bytes).sum()
     }
 
     /// The pooled vector `[P]`, before the modules after it, from the vectors of a sentence's tokens `[L, D]`, of which the
@@ -177,8 +177,8 @@ impl PoolingHead {
     }
 
     /// Takes pooled vectors `[n, P]` through the modules after pooling, and to their end `[n, E]`.
-    pub(crate) fn finish(&self, mut vectors: Vec<f32>, ending: OutputOptions) -> Vec<f32> {
-        let (mut width, modules) = (self.pooled, self.modules_before(ending));
+    pub(crate) fn apply_post_modules(&self, mut vectors: Vec<f32>, ending: OutputOptions) -> Vec<f32> {
+        let (mut width, modules) = (self.pooled, self.modules_kept(ending));
         for module in modules {
             match module {
                 Module::Dense(dense) => (vectors, width) = (dense.apply(&vectors), dense.width()),
@@ -198,13 +198,13 @@ impl PoolingHead {
     }
 
     /// The modules that an ending leaves in force: where it decides on the length, not the model's last Normalize.
-    fn modules_before(&self, ending: OutputOptions) -> &[Module] {
+    fn modules_kept(&self, ending: OutputOptions) -> &[Module] {
         let last = |module: &Module| matches!(module, Module::Normalize | Module::Dropout);
         let kept = match ending.normalize {
-            None => self.after.len(),
-            Some(_) => self.after.iter().rposition(|module| !last(module)).map_or(0, |at| at + 1),
+            None => self.post_modules.len(),
+            Some(_) => self.post_modules.iter().rposition(|module| !last(module)).map_or(0, |at| at + 1),
         };
-        &self.after[..kept]
+        &self.post_modules[..kept]
     }
 
     fn normalize(&self, vectors: &mut [f32], width: usize) {
@@ -214,13 +214,13 @@ impl PoolingHead {
     /// Whether the model brings its vectors to length 1, at the end.
     #[cfg(feature = "serve")]
     pub(crate) fn normalizes(&self) -> bool {
-        let last = self.after.iter().rev().find(|module| !matches!(module, Module::Dropout));
+        let last = self.post_modules.iter().rev().find(|module| !matches!(module, Module::Dropout));
         matches!(last, Some(Module::Normalize))
     }
 
     /// Its modules in words: "mean pooling", "Normalize".
     pub(crate) fn describe(&self) -> Vec<String> {
-        let after = self.after.iter().map(|module| match module {
+        let after = self.post_modules.iter().map(|module| match module {
             Module::Dense(dense) => dense.describe(),
             Module::LayerNorm(_) => "LayerNorm".to_owned(),
             Module::Normalize => "Normalize".to_owned(),
@@ -252,7 +252,7 @@ impl Module {
                 if !path.is_empty()
                     && let Some(keys) = files.json(&in_module(path, "config.json"))?
                 {
-                    on_sentences(&keys)?;
+                    reject_other_features(&keys)?;
                 }
                 Ok(Self::Normalize)
             }
@@ -285,7 +285,7 @@ fn normed(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// Refuses a module that reads or writes anything but sentence vectors.
-fn on_sentences(keys: &JsonObject) -> Result<()> {
+fn reject_other_features(keys: &JsonObject) -> Result<()> {
     for key in ["module_input_name", "module_output_name"] {
         if keys.text(key)?.is_some_and(|name| name != "sentence_embedding") {
             return Err(keys.wrong(key, "sentence_embedding"));
