@@ -46,6 +46,7 @@ pub mod server;
 mod similarity;
 mod tokenizer;
 mod trace;
+mod vector_math;
 mod vectors;
 
 pub use checkpoint::{Checkpoint, Tensor};
