@@ -286,7 +286,7 @@ fn what_does_not_fit_is_refused_by_name() {
         let matrix = header.as_object_mut().expect("an object").remove(&words).expect("a matrix");
         header["other"] = matrix;
     });
-    refused("a matrix is missing", missing, &["no tensor", &words, "nearest"]);
+    refused("a matrix is missing", missing, &[&words, "not found", "similar names"]);
 
     // The tensors moved by four bytes.
     let mut moved = good[FILE].clone();

@@ -30,7 +30,7 @@ fn requests_that_cannot_be_met() {
         let long = "happy ".repeat(limit);
         let tokens = model.embed(&[&long]).expect("a vector").usage()[0].total;
         let strict = builder().truncation(TruncationPolicy::Error).open_files(&memory).expect("a model");
-        let words = [format!("text 70 has {tokens} tokens"), format!("the limit is {limit}")];
+        let words = ["text 70".to_owned(), format!("at most {limit} tokens, found {tokens}")];
         let words = words.each_ref().map(String::as_str);
         let texts: Vec<&str> = (0..100).map(|i| if i == 70 { long.as_str() } else { "a dog" }).collect();
         cases.fails("a long text", || strict.embed(&texts), "TooLong", &words);
