@@ -142,7 +142,7 @@ fn bytes_of_the_references_vectors() {
     let own = Ranges::from_vectors(rows()).expect("ranges");
     for form in Quantization::ALL {
         let expected = bytes(&golden, form.name());
-        assert_eq!(expected.len(), golden.texts.len() * form.width(width));
+        assert_eq!(expected.len(), golden.texts.len() * form.bytes_per_vector(width));
         assert!(quantize(form, rows(), Some(&own)).expect("bytes") == expected, "{}", form.name());
     }
     let calibration = golden.json["calibration"].as_u64().expect("a number") as usize;
