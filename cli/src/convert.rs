@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let files = args.source.files_or_default(args.model.as_deref())?;
     let builder = builder(Some(args.precision), args.level, args.source.threads());
-    let Converted { level, precision, packed, tables, files } = builder.convert(&files, &args.output)?;
+    let Converted { level, precision, packed, tables, files, .. } = builder.convert(&files, &args.output)?;
     writeln!(
         std::io::stdout(),
         "{}: {} of {} weights for {level}, {} of tables, and {files} other files",

@@ -1,31 +1,41 @@
-//! Texts to ids.
+//! Conversion of texts to token ids.
 
 use std::borrow::Cow;
 
-use super::{Embedder, TruncationPolicy};
+use super::model::{Embedder, TruncationPolicy};
 use crate::error::{Error, Result};
-use crate::tokenizer::{TokenUsage, TruncationSide};
+use crate::tokenizer::{TokenUsage, Tokens, TruncationSide};
 
-/// A text's ids, ready to be put in a batch.
+/// Texts of one task of the thread pool: a text takes only some ten microseconds.
+const TEXTS_PER_TASK: usize = 64;
+
+/// The token ids of a text, valid for this model.
 pub(super) struct EncodedIds {
     pub(super) ids: Vec<u32>,
     pub(super) usage: TokenUsage,
-    /// How many of them are the prompt's and do not count in pooling.
+    /// The number of leading tokens that pooling excludes: those of the prompt.
     pub(super) excluded_tokens: usize,
 }
 
 impl Embedder {
-    /// Ids of all texts, by all threads.
+    /// Tokenizes a text as [`Self::embed`] does, with the embedder's prompt before it.
+    ///
+    /// # Errors
+    /// If the text cannot be tokenized.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.tokens(&prepend_prompt(&self.prompt, text))
+    }
+
+    /// Tokenizes texts on all threads.
     pub(super) fn encode_texts<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<EncodedIds>> {
-        // A task of several texts, because one takes some ten microseconds.
-        const TASK: usize = 64;
-        let excluded = self.prompt_tokens_excluded(prompt)?;
-        let one = |i: usize| {
+        let excluded_tokens = self.prompt_tokens_excluded(prompt)?;
+        let encode = |i: usize| {
             let encoded = self.encode_text(i, texts[i].as_ref(), prompt, self.truncation, None)?;
-            Ok(EncodedIds { excluded_tokens: excluded, ..encoded })
+            Ok(EncodedIds { excluded_tokens, ..encoded })
         };
-        let tasks = self.thread_pool.map(texts.len().div_ceil(TASK), |task| {
-            (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
+        let tasks = self.thread_pool.map(texts.len().div_ceil(TEXTS_PER_TASK), |task| {
+            let first = task * TEXTS_PER_TASK;
+            (first..texts.len().min(first + TEXTS_PER_TASK)).map(encode).collect::<Result<Vec<_>>>()
         });
         let mut encoded = Vec::with_capacity(texts.len());
         for task in tasks {
@@ -34,6 +44,7 @@ impl Embedder {
         Ok(encoded)
     }
 
+    /// Tokenizes one text. `text_index` is its index in the call, for errors.
     pub(super) fn encode_text(
         &self,
         text_index: usize,
@@ -46,15 +57,13 @@ impl Embedder {
         self.validate_ids(text_index, ids, usage, truncation)
     }
 
-    /// The tokens of a prompt, if they do not count in pooling: those that it has alone, without a special one at the end.
+    /// Returns the number of leading tokens that pooling excludes: 0, or the tokens of the prompt with the leading special
+    /// tokens.
     pub(super) fn prompt_tokens_excluded(&self, prompt: &str) -> Result<usize> {
-        match self.head.includes_prompt() || prompt.is_empty() {
-            true => Ok(0),
-            false => self.tokenizer.length_before_end(prompt),
-        }
+        if self.head.includes_prompt() || prompt.is_empty() { Ok(0) } else { self.tokenizer.length_before_end(prompt) }
     }
 
-    /// Refuses ids that the model cannot or may not read.
+    /// Rejects a text that is too long, and ids that are not in the embedding table.
     pub(super) fn validate_ids(
         &self,
         text_index: usize,
@@ -73,7 +82,7 @@ impl Embedder {
     }
 }
 
-/// A text with its prompt before it.
+/// Returns the text with the prompt before it.
 pub(super) fn prepend_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
     if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
 }
