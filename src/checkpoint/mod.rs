@@ -4,6 +4,7 @@
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
 mod converted;
+mod debug;
 mod tensor;
 mod words;
 
