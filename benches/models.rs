@@ -1,10 +1,12 @@
-//! One layer and whole models, text to vectors, by all threads, as a fraction of the peak. The weights are computed
-//! (tests/common/computed.rs): no download, and a dense network is as fast with any.
+//! The time from texts to vectors on all threads, of one layer and of whole models, as a fraction of the FMA peak.
+//!
+//! The weights are synthetic (tests/common/synthetic_weights.rs), so no download is needed. The speed of a dense network
+//! does not depend on its weights.
 //!
 //!     cargo bench --bench models
 //!
-//! Before it is timed, each model's vectors are compared with those of the portable level, and one text among many with
-//! the same text alone, bit by bit.
+//! Before a model is timed, its vectors are compared with those of the portable level. One text of a batch is compared bit by
+//! bit with the same text alone.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -18,45 +20,48 @@ use likewise::{Embedder, Level, Precision};
 use of_peak::OfPeak;
 use serde_json::json;
 
-/// The files of an MPNet: width, heads, inner width, layers.
-fn files(width: usize, heads: usize, inner: usize, layers: usize) -> HashMap<String, Vec<u8>> {
+/// Returns the files of an MPNet with these sizes.
+fn files(width: usize, heads: usize, intermediate: usize, layers: usize) -> HashMap<String, Vec<u8>> {
     let mut files = common::synthetic_weights::edited("full-mpnet", "tiny-mpnet", |config| {
         config["hidden_size"] = json!(width);
         config["num_attention_heads"] = json!(heads);
-        config["intermediate_size"] = json!(inner);
+        config["intermediate_size"] = json!(intermediate);
         config["num_hidden_layers"] = json!(layers);
     });
     common::edit_json(&mut files, "1_Pooling/config.json", |config| config["word_embedding_dimension"] = json!(width));
     files
 }
 
-/// Texts of so many tokens.
+/// Returns texts of this number of tokens.
 fn texts(model: &Embedder, count: usize, tokens: usize) -> Vec<String> {
-    let around = model.tokenize("").expect("tokens").ids.len();
+    let special_tokens = model.tokenize("").expect("tokens").ids.len();
     let words = ["a", "b", "c", "d", "e", "f", "g"];
-    let text = |i: usize| (around..tokens).map(|j| words[(i + j * j) % words.len()]).collect::<Vec<_>>().join(" ");
+    let text =
+        |i: usize| (special_tokens..tokens).map(|j| words[(i + j * j) % words.len()]).collect::<Vec<_>>().join(" ");
     let texts: Vec<String> = (0..count).map(text).collect();
     assert_eq!(model.tokenize(&texts[0]).expect("tokens").ids.len(), tokens, "{}", texts[0]);
     texts
 }
 
+/// Checks vectors against the portable level, and a text of a batch against the same text alone.
 fn check(model: &Embedder, portable: &Embedder, texts: &[String]) {
     let vectors = model.embed(texts).expect("vectors");
     let last = texts.len() - 1;
     let alone = model.embed(&texts[last..]).expect("a vector");
-    assert!(common::same_bits(alone.row(0), vectors.row(last)), "a text among many differs from the same alone");
+    assert!(common::same_bits(alone.row(0), vectors.row(last)), "a text of a batch differs from the same text alone");
     let expected = portable.embed(&texts[..1]).expect("a vector");
-    // Where levels round differently, numbers of a few bits differ by much.
+    // Levels may round differently, and a step of bf16 or int8 is large.
     let bound = match model.precision() {
         Precision::F32 => 2e-6,
         Precision::Bf16 => 1e-3,
         Precision::Int8 => 1e-2,
     };
     for (i, (a, b)) in vectors.row(0).iter().zip(expected.row(0)).enumerate() {
-        assert!((a - b).abs() <= bound, "number {i} is {a}, not {b}");
+        assert!((a - b).abs() <= bound, "element {i} is {a}, not {b}");
     }
 }
 
+/// Times a model in each precision, on each level with fused multiply-add. A case is a number of texts and of tokens each.
 fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, Vec<u8>>, cases: &[(usize, usize)]) {
     let open = |level, precision| {
         let builder = Embedder::builder().level(level).precision(precision);

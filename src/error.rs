@@ -1,26 +1,16 @@
-//! The one error type. Each variant names what was read, what was expected and what was found.
+//! The error type of the library. Each variant names what was read, what was expected and what was found.
+
+mod format;
 
 use std::path::PathBuf;
 
-/// An error and all that lie beneath it, on one line.
-pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own words.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
+pub use format::error_chain;
+use format::{SAVE_AGAIN, first_names, known_prompts, list, only, remark, similar_names};
 
-/// Why something could not be done.
+/// The error of every fallible function of the library.
 ///
-/// The message is complete by itself: it names the file, the key or tensor, what was expected and what was found. Where
-/// another error lies beneath, [`std::error::Error::source`] has it.
+/// The message names the file, the key or tensor, what was expected and what was found. [`std::error::Error::source`]
+/// returns the cause, if there is one. [`error_chain`] formats an error with all its causes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,29 +19,29 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried: "read", "map", "write".
+        /// The action that failed: "read", "map", "write".
         action: &'static str,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
-    /// The operating system refuses the memory that a model's weights take.
+    /// The operating system does not provide the memory for a model's weights.
     #[error("cannot reserve {bytes} bytes for the weights")]
     Memory {
-        /// How much was asked for.
+        /// The number of bytes requested.
         bytes: usize,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
-    /// A model lacks a file that it cannot do without.
+    /// A model lacks a required file.
     #[error("{origin}: no {name} ({why})")]
     MissingFile {
         /// The model's folder.
         origin: String,
-        /// The file, or the choice of files, that was looked for.
+        /// The missing file, or the alternatives.
         name: String,
-        /// What it is needed for.
+        /// The purpose of the file.
         why: &'static str,
     },
 
@@ -95,7 +85,7 @@ pub enum Error {
     HubProtocol {
         /// What was asked for.
         url: String,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: String,
         /// What came.
         found: String,
@@ -128,7 +118,7 @@ pub enum Error {
     HubSetting {
         /// Which one.
         setting: &'static str,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: &'static str,
         /// What was given; of what is secret, only what is wrong with it.
         found: String,
@@ -150,54 +140,56 @@ pub enum Error {
     Json {
         /// The file.
         file: String,
-        /// Where it stops being JSON.
+        /// The syntax error with its position.
         source: serde_json::Error,
     },
 
-    /// A value in a JSON file is missing, of the wrong kind, or not supported.
+    /// A value in a JSON file is missing, of the wrong type, or not supported.
     #[error("{file}: `{key}`: expected {expected}, found {found}")]
     Config {
         /// The file.
         file: String,
         /// The key.
         key: String,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: String,
-        /// What is there.
+        /// The value found.
         found: String,
     },
 
-    /// A weight file is not in the safetensors format: its header is cut short, is not JSON, or describes tensors that
-    /// overlap, leave holes or do not end where the file does.
+    /// A weight file is not in the safetensors format.
+    ///
+    /// Its header is truncated, is not JSON, or describes tensors that overlap, leave gaps or do not end at the end of the
+    /// file.
     #[error("{file}: not a valid safetensors file ({bytes} bytes)")]
     Safetensors {
         /// The file.
         file: String,
-        /// Its size.
+        /// The size of the file.
         bytes: usize,
-        /// What is wrong with it.
+        /// The violated rule of the format.
         source: safetensors::SafeTensorError,
     },
 
-    /// The checkpoint has no tensor of a name that the architecture needs.
-    #[error("{file}: no tensor `{name}`{}", similar(near))]
+    /// The checkpoint lacks a tensor that the architecture needs.
+    #[error("{file}: tensor `{name}` not found{}", similar_names(similar))]
     MissingTensor {
         /// The weight file, or the index of a sharded one.
         file: String,
         /// The name, without the checkpoint's own prefix.
         name: String,
-        /// The names in the checkpoint that resemble it most.
-        near: Vec<String>,
+        /// The most similar names in the checkpoint.
+        similar: Vec<String>,
     },
 
-    /// The checkpoint has tensors that the architecture does not define, so the model may compute something else.
-    #[error("{file}: {} not part of {family}: {}", if names.len() == 1 { "a tensor is" } else { "tensors are" }, some(names))]
+    /// The checkpoint has tensors that the architecture does not define, so it may be of another architecture.
+    #[error("{file}: {} tensor(s) not part of {family}: {}", names.len(), first_names(names))]
     UnknownTensor {
         /// The weight file, or the index of a sharded one.
         file: String,
         /// The architecture.
         family: &'static str,
-        /// The tensors.
+        /// The names of the tensors.
         names: Vec<String>,
     },
 
@@ -208,24 +200,24 @@ pub enum Error {
         file: String,
         /// The tensor.
         name: String,
-        /// The shape by config.json.
+        /// The shape that config.json implies.
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
     },
 
-    /// A tensor's numbers are of a type that is not read.
+    /// A tensor's elements are of a type that is not supported.
     #[error("{file}: tensor `{name}`: expected dtype F32, F16 or BF16, found {found}")]
     TensorDtype {
         /// The weight file.
         file: String,
         /// The tensor.
         name: String,
-        /// Its type.
+        /// The type of its elements.
         found: String,
     },
 
-    /// A tensor holds infinities or NaN.
+    /// A tensor contains infinities or NaN.
     #[error("{file}: tensor `{name}`: row {row} has a value that is not finite ({value})")]
     TensorNotFinite {
         /// The weight file.
@@ -238,155 +230,158 @@ pub enum Error {
         value: f32,
     },
 
-    /// A converted model cannot be used as it is asked to be, or is not what `likewise convert` writes.
-    #[error("{file}: `{key}`: expected {expected}, found {found}; the original model can be converted again")]
+    /// A converted model does not match the request, or is not valid.
+    #[error("{file}: `{key}`: expected {expected}, found {found}; convert the original model again")]
     Converted {
         /// likewise.safetensors.
         file: String,
-        /// What does not fit: an entry of its metadata, or a tensor.
+        /// The metadata entry or the tensor that does not match.
         key: String,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: String,
-        /// What is there.
+        /// The value found.
         found: String,
     },
 
-    /// model.safetensors.index.json and the shards it names do not agree.
+    /// model.safetensors.index.json and the shards that it lists do not match.
     #[error("{file}: tensor `{name}` should be in {shard}, {why}")]
     Shard {
         /// The index.
         file: String,
         /// The tensor.
         name: String,
-        /// The shard that the index names for it.
+        /// The shard that the index lists for the tensor.
         shard: String,
-        /// What is wrong.
+        /// The mismatch.
         why: &'static str,
     },
 
-    /// tokenizer.json could not be made into a tokenizer, or the tokenizer refused a text.
+    /// tokenizer.json does not describe a tokenizer, or the tokenizer rejected a text.
     #[error("{file}: {what}")]
     Tokenizer {
         /// The file.
         file: String,
-        /// What failed.
+        /// The step that failed.
         what: &'static str,
-        /// The tokenizer's own error.
+        /// The error of the tokenizer's crate.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A token id is beyond the embedding table.
-    #[error("{file}: the tokenizer gives id {id}, but the model has {vocabulary} word embeddings")]
+    /// A token id is not in the embedding table.
+    #[error("{file}: token id {id} out of range: expected less than {vocabulary}, the number of token embeddings")]
     TokenId {
         /// tokenizer.json.
         file: String,
         /// The id.
         id: u32,
-        /// Rows of the table.
+        /// The number of rows of the table.
         vocabulary: usize,
     },
 
-    /// A text is longer than the model reads, and truncation was not allowed.
-    #[error("text {text} has {tokens} tokens, the limit is {limit}")]
+    /// A text exceeds the maximum length, and the truncation policy is to fail.
+    #[error("text {text}: too long: expected at most {limit} tokens, found {tokens}; shorten it or allow truncation")]
     TooLong {
-        /// Index of the text.
+        /// The index of the text.
         text: usize,
-        /// Its tokens, special ones included.
+        /// The number of its tokens, special ones included.
         tokens: usize,
-        /// The most that the model reads.
+        /// The maximum length in tokens.
         limit: usize,
     },
 
-    /// Ranges were asked of fewer than two vectors.
-    #[error("the ranges of fewer than two vectors say nothing: give more, or vectors to calibrate with")]
-    FewVectors,
+    /// Ranges for quantization cannot be derived from fewer than two vectors.
+    #[error("int8/uint8 needs at least 2 vectors to derive ranges; add texts or pass --calibration FILE")]
+    TooFewVectors,
 
-    /// Ranges that cannot be used, or none.
-    #[error("ranges of dimensions: {0}")]
-    Range(String),
+    /// The ranges for quantization are missing or not valid.
+    #[error("quantization ranges: {0}")]
+    InvalidRanges(String),
 
-    /// A file of vectors is none.
+    /// A file of vectors is not valid.
     #[error("{file}: expected {expected}, found {found}")]
     Vectors {
         /// The file.
         file: String,
-        /// What was expected.
+        /// The expected content.
         expected: &'static str,
-        /// What was found.
+        /// The content found.
         found: String,
     },
 
-    /// Vectors of another size were asked for than the model's can be cut to.
-    #[error("truncate to {asked} dimensions: expected 1 to {most} for this model")]
-    Dimensions {
-        /// What was asked for.
-        asked: usize,
+    /// The requested output dimensions exceed the width of the model's vectors.
+    #[error("truncate_dim: expected 1 to {max} for this model, found {requested}")]
+    TruncateDim {
+        /// The number of dimensions requested.
+        requested: usize,
         /// The width of the model's vectors.
-        most: usize,
+        max: usize,
     },
 
-    /// A maximum length was asked for that leaves no room, or that the model cannot reach.
-    #[error("maximum length {asked}: expected {least} to {most} tokens for this model")]
+    /// The requested maximum length leaves no token for the text, or exceeds the model's positions.
+    #[error("max_length: expected {min} to {max} tokens for this model, found {requested}")]
     MaxLength {
-        /// What was asked for.
-        asked: usize,
-        /// Special tokens and one more.
-        least: usize,
-        /// The positions that the model has.
-        most: usize,
+        /// The maximum length requested.
+        requested: usize,
+        /// The number of special tokens and one more.
+        min: usize,
+        /// The number of positions of the model.
+        max: usize,
     },
 
-    /// There is nothing to compute.
+    /// A required list is empty.
     #[error("no {0}: expected at least one")]
     Empty(&'static str),
 
-    /// A result is infinite or not a number although the weights looked sound.
-    #[error(
-        "text {text}: the vector or its score is not finite; no token may be left to pool, or the weights are damaged"
-    )]
+    /// A vector or a score is infinite or NaN, although the weights are finite.
+    #[error("text {text}: embedding or score is not finite (corrupt weights, or no tokens left to pool)")]
     NotFinite {
-        /// Index of the text.
+        /// The index of the text.
         text: usize,
     },
 
-    /// A prompt was asked for that the model does not define.
-    #[error("no prompt `{name}`: {origin} defines {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    /// The model does not define the requested prompt.
+    #[error("prompt `{name}` not found: {origin} defines {}", known_prompts(known))]
     Prompt {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The file that would define it.
+        /// The file that defines the prompts.
         origin: String,
-        /// What it does define.
+        /// The names of the defined prompts.
         known: Vec<String>,
     },
 
-    /// An instruction set was asked for that is not there.
+    /// The requested SIMD level is not available on this CPU.
     #[error(transparent)]
     Level(#[from] likewise_kernels::UnavailableLevel),
 
     /// The threads could not be started.
     #[error("cannot start {threads} threads")]
     Threads {
-        /// How many.
+        /// The number of threads requested.
         threads: usize,
-        /// Why not.
+        /// The error of the thread pool.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// Vectors of different models cannot be compared.
-    #[error("vectors of {0} and {1} numbers cannot be compared")]
-    Width(usize, usize),
+    /// Two vectors, or a vector and ranges, differ in length. They may come from different models.
+    #[error("vectors differ in length: {left} and {right} elements")]
+    WidthMismatch {
+        /// The number of elements of the first.
+        left: usize,
+        /// The number of elements of the second.
+        right: usize,
+    },
 
-    /// A line of an input file is not what the command reads.
+    /// A line of an input file is not valid.
     #[error("{file}: line {line}: expected {expected}, found {found}")]
     Line {
         /// The file.
         file: String,
         /// The line, counted from 1.
         line: usize,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: &'static str,
-        /// What is there.
+        /// The value found.
         found: String,
     },
 }
@@ -428,37 +423,12 @@ impl std::fmt::Display for HubErrorKind {
     }
 }
 
-/// A result with [`Error`].
+/// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A value in a JSON file that cannot be used.
+    /// Returns the error of a value in a JSON file.
     pub(crate) fn config(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Config { file: file.to_owned(), key: key.to_owned(), expected: expected.into(), found: found.into() }
     }
-}
-
-fn similar(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; the nearest names are {}", near.join(", ")) }
-}
-
-fn some(names: &[String]) -> String {
-    let rest = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
-    format!("{}{rest}", names[..names.len().min(3)].join(", "))
-}
-
-/// What to do about a repository without weights that are read.
-const SAVE_AGAIN: &str =
-    "a newer revision may have model.safetensors, and `save_pretrained` of sentence-transformers writes it";
-
-fn only(found: &[String]) -> String {
-    if found.is_empty() { "files that are no weights".to_owned() } else { some(found) }
-}
-
-fn remark(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
-}
-
-fn list(tried: &[String]) -> String {
-    tried.iter().map(|place| format!("\n  {place}")).collect()
 }

@@ -1,31 +1,35 @@
-//! How alike are two texts?
+//! Sentence embeddings and sentence similarity on CPUs, in pure Rust.
 //!
-//! `likewise` answers with a transformer written from scratch in Rust: it maps safetensors weights into memory, runs
-//! hand-written MPNet, XLM-RoBERTa and BERT layers on hand-written SIMD kernels, pools the token vectors into a sentence
-//! vector, and scores by cosine.
+//! An [`Embedder`] opens a sentence-transformers model folder and computes the vector of each text. It memory-maps the
+//! safetensors weights, runs the encoder on hand-written SIMD kernels, and pools the token vectors to a sentence vector. It
+//! scores two texts by the model's similarity function, such as the cosine of their vectors.
 //!
 //! ```no_run
 //! # fn main() -> likewise::Result<()> {
-//! let model = likewise::Embedder::open("path/to/all-mpnet-base-v2")?; // Send + Sync, &self everywhere
+//! let model = likewise::Embedder::open("path/to/all-mpnet-base-v2")?; // Send + Sync; all methods take &self
 //! let vectors = model.embed(&["That is a happy person", "Today is a sunny day"])?;
 //! let scores = model.similarity("That is a happy person", &["That is a happy dog", "Today is a sunny day"])?;
+//! assert_eq!(vectors.row(0).len(), model.width());
 //! assert!(scores[0] > scores[1]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # The flow, and where to read it
+//! # Features
+//!
+//! The default features are none: the library core has no networking code, no model and no command line.
+//!
+//! - `hub`: models of the Hugging Face hub ([`hub`], `Embedder::from_hub`).
+//! - `serve`: the HTTP service (`server`).
+//! - `quickstart`: a small English model inside the program, 16 MB (`ModelFiles::quickstart`).
+//!
+//! # Data flow
 //!
 //! ```text
 //! text -> tokens -> packed batch -> embeddings -> encoder layers -> pooling & modules -> vectors -> scores
 //! ```
 //!
-//! Roughly from the ground up; all of it stands on the kernels.
-//!
-//! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
-//! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
-//!    screen. 5. `modules`, `similarity`, `quantize`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them
-//!    `hub` (models from the cache and the network), `parallel` (threads), `trace` (watching a pass) and `error`.
+//! [`guide`] explains the computation and the service in prose.
 
 mod batch;
 mod bytes;
@@ -46,6 +50,7 @@ pub mod server;
 mod similarity;
 mod tokenizer;
 mod trace;
+mod vector_math;
 mod vectors;
 
 pub use checkpoint::{Checkpoint, Tensor};
@@ -62,7 +67,7 @@ pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
 pub use trace::{Recorder, TracePoint};
 pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
-/// How the numbers are computed, and how the service is used, in prose.
+/// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model folders.
 pub mod guide {
     #[doc = include_str!("../docs/gemm.md")]
     pub mod gemm {}

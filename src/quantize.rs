@@ -1,38 +1,39 @@
-//! Vectors in fewer bits, for indexes that store many.
+//! Quantization of sentence vectors, for indexes that store many of them.
 //!
-//! | form | numbers become | bytes for D numbers |
+//! | quantization | element or byte | bytes of D elements |
 //! |---|---|---|
-//! | `uint8` | ⌊255 (x − least) / (most − least)⌋, from 0 to 255 | D |
-//! | `int8` | the same less 128 | D |
-//! | `ubinary` | 1 where x > 0, else 0; the first of eight is the highest bit of a byte | ⌈D/8⌉ |
-//! | `binary` | the same byte less 128 | ⌈D/8⌉ |
+//! | `uint8` | ⌊255 (x − min) / (max − min)⌋, clamped to 0..=255 | D |
+//! | `int8` | the `uint8` value − 128 | D |
+//! | `ubinary` | bit 1 where x > 0, otherwise 0; the first of eight elements is the highest bit | ⌈D/8⌉ |
+//! | `binary` | the `ubinary` byte − 128 | ⌈D/8⌉ |
 //!
-//! `least` and `most` are found for each dimension in many vectors ([`Ranges`]); vectors that are compared with one another must
-//! have the same. All is computed in f32, operation by operation as the reference does it, so that the bytes are the same.
-//! Follows sentence-transformers 6.2.0, `util/quantization.py`, `quantize_embeddings`.
+//! The minimum and maximum of each dimension come from a sample of vectors ([`Ranges`]). Vectors can be compared only if they
+//! were quantized with the same ranges. All operations are in f32 and in the order of sentence-transformers, so that the bytes
+//! are equal. Follows sentence-transformers 6.2.0, `util/quantization.py`, `quantize_embeddings`.
 
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// What a vector's numbers are stored as.
+/// The type that the elements of a vector are quantized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Quantization {
-    /// Bytes from −128 to 127.
+    /// Bytes from −128 to 127, one an element.
     Int8,
-    /// Bytes from 0 to 255.
+    /// Bytes from 0 to 255, one an element.
     Uint8,
-    /// A bit for each number, in bytes from −128 to 127.
+    /// Bits, one an element, in bytes from −128 to 127.
     Binary,
-    /// A bit for each number, in bytes from 0 to 255.
+    /// Bits, one an element, in bytes from 0 to 255.
     Ubinary,
 }
 
 impl Quantization {
-    /// All of them.
+    /// All quantizations.
     pub const ALL: [Self; 4] = [Self::Int8, Self::Uint8, Self::Binary, Self::Ubinary];
 
-    /// Its name: "int8", "uint8", "binary", "ubinary".
+    /// Returns the name: "int8", "uint8", "binary" or "ubinary".
     pub fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",
@@ -42,19 +43,19 @@ impl Quantization {
         }
     }
 
-    /// Whether its bytes are signed.
+    /// Returns whether the bytes are signed, in two's complement.
     pub fn is_signed(self) -> bool {
         matches!(self, Self::Int8 | Self::Binary)
     }
 
-    /// Whether it needs [`Ranges`].
+    /// Returns whether [`quantize`] needs [`Ranges`].
     pub fn needs_ranges(self) -> bool {
         matches!(self, Self::Int8 | Self::Uint8)
     }
 
-    /// Bytes of a vector of so many numbers.
-    pub fn width(self, numbers: usize) -> usize {
-        if self.needs_ranges() { numbers } else { numbers.div_ceil(8) }
+    /// Returns the number of bytes of a quantized vector of `width` elements.
+    pub fn bytes_per_vector(self, width: usize) -> usize {
+        if self.needs_ranges() { width } else { width.div_ceil(8) }
     }
 }
 
@@ -62,96 +63,115 @@ impl FromStr for Quantization {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let find = Self::ALL.into_iter().find(|form| form.name() == name);
+        let find = Self::ALL.into_iter().find(|quantization| quantization.name() == name);
         find.ok_or_else(|| "expected int8, uint8, binary or ubinary".to_owned())
     }
 }
 
-/// The least and the largest number of each dimension.
+/// The minimum and the maximum of each dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranges {
-    least: Vec<f32>,
-    most: Vec<f32>,
+    min: Vec<f32>,
+    max: Vec<f32>,
 }
 
 impl Ranges {
-    /// Those of some vectors of one width, at least two. With fewer than a hundred they say little about other vectors.
+    /// Computes the ranges of a sample of vectors of equal length.
+    ///
+    /// The sample needs at least two vectors. Fewer than a hundred represent other vectors badly.
     ///
     /// # Errors
-    /// If there are fewer than two, they differ in width, or a number is not finite.
-    pub fn of<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
+    /// If there are fewer than two vectors, they differ in length, or an element is not finite.
+    pub fn from_vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
         let mut vectors = vectors.into_iter();
-        let (first, second) = (vectors.next(), vectors.next());
-        let (Some(first), Some(second)) = (first, second) else { return Err(Error::FewVectors) };
-        let mut ranges = Self { least: first.to_vec(), most: first.to_vec() };
+        let first = vectors.next().ok_or(Error::TooFewVectors)?;
+        let second = vectors.next().ok_or(Error::TooFewVectors)?;
+        let mut ranges = Self { min: first.to_vec(), max: first.to_vec() };
         for vector in [first, second].into_iter().chain(vectors) {
-            if vector.len() != ranges.least.len() {
-                return Err(Error::Width(ranges.least.len(), vector.len()));
-            }
-            if !vector.iter().all(|x| x.is_finite()) {
-                return Err(Error::Range("a number that is not finite".to_owned()));
-            }
+            ranges.check_width(vector)?;
+            check_finite(vector)?;
             for (i, &x) in vector.iter().enumerate() {
-                ranges.least[i] = ranges.least[i].min(x);
-                ranges.most[i] = ranges.most[i].max(x);
+                ranges.min[i] = ranges.min[i].min(x);
+                ranges.max[i] = ranges.max[i].max(x);
             }
         }
         Ok(ranges)
     }
 
-    /// Given ones `[D]` each, as the rows of the array that the reference takes.
+    /// Returns ranges of the given minima `[D]` and maxima `[D]`, the rows of sentence-transformers' `ranges` array.
     ///
     /// # Errors
-    /// If they differ in width, or a number is not finite.
-    pub fn new(least: Vec<f32>, most: Vec<f32>) -> Result<Self> {
-        if least.len() != most.len() {
-            return Err(Error::Width(least.len(), most.len()));
-        }
-        match least.iter().chain(&most).all(|x| x.is_finite()) {
-            true => Ok(Self { least, most }),
-            false => Err(Error::Range("a number that is not finite".to_owned())),
+    /// If the two differ in length, or an element is not finite.
+    pub fn new(min: Vec<f32>, max: Vec<f32>) -> Result<Self> {
+        let ranges = Self { min, max };
+        ranges.check_width(&ranges.max)?;
+        check_finite(&ranges.min)?;
+        check_finite(&ranges.max)?;
+        Ok(ranges)
+    }
+
+    /// Rejects a vector of another length.
+    fn check_width(&self, vector: &[f32]) -> Result<()> {
+        if vector.len() == self.min.len() {
+            Ok(())
+        } else {
+            Err(Error::WidthMismatch { left: self.min.len(), right: vector.len() })
         }
     }
 
-    /// Appends a vector's bytes, from 0 to 255.
-    fn append(&self, vector: &[f32], bytes: &mut Vec<u8>) {
-        for ((&x, &least), &most) in vector.iter().zip(&self.least).zip(&self.most) {
-            let step = (most - least) / 255.0;
+    /// Appends the `uint8` bytes of a vector.
+    fn append_quantized(&self, vector: &[f32], bytes: &mut Vec<u8>) {
+        for ((&x, &min), &max) in vector.iter().zip(&self.min).zip(&self.max) {
+            let step = (max - min) / 255.0;
             let step = if step == 0.0 { 1.0 } else { step };
-            // The conversion saturates, as clipping does.
-            bytes.push(((x - least) / step).floor() as u8);
+            // The conversion to u8 saturates, which clamps.
+            bytes.push(((x - min) / step).floor() as u8);
         }
     }
 }
 
-/// Quantized vectors `[n, width]`, row after row. Bytes of a signed form are in two's complement.
+/// Rejects a vector with an infinite element or NaN.
+fn check_finite(vector: &[f32]) -> Result<()> {
+    if vector.iter().all(|x| x.is_finite()) {
+        Ok(())
+    } else {
+        Err(Error::InvalidRanges("an element is not finite".to_owned()))
+    }
+}
+
+/// Quantizes vectors `[n, D]` to bytes `[n, bytes_per_vector]`, row after row.
+///
+/// Signed bytes are in two's complement.
 ///
 /// # Errors
-/// If the form needs ranges and there are none, or a vector has another width than they.
+/// If the quantization needs ranges and there are none, or a vector differs from the ranges in length.
 pub fn quantize<'a>(
-    form: Quantization,
+    quantization: Quantization,
     vectors: impl IntoIterator<Item = &'a [f32]>,
     ranges: Option<&Ranges>,
 ) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for vector in vectors {
         let first = bytes.len();
-        if form.needs_ranges() {
-            let ranges = ranges.ok_or_else(|| Error::Range(format!("{} needs ranges", form.name())))?;
-            if ranges.least.len() != vector.len() {
-                return Err(Error::Width(ranges.least.len(), vector.len()));
-            }
-            ranges.append(vector, &mut bytes);
+        if quantization.needs_ranges() {
+            let missing = || Error::InvalidRanges(format!("{} needs ranges", quantization.name()));
+            let ranges = ranges.ok_or_else(missing)?;
+            ranges.check_width(vector)?;
+            ranges.append_quantized(vector, &mut bytes);
         } else {
-            let bit = |byte: u8, &x: &f32| byte << 1 | u8::from(x > 0.0);
-            let eight = |part: &[f32]| part.iter().fold(0, bit) << (8 - part.len());
-            bytes.extend(vector.chunks(8).map(eight));
+            bytes.extend(vector.chunks(8).map(pack_signs));
         }
-        if form.is_signed() {
+        if quantization.is_signed() {
             bytes[first..].iter_mut().for_each(|byte| *byte = byte.wrapping_sub(128));
         }
     }
     Ok(bytes)
+}
+
+/// Packs whether each of up to eight elements is positive, the first as the highest bit.
+fn pack_signs(elements: &[f32]) -> u8 {
+    let append_bit = |byte: u8, &x: &f32| byte << 1 | u8::from(x > 0.0);
+    elements.iter().fold(0, append_bit) << (8 - elements.len())
 }
 
 #[cfg(test)]
@@ -159,11 +179,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_of_known_numbers() {
-        let ranges = Ranges::of([[0.0, -1.0, 5.0].as_slice(), &[255.0, 1.0, 5.0]]).expect("ranges");
+    fn known_elements_quantize_to_known_bytes() {
+        let ranges = Ranges::from_vectors([[0.0, -1.0, 5.0].as_slice(), &[255.0, 1.0, 5.0]]).expect("ranges");
         let vector = [[1.999, 0.0, 7.5].as_slice(), &[-3.0, 9.0, 4.0]];
         let unsigned = quantize(Quantization::Uint8, vector, Some(&ranges)).expect("bytes");
-        // A dimension that never changes has steps of 1.
+        // A constant dimension has a step of 1.
         assert_eq!(unsigned, [1, 127, 2, 0, 255, 0]);
         let signed = quantize(Quantization::Int8, vector, Some(&ranges)).expect("bytes");
         assert_eq!(signed, unsigned.iter().map(|byte| byte.wrapping_sub(128)).collect::<Vec<_>>());
@@ -173,20 +193,27 @@ mod tests {
             [0b1001_0101, 0b1000_0000]
         );
         assert_eq!(quantize(Quantization::Binary, [nine.as_slice()], None).expect("bytes"), [0b0001_0101, 0]);
-        assert_eq!((Quantization::Binary.width(9), Quantization::Int8.width(9)), (2, 9));
+        assert_eq!((Quantization::Binary.bytes_per_vector(9), Quantization::Int8.bytes_per_vector(9)), (2, 9));
     }
 
     #[test]
-    fn what_cannot_be_quantized() {
+    fn invalid_ranges_and_widths_are_rejected() {
         let one = [1.0, 2.0];
-        assert!(matches!(Ranges::of([one.as_slice()]), Err(Error::FewVectors)));
-        assert!(matches!(Ranges::of([one.as_slice(), &[1.0]]), Err(Error::Width(2, 1))));
+        assert!(matches!(Ranges::from_vectors([one.as_slice()]), Err(Error::TooFewVectors)));
+        assert!(matches!(
+            Ranges::from_vectors([one.as_slice(), &[1.0]]),
+            Err(Error::WidthMismatch { left: 2, right: 1 })
+        ));
         assert!(
-            Ranges::of([one.as_slice(), &[1.0, f32::NAN]]).is_err() && Ranges::new(vec![f32::NAN], vec![1.0]).is_err()
+            Ranges::from_vectors([one.as_slice(), &[1.0, f32::NAN]]).is_err()
+                && Ranges::new(vec![f32::NAN], vec![1.0]).is_err()
         );
         assert!(quantize(Quantization::Int8, [one.as_slice()], None).is_err());
         let ranges = Ranges::new(vec![0.0], vec![1.0]).expect("ranges");
-        assert!(matches!(quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)), Err(Error::Width(1, 2))));
+        assert!(matches!(
+            quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)),
+            Err(Error::WidthMismatch { left: 1, right: 2 })
+        ));
         assert!("float32".parse::<Quantization>().is_err() && "int8".parse() == Ok(Quantization::Int8));
     }
 }

@@ -1,10 +1,10 @@
-//! The model that is part of the program, so that a first try needs no download.
+//! A small model inside the program, so that a first try needs no download.
 
 use crate::files::ModelFiles;
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
-        // A static and not a constant: a constant's bytes would be repeated wherever it is used.
+        // A static, because the bytes of a constant would be repeated at each use.
         static FILES: &[(&str, &[u8])] =
             &[$(($name, include_bytes!(concat!("../fixtures/models/quickstart/", $name)))),+];
     };
@@ -22,12 +22,11 @@ files![
 ];
 
 impl ModelFiles {
-    /// The small model that is part of the program (feature `quickstart`): MPNet with 3 layers of width 384, for short
-    /// texts in English.
+    /// Returns the model inside the program: an MPNet with 3 layers of width 384, for short texts in English.
     ///
-    /// It is for first steps and for tests. Its scores follow human judgement less well than those of a full model such as
-    /// all-mpnet-base-v2; `fixtures/quickstart/README.md`, its card, says how much. Its bytes are used as they lie in the
-    /// program: no table is copied.
+    /// It is for first steps and for tests. Its scores follow human judgement less closely than those of a full model such
+    /// as all-mpnet-base-v2; its card, `fixtures/quickstart/README.md`, has the figures. No table is copied: the embedder
+    /// uses the bytes in the program.
     ///
     /// ```
     /// # fn main() -> likewise::Result<()> {
@@ -48,7 +47,7 @@ mod tests {
     use crate::checkpoint::Checkpoint;
 
     #[test]
-    fn tables_are_used_as_they_lie() {
+    fn quickstart_tables_are_not_copied() {
         let &(_, weights) = FILES.iter().find(|(name, _)| *name == "model.safetensors").expect("weights");
         let checkpoint = Checkpoint::open(&ModelFiles::quickstart()).expect("a checkpoint");
         let tensors = checkpoint.tensors();

@@ -1,33 +1,35 @@
-//! How alike two vectors are.
+//! Similarity functions of two vectors, and correlation coefficients.
 //!
-//! Follows sentence-transformers 6.2.0, `util/similarity.py`: distances are negated, so that more is more alike.
+//! Follows sentence-transformers 6.2.0, `util/similarity.py`: distances are negated, so that a higher score always means
+//! more similar.
 
 use likewise_kernels::Level;
 use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
 
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
-use crate::modules::normalize::normalize;
+use crate::vector_math::normalize;
 
-/// A similarity function, as `similarity_fn_name` names it.
+/// A similarity function of two vectors a and b. A higher score means more similar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Similarity {
-    /// a·b / (‖a‖ ‖b‖), from −1 to 1 but for rounding.
+    /// The cosine of the angle: a·b / (‖a‖ ‖b‖). From −1 to 1, up to rounding.
     #[default]
     Cosine,
-    /// a·b.
+    /// The dot product: a·b.
     Dot,
-    /// −√Σ(a − b)².
+    /// The negated Euclidean distance: −√Σ(a − b)².
     Euclidean,
-    /// −Σ|a − b|.
+    /// The negated Manhattan distance: −Σ|a − b|.
     Manhattan,
 }
 
 impl Similarity {
-    /// All of them.
+    /// All similarity functions.
     pub const ALL: [Self; 4] = [Self::Cosine, Self::Dot, Self::Euclidean, Self::Manhattan];
 
-    /// Its name: "cosine", "dot", "euclidean", "manhattan".
+    /// Returns the name: "cosine", "dot", "euclidean" or "manhattan".
     pub fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
@@ -37,7 +39,7 @@ impl Similarity {
         }
     }
 
-    /// The function that config_sentence_transformers.json names; cosine if it names none.
+    /// Reads `similarity_fn_name` of config_sentence_transformers.json. Without the key it is cosine.
     pub(crate) fn from_config(config: Option<&JsonObject>) -> Result<Self> {
         let Some(config) = config else { return Ok(Self::Cosine) };
         let Some(name) = config.text("similarity_fn_name")? else { return Ok(Self::Cosine) };
@@ -45,18 +47,19 @@ impl Similarity {
         find.ok_or_else(|| config.wrong("similarity_fn_name", "one of cosine, dot, euclidean, manhattan"))
     }
 
-    /// How alike a and b are: more is more alike.
+    /// Scores two vectors. A higher score means more similar.
     ///
     /// # Errors
-    /// If they have different lengths.
+    /// If the vectors differ in length.
     pub fn score(self, level: Level, a: &[f32], b: &[f32]) -> Result<f32> {
         if a.len() != b.len() {
-            return Err(Error::Width(a.len(), b.len()));
+            return Err(Error::WidthMismatch { left: a.len(), right: b.len() });
         }
         Ok(match self {
             Self::Cosine => {
-                // As the reference does it: to length 1 first, then the dot product.
-                let (mut a, mut b) = (a.to_vec(), b.to_vec());
+                // As in sentence-transformers: the dot product of the vectors scaled to length 1.
+                let mut a = a.to_vec();
+                let mut b = b.to_vec();
                 normalize(level, &mut a);
                 normalize(level, &mut b);
                 dot(level, &a, &b)
@@ -74,32 +77,36 @@ impl std::fmt::Display for Similarity {
     }
 }
 
-/// Pearson's correlation of two lists of numbers, from −1 to 1; 0 if one of them is constant.
+/// Returns Pearson's correlation of two samples, from −1 to 1. It is 0 if a sample is constant.
 ///
 /// # Panics
-/// If the lists differ in length.
+/// If the samples differ in length.
 pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len(), "lists of one length");
+    assert_eq!(a.len(), b.len(), "samples of equal length");
     let n = a.len() as f64;
     let mean = |x: &[f64]| x.iter().sum::<f64>() / n;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let (mut both, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
+    let mean_a = mean(a);
+    let mean_b = mean(b);
+    let mut covariance = 0.0;
+    let mut variance_a = 0.0;
+    let mut variance_b = 0.0;
     for (&x, &y) in a.iter().zip(b) {
-        both += (x - mean_a) * (y - mean_b);
-        square_a += (x - mean_a).powi(2);
-        square_b += (y - mean_b).powi(2);
+        covariance += (x - mean_a) * (y - mean_b);
+        variance_a += (x - mean_a).powi(2);
+        variance_b += (y - mean_b).powi(2);
     }
-    if square_a == 0.0 || square_b == 0.0 { 0.0 } else { both / (square_a * square_b).sqrt() }
+    if variance_a == 0.0 || variance_b == 0.0 { 0.0 } else { covariance / (variance_a * variance_b).sqrt() }
 }
 
-/// Spearman's correlation: Pearson's of the ranks, equal numbers sharing the mean of theirs.
+/// Returns Spearman's correlation of two samples: Pearson's correlation of the ranks. Equal values share their mean rank.
 ///
 /// # Panics
-/// If the lists differ in length.
+/// If the samples differ in length.
 pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
     pearson(&ranks(a), &ranks(b))
 }
 
+/// Returns the rank of each value, from 1. Equal values share their mean rank.
 fn ranks(x: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&i, &j| x[i].total_cmp(&x[j]));
@@ -123,20 +130,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_on_a_right_angle() {
+    fn orthogonal_vectors_score_by_each_function() {
         for level in Level::available() {
-            let score = |f: Similarity| f.score(level, &[3.0, 0.0], &[0.0, 4.0]).expect("one length");
+            let score = |f: Similarity| f.score(level, &[3.0, 0.0], &[0.0, 4.0]).expect("equal lengths");
             assert_eq!(Similarity::ALL.map(score), [0.0, 0.0, -5.0, -7.0], "{level}");
-            let same = Similarity::Cosine.score(level, &[3.0, 4.0], &[6.0, 8.0]).expect("one length");
+            let same = Similarity::Cosine.score(level, &[3.0, 4.0], &[6.0, 8.0]).expect("equal lengths");
             approx::assert_abs_diff_eq!(same, 1.0, epsilon = 1e-6);
-            // A vector of zeros has no direction; the reference divides by 10⁻¹² and so do we.
-            assert_eq!(Similarity::Cosine.score(level, &[0.0, 0.0], &[1.0, 0.0]).expect("one length"), 0.0);
+            // A vector of zeros has no direction. As in sentence-transformers, its norm counts as 10⁻¹².
+            assert_eq!(Similarity::Cosine.score(level, &[0.0, 0.0], &[1.0, 0.0]).expect("equal lengths"), 0.0);
         }
-        assert!(Similarity::Dot.score(Level::PORTABLE, &[1.0], &[1.0, 2.0]).is_err());
+        assert!(Similarity::Dot.score(Level::PORTABLE, &[1.0], &[1.0, 2.0]).is_err(), "unequal lengths");
     }
 
     #[test]
-    fn correlations_with_ties() {
+    fn correlations_with_ties_equal_those_of_scipy() {
         // scipy.stats.spearmanr([1, 2, 2, 4, 5], [2, 1, 3, 3, 9]) and pearsonr of the same.
         let (a, b) = ([1.0, 2.0, 2.0, 4.0, 5.0], [2.0, 1.0, 3.0, 3.0, 9.0]);
         approx::assert_abs_diff_eq!(spearman(&a, &b), 0.763_157_894_736_842, epsilon = 1e-12);

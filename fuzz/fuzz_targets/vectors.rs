@@ -6,7 +6,7 @@ use likewise::{Quantization, Ranges, Vectors, quantize};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(vectors) = Vectors::read("input", data) else { return };
-    let ranges = Ranges::of(vectors.rows());
+    let ranges = Ranges::from_vectors(vectors.rows());
     for form in Quantization::ALL {
         drop(quantize(form, vectors.rows(), ranges.as_ref().ok()));
     }

@@ -4,6 +4,7 @@
 //! and a range of bytes, and its numbers are widened to f32 when they are used.
 
 mod converted;
+mod debug;
 mod tensor;
 mod words;
 
@@ -221,7 +222,7 @@ impl Checkpoint {
             return Err(Error::MissingTensor {
                 file: self.label.clone(),
                 name: name.to_owned(),
-                near: self.near(name),
+                similar: self.near(name),
             });
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(full.clone());

@@ -1,13 +1,13 @@
-//! How a model is opened.
+//! The builder, which opens models.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
-use super::{Embedder, TruncationPolicy};
+use super::model::{Embedder, TruncationPolicy};
+use super::sentence_config::SentenceConfig;
 use crate::checkpoint::{Checkpoint, ConvertedFormat};
 use crate::config::JsonObject;
 use crate::encoder::Encoder;
@@ -17,10 +17,18 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::modules::{ModuleList, OutputOptions, PoolingHead};
 use crate::parallel::Pool;
-use crate::similarity::Similarity;
 use crate::tokenizer::Tokenizer;
 
-/// How to open a model. Made by [`Embedder::builder`].
+/// The settings to open a model with. Created by [`Embedder::builder`].
+///
+/// ```no_run
+/// # fn main() -> likewise::Result<()> {
+/// use likewise::{Embedder, Precision};
+///
+/// let model = Embedder::builder().precision(Precision::Bf16).threads(4).max_length(128).open("path/to/model")?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
@@ -37,64 +45,66 @@ pub struct Builder {
 
 const CONFIG: &str = "config.json";
 const ADAPTER: &str = "adapter_config.json";
-const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
 
 impl Builder {
-    /// The instruction set. Default: the fastest there is, or the one that the model was converted for.
+    /// Sets the SIMD level. Default: the fastest available, or the level that the model was converted for.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// The type of the numbers that linear layers multiply. Default: f32, or the one that the model was converted to.
+    /// Sets the type of the elements that the linear layers multiply. Default: f32, or the type that the model was converted
+    /// to.
     ///
-    /// bf16 and int8 take a half and a quarter of the memory, and less time on CPUs with instructions for them
-    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. WeightArena of any
-    /// checkpoint are rounded when it is opened.
+    /// bf16 takes half of the memory of f32, and int8 a quarter. Both take less time on CPUs with dot-product instructions
+    /// for them. Their vectors are less accurate; [`guide::numerics`](crate::guide::numerics) has the figures. The weights
+    /// of any checkpoint are rounded when the model is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
         self
     }
 
-    /// The number of threads. Default: as many as this process may use, by its affinity and cgroup.
+    /// Sets the number of threads. Default: the number of CPUs that this process may use, by its affinity and cgroup.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// The most tokens of a text, special ones included. Default: the model's own.
+    /// Sets the maximum number of tokens of a text, special ones included. Default: the model's own.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self
     }
 
-    /// What to do with longer texts. Default: truncate.
+    /// Sets what to do with longer texts. Default: truncate.
     pub fn truncation(mut self, truncation: TruncationPolicy) -> Self {
         self.truncation = truncation;
         self
     }
 
-    /// The prompt, by name, that is put before every text. Default: the model's `default_prompt_name`, if it has one.
+    /// Sets the name of the model's prompt that is put before every text. Default: the model's `default_prompt_name`, if it
+    /// has one.
     pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
         self.prompt_name = Some(name.into());
         self
     }
 
-    /// The prompt itself, in place of one of the model's.
+    /// Sets the text that is put before every text. It overrides [`Self::prompt_name`].
     pub fn prompt(mut self, text: impl Into<String>) -> Self {
         self.prompt = Some(text.into());
         self
     }
 
-    /// How many numbers of a vector are kept: the first ones (of models that were trained so that these are a vector of their
-    /// own, "Matryoshka" models). Default: the model's `truncate_dim`, or all. They are cut off after the model's own modules,
-    /// its Normalize among them, and before [`Self::normalize`].
-    pub fn truncate_dim(mut self, numbers: usize) -> Self {
-        self.truncate_dim = Some(numbers);
+    /// Sets how many elements of a vector are kept: the first ones. Default: the model's `truncate_dim`, or all.
+    ///
+    /// This is for "Matryoshka" models, which are trained so that the first elements are a useful vector. The model's own
+    /// modules, including its Normalize, come before the cut, and [`Self::normalize`] comes after it.
+    pub fn truncate_dim(mut self, dimensions: usize) -> Self {
+        self.truncate_dim = Some(dimensions);
         self
     }
 
-    /// Brings vectors to length 1, whether or not the model does, after [`Self::truncate_dim`].
+    /// Scales vectors to length 1 after [`Self::truncate_dim`], whether or not the model does.
     pub fn normalize(mut self) -> Self {
         self.normalize = true;
         self
@@ -102,147 +112,135 @@ impl Builder {
 
     /// Opens a model folder.
     ///
-    /// The weights are mapped, not read. While the model is open its files must not be changed or cut short in place, by
-    /// this process or another: numbers would change under the computation, or the operating system would end the process.
-    /// (To replace a file by renaming another over it is fine.) Where that cannot be promised, open
+    /// The weights are memory-mapped. Neither this process nor another may change or truncate the files in place while the
+    /// model is open. A change would alter the weights during the computation. A truncation makes the operating system kill
+    /// the process (SIGBUS). To update a model, rename a new file over the old one, or open
     /// [`ModelFiles::without_mmap`].
     ///
     /// # Errors
-    /// If a file is missing, damaged or asks for something that is not supported. Nothing is skipped silently.
+    /// If a file is missing, damaged or needs something that is not supported. Nothing is skipped silently.
     pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
         self.open_files(&ModelFiles::folder(folder))
     }
 
-    /// Opens a model whose files come from anywhere.
+    /// Opens a model whose files are in a folder or in memory.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
         self.load(files).map(|(embedder, _)| embedder)
     }
 
-    /// Opens a model, and the checkpoint that it came from.
+    /// Opens a model and returns it with its checkpoint.
     pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
         let modules = ModuleList::read(files)?;
-        let of_encoder = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
-        let config = JsonObject::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
+        let encoder_files = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
+        let config_bytes = encoder_files.require(CONFIG, "the architecture")?;
+        let config = JsonObject::parse(&encoder_files.label(CONFIG), &config_bytes)?;
         let blueprint = Blueprint::from_config(&config)?;
-        if of_encoder.read(ADAPTER)?.is_some() {
-            let expected = "none: an adapter is to be merged into its model's weights first";
-            return Err(Error::config(&of_encoder.label(ADAPTER), "(the whole file)", expected, "an adapter"));
-        }
-        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length, modules.is_some())?;
-        let sentence = files.json(SENTENCE_CONFIG)?;
-        refuse_other_models(sentence.as_ref())?;
-        // Without modules.json the reference does not look for it either.
-        let sentence = sentence.filter(|_| modules.is_some());
-        let similarity = Similarity::from_config(sentence.as_ref())?;
-        let mut prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
-        // As in the reference since 5.0: every model has these two.
-        for name in ["query", "document"] {
-            prompts.entry(name.to_owned()).or_default();
-        }
-        let prompt = match self.prompt {
-            Some(prompt) => prompt,
-            None => choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?,
+        reject_adapter(&encoder_files)?;
+        let tokenizer = Tokenizer::load(&encoder_files, &blueprint, self.max_length, modules.is_some())?;
+        let sentence_config = SentenceConfig::load(files, modules.is_some())?;
+        let similarity = sentence_config.similarity()?;
+        let prompts = sentence_config.prompts()?;
+        let prompt = match &self.prompt {
+            Some(prompt) => prompt.clone(),
+            None => sentence_config.prompt(self.prompt_name.clone(), &prompts)?,
         };
-        let pool = Pool::new(threads)?;
-        let mut checkpoint = Checkpoint::open(&of_encoder)?;
-        let how = match checkpoint.packing() {
-            Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
-            None => ComputeConfig {
-                level: self.level.unwrap_or_else(Level::best),
-                precision: self.precision.unwrap_or_default(),
-            },
-        };
-        if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
+        let thread_pool = Pool::new(threads)?;
+        let mut checkpoint = Checkpoint::open(&encoder_files)?;
+        let compute = self.compute_config(&checkpoint)?;
+        if compute.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
             return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
         }
-        let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
-        let ending = OutputOptions {
-            dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
+        let head = PoolingHead::load(files, modules.as_ref(), compute.level, blueprint.width)?;
+        let output_options = OutputOptions {
+            dimensions: self.output_dimensions(&sentence_config, head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
-        let ComputeConfig { level, precision } = how;
-        let (name, truncation, buffers) = (files.name(), self.truncation, Mutex::default());
+        let encoder = Encoder::load(&mut checkpoint, blueprint, compute, &thread_pool)?;
         let embedder = Embedder {
-            level,
-            precision,
-            pool,
+            level: compute.level,
+            precision: compute.precision,
+            thread_pool,
             tokenizer,
             encoder,
             head,
-            ending,
+            output_options,
             similarity,
             prompt,
             prompts,
-            truncation,
-            name,
-            buffers,
+            truncation: self.truncation,
+            name: files.name(),
+            workspaces: Mutex::default(),
         };
         Ok((embedder, checkpoint))
     }
-}
 
-/// How a converted model computes: as it was packed.
-///
-/// # Errors
-/// If another level or precision is asked for.
-fn as_packed(
-    packing: ConvertedFormat,
-    file: &str,
-    level: Option<Level>,
-    precision: Option<Precision>,
-) -> Result<ComputeConfig> {
-    let agree = |key: &str, asked: Option<&'static str>, found: &'static str| match asked {
-        Some(asked) if asked != found => Err(Error::Converted {
-            file: file.to_owned(),
-            key: key.to_owned(),
-            expected: format!("{asked}, which was asked for"),
-            found: found.to_owned(),
-        }),
-        _ => Ok(()),
-    };
-    agree("level", level.map(Level::name), packing.level.name())?;
-    agree("precision", precision.map(Precision::name), packing.precision.name())?;
-    // The level that was asked for, if it was: it may be without instructions that the CPU has.
-    Ok(ComputeConfig { level: level.unwrap_or(packing.level), precision: packing.precision })
-}
-
-/// Refuses what config_sentence_transformers.json may ask for and is not built.
-fn refuse_other_models(config: Option<&JsonObject>) -> Result<()> {
-    let Some(config) = config else { return Ok(()) };
-    let other = config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
-    if other || config.is_null("model_type") {
-        return Err(config.wrong("model_type", "SentenceTransformer"));
+    /// Returns the level and precision of the computation: those requested, or the defaults of the checkpoint.
+    fn compute_config(&self, checkpoint: &Checkpoint) -> Result<ComputeConfig> {
+        match checkpoint.packing() {
+            Some(format) => self.converted_compute_config(format, checkpoint.label()),
+            None => Ok(ComputeConfig {
+                level: self.level.unwrap_or_else(Level::best),
+                precision: self.precision.unwrap_or_default(),
+            }),
+        }
     }
-    Ok(())
-}
 
-/// How many numbers of a vector are kept: what was asked for, or else what config_sentence_transformers.json says, which may be
-/// more than there are.
-fn dimensions(asked: Option<usize>, config: Option<&JsonObject>, width: usize) -> Result<Option<usize>> {
-    match asked {
-        Some(asked) if !(1..=width).contains(&asked) => Err(Error::Dimensions { asked, most: width }),
-        Some(asked) => Ok(Some(asked)),
-        None => Ok(config.map_or(Ok(None), |keys| keys.size("truncate_dim"))?.map(|stated| stated.min(width))),
+    /// Returns the level and precision that a converted model was packed for.
+    ///
+    /// # Errors
+    /// If another level or precision is requested.
+    fn converted_compute_config(&self, format: ConvertedFormat, file: &str) -> Result<ComputeConfig> {
+        let check = |key: &str, requested: Option<&'static str>, found: &'static str| match requested {
+            Some(requested) if requested != found => Err(Error::Converted {
+                file: file.to_owned(),
+                key: key.to_owned(),
+                expected: format!("{requested}, as requested"),
+                found: found.to_owned(),
+            }),
+            _ => Ok(()),
+        };
+        check("level", self.level.map(Level::name), format.level.name())?;
+        check("precision", self.precision.map(Precision::name), format.precision.name())?;
+        // A requested level may lack instructions that the CPU has, so it takes precedence over the format's.
+        Ok(ComputeConfig { level: self.level.unwrap_or(format.level), precision: format.precision })
+    }
+
+    /// Returns how many elements of a vector are kept, or None for all.
+    fn output_dimensions(&self, config: &SentenceConfig, width: usize) -> Result<Option<usize>> {
+        match self.truncate_dim {
+            Some(requested) if !(1..=width).contains(&requested) => Err(Error::TruncateDim { requested, max: width }),
+            Some(requested) => Ok(Some(requested)),
+            None => Ok(config.truncate_dim()?.map(|dimensions| dimensions.min(width))),
+        }
     }
 }
 
-/// The text of the prompt that was asked for, or of the model's default one.
-fn choose_prompt(
-    files: &ModelFiles,
-    config: Option<&JsonObject>,
-    prompts: &BTreeMap<String, String>,
-    asked: Option<String>,
-) -> Result<String> {
-    let default = config.map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
-    let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
-    prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
-        name,
-        origin: files.label(SENTENCE_CONFIG),
-        known: prompts.keys().cloned().collect(),
-    })
+impl Embedder {
+    /// Opens a model folder with default settings.
+    ///
+    /// [`Builder::open`] documents what must not happen to the files while the model is open.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or needs something that is not supported.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        Self::builder().open(folder)
+    }
+
+    /// Returns the default settings, to be changed before a model is opened.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+/// Rejects a folder that holds an adapter.
+fn reject_adapter(files: &ModelFiles) -> Result<()> {
+    if files.read(ADAPTER)?.is_none() {
+        return Ok(());
+    }
+    let expected = "no such file: adapters are not supported; merge the adapter into the base model first";
+    Err(Error::config(&files.label(ADAPTER), "(the whole file)", expected, "an adapter"))
 }

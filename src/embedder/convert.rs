@@ -11,7 +11,8 @@ use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{Builder, Embedder};
+use super::builder::Builder;
+use super::model::Embedder;
 use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Checkpoint, Tensor};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ use crate::files::{ModelFiles, inside};
 
 /// What [`Builder::convert`] has written.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Converted {
     /// What for.
     pub level: Level,

@@ -1,11 +1,12 @@
-//! Batches through the encoder, and what comes of them.
+//! Passes of a batch through the encoder, and the pooling of their token vectors.
 
 use std::sync::PoisonError;
 
 use likewise_kernels::view::MatRef;
 
-use super::Embedder;
-use super::tokenization::Encoded;
+use super::batch_plan::MAX_TOKENS_PER_BATCH;
+use super::model::Embedder;
+use super::tokenization::EncodedIds;
 use crate::batch::Batch;
 use crate::encoder::Workspace;
 use crate::error::{Error, Result};
@@ -13,64 +14,71 @@ use crate::parallel::TeamMember;
 use crate::trace::{NullObserver, Observer};
 
 impl Embedder {
-    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
+    /// Concatenates the ids of texts to a batch.
+    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a EncodedIds>) -> Batch {
         let positions = self.encoder.blueprint().positions;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
 
-    /// One pass by this thread. `then` sees the token vectors `[T, D]`.
-    pub(super) fn pass_alone<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
-            TeamMember::alone(buffers, |member, buffers| {
-                self.encoder.forward(member, batch, buffers, observer);
-                member.look(|reader| then(reader.read(&buffers.x.numbers)));
+    /// Runs one pass on this thread and gives the token vectors `[T, D]` to `consume`.
+    pub(super) fn run_single<O: Observer>(&self, batch: &Batch, observer: &mut O, consume: impl FnOnce(MatRef<'_>)) {
+        self.with_workspace(batch, |workspace| {
+            TeamMember::alone(workspace, |member, workspace| {
+                self.encoder.forward(member, batch, workspace, observer);
+                member.look(|reader| consume(reader.read(&workspace.x.numbers)));
             });
         });
     }
 
-    /// One pass by all threads. `then` sees the token vectors `[T, D]`.
-    pub(super) fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
-        self.with_buffers(batch, |buffers| {
-            self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut NullObserver));
-            TeamMember::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x.numbers))));
+    /// Runs one pass on a team of all threads and gives the token vectors `[T, D]` to `consume`.
+    pub(super) fn run_team(&self, batch: &Batch, consume: impl FnOnce(MatRef<'_>)) {
+        self.with_workspace(batch, |workspace| {
+            self.thread_pool.team(workspace, |member, workspace| {
+                self.encoder.forward(member, batch, workspace, &mut NullObserver);
+            });
+            TeamMember::alone(workspace, |member, workspace| {
+                member.look(|reader| consume(reader.read(&workspace.x.numbers)));
+            });
         });
     }
 
-    /// The pooled vectors of a batch, from its token vectors.
+    /// Pools the token vectors `[T, D]` of a batch to one vector a text, `pooled` `[n, P]`.
     pub(super) fn pool_sentences<'a>(
         &self,
-        texts: impl IntoIterator<Item = &'a Encoded>,
+        texts: impl IntoIterator<Item = &'a EncodedIds>,
         batch: &Batch,
         tokens: MatRef<'_>,
         pooled: &mut [f32],
     ) {
         let outs = pooled.chunks_exact_mut(self.head.pooled_width());
         for ((s, text), out) in texts.into_iter().enumerate().zip(outs) {
-            self.head.pool(tokens.rows_in(batch.sentence(s)), text.prompt, out);
+            self.head.pool(tokens.rows_in(batch.sentence(s)), text.excluded_tokens, out);
         }
     }
 
-    /// Runs a pass with matrices of an earlier one, or new ones.
-    pub(super) fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
-        let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffers = free().pop().unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
-        buffers.resize(batch.tokens());
-        pass(&mut buffers);
-        // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.
-        let mut free = free();
-        if free.len() < self.pool.size() && buffers.room() <= self.longest_pass() {
-            free.push(buffers);
+    /// Calls `pass` with the workspace of an earlier pass, or with a new one.
+    fn with_workspace(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
+        let lock = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = lock().pop();
+        let mut workspace = reused.unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
+        workspace.resize(batch.tokens());
+        pass(&mut workspace);
+        // Many callers at once, or a trace, may need more or larger workspaces than the embedder keeps.
+        let mut kept = lock();
+        if kept.len() < self.thread_pool.size() && workspace.room() <= self.max_batch_tokens() {
+            kept.push(workspace);
         }
     }
 
-    /// Refuses vectors that are not finite, saying which weight is to blame if it can be found.
-    pub(super) fn check(&self, vectors: &[f32], members: &[usize], batch: &Batch) -> Result<()> {
-        match vectors.iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(at) => {
-                let text = members[at / self.width()];
-                Err(self.encoder.find_bad_embedding(batch).unwrap_or(Error::NotFinite { text }))
-            }
-        }
+    /// Returns the largest number of tokens in a batch of one thread.
+    pub(super) fn max_batch_tokens(&self) -> usize {
+        self.tokenizer.limit().max(MAX_TOKENS_PER_BATCH)
+    }
+
+    /// Rejects vectors `[n, width]` that are not finite. The error names the weight that causes it, if one is found.
+    pub(super) fn check_finite(&self, vectors: &[f32], text_indices: &[usize], batch: &Batch) -> Result<()> {
+        let Some(element) = vectors.iter().position(|x| !x.is_finite()) else { return Ok(()) };
+        let text = text_indices[element / self.width()];
+        Err(self.encoder.find_bad_embedding(batch).unwrap_or(Error::NotFinite { text }))
     }
 }

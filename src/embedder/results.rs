@@ -1,17 +1,21 @@
-//! What an embedder answers with.
+//! The results of an embedder.
 
-use std::collections::BTreeMap;
-
-use likewise_kernels::Level;
-use likewise_kernels::quant::Precision;
-
-use super::memory::MemoryEstimate;
-use crate::encoder::families::Blueprint;
-use crate::similarity::Similarity;
 use crate::tokenizer::TokenUsage;
 use crate::trace::Recorder;
 
-/// Sentence vectors, in the order of the texts.
+/// Sentence vectors `[n, width]`, in the order of the texts.
+///
+/// ```no_run
+/// # fn main() -> likewise::Result<()> {
+/// let model = likewise::Embedder::open("path/to/model")?;
+/// let embeddings = model.embed(&["a text", "another text"])?;
+/// for vector in &embeddings {
+///     assert_eq!(vector.len(), model.width());
+/// }
+/// let elements: Vec<f32> = embeddings.into_vec();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     pub(super) data: Vec<f32>,
@@ -19,114 +23,88 @@ pub struct Embeddings {
     pub(super) usage: Vec<TokenUsage>,
 }
 
-/// Scores of sentences against a source, in the order of the sentences.
+/// The scores of sentences against a source, in the order of the sentences.
+///
+/// Dereferences to the slice of scores.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Scores {
-    /// More is more alike.
+    /// The scores. A higher score means more similar.
     pub values: Vec<f32>,
-    /// How much of the source was read.
+    /// The tokens used of the source.
     pub source: TokenUsage,
-    /// How much of each sentence was read.
+    /// The tokens used of each sentence.
     pub sentences: Vec<TokenUsage>,
 }
 
-/// Everything a pass over a batch computed. For comparing with another implementation.
+/// Every intermediate result of a pass over a batch of T tokens, for comparison with another implementation.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Trace {
-    /// The intermediate results.
-    pub sites: Recorder,
-    /// Token ids of all texts, end to end `[T]`.
+    /// The intermediate results of the encoder.
+    pub activations: Recorder,
+    /// Token ids of all texts, concatenated `[T]`.
     pub ids: Vec<u32>,
-    /// Tokens of each text.
-    pub lengths: Vec<usize>,
-    /// The pooled vectors, before the modules after pooling `[texts, D]`.
+    /// The number of tokens of each text; their sum is T.
+    pub token_counts: Vec<usize>,
+    /// The pooled vectors, before the modules after pooling `[n, P]`.
     pub pooled: Vec<f32>,
     /// The sentence vectors.
-    pub vectors: Embeddings,
-}
-
-/// What a model is. Made by [`crate::Embedder::info`].
-#[derive(Clone, Debug)]
-pub struct ModelInfo {
-    /// What it is called: as its folder, unless its files were given another name.
-    pub name: String,
-    /// The architecture and its sizes.
-    pub blueprint: Blueprint,
-    /// The sentence head's modules, in words.
-    pub modules: Vec<String>,
-    /// The similarity function.
-    pub similarity: Similarity,
-    /// The most tokens of a text.
-    pub max_length: usize,
-    /// Width of a sentence vector.
-    pub width: usize,
-    /// The type of the weights in the file.
-    pub dtype: &'static str,
-    /// Instructions.
-    pub level: Level,
-    /// The type of the numbers that linear layers multiply.
-    pub precision: Precision,
-    /// Threads.
-    pub threads: usize,
-    /// Names and texts of the prompts that the model defines.
-    pub prompts: BTreeMap<String, String>,
-    /// The prompt that is put before every text.
-    pub prompt: String,
-    /// Parameters of the encoder, without unused tensors.
-    pub parameters: usize,
-    /// The memory that it takes.
-    pub memory: MemoryEstimate,
-    /// What it would take in each precision that its files can be opened with.
-    pub memory_in: Vec<(Precision, MemoryEstimate)>,
-    /// Whether it was converted ([`crate::Builder::convert`]): its packed weights are a file's, which processes share.
-    pub converted: bool,
-}
-
-/// The encoder's parameters.
-pub(super) fn parameters(b: &Blueprint) -> usize {
-    let norm = 2 * b.width;
-    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
-    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
-    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
+    pub embeddings: Embeddings,
 }
 
 impl Embeddings {
-    /// Number of vectors.
+    /// Returns the number of vectors.
     pub fn len(&self) -> usize {
         self.usage.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no vectors.
     pub fn is_empty(&self) -> bool {
         self.usage.is_empty()
     }
 
-    /// Numbers in a vector.
+    /// Returns the number of elements of a vector.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Vector i.
+    /// Returns the vector of text i `[width]`.
     ///
     /// # Panics
-    /// If there is no such vector.
+    /// If i is not less than [`Self::len`].
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.width..][..self.width]
     }
 
-    /// All vectors in order.
-    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+    /// Returns an iterator over the vectors.
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
         self.data.chunks_exact(self.width)
     }
 
-    /// All numbers, vector after vector.
+    /// Returns the elements of all vectors, row after row `[n · width]`.
     pub fn as_slice(&self) -> &[f32] {
         &self.data
     }
 
-    /// How much of each text was read.
+    /// Returns the elements of all vectors, row after row `[n · width]`, without a copy.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.data
+    }
+
+    /// Returns the tokens used of each text.
     pub fn usage(&self) -> &[TokenUsage] {
         &self.usage
+    }
+}
+
+impl<'a> IntoIterator for &'a Embeddings {
+    type Item = &'a [f32];
+    type IntoIter = std::slice::ChunksExact<'a, f32>;
+
+    /// Returns an iterator over the vectors.
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows()
     }
 }
 

@@ -1,98 +1,102 @@
-//! The embedder in pieces, for a server that mixes the texts of many requests in one pass.
+//! Embedding in stages, for a server that mixes the texts of many requests in one batch: encode, run a batch, apply the
+//! modules after pooling.
 
 use likewise_kernels::view::MatRef;
 
-use super::{Embedder, Encoded, TOKENS_FOR_A_THREAD, TruncationPolicy, with_prompt};
+use super::model::{Embedder, TruncationPolicy};
+use super::tokenization::{EncodedIds, prepend_prompt};
 use crate::error::{Error, Result};
 use crate::modules::OutputOptions;
 use crate::tokenizer::{TokenSpan, TokenUsage, TruncationSide};
 use crate::trace::NullObserver;
 
-/// A text as it comes.
+/// The input of a request: a text or its token ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TextInput {
     Text(String),
-    /// Token ids, special ones included, as the model is to read them.
+    /// Token ids for the encoder, special ones included.
     Ids(Vec<u32>),
 }
 
-/// How texts are read. None is what the embedder was opened with.
+/// Options of tokenization. None means the setting that the embedder was opened with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct EncodeOptions {
     /// The name of the prompt that is put before a text.
-    pub(crate) prompt: Option<String>,
-    /// Whether a text that is too long is cut, or refused.
+    pub(crate) prompt_name: Option<String>,
+    /// Whether a text that is too long is truncated (true) or an error (false).
     pub(crate) truncate: Option<bool>,
-    /// From which side it is cut.
-    pub(crate) side: Option<TruncationSide>,
+    /// The side from which a text is truncated.
+    pub(crate) truncation_side: Option<TruncationSide>,
 }
 
-/// A text that is ready for a pass.
+/// A tokenized text, ready for a batch.
 pub(crate) struct EncodedText {
-    encoded: Encoded,
-    /// Whether the vectors of its tokens are wanted, not the one that they are pooled to.
-    of_tokens: bool,
+    encoded: EncodedIds,
+    /// Whether the output is the vectors of all tokens instead of the pooled vector.
+    keep_token_vectors: bool,
 }
 
 impl EncodedText {
-    /// Tokens that it takes in a pass.
+    /// Returns the number of tokens in the batch.
     pub(crate) fn tokens(&self) -> usize {
         self.encoded.ids.len()
     }
 
-    /// How much of it was read.
+    /// Returns how many tokens of the text are used.
     pub(crate) fn usage(&self) -> TokenUsage {
         self.encoded.usage
     }
 }
 
 impl Embedder {
-    /// Makes a text ready. `number` is its place in the request, for messages; `of_tokens` asks for the vectors of its tokens.
+    /// Tokenizes an input. `text_index` is its index in the request, for errors.
     ///
     /// # Errors
-    /// If it cannot be tokenized, is too long and that is to be an error, or has an id that the model does not know.
-    pub(crate) fn ready(
+    /// - If the text cannot be tokenized.
+    /// - If it is too long and truncation is off.
+    /// - If an id is not in the embedding table.
+    pub(crate) fn encode_input(
         &self,
-        number: usize,
+        text_index: usize,
         input: &TextInput,
-        reading: &EncodeOptions,
-        of_tokens: bool,
+        options: &EncodeOptions,
+        keep_token_vectors: bool,
     ) -> Result<EncodedText> {
-        let truncation = match reading.truncate {
+        let truncation = match options.truncate {
             None => self.truncation,
             Some(true) => TruncationPolicy::Allow,
             Some(false) => TruncationPolicy::Error,
         };
         let encoded = match input {
             TextInput::Text(text) => {
-                let prompt = self.prompt_text(reading.prompt.as_deref())?;
-                let encoded = self.encode_one(number, text, prompt, truncation, reading.side)?;
-                Encoded { prompt: self.skipped(prompt)?, ..encoded }
+                let prompt = self.resolve_prompt(options.prompt_name.as_deref())?;
+                let encoded = self.encode_text(text_index, text, prompt, truncation, options.truncation_side)?;
+                EncodedIds { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
                 let used = ids.len().min(self.tokenizer.limit());
-                let kept = match reading.side {
+                let kept = match options.truncation_side {
                     None | Some(TruncationSide::Right) => &ids[..used],
                     Some(TruncationSide::Left) => &ids[ids.len() - used..],
                 };
-                self.checked(number, kept.to_vec(), TokenUsage { tokens: ids.len(), used }, truncation)?
+                self.validate_ids(text_index, kept.to_vec(), TokenUsage { total: ids.len(), used }, truncation)?
             }
         };
-        Ok(EncodedText { encoded, of_tokens })
+        Ok(EncodedText { encoded, keep_token_vectors })
     }
 
-    /// All tokens of a text, with its prompt; with special ones around it if `special`.
-    pub(crate) fn pieces(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<TokenSpan>> {
-        self.tokenizer.pieces(&with_prompt(self.prompt_text(prompt)?, text), special)
+    /// Returns all tokens of a text and its prompt, untruncated. `special` adds the special tokens.
+    pub(crate) fn token_spans(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<TokenSpan>> {
+        self.tokenizer.pieces(&prepend_prompt(self.resolve_prompt(prompt)?, text), special)
     }
 
-    /// The text that some ids stand for.
+    /// Decodes token ids to text.
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         self.tokenizer.decode(ids, skip_special)
     }
 
-    /// The prompt of a name, or that of the embedder.
-    fn prompt_text(&self, name: Option<&str>) -> Result<&str> {
+    /// Returns the text of the prompt of this name, or without a name the embedder's own.
+    fn resolve_prompt(&self, name: Option<&str>) -> Result<&str> {
         let Some(name) = name else { return Ok(&self.prompt) };
         self.prompts.get(name).map(String::as_str).ok_or_else(|| Error::Prompt {
             name: name.to_owned(),
@@ -101,43 +105,41 @@ impl Embedder {
         })
     }
 
-    /// Whether a text that is too long is cut, if a request does not say.
-    pub(crate) fn truncates(&self) -> bool {
+    /// Returns whether a text that is too long is truncated if the request does not specify it.
+    pub(crate) fn truncates_by_default(&self) -> bool {
         self.truncation == TruncationPolicy::Allow
     }
 
-    /// Whether so few tokens are computed sooner by all threads together than by one alone.
-    pub(crate) fn is_few(&self, tokens: usize) -> bool {
-        self.pool.size() > 1 && tokens < TOKENS_FOR_A_THREAD * self.pool.size()
-    }
-
-    /// One pass over some texts, by this thread or by all `together`. For each text its pooled vector `[P]`, before the
-    /// modules after pooling, or the vectors of its tokens `[L, D]`.
+    /// Runs one batch, by a team of all threads or by this thread.
+    ///
+    /// Returns for each text the pooled vector `[P]`, before the modules after pooling, or its token vectors `[L, D]`.
     ///
     /// # Errors
     /// If a vector is not finite.
-    pub(crate) fn pass(&self, texts: &[&EncodedText], together: bool) -> Result<Vec<Vec<f32>>> {
+    pub(crate) fn run_batch(&self, texts: &[&EncodedText], use_team: bool) -> Result<Vec<Vec<f32>>> {
         let width = self.head.pooled_width();
-        // A text without tokens keeps a vector of zeros (or none at all), and the encoder does not see it.
-        let empty = |text: &&EncodedText| if text.of_tokens { Vec::new() } else { vec![0.0; width] };
+        // The encoder takes no empty sentences: a text without tokens keeps a vector of zeros, or no token vectors.
+        let empty = |text: &&EncodedText| if text.keep_token_vectors { Vec::new() } else { vec![0.0; width] };
         let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
-        let members: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].tokens() > 0).collect();
-        if members.is_empty() {
+        let text_indices: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].tokens() > 0).collect();
+        if text_indices.is_empty() {
             return Ok(vectors);
         }
-        let batch = self.batch(members.iter().map(|&i| &texts[i].encoded));
-        let take = |tokens: MatRef<'_>| {
-            for (s, &i) in members.iter().enumerate() {
+        let batch = self.batch(text_indices.iter().map(|&i| &texts[i].encoded));
+        let collect = |tokens: MatRef<'_>| {
+            for (s, &i) in text_indices.iter().enumerate() {
                 let rows = tokens.rows_in(batch.sentence(s));
-                match texts[i].of_tokens {
-                    true => (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t))),
-                    false => self.head.pool(rows, texts[i].encoded.prompt, &mut vectors[i]),
+                if texts[i].keep_token_vectors {
+                    (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t)));
+                } else {
+                    self.head.pool(rows, texts[i].encoded.excluded_tokens, &mut vectors[i]);
                 }
             }
         };
-        match together {
-            true => self.pass_together(&batch, take),
-            false => self.pass_alone(&batch, &mut NullObserver, take),
+        if use_team {
+            self.run_team(&batch, collect);
+        } else {
+            self.run_single(&batch, &mut NullObserver, collect);
         }
         match vectors.iter().position(|vector| vector.iter().any(|x| !x.is_finite())) {
             None => Ok(vectors),
@@ -145,18 +147,26 @@ impl Embedder {
         }
     }
 
-    /// Takes a pooled vector through the modules after pooling. `length_one` overrides whether it is normalized; of
-    /// `dimensions` numbers, which are a vector of their own, the length is 1 if the model's whole vectors have it.
-    pub(crate) fn finish(&self, pooled: Vec<f32>, length_one: Option<bool>, dimensions: Option<usize>) -> Vec<f32> {
-        let normalize = length_one.or_else(|| dimensions.map(|_| self.head.normalizes())).or(self.ending.normalize);
-        let mut vector =
-            self.head.finish(pooled, OutputOptions { dimensions: dimensions.or(self.ending.dimensions), normalize });
-        // It may be kept for long.
+    /// Applies the modules after pooling to a pooled vector `[P]`.
+    ///
+    /// `normalize` overrides whether the vector is scaled to length 1. `dimensions` keeps the first elements. They are then
+    /// scaled to length 1 if the model normalizes its whole vectors.
+    pub(crate) fn apply_post_modules(
+        &self,
+        pooled: Vec<f32>,
+        normalize: Option<bool>,
+        dimensions: Option<usize>,
+    ) -> Vec<f32> {
+        let normalize =
+            normalize.or_else(|| dimensions.map(|_| self.head.normalizes())).or(self.output_options.normalize);
+        let dimensions = dimensions.or(self.output_options.dimensions);
+        let mut vector = self.head.apply_post_modules(pooled, OutputOptions { dimensions, normalize });
+        // The response cache may keep the vector for long.
         vector.shrink_to_fit();
         vector
     }
 
-    /// Width of the vector of a token.
+    /// Returns the width of a token vector, D.
     pub(crate) fn token_width(&self) -> usize {
         self.encoder.blueprint().width
     }

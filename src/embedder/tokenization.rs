@@ -1,31 +1,41 @@
-//! Texts to ids.
+//! Conversion of texts to token ids.
 
 use std::borrow::Cow;
 
-use super::{Embedder, TruncationPolicy};
+use super::model::{Embedder, TruncationPolicy};
 use crate::error::{Error, Result};
-use crate::tokenizer::{TokenUsage, TruncationSide};
+use crate::tokenizer::{TokenUsage, Tokens, TruncationSide};
 
-/// A text's ids, ready to be put in a batch.
-pub(super) struct Encoded {
+/// Texts of one task of the thread pool: a text takes only some ten microseconds.
+const TEXTS_PER_TASK: usize = 64;
+
+/// The token ids of a text, valid for this model.
+pub(super) struct EncodedIds {
     pub(super) ids: Vec<u32>,
     pub(super) usage: TokenUsage,
-    /// How many of them are the prompt's and do not count in pooling.
-    pub(super) prompt: usize,
+    /// The number of leading tokens that pooling excludes: those of the prompt.
+    pub(super) excluded_tokens: usize,
 }
 
 impl Embedder {
-    /// Ids of all texts, by all threads.
-    pub(super) fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<Encoded>> {
-        // A task of several texts, because one takes some ten microseconds.
-        const TASK: usize = 64;
-        let skipped = self.skipped(prompt)?;
-        let one = |i: usize| {
-            let encoded = self.encode_one(i, texts[i].as_ref(), prompt, self.truncation, None)?;
-            Ok(Encoded { prompt: skipped, ..encoded })
+    /// Tokenizes a text as [`Self::embed`] does, with the embedder's prompt before it.
+    ///
+    /// # Errors
+    /// If the text cannot be tokenized.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.tokens(&prepend_prompt(&self.prompt, text))
+    }
+
+    /// Tokenizes texts on all threads.
+    pub(super) fn encode_texts<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<EncodedIds>> {
+        let excluded_tokens = self.prompt_tokens_excluded(prompt)?;
+        let encode = |i: usize| {
+            let encoded = self.encode_text(i, texts[i].as_ref(), prompt, self.truncation, None)?;
+            Ok(EncodedIds { excluded_tokens, ..encoded })
         };
-        let tasks = self.pool.map(texts.len().div_ceil(TASK), |task| {
-            (task * TASK..texts.len().min((task + 1) * TASK)).map(one).collect::<Result<Vec<_>>>()
+        let tasks = self.thread_pool.map(texts.len().div_ceil(TEXTS_PER_TASK), |task| {
+            let first = task * TEXTS_PER_TASK;
+            (first..texts.len().min(first + TEXTS_PER_TASK)).map(encode).collect::<Result<Vec<_>>>()
         });
         let mut encoded = Vec::with_capacity(texts.len());
         for task in tasks {
@@ -34,46 +44,45 @@ impl Embedder {
         Ok(encoded)
     }
 
-    pub(super) fn encode_one(
+    /// Tokenizes one text. `text_index` is its index in the call, for errors.
+    pub(super) fn encode_text(
         &self,
-        number: usize,
+        text_index: usize,
         text: &str,
         prompt: &str,
         truncation: TruncationPolicy,
         side: Option<TruncationSide>,
-    ) -> Result<Encoded> {
-        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text), side)?;
-        self.checked(number, ids, usage, truncation)
+    ) -> Result<EncodedIds> {
+        let (ids, usage) = self.tokenizer.ids(&prepend_prompt(prompt, text), side)?;
+        self.validate_ids(text_index, ids, usage, truncation)
     }
 
-    /// The tokens of a prompt, if they do not count in pooling: those that it has alone, without a special one at the end.
-    pub(super) fn skipped(&self, prompt: &str) -> Result<usize> {
-        match self.head.includes_prompt() || prompt.is_empty() {
-            true => Ok(0),
-            false => self.tokenizer.length_before_end(prompt),
-        }
+    /// Returns the number of leading tokens that pooling excludes: 0, or the tokens of the prompt with the leading special
+    /// tokens.
+    pub(super) fn prompt_tokens_excluded(&self, prompt: &str) -> Result<usize> {
+        if self.head.includes_prompt() || prompt.is_empty() { Ok(0) } else { self.tokenizer.length_before_end(prompt) }
     }
 
-    /// Refuses ids that the model cannot or may not read.
-    pub(super) fn checked(
+    /// Rejects a text that is too long, and ids that are not in the embedding table.
+    pub(super) fn validate_ids(
         &self,
-        number: usize,
+        text_index: usize,
         ids: Vec<u32>,
         usage: TokenUsage,
         truncation: TruncationPolicy,
-    ) -> Result<Encoded> {
+    ) -> Result<EncodedIds> {
         if truncation == TruncationPolicy::Error && usage.truncated() {
-            return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
+            return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.limit() });
         }
         let vocabulary = self.encoder.blueprint().vocabulary;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
-        Ok(Encoded { ids, usage, prompt: 0 })
+        Ok(EncodedIds { ids, usage, excluded_tokens: 0 })
     }
 }
 
-/// A text with its prompt before it.
-pub(super) fn with_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
+/// Returns the text with the prompt before it.
+pub(super) fn prepend_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
     if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
 }

@@ -1,133 +1,131 @@
-//! Dense: a linear map of the sentence vector, and an activation.
+//! Dense: a linear map of the sentence vector and an activation.
 //!
-//! y = activation(W x + b), and + x or + R x where `use_residual` is set. Follows sentence-transformers 6.2.0,
-//! `base/modules/dense.py`. Its weights are always multiplied as f32: there is one product a sentence, not one a token.
+//! y = activation(W x + b). With `use_residual` the input is added: y + x if the widths are equal, otherwise y + R x.
+//! Follows sentence-transformers 6.2.0, `base/modules/dense.py`. The weights are multiplied in f32 in every precision: a
+//! text takes one product here, whereas the encoder takes one for each token.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
 use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use super::{in_module, on_sentences};
+use super::module_config::{file_in, reject_other_features};
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
-/// A linear map from `inputs` to `outputs` numbers.
+/// A linear map from vectors of width `input_width` to vectors of width `output_width`, with an activation.
 pub(super) struct Dense {
     level: Level,
-    inputs: usize,
-    outputs: usize,
+    input_width: usize,
+    output_width: usize,
     weight: PackedMatrix,
     bias: Option<Vec<f32>>,
     activation: Option<Activation>,
     residual: Residual,
 }
 
-/// What is added after the activation.
+/// The term that is added after the activation.
 enum Residual {
     None,
-    /// The input itself, which has the output's width.
-    Input,
-    /// The input, mapped to the output's width.
-    Mapped(PackedMatrix),
+    /// The input, whose width equals that of the output.
+    Identity,
+    /// The input, mapped to the width of the output.
+    Projection(PackedMatrix),
 }
 
 impl Dense {
-    /// Reads `{path}/config.json` and `{path}/model.safetensors`. `width`: of the vectors that come in.
+    /// Loads `{path}/config.json` and `{path}/model.safetensors`. `width` is the width of the input vectors.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, the widths do not match, or the activation is not supported.
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
-        let name = in_module(path, "config.json");
+        let name = file_in(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Dense module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
-        on_sentences(&keys)?;
+        reject_other_features(&keys)?;
         if keys.size("in_features")? != Some(width) {
             return Err(keys.wrong("in_features", format!("{width}, the width of the vectors before it")));
         }
-        let outputs = keys.size("out_features")?.ok_or_else(|| keys.wrong("out_features", "a width"))?;
+        let output_width = keys.size("out_features")?.ok_or_else(|| keys.wrong("out_features", "a width"))?;
         let activation = activation(&keys)?;
         let has_bias = keys.flag("bias")?.unwrap_or(true);
-        let residual = keys.flag("use_residual")?.unwrap_or(false);
+        let has_residual = keys.flag("use_residual")?.unwrap_or(false);
 
         let checkpoint = Checkpoint::of_module(files, path)?;
         let matrix = |name: &str| -> Result<PackedMatrix> {
-            let numbers = checkpoint.tensor(name, &[outputs, width])?.to_vec()?;
-            Ok(PackedMatrix::pack(level, MatRef::new(&numbers, outputs, width)))
+            let elements = checkpoint.tensor(name, &[output_width, width])?.to_vec()?;
+            Ok(PackedMatrix::pack(level, MatRef::new(&elements, output_width, width)))
         };
-        let dense = Self {
-            level,
-            inputs: width,
-            outputs,
-            weight: matrix("linear.weight")?,
-            bias: has_bias.then(|| checkpoint.tensor("linear.bias", &[outputs])?.to_vec()).transpose()?,
-            activation,
-            residual: match residual {
-                false => Residual::None,
-                true if outputs == width => Residual::Input,
-                true => Residual::Mapped(matrix("residual.weight")?),
-            },
+        let weight = matrix("linear.weight")?;
+        let bias = has_bias.then(|| checkpoint.tensor("linear.bias", &[output_width])?.to_vec()).transpose()?;
+        let residual = if !has_residual {
+            Residual::None
+        } else if output_width == width {
+            Residual::Identity
+        } else {
+            Residual::Projection(matrix("residual.weight")?)
         };
         checkpoint.refuse_unknown("Dense")?;
-        Ok(dense)
+        Ok(Self { level, input_width: width, output_width, weight, bias, activation, residual })
     }
 
-    /// Numbers in a vector that comes out.
+    /// Returns the width of the output vectors.
     pub(super) fn width(&self) -> usize {
-        self.outputs
+        self.output_width
     }
 
-    /// Vectors `[n, inputs]` to vectors `[n, outputs]`.
+    /// Maps vectors `[n, input_width]` to vectors `[n, output_width]`.
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.inputs;
-        let x = MatRef::new(x, rows, self.inputs);
-        let mut y = vec![0.0; rows * self.outputs];
-        let mut product = |weight: &PackedMatrix, bias: Option<&[f32]>, epilogue: Epilogue<'_>| {
-            gemm(self.level, x, weight.panels(), bias, epilogue, MatMut::new(&mut y, rows, self.outputs));
-        };
-        let bias = self.bias.as_deref();
-        let first = self.activation.map_or(Epilogue::Store, Epilogue::Activate);
-        product(&self.weight, bias, first);
+        let rows = x.len() / self.input_width;
+        let x = MatRef::new(x, rows, self.input_width);
+        let mut y = vec![0.0; rows * self.output_width];
+        let epilogue = self.activation.map_or(Epilogue::Store, Epilogue::Activate);
+        let out = MatMut::new(&mut y, rows, self.output_width);
+        gemm(self.level, x, self.weight.panels(), self.bias.as_deref(), epilogue, out);
         match &self.residual {
             Residual::None => {}
-            Residual::Input => (0..rows).for_each(|i| add(&mut y[i * self.outputs..], x.row(i))),
-            Residual::Mapped(weight) => {
-                let mapped = y.clone();
-                let residual = MatRef::new(&mapped, rows, self.outputs);
-                let out = MatMut::new(&mut y, rows, self.outputs);
-                gemm(self.level, x, weight.panels(), None, Epilogue::Add(residual), out);
+            Residual::Identity => (0..rows).for_each(|i| add(&mut y[i * self.output_width..], x.row(i))),
+            Residual::Projection(weight) => {
+                let activated = y.clone();
+                let epilogue = Epilogue::Add(MatRef::new(&activated, rows, self.output_width));
+                let out = MatMut::new(&mut y, rows, self.output_width);
+                gemm(self.level, x, weight.panels(), None, epilogue, out);
             }
         }
         y
     }
 
-    /// Bytes of its weights.
+    /// Returns the bytes of the weights.
     pub(super) fn bytes(&self) -> usize {
-        let matrices = if matches!(self.residual, Residual::Mapped(_)) { 2 } else { 1 };
-        (matrices * self.inputs * self.outputs + self.bias.as_ref().map_or(0, Vec::len)) * size_of::<f32>()
+        let matrices = if matches!(self.residual, Residual::Projection(_)) { 2 } else { 1 };
+        let bias = self.bias.as_ref().map_or(0, Vec::len);
+        (matrices * self.input_width * self.output_width + bias) * size_of::<f32>()
     }
 
-    /// "Dense 768 → 512, Tanh".
+    /// Describes the module, such as "Dense 768 → 512, Tanh".
     pub(super) fn describe(&self) -> String {
         let activation = self.activation.map_or("no activation".to_owned(), |activation| format!("{activation:?}"));
         let residual = if matches!(self.residual, Residual::None) { "" } else { ", residual" };
-        format!("Dense {} → {}, {activation}{residual}", self.inputs, self.outputs)
+        format!("Dense {} → {}, {activation}{residual}", self.input_width, self.output_width)
     }
 }
 
+/// Adds x to the first elements of y.
 fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
-/// The activation, by the path of its class. As in the reference Tanh if the key is absent; but where the reference warns of
-/// a class that is not torch's and takes Tanh for it, this refuses.
+/// Reads the activation from its class path. Without the key it is Tanh, as in sentence-transformers.
+///
+/// For a class outside torch, sentence-transformers warns and uses Tanh. Here such a class is an error.
 fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
     const KEY: &str = "activation_function";
-    let Some(path) = keys.text(KEY)? else {
-        return match keys.is_null(KEY) {
-            true => Err(keys.wrong(KEY, "the path of a class")),
-            false => Ok(Some(Activation::Tanh)),
-        };
-    };
+    if keys.is_null(KEY) {
+        return Err(keys.wrong(KEY, "the path of a class"));
+    }
+    let Some(path) = keys.text(KEY)? else { return Ok(Some(Activation::Tanh)) };
     let class = path.rsplit_once('.').filter(|(package, _)| package.split('.').next() == Some("torch"));
     Ok(match class.map(|(_, class)| class) {
         Some("Identity") => None,

@@ -1,20 +1,20 @@
-//! Pooling: many token vectors to one.
+//! Pooling: the vectors of a sentence's tokens to one vector.
 //!
-//! Six ways, of which several may be asked for at once; their results then stand one after another. With m the tokens that
-//! count, which are all, special ones included, but those of the prompt if `include_prompt` is false:
+//! There are six modes. A model may use several of them; their results are concatenated. All tokens count, special tokens
+//! included. With `include_prompt: false` the tokens of the prompt do not count. For n counted tokens:
 //!
-//! | mode | the vector |
+//! | mode | the pooled vector |
 //! |---|---|
-//! | `cls` | that of the first token of m |
-//! | `max` | in each dimension the largest number |
+//! | `cls` | the vector of the first counted token |
+//! | `max` | the maximum in each dimension |
 //! | `mean` | Σ x / n |
 //! | `mean_sqrt_len_tokens` | Σ x / √n |
 //! | `weightedmean` | Σ w x / Σ w, where w is 1 for the first token of the text, 2 for the second, … |
-//! | `lasttoken` | that of the last token of m |
+//! | `lasttoken` | the vector of the last counted token |
 //!
-//! Follows sentence-transformers 6.2.0, `sentence_transformer/modules/pooling.py`. Where no token counts, because a text was
-//! cut before its prompt ended, the reference's sums are zero, `cls` is the first token of all, and `max` is −∞, which is
-//! refused.
+//! Follows sentence-transformers 6.2.0, `sentence_transformer/modules/pooling.py`. No token counts if truncation cut the
+//! text before the end of its prompt. As in sentence-transformers, the sums are then 0, `cls` is the first token of the text,
+//! and `max` is −∞, which the check for finite vectors rejects.
 
 use std::ops::Range;
 
@@ -23,12 +23,12 @@ use likewise_kernels::rows::{Count, max_of_rows, sum_of_rows};
 use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
-use super::in_module;
+use super::module_config::file_in;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
-/// How token vectors become one.
+/// The configuration of a Pooling module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pooling {
     modes: Vec<Mode>,
@@ -36,6 +36,10 @@ pub(super) struct Pooling {
     include_prompt: bool,
 }
 
+/// The smallest divisor of a sum, as in sentence-transformers.
+const MIN_DIVISOR: f32 = 1e-9;
+
+/// A way to pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Cls,
@@ -47,10 +51,10 @@ enum Mode {
 }
 
 impl Mode {
-    /// In the order in which the old spelling joins them.
+    /// All modes, in the order in which the boolean keys concatenate them.
     const ALL: [Self; 6] = [Self::Cls, Self::Max, Self::Mean, Self::MeanSqrtLen, Self::WeightedMean, Self::LastToken];
 
-    /// What it is called since 5.4.
+    /// Returns the name of the mode in `pooling_mode`, since sentence-transformers 5.4.
     fn name(self) -> &'static str {
         match self {
             Self::Cls => "cls",
@@ -62,8 +66,8 @@ impl Mode {
         }
     }
 
-    /// The key that was true for it before.
-    fn old_key(self) -> &'static str {
+    /// Returns the boolean key of the mode, before sentence-transformers 5.4.
+    fn boolean_key(self) -> &'static str {
         match self {
             Self::Cls => "pooling_mode_cls_token",
             Self::Max => "pooling_mode_max_tokens",
@@ -74,20 +78,22 @@ impl Mode {
         }
     }
 
-    /// `counted`: the tokens that count.
+    /// Pools the token vectors `[L, D]` to `out` `[D]`. Only the tokens in `counted` count.
     fn apply(self, level: Level, tokens: MatRef<'_>, counted: Range<usize>, out: &mut [f32]) {
         let rows = tokens.rows_in(counted.clone());
         let n = rows.rows();
-        // 1 + 2 + … less those that do not count. What is divided by is at least 10⁻⁹, as in the reference.
-        let weights = (counted.start + 1..=counted.end).sum::<usize>() as f32;
+        let count = (n as f32).max(MIN_DIVISOR);
         match self {
             Self::Cls => out.copy_from_slice(tokens.row(if n == 0 { 0 } else { counted.start })),
             Self::Max if n == 0 => out.fill(f32::NEG_INFINITY),
             Self::Max => max_of_rows(level, rows, out),
-            Self::Mean => sum_of_rows(level, rows, Count::Once, (n as f32).max(1e-9), out),
-            Self::MeanSqrtLen => sum_of_rows(level, rows, Count::Once, (n as f32).max(1e-9).sqrt(), out),
+            Self::Mean => sum_of_rows(level, rows, Count::Once, count, out),
+            Self::MeanSqrtLen => sum_of_rows(level, rows, Count::Once, count.sqrt(), out),
             Self::WeightedMean => {
-                sum_of_rows(level, rows, Count::RisingFrom(counted.start as f32 + 1.0), weights.max(1e-9), out);
+                let first_weight = counted.start + 1;
+                let weights = (first_weight..=counted.end).sum::<usize>() as f32;
+                let rising = Count::RisingFrom(counted.start as f32 + 1.0);
+                sum_of_rows(level, rows, rising, weights.max(MIN_DIVISOR), out);
             }
             Self::LastToken if n == 0 => out.fill(0.0),
             Self::LastToken => out.copy_from_slice(rows.row(n - 1)),
@@ -96,14 +102,19 @@ impl Mode {
 }
 
 impl Pooling {
-    /// What a model without modules.json gets.
+    /// Returns mean pooling, the default of models without modules.json.
     pub(super) fn mean() -> Self {
         Self { modes: vec![Mode::Mean], include_prompt: true }
     }
 
-    /// Reads `{path}/config.json`, in the spelling of sentence-transformers before or since 5.4.
+    /// Loads `{path}/config.json`. `width` is the width of a token vector, D.
+    ///
+    /// The file has `pooling_mode` since sentence-transformers 5.4, and a boolean key for each mode before.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged, a mode is not supported, or the width does not match.
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
-        let name = in_module(path, "config.json");
+        let name = file_in(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Pooling module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
@@ -112,31 +123,32 @@ impl Pooling {
             }
         }
         let modes = match keys.get("pooling_mode") {
-            Some(value) => new_spelling(&keys, value)?,
-            None => old_spelling(&keys)?,
+            Some(value) => modes_by_name(&keys, value)?,
+            None => modes_by_boolean_keys(&keys)?,
         };
         Ok(Self { modes, include_prompt: keys.flag("include_prompt")?.unwrap_or(true) })
     }
 
-    /// Numbers in the pooled vector, from D in those of tokens.
-    pub(super) fn width(&self, tokens: usize) -> usize {
-        self.modes.len() * tokens
+    /// Returns the width of the pooled vector, from that of a token vector.
+    pub(super) fn width(&self, token_width: usize) -> usize {
+        self.modes.len() * token_width
     }
 
-    /// Whether the tokens of the prompt count.
+    /// Returns whether the tokens of the prompt count.
     pub(super) fn includes_prompt(&self) -> bool {
         self.include_prompt
     }
 
-    /// One vector `[modes·D]` from the vectors of a sentence's tokens `[L, D]`, of which the first `prompt` are the prompt's.
-    pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, prompt: usize, out: &mut [f32]) {
-        let first = if self.include_prompt { 0 } else { prompt.min(tokens.rows()) };
+    /// Pools the token vectors `[L, D]` of a sentence to `out` `[modes·D]`. The first `prompt_tokens` tokens are those of the
+    /// prompt.
+    pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
+        let first = if self.include_prompt { 0 } else { prompt_tokens.min(tokens.rows()) };
         for (mode, out) in self.modes.iter().zip(out.chunks_exact_mut(tokens.cols())) {
             mode.apply(level, tokens, first..tokens.rows(), out);
         }
     }
 
-    /// "mean pooling", "cls + max pooling without the prompt".
+    /// Describes the module, such as "mean pooling" or "cls + max pooling without the prompt".
     pub(super) fn describe(&self) -> String {
         let modes: Vec<&str> = self.modes.iter().map(|mode| mode.name()).collect();
         let without = if self.include_prompt { "" } else { " without the prompt" };
@@ -144,8 +156,8 @@ impl Pooling {
     }
 }
 
-/// A mode by name, or a list of such.
-fn new_spelling(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
+/// Reads `pooling_mode`: the name of a mode, or a list of names.
+fn modes_by_name(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
     let names = match value {
         Value::Array(names) => names.as_slice(),
         one => std::slice::from_ref(one),
@@ -158,16 +170,16 @@ fn new_spelling(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
         .ok_or_else(|| keys.wrong("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
 }
 
-/// A key that is true for each mode. None of them is the mean.
-fn old_spelling(keys: &JsonObject) -> Result<Vec<Mode>> {
+/// Reads the boolean keys, one for each mode. If none is true, the mode is the mean.
+fn modes_by_boolean_keys(keys: &JsonObject) -> Result<Vec<Mode>> {
     for key in keys.beginning_with("pooling_mode_") {
-        if !Mode::ALL.iter().any(|mode| mode.old_key() == key) && keys.flag(key)? == Some(true) {
-            return Err(keys.wrong(key, "false: such a pooling mode is not known"));
+        if !Mode::ALL.iter().any(|mode| mode.boolean_key() == key) && keys.flag(key)? == Some(true) {
+            return Err(keys.wrong(key, "false: this pooling mode is not supported"));
         }
     }
     let mut modes = Vec::new();
     for mode in Mode::ALL {
-        if keys.flag(mode.old_key())? == Some(true) {
+        if keys.flag(mode.boolean_key())? == Some(true) {
             modes.push(mode);
         }
     }

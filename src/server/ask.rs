@@ -181,7 +181,7 @@ async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<V
         let of_tokens = question.want == Want::Tokens;
         let ready = |(i, input): (usize, &TextInput)| {
             left.check()?;
-            Ok(embedder.ready(i, input, &question.reading, of_tokens)?)
+            Ok(embedder.encode_input(i, input, &question.reading, of_tokens)?)
         };
         question.inputs.iter().enumerate().map(ready).collect()
     };
@@ -218,10 +218,11 @@ fn finish(served: &Served, want: Want, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec
     let rows = match want {
         Want::Tokens => vectors,
         Want::Vectors { length_one, dimensions } => {
-            vectors.into_iter().map(|vector| embedder.finish(vector, length_one, dimensions)).collect()
+            vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, length_one, dimensions)).collect()
         }
         Want::Scores => {
-            let vectors: Vec<_> = vectors.into_iter().map(|vector| embedder.finish(vector, None, None)).collect();
+            let vectors: Vec<_> =
+                vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, None, None)).collect();
             let score = |vector: &Vec<f32>| served.embedder.score(&vectors[0], vector);
             vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
         }

@@ -63,9 +63,9 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         Ok(EncodeOptions {
-            prompt: self.text("prompt_name")?.map(str::to_owned),
+            prompt_name: self.text("prompt_name")?.map(str::to_owned),
             truncate: self.flag("truncate")?,
-            side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
+            truncation_side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
         })
     }
 

@@ -178,7 +178,7 @@ impl Queue {
                 state.working += 1;
                 let tokens = texts.iter().map(|text| text.ready.tokens()).sum();
                 let idle = state.working == 1 && state.jobs.is_empty();
-                return Some((texts, idle && self.model.is_few(tokens)));
+                return Some((texts, idle && self.model.prefers_team(tokens)));
             }
             if state.closed {
                 return None;
@@ -192,7 +192,7 @@ impl Queue {
         self.metrics.pass_texts.observe(texts.len() as f64);
         self.metrics.pass_tokens.observe(ready.iter().map(|ready| ready.tokens()).sum::<usize>() as f64);
         // A panic is our mistake; it must not take the requests of others with it.
-        match catch_unwind(AssertUnwindSafe(|| self.model.pass(&ready, together))) {
+        match catch_unwind(AssertUnwindSafe(|| self.model.run_batch(&ready, together))) {
             Ok(Ok(vectors)) => {
                 texts.iter().zip(vectors).for_each(|(text, vector)| text.deliver(vector));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 
 use super::error::ApiError;
-use crate::embedder::TOKENS_PER_BATCH;
+use crate::embedder::TARGET_TOKENS_PER_BATCH;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Default for Limits {
             texts: 10_000,
             numbers: 8_000_000,
             waiting_tokens: 200_000,
-            batch_tokens: TOKENS_PER_BATCH,
+            batch_tokens: TARGET_TOKENS_PER_BATCH,
             requests: 512,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),

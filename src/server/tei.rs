@@ -77,7 +77,7 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Res
         let mut lists = Vec::new();
         for text in &texts {
             left.check()?;
-            let pieces = served.embedder.pieces(text, prompt.as_deref(), special)?;
+            let pieces = served.embedder.token_spans(text, prompt.as_deref(), special)?;
             left_over = left_over.checked_sub(pieces.len()).ok_or_else(|| {
                 ApiError::unprocessable(format!("the texts have more than {most} tokens, the most of one answer"))
             })?;
@@ -156,7 +156,7 @@ pub(super) async fn info_of(app: &App, model: Option<&str>) -> Result<Response, 
         "max_batch_tokens": limits.batch_tokens.max(info.max_length),
         "max_batch_requests": null,
         "max_client_batch_size": limits.texts,
-        "auto_truncate": served.embedder.truncates(),
+        "auto_truncate": served.embedder.truncates_by_default(),
         "tokenization_workers": info.threads,
         "version": env!("CARGO_PKG_VERSION"),
         "sha": null,

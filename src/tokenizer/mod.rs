@@ -48,7 +48,7 @@ pub struct Tokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenUsage {
     /// Tokens of the whole text, special ones included.
-    pub tokens: usize,
+    pub total: usize,
     /// Tokens that the model reads.
     pub used: usize,
 }
@@ -56,7 +56,7 @@ pub struct TokenUsage {
 impl TokenUsage {
     /// Whether the end of the text was cut off.
     pub fn truncated(&self) -> bool {
-        self.used < self.tokens
+        self.used < self.total
     }
 }
 
@@ -142,7 +142,9 @@ impl Tokenizer {
             return Err(Error::config(&files.label("config.json"), "max_position_embeddings", expected, found));
         }
         let limit = match asked {
-            Some(asked) if !(least..=most).contains(&asked) => return Err(Error::MaxLength { asked, least, most }),
+            Some(asked) if !(least..=most).contains(&asked) => {
+                return Err(Error::MaxLength { requested: asked, min: least, max: most });
+            }
             Some(asked) => asked,
             None => model_limit(&sentence, &settings, blueprint, least)?.min(most),
         };
@@ -180,7 +182,7 @@ impl Tokenizer {
         let (text, beyond) = self.shorten(text, side)?;
         let encoding = guard(|| self.inner.encode_fast(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding, side);
-        let usage = TokenUsage { tokens: encoding.len() + beyond, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() + beyond, used: ids.len() };
         Ok((ids, usage))
     }
 
@@ -189,7 +191,7 @@ impl Tokenizer {
         let (text, beyond) = self.shorten(text, self.side)?;
         let encoding = guard(|| self.inner.encode_char_offsets(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding, self.side);
-        let usage = TokenUsage { tokens: encoding.len() + beyond, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() + beyond, used: ids.len() };
         Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding, self.side), usage })
     }
 

@@ -70,7 +70,7 @@ fn converted_model_opened_has_original_bits() {
                 // Level and precision are those of the file if none are asked for.
                 let model = Embedder::builder().open_files(&mapped).expect("a model");
                 assert_eq!((model.level().name(), model.precision()), (level.name(), precision), "{what}");
-                assert!(model.info().converted && model.info().memory_in.len() == 1, "{what}");
+                assert!(model.info().converted && model.info().memory_by_precision.len() == 1, "{what}");
                 assert!(same_bits(model.embed(&TEXTS).expect("vectors").as_slice(), &expected), "{what}");
                 // From memory, wherever in it the bytes begin.
                 let bytes = fs::read(folder.path().join(FILE)).expect("a file");
@@ -284,7 +284,7 @@ fn other_level_or_precision_is_rejected_by_name() {
         let matrix = header.as_object_mut().expect("an object").remove(&words).expect("a matrix");
         header["other"] = matrix;
     });
-    refused("a matrix is missing", missing, &["no tensor", &words, "nearest"]);
+    refused("a matrix is missing", missing, &[&words, "not found", "similar names"]);
 
     // The tensors moved by four bytes.
     let mut moved = good[FILE].clone();

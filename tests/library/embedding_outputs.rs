@@ -137,14 +137,14 @@ fn quantized_reference_vectors_match_sentence_transformers() {
     let golden = golden();
     let (width, vectors) = reference(&golden);
     let rows = || vectors.chunks_exact(width);
-    let own = Ranges::of(rows()).expect("ranges");
+    let own = Ranges::from_vectors(rows()).expect("ranges");
     for form in Quantization::ALL {
         let expected = bytes(&golden, form.name());
-        assert_eq!(expected.len(), golden.texts.len() * form.width(width));
+        assert_eq!(expected.len(), golden.texts.len() * form.bytes_per_vector(width));
         assert!(quantize(form, rows(), Some(&own)).expect("bytes") == expected, "{}", form.name());
     }
     let calibration = golden.json["calibration"].as_u64().expect("a number") as usize;
-    let ranges = Ranges::of(rows().take(calibration)).expect("ranges");
+    let ranges = Ranges::from_vectors(rows().take(calibration)).expect("ranges");
     for form in [Quantization::Int8, Quantization::Uint8] {
         let expected = bytes(&golden, &format!("calibrated.{}", form.name()));
         assert!(expected != bytes(&golden, form.name()), "some lie outside these ranges");
@@ -157,7 +157,7 @@ fn quantized_reference_vectors_match_sentence_transformers() {
 fn quantized_texts_match_sentence_transformers() {
     let golden = golden();
     let ours = embed(&golden, Embedder::builder());
-    let ranges = Ranges::of(ours.rows()).expect("ranges");
+    let ranges = Ranges::from_vectors(ours.rows()).expect("ranges");
     for form in Quantization::ALL {
         let expected = bytes(&golden, &format!("encoded.{}", form.name()));
         let got = quantize(form, ours.rows(), Some(&ranges)).expect("bytes");

@@ -55,16 +55,16 @@ fn compare_scores(model: &Embedder, golden: &Golden, report: &mut Report, label:
 
 fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let trace = model.trace(&golden.traced()).expect("a trace");
-    for site in trace.sites.sites() {
-        let ours = trace.sites.get(site).expect("the site");
+    for site in trace.activations.sites() {
+        let ours = trace.activations.get(site).expect("the site");
         report.within(&format!("{label} {site}"), max_error(ours, &golden.tensor(site)), TENSOR);
     }
     for site in ["embeddings", "layer.0.output", "layer.1.output"] {
-        let ours = trace.sites.get(site).expect("the site");
+        let ours = trace.activations.get(site).expect("the site");
         report.within(&format!("{label} {site} f64"), max_error(ours, &golden.tensor(&format!("{site}.f64"))), TENSOR);
     }
     let layers = model.info().blueprint.layers;
-    assert_eq!(trace.sites.sites().count(), 1 + 8 * layers, "every site of every layer");
+    assert_eq!(trace.activations.sites().count(), 1 + 8 * layers, "every site of every layer");
     let expected = golden.tensor("pooled");
     let traced = golden.numbers("traced");
     let expected: Vec<f64> =
@@ -135,13 +135,13 @@ fn token_ids_offsets_and_truncation_match_goldens() {
             let ids: Vec<u64> = got.ids.iter().map(|&id| u64::from(id)).collect();
             assert_eq!(serde_json::json!(ids), golden.json["ids"][i], "{name}: ids of {text:?}");
             assert_eq!(serde_json::json!(got.offsets), golden.json["offsets"][i], "{name}: offsets of {text:?}");
-            assert_eq!((got.usage.tokens, got.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
+            assert_eq!((got.usage.total, got.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
             truncated += usize::from(got.usage.truncated());
         }
         assert!(truncated > 0, "{name}: no golden text is truncated");
         let embedded = model.embed(&golden.texts).expect("vectors");
         for (i, usage) in embedded.usage().iter().enumerate() {
-            assert_eq!((usage.tokens, usage.used), (tokens[i], used[i]), "{name}: usage of {:?}", golden.texts[i]);
+            assert_eq!((usage.total, usage.used), (tokens[i], used[i]), "{name}: usage of {:?}", golden.texts[i]);
         }
     }
 }
@@ -163,9 +163,9 @@ fn relative_bias_matches_mpnet_golden() {
     for level in Level::available() {
         let model = Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
         let trace = model.trace(&[longest]).expect("a trace");
-        let length = trace.lengths[0];
+        let length = trace.token_counts[0];
         assert_eq!(length, 128, "the text fills the model, so that every distance occurs");
-        let probabilities = trace.sites.get("layer.1.probabilities").expect("probabilities");
+        let probabilities = trace.activations.get("layer.1.probabilities").expect("probabilities");
         let mut expected = Vec::new();
         for head in bias.chunks(255) {
             for i in 0..length {

@@ -59,7 +59,7 @@ fn check_level(files: &ModelFiles, level: Level, precision: Precision, texts: &[
     }
     let some: Vec<&String> = texts.iter().take(9).collect();
     let trace = one.trace(&some).expect("a trace");
-    assert_same(&trace.vectors, &expected, &order[..9], &format!("{label} {level}, traced"));
+    assert_same(&trace.embeddings, &expected, &order[..9], &format!("{label} {level}, traced"));
     expected
 }
 
@@ -143,7 +143,8 @@ fn callers_inside_other_pools_do_not_deadlock() {
         use rayon::prelude::*;
         let vectors: Vec<Vec<f32>> =
             texts.par_iter().map(|text| model.embed(&[text]).expect("a vector").row(0).to_vec()).collect();
-        let nested = model.embed_with(&texts, |_| drop(model.embed(&texts[..1]).expect("a vector"))).expect("vectors");
+        let nested =
+            model.embed_with_progress(&texts, |_| drop(model.embed(&texts[..1]).expect("a vector"))).expect("vectors");
         let nested: Vec<Vec<f32>> = nested.rows().map(<[f32]>::to_vec).collect();
         // The receiver is gone only if the time is over, and then the test has failed already.
         drop(sender.send((vectors, nested)));

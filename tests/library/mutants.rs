@@ -24,9 +24,9 @@ fn agrees(files: &Files, golden: &Golden, level: Level) -> bool {
     let vectors = model.embed(&golden.texts).expect("vectors");
     report.within("vectors", max_difference(vectors.as_slice(), &golden.tensor("vectors")), 2e-6);
     let trace = model.trace(&golden.traced()).expect("a trace");
-    for site in trace.sites.sites() {
+    for site in trace.activations.sites() {
         let expected = golden.tensor(site);
-        let ours = trace.sites.get(site).expect("the site");
+        let ours = trace.activations.get(site).expect("the site");
         let difference = if ours.len() == expected.len() { max_difference(ours, &expected) } else { f64::INFINITY };
         report.within(site, difference, 2e-5);
     }
@@ -159,7 +159,13 @@ fn pooled_padding_is_caught_by_goldens() {
         let (width, mut mistaken, mut right) = (model.width(), Vec::new(), Vec::new());
         for text in &golden.texts {
             let last = |model: &Embedder| {
-                model.trace(&[text]).expect("a trace").sites.get("layer.1.output").expect("the last layer").to_vec()
+                model
+                    .trace(&[text])
+                    .expect("a trace")
+                    .activations
+                    .get("layer.1.output")
+                    .expect("the last layer")
+                    .to_vec()
             };
             let own = last(&model);
             let padding = last(&padded).split_off(own.len().min(126 * width));

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// Formats the memory of the model in each precision as a table.
 fn precision_table(info: &ModelInfo) -> String {
     let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
-    for (precision, m) in &info.memory_in {
+    for (precision, m) in &info.memory_by_precision {
         let [weights, open, most] = [m.packed + m.mapped, m.resident(), m.peak()].map(output::mib);
         table += &format!("\n{:<14} {weights:>13} {open:>13} {most:>13}", precision.name());
     }
@@ -111,7 +111,7 @@ fn as_json(info: &ModelInfo) -> serde_json::Value {
     let (b, m) = (&info.blueprint, &info.memory);
     let sizes = |m: &MemoryEstimate| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
     let precisions: serde_json::Map<String, serde_json::Value> =
-        info.memory_in.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
+        info.memory_by_precision.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
     json!({
         "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
         "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,

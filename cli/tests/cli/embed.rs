@@ -17,7 +17,7 @@ fn check_lines(lines: &str, texts: &[&str], model: &Embedder) {
         let usage = vectors.usage()[i];
         assert_eq!(
             (line["tokens"].as_u64(), line["used"].as_u64()),
-            (Some(usage.tokens as u64), Some(usage.used as u64))
+            (Some(usage.total as u64), Some(usage.used as u64))
         );
         assert_eq!(line["truncated"], usage.truncated());
     }
@@ -87,7 +87,7 @@ fn embed_to_safetensors_writes_vectors_and_token_counts() {
     let data: Vec<f32> = embeddings.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     assert!(same_bits(&data, vectors.as_slice()));
     for (name, expected) in [
-        ("tokens", vectors.usage().iter().map(|usage| usage.tokens as u32).collect::<Vec<_>>()),
+        ("tokens", vectors.usage().iter().map(|usage| usage.total as u32).collect::<Vec<_>>()),
         ("used", vectors.usage().iter().map(|usage| usage.used as u32).collect()),
     ] {
         assert_eq!((tensor(name).dtype(), tensor(name).shape()), (Dtype::U32, &[TEXTS.len()][..]));
@@ -141,7 +141,7 @@ fn truncated_texts_are_reported_or_rejected() {
         assert!(run.code == 0 && !run.stdout.contains("note"), "{run:?}");
         assert!(note.iter().all(|part| run.stderr.contains(part)) && run.stderr.lines().count() == 1, "{run:?}");
         let strict = words(&[arguments, &["--truncation", "error"]]);
-        desk.fails(&strict, 1, &["the limit is 48"]);
+        desk.fails(&strict, 1, &["at most 48 tokens"]);
     }
     let line = json(desk.run(&["embed", &long, "--max-length", "5"]).stdout.trim());
     assert_eq!((line["used"].as_u64(), line["truncated"].as_bool()), (Some(5), Some(true)));
@@ -176,7 +176,7 @@ fn quantized_vectors_have_their_type_and_range() {
         let run = desk.run(&words(&[&embed, &["--quantize", "int8", "--calibration", file]]));
         assert_eq!((run.stdout.as_str(), run.stderr.as_str()), (expected.as_str(), ""), "{file}");
     }
-    desk.fails(&["embed", "one", "--quantize", "int8"], 1, &["fewer than two vectors", "calibrate"]);
+    desk.fails(&["embed", "one", "--quantize", "int8"], 1, &["at least 2 vectors", "--calibration"]);
     desk.fails(&["embed", "a", "b", "--quantize", "int7"], 2, &["int8, uint8, binary or ubinary"]);
     desk.fails(&["embed", "a", "--calibration", "v.npy"], 2, &["--quantize"]);
     desk.fails(&["embed", "a", "--quantize", "binary", "--calibration", "v.npy"], 2, &["int8 or uint8"]);
@@ -208,7 +208,7 @@ fn prompt_and_dimension_options_change_vectors() {
     assert!(length(&cut) < 0.9 && (length(&unit) - 1.0).abs() < 1e-6);
     assert_eq!(numbers(&["dog", "--prompt", "happy "]), whole);
     for wrong in ["0", "49"] {
-        desk.fails(&["embed", "a", "--truncate-dim", wrong], 1, &["truncate to", wrong, "1 to 48"]);
+        desk.fails(&["embed", "a", "--truncate-dim", wrong], 1, &["truncate_dim", wrong, "1 to 48"]);
     }
     desk.fails(&["embed", "a", "--prompt", "b", "--prompt-name", "query"], 2, &["--prompt"]);
 }

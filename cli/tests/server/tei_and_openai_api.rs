@@ -116,7 +116,7 @@ fn embed_all() {
     for (text, sentence) in texts.iter().zip(SENTENCES) {
         let rows: Vec<Vec<f32>> = text.as_array().expect("tokens").iter().map(numbers).collect();
         let trace = library.trace(&[sentence]).expect("a trace");
-        assert_eq!(rows.len(), trace.lengths[0]);
+        assert_eq!(rows.len(), trace.token_counts[0]);
         for (d, pooled) in trace.pooled.iter().enumerate() {
             let mean = rows.iter().map(|row| f64::from(row[d])).sum::<f64>() / rows.len() as f64;
             approx::assert_abs_diff_eq!(mean as f32, *pooled, epsilon = 1e-6);

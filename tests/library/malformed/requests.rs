@@ -28,15 +28,15 @@ fn impossible_requests_are_rejected_by_name() {
 
         let limit = model.info().max_length;
         let long = "happy ".repeat(limit);
-        let tokens = model.embed(&[&long]).expect("a vector").usage()[0].tokens;
+        let tokens = model.embed(&[&long]).expect("a vector").usage()[0].total;
         let strict = builder().truncation(TruncationPolicy::Error).open_files(&memory).expect("a model");
-        let words = [format!("text 70 has {tokens} tokens"), format!("the limit is {limit}")];
+        let words = ["text 70".to_owned(), format!("at most {limit} tokens, found {tokens}")];
         let words = words.each_ref().map(String::as_str);
         let texts: Vec<&str> = (0..100).map(|i| if i == 70 { long.as_str() } else { "a dog" }).collect();
         cases.fails("a long text", || strict.embed(&texts), "TooLong", &words);
         cases.fails("a long source", || strict.similarity(&long, &["a"]), "TooLong", &["text 0"]);
         cases.fails("a long sentence", || strict.similarity("a", &["b", long.as_str()]), "TooLong", &["text 2"]);
-        cases.fails("a width", || model.score(&[1.0], &[1.0, 2.0]), "Width", &["1", "2"]);
+        cases.fails("a width", || model.score(&[1.0], &[1.0, 2.0]), "WidthMismatch", &["1", "2"]);
     }
     for name in ["tiny-xlm-roberta", "tiny-bert", "tiny-mpnet"] {
         let run = |files: Files| Embedder::builder().prompt_name("passage").open_files(&in_memory(&files));

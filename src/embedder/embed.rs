@@ -1,0 +1,161 @@
+//! Embedding, scoring and tracing of texts.
+
+use likewise_kernels::view::MatRef;
+
+use super::model::Embedder;
+use super::results::{Embeddings, Scores, Trace};
+use super::tokenization::EncodedIds;
+use crate::error::{Error, Result};
+use crate::trace::{NullObserver, Recorder};
+
+impl Embedder {
+    /// Computes the sentence vectors of texts, in the order of the texts.
+    ///
+    /// All tokens of a text are counted, also those that truncation drops. For 10 MB of English this takes about 3 s and a
+    /// few megabytes of memory. A text without a place to split it is tokenized whole (one word of 10 MB, or Chinese for a
+    /// SentencePiece tokenizer). This takes 60 to 140 bytes of memory for each byte of the text.
+    ///
+    /// # Errors
+    /// - If a text cannot be tokenized.
+    /// - If a text exceeds the maximum length under [`TruncationPolicy::Error`](crate::TruncationPolicy::Error).
+    /// - If a vector is not finite.
+    pub fn embed<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_with_progress(texts, |_| ())
+    }
+
+    /// Computes the same vectors as [`Self::embed`] and reports progress.
+    ///
+    /// `progress` gets the number of texts that have just been finished. It is called from any thread.
+    ///
+    /// # Errors
+    /// See [`Self::embed`].
+    pub fn embed_with_progress<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Embeddings> {
+        self.embed_with_prompt(texts, &self.prompt, progress)
+    }
+
+    /// Computes the vectors of search queries: puts the model's prompt `query` before each text.
+    ///
+    /// The prompt is empty if the model does not define it. The prompt of the [`Builder`](crate::Builder) is not used.
+    /// Equals `encode_query` of sentence-transformers.
+    ///
+    /// # Errors
+    /// See [`Self::embed`].
+    pub fn embed_queries<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_with_prompt(texts, self.prompt_by_name("query"), |_| ())
+    }
+
+    /// Computes the vectors of documents to search: puts the model's prompt `document` before each text.
+    ///
+    /// The prompt is empty if the model does not define it. The prompt of the [`Builder`](crate::Builder) is not used.
+    /// Equals `encode_document` of sentence-transformers.
+    ///
+    /// # Errors
+    /// See [`Self::embed`].
+    pub fn embed_documents<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
+        self.embed_with_prompt(texts, self.prompt_by_name("document"), |_| ())
+    }
+
+    fn embed_with_prompt<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        prompt: &str,
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Embeddings> {
+        let encoded = self.encode_texts(texts, prompt)?;
+        let plan = self.plan_batches(&encoded);
+        let compute = |i: usize| -> Result<Vec<f32>> {
+            let vectors = self.embed_batch(&encoded, &plan.batches[i], plan.use_team)?;
+            progress(plan.batches[i].len());
+            Ok(vectors)
+        };
+        let results = if plan.use_team {
+            (0..plan.batches.len()).map(compute).collect::<Vec<_>>()
+        } else {
+            self.thread_pool.map(plan.batches.len(), compute)
+        };
+        let width = self.width();
+        let mut data = vec![0.0; texts.len() * width];
+        for (text_indices, vectors) in plan.batches.iter().zip(results) {
+            for (vector, &i) in vectors?.chunks_exact(width).zip(text_indices) {
+                data[i * width..][..width].copy_from_slice(vector);
+            }
+        }
+        Ok(Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() })
+    }
+
+    /// Computes the vectors `[n, width]` of the texts of one batch, by a team of all threads or by this thread.
+    fn embed_batch(&self, encoded: &[EncodedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
+        let texts = || text_indices.iter().map(|&i| &encoded[i]);
+        let batch = self.batch(texts());
+        let mut pooled = vec![0.0; text_indices.len() * self.head.pooled_width()];
+        let pool = |tokens: MatRef<'_>| self.pool_sentences(texts(), &batch, tokens, &mut pooled);
+        if use_team {
+            self.run_team(&batch, pool);
+        } else {
+            self.run_single(&batch, &mut NullObserver, pool);
+        }
+        let vectors = self.head.apply_post_modules(pooled, self.output_options);
+        self.check_finite(&vectors, text_indices, &batch)?;
+        Ok(vectors)
+    }
+
+    /// Scores each sentence against the source by the model's similarity function. A higher score means more similar.
+    ///
+    /// # Errors
+    /// If there are no sentences, if a score is not finite, or if [`Self::embed`] fails. Text 0 of an error is the source,
+    /// text 1 the first sentence.
+    pub fn similarity<T: AsRef<str>>(&self, source: &str, sentences: &[T]) -> Result<Scores> {
+        self.similarity_with_progress(source, sentences, |_| ())
+    }
+
+    /// Computes the same scores as [`Self::similarity`] and reports progress as [`Self::embed_with_progress`] does.
+    ///
+    /// # Errors
+    /// See [`Self::similarity`].
+    pub fn similarity_with_progress<T: AsRef<str>>(
+        &self,
+        source: &str,
+        sentences: &[T],
+        progress: impl Fn(usize) + Sync,
+    ) -> Result<Scores> {
+        if sentences.is_empty() {
+            return Err(Error::Empty("sentences"));
+        }
+        let texts: Vec<&str> = std::iter::once(source).chain(sentences.iter().map(AsRef::as_ref)).collect();
+        let embeddings = self.embed_with_progress(&texts, progress)?;
+        let score = |i| {
+            let score = self.score(embeddings.row(0), embeddings.row(i))?;
+            if score.is_finite() { Ok(score) } else { Err(Error::NotFinite { text: i }) }
+        };
+        let values = (1..embeddings.len()).map(score).collect::<Result<_>>()?;
+        Ok(Scores { values, source: embeddings.usage[0], sentences: embeddings.usage[1..].to_vec() })
+    }
+
+    /// Records every intermediate result of one pass over the texts, by one thread.
+    ///
+    /// The vectors have the same bits as those of [`Self::embed`].
+    ///
+    /// # Errors
+    /// If there are no texts, if a text has no tokens at all, or if [`Self::embed`] fails.
+    pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
+        let encoded = self.encode_texts(texts, &self.prompt)?;
+        if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
+            return Err(Error::Empty("tokens to trace"));
+        }
+        let batch = self.batch(&encoded);
+        let mut activations = Recorder::default();
+        let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
+        self.run_single(&batch, &mut activations, |tokens| self.pool_sentences(&encoded, &batch, tokens, &mut pooled));
+        let embeddings = Embeddings {
+            data: self.head.apply_post_modules(pooled.clone(), self.output_options),
+            width: self.width(),
+            usage: encoded.iter().map(|text| text.usage).collect(),
+        };
+        let token_counts = encoded.iter().map(|text| text.ids.len()).collect();
+        Ok(Trace { activations, ids: batch.ids().to_vec(), token_counts, pooled, embeddings })
+    }
+}

@@ -1,0 +1,108 @@
+//! The embedder: an opened model and the threads that run it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+
+use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
+
+use crate::encoder::{Encoder, Workspace};
+use crate::error::Result;
+use crate::modules::{OutputOptions, PoolingHead};
+use crate::parallel::Pool;
+use crate::similarity::Similarity;
+use crate::tokenizer::Tokenizer;
+
+/// A sentence embedding model that is open and ready to use.
+///
+/// Open one with [`Embedder::open`], [`Embedder::builder`] or, with the feature `hub`, `Embedder::from_hub`. The type is
+/// `Send` and `Sync`. All methods take `&self`, and any number of threads may call them at once.
+///
+/// In every precision a text's vector has the same bits alone and in any batch, in any order, with any number of threads,
+/// and on every level that has fused multiply-add.
+pub struct Embedder {
+    pub(super) level: Level,
+    pub(super) precision: Precision,
+    pub(super) thread_pool: Pool,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) encoder: Encoder,
+    pub(super) head: PoolingHead,
+    pub(super) output_options: OutputOptions,
+    pub(super) similarity: Similarity,
+    /// The text that [`Embedder::embed`] puts before every text.
+    pub(super) prompt: String,
+    /// The texts of all prompts, by name.
+    pub(super) prompts: BTreeMap<String, String>,
+    pub(super) truncation: TruncationPolicy,
+    pub(super) name: String,
+    /// Workspaces of earlier passes, kept for reuse.
+    pub(super) workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// What to do with a text that has more tokens than the maximum length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TruncationPolicy {
+    /// Truncate the text and report it in [`TokenUsage`](crate::TokenUsage).
+    #[default]
+    Allow,
+    /// Fail with [`Error::TooLong`](crate::Error::TooLong).
+    Error,
+}
+
+impl Embedder {
+    /// Returns the width of a sentence vector: its number of elements.
+    pub fn width(&self) -> usize {
+        self.output_options.dimensions.map_or(self.head.width(), |dimensions| dimensions.min(self.head.width()))
+    }
+
+    /// Returns the model's similarity function.
+    pub fn similarity_function(&self) -> Similarity {
+        self.similarity
+    }
+
+    /// Returns the SIMD level of the computation.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Returns the type of the elements that the linear layers multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Scores two vectors of this model by its similarity function. A higher score means more similar.
+    ///
+    /// # Errors
+    /// If the vectors differ in length.
+    pub fn score(&self, a: &[f32], b: &[f32]) -> Result<f32> {
+        self.similarity.score(self.level, a, b)
+    }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Returns the text of the prompt of this name, or "" if the model defines none.
+    pub(super) fn prompt_by_name(&self, name: &str) -> &str {
+        self.prompts.get(name).map_or("", String::as_str)
+    }
+}
+
+impl fmt::Debug for Embedder {
+    /// Formats the settings. Weights, vocabulary and workspaces are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder")
+            .field("name", &self.name)
+            .field("level", &self.level)
+            .field("precision", &self.precision)
+            .field("threads", &self.thread_pool.size())
+            .field("max_length", &self.tokenizer.limit())
+            .field("truncation", &self.truncation)
+            .field("width", &self.width())
+            .field("similarity", &self.similarity)
+            .field("prompt", &self.prompt)
+            .finish_non_exhaustive()
+    }
+}

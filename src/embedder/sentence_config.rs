@@ -1,0 +1,74 @@
+//! config_sentence_transformers.json: prompts, similarity function and output dimensions.
+//!
+//! Follows sentence-transformers 6.2.0, `sentence_transformer/model.py`.
+
+use std::collections::BTreeMap;
+
+use crate::config::JsonObject;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::similarity::Similarity;
+
+const FILE: &str = "config_sentence_transformers.json";
+
+/// The content of config_sentence_transformers.json. Without the file every setting has its default.
+pub(super) struct SentenceConfig {
+    keys: Option<JsonObject>,
+    /// The file, for errors.
+    label: String,
+}
+
+impl SentenceConfig {
+    /// Reads the file. `has_modules`: whether the model has modules.json.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or describes a model of another kind.
+    pub(super) fn load(files: &ModelFiles, has_modules: bool) -> Result<Self> {
+        let keys = files.json(FILE)?;
+        if let Some(keys) = &keys {
+            reject_other_model_types(keys)?;
+        }
+        // sentence-transformers also ignores the file if there is no modules.json.
+        Ok(Self { keys: keys.filter(|_| has_modules), label: files.label(FILE) })
+    }
+
+    /// Returns the similarity function.
+    pub(super) fn similarity(&self) -> Result<Similarity> {
+        Similarity::from_config(self.keys.as_ref())
+    }
+
+    /// Returns the texts of the prompts, by name.
+    pub(super) fn prompts(&self) -> Result<BTreeMap<String, String>> {
+        let mut prompts = self.keys.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        // Since sentence-transformers 5.0 every model has these two.
+        for name in ["query", "document"] {
+            prompts.entry(name.to_owned()).or_default();
+        }
+        Ok(prompts)
+    }
+
+    /// Returns the text of the prompt of this name, or without a name that of the default prompt.
+    pub(super) fn prompt(&self, name: Option<String>, prompts: &BTreeMap<String, String>) -> Result<String> {
+        let default = self.keys.as_ref().map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
+        let Some(name) = name.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
+        prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
+            name,
+            origin: self.label.clone(),
+            known: prompts.keys().cloned().collect(),
+        })
+    }
+
+    /// Returns the number of elements to keep of a vector. It may exceed the vector's width.
+    pub(super) fn truncate_dim(&self) -> Result<Option<usize>> {
+        self.keys.as_ref().map_or(Ok(None), |keys| keys.size("truncate_dim"))
+    }
+}
+
+/// Rejects models that are no sentence embedding models, such as cross encoders.
+fn reject_other_model_types(keys: &JsonObject) -> Result<()> {
+    let is_other = keys.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
+    if is_other || keys.is_null("model_type") {
+        return Err(keys.wrong("model_type", "SentenceTransformer"));
+    }
+    Ok(())
+}

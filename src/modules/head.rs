@@ -1,0 +1,230 @@
+//! The sentence head: pooling and the modules after it.
+
+use likewise_kernels::Level;
+use likewise_kernels::view::{MatMut, MatRef};
+
+use super::dense::Dense;
+use super::module_config::{file_in, reject_other_features};
+use super::pooling::Pooling;
+use super::{Entry, ModuleList};
+use crate::checkpoint::Checkpoint;
+use crate::config::JsonObject;
+use crate::encoder::norm::LayerNorm;
+use crate::error::Result;
+use crate::files::ModelFiles;
+use crate::vector_math;
+
+/// The epsilon of a LayerNorm module: the default of `torch.nn.LayerNorm`.
+const LAYER_NORM_EPSILON: f32 = 1e-5;
+
+/// The modules after the encoder, which turn token vectors into a sentence vector.
+pub(crate) struct PoolingHead {
+    level: Level,
+    pooling: Pooling,
+    post_modules: Vec<Module>,
+    /// The width of a token vector, D.
+    token_width: usize,
+    /// The width of a pooled vector, P.
+    pooled_width: usize,
+    /// The width of a sentence vector after all modules, E.
+    width: usize,
+}
+
+/// A module after pooling, which changes the sentence vector.
+enum Module {
+    Dense(Dense),
+    LayerNorm(LayerNorm),
+    Normalize,
+    /// Has an effect in training only.
+    Dropout,
+}
+
+/// What to do with a sentence vector after the model's modules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OutputOptions {
+    /// How many elements to keep: the first ones. None keeps all.
+    pub(crate) dimensions: Option<usize>,
+    /// Whether to scale the kept elements to length 1. `Some(false)` also skips the model's own Normalize, if it comes last.
+    /// None leaves normalization to the model's modules, which come before the cut.
+    pub(crate) normalize: Option<bool>,
+}
+
+impl PoolingHead {
+    /// Loads the modules after the encoder, with their weights. `width` is the width of a token vector, D.
+    ///
+    /// # Errors
+    /// If a module or a pooling mode is not supported, or the widths of two modules do not match.
+    pub(crate) fn load(files: &ModelFiles, modules: Option<&ModuleList>, level: Level, width: usize) -> Result<Self> {
+        let Some(modules) = modules else { return Ok(Self::new(level, Pooling::mean(), width)) };
+        let Some(pooling) = modules.entries.get(1) else { return Err(modules.too_few()) };
+        if pooling.class != "Pooling" {
+            return Err(pooling.keys.wrong("type", "Pooling as the second module"));
+        }
+        // Without a folder of its own, the model's config.json would be read as the module's configuration.
+        if pooling.path.is_empty() {
+            return Err(pooling.keys.wrong("path", "the folder of the Pooling module"));
+        }
+        let mut head = Self::new(level, Pooling::load(files, &pooling.path, width)?, width);
+        for entry in &modules.entries[2..] {
+            let module = Module::load(files, entry, level, head.width)?;
+            if let Module::Dense(dense) = &module {
+                head.width = dense.width();
+            }
+            head.post_modules.push(module);
+        }
+        Ok(head)
+    }
+
+    fn new(level: Level, pooling: Pooling, token_width: usize) -> Self {
+        let pooled_width = pooling.width(token_width);
+        Self { level, pooling, post_modules: Vec::new(), token_width, pooled_width, width: pooled_width }
+    }
+
+    /// Returns the width of the sentence vector, E.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Returns the width of the pooled vector, P.
+    pub(crate) fn pooled_width(&self) -> usize {
+        self.pooled_width
+    }
+
+    /// Returns whether pooling includes the tokens of the prompt.
+    pub(crate) fn includes_prompt(&self) -> bool {
+        self.pooling.includes_prompt()
+    }
+
+    /// Returns the bytes of the head's weights.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |module: &Module| match module {
+            Module::Dense(dense) => dense.bytes(),
+            Module::LayerNorm(_) => 2 * self.width * size_of::<f32>(),
+            Module::Normalize | Module::Dropout => 0,
+        };
+        self.post_modules.iter().map(bytes).sum()
+    }
+
+    /// Pools the token vectors `[L, D]` of a sentence to `out` `[P]`. The first `prompt_tokens` tokens are those of the
+    /// prompt.
+    pub(crate) fn pool(&self, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
+        assert_eq!(tokens.cols(), self.token_width, "width of the token vectors");
+        assert_eq!(out.len(), self.pooled_width, "width of the pooled vector");
+        self.pooling.apply(self.level, tokens, prompt_tokens, out);
+    }
+
+    /// Applies the modules after pooling to pooled vectors `[n, P]`. Returns the sentence vectors `[n, E]`, or `[n, k]` if
+    /// the options keep k dimensions.
+    pub(crate) fn apply_post_modules(&self, mut vectors: Vec<f32>, options: OutputOptions) -> Vec<f32> {
+        let mut width = self.pooled_width;
+        for module in self.modules_kept(options) {
+            match module {
+                Module::Dense(dense) => {
+                    vectors = dense.apply(&vectors);
+                    width = dense.width();
+                }
+                Module::LayerNorm(norm) => vectors = apply_norm(norm, &vectors, width),
+                Module::Normalize => self.normalize(&mut vectors, width),
+                Module::Dropout => {}
+            }
+        }
+        if let Some(dimensions) = options.dimensions.filter(|&dimensions| dimensions < width) {
+            vectors = vectors.chunks_exact(width).flat_map(|vector| &vector[..dimensions]).copied().collect();
+            width = dimensions;
+        }
+        if options.normalize == Some(true) {
+            self.normalize(&mut vectors, width);
+        }
+        vectors
+    }
+
+    /// Returns the modules to apply. If the options decide on normalization, the model's last Normalize is left out.
+    fn modules_kept(&self, options: OutputOptions) -> &[Module] {
+        if options.normalize.is_none() {
+            return &self.post_modules;
+        }
+        let is_skipped = |module: &Module| matches!(module, Module::Normalize | Module::Dropout);
+        let kept = self.post_modules.iter().rposition(|module| !is_skipped(module)).map_or(0, |last| last + 1);
+        &self.post_modules[..kept]
+    }
+
+    fn normalize(&self, vectors: &mut [f32], width: usize) {
+        vectors.chunks_exact_mut(width).for_each(|vector| vector_math::normalize(self.level, vector));
+    }
+
+    /// Returns whether the model ends with a Normalize module.
+    #[cfg(feature = "serve")]
+    pub(crate) fn normalizes(&self) -> bool {
+        let last = self.post_modules.iter().rev().find(|module| !matches!(module, Module::Dropout));
+        matches!(last, Some(Module::Normalize))
+    }
+
+    /// Describes each module, such as "mean pooling" or "Normalize".
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let post_modules = self.post_modules.iter().map(|module| match module {
+            Module::Dense(dense) => dense.describe(),
+            Module::LayerNorm(_) => "LayerNorm".to_owned(),
+            Module::Normalize => "Normalize".to_owned(),
+            Module::Dropout => "Dropout".to_owned(),
+        });
+        std::iter::once(self.pooling.describe()).chain(post_modules).collect()
+    }
+}
+
+impl Module {
+    /// Loads a module after pooling. `width` is the width of its input vectors.
+    fn load(files: &ModelFiles, entry: &Entry, level: Level, width: usize) -> Result<Self> {
+        let path = entry.path.as_str();
+        match entry.class.as_str() {
+            "Dense" => {
+                require_folder(entry)?;
+                Ok(Self::Dense(Dense::load(files, level, path, width)?))
+            }
+            "LayerNorm" => {
+                require_folder(entry)?;
+                Ok(Self::LayerNorm(load_norm(files, level, path, width)?))
+            }
+            "Normalize" => {
+                // Models saved before sentence-transformers 5.4 name a folder that does not exist.
+                if !path.is_empty()
+                    && let Some(keys) = files.json(&file_in(path, "config.json"))?
+                {
+                    reject_other_features(&keys)?;
+                }
+                Ok(Self::Normalize)
+            }
+            "Dropout" => Ok(Self::Dropout),
+            _ => Err(entry.keys.wrong("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
+        }
+    }
+}
+
+/// Rejects a module without a folder if it needs one.
+fn require_folder(entry: &Entry) -> Result<()> {
+    if entry.path.is_empty() {
+        return Err(entry.keys.wrong("path", format!("the folder of the {} module", entry.class)));
+    }
+    Ok(())
+}
+
+/// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps `torch.nn.LayerNorm`.
+fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
+    let name = file_in(path, "config.json");
+    let bytes = files.require(&name, "the configuration of a LayerNorm module")?;
+    let keys = JsonObject::parse(&files.label(&name), &bytes)?;
+    if keys.size("dimension")? != Some(width) {
+        return Err(keys.wrong("dimension", format!("{width}, the width of the vectors before it")));
+    }
+    let checkpoint = Checkpoint::of_module(files, path)?;
+    let norm = LayerNorm::load(&checkpoint, level, "norm", width, LAYER_NORM_EPSILON)?;
+    checkpoint.refuse_unknown("LayerNorm")?;
+    Ok(norm)
+}
+
+/// Applies a layer norm to vectors `[n, width]`.
+fn apply_norm(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
+    let rows = vectors.len() / width;
+    let mut out = vec![0.0; vectors.len()];
+    norm.apply(MatRef::new(vectors, rows, width), MatMut::new(&mut out, rows, width));
+    out
+}
