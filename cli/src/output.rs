@@ -13,14 +13,14 @@ pub(crate) fn to_stderr(line: impl Display) {
 /// Reports on stderr how many texts were truncated.
 pub(crate) fn note_truncation(usage: &[TokenUsage]) {
     let truncated: Vec<&TokenUsage> = usage.iter().filter(|usage| usage.truncated()).collect();
-    let Some(longest) = truncated.iter().max_by_key(|usage| usage.tokens) else { return };
+    let Some(longest) = truncated.iter().max_by_key(|usage| usage.total) else { return };
     let texts = if usage.len() == 1 { "text" } else { "texts" };
     to_stderr(format_args!(
         "note: {} of {} {texts} truncated to {} tokens (the longest has {}); --truncation error rejects such texts",
         truncated.len(),
         usage.len(),
         longest.used,
-        longest.tokens
+        longest.total
     ));
 }
 

@@ -151,7 +151,7 @@ impl<'a> VectorRows<'a> {
     pub fn write_safetensors(&self, usage: &[TokenUsage], mut out: impl Write) -> Result<()> {
         self.check_count("token counts", usage.len())?;
         let embeddings = self.elements.to_le_bytes();
-        let tokens = u32_bytes(usage.iter().map(|usage| usage.tokens));
+        let tokens = u32_bytes(usage.iter().map(|usage| usage.total));
         let used = u32_bytes(usage.iter().map(|usage| usage.used));
         let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(Error::other);
         let tensors = [
@@ -192,7 +192,7 @@ impl<'a> VectorRows<'a> {
             let line = JsonLine {
                 text: text.as_ref(),
                 embedding: &elements[row * self.width..(row + 1) * self.width],
-                tokens: usage.tokens,
+                tokens: usage.total,
                 used: usage.used,
                 truncated: usage.truncated(),
             };
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     const FLOATS: [f32; 6] = [1.0, -0.5, 1e-20, 3.25, 0.1, 7.0];
-    const USAGE: [TokenUsage; 2] = [TokenUsage { tokens: 9, used: 9 }, TokenUsage { tokens: 200, used: 128 }];
+    const USAGE: [TokenUsage; 2] = [TokenUsage { total: 9, used: 9 }, TokenUsage { total: 200, used: 128 }];
 
     fn written(write: impl FnOnce(&VectorRows<'_>, &mut Vec<u8>) -> Result<()>) -> Vec<u8> {
         let rows = VectorRows::new(VectorElements::Float32(&FLOATS), 2).expect("two rows");

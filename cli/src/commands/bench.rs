@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let load_seconds = start.elapsed().as_secs_f64();
     let resident = memory_mib("VmRSS:");
     let bar = progress::text_bar(texts.len());
-    let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
+    let vectors = model.embed_with_progress(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     check_batch_invariance(&model, &texts, &vectors)?;
     let info = model.info();

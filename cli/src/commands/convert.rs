@@ -38,7 +38,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let files = args.name.files(&args.source)?;
     let builder = builder(Some(args.precision), args.simd, &args.source);
-    let Converted { level, precision, packed, tables, files } = builder.convert(&files, &args.output)?;
+    let Converted { level, precision, packed, tables, files, .. } = builder.convert(&files, &args.output)?;
     writeln!(
         std::io::stdout(),
         "{}: {} of {} weights for {level}, {} of tables, and {files} other files",

@@ -117,7 +117,7 @@ fn texts(args: &Args) -> Outcome<Vec<String>> {
 }
 
 fn ranges_of_file(path: &Path) -> Result<Ranges, Error> {
-    Ranges::of(Vectors::open(path)?.rows())
+    Ranges::from_vectors(Vectors::open(path)?.rows())
 }
 
 /// The vectors of all parts.
@@ -140,7 +140,7 @@ impl Collected {
                         "note: ranges derived from only {count} vectors; --calibration FILE provides more"
                     ));
                 }
-                Some(Ranges::of(rows())?)
+                Some(Ranges::from_vectors(rows())?)
             }
             ranges => ranges,
         };
@@ -157,7 +157,7 @@ fn embed_in_parts(
     let bar = progress::text_bar(texts.len());
     let mut usage = Vec::new();
     for part in texts.chunks(TEXTS_PER_PART) {
-        let vectors = model.embed_with(part, |done| bar.inc(done as u64))?;
+        let vectors = model.embed_with_progress(part, |done| bar.inc(done as u64))?;
         usage.extend_from_slice(vectors.usage());
         take(part, &vectors)?;
     }

@@ -78,7 +78,7 @@ fn evaluate(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Agreement>
         });
     }
     let bar = progress::text_bar(texts.len());
-    let vectors = model.embed_with(&texts, |done| bar.inc(done as u64))?;
+    let vectors = model.embed_with_progress(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     output::note_truncation(vectors.usage());
     let mut scores = Vec::with_capacity(pairs.len());

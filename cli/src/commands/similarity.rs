@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let model = args.model.open()?;
     let bar = progress::text_bar(sentences.len());
-    let scores = model.similarity_with(&args.source, &sentences, |done| bar.inc(done as u64))?;
+    let scores = model.similarity_with_progress(&args.source, &sentences, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
