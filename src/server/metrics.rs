@@ -10,29 +10,29 @@ use prometheus::{
 };
 
 /// All counters of a server.
-pub(super) struct Metrics {
+pub(in crate::server) struct Metrics {
     registry: Registry,
     /// Held while the states of the models are written anew, so that nobody reads them half-done.
     telling: Mutex<()>,
     /// Requests that asked a model for something, by whether they had one text or several.
-    pub(super) requests: IntCounterVec,
-    pub(super) successes: IntCounterVec,
-    pub(super) failures: IntCounterVec,
+    pub(in crate::server) requests: IntCounterVec,
+    pub(in crate::server) successes: IntCounterVec,
+    pub(in crate::server) failures: IntCounterVec,
     /// Answers of all routes.
-    pub(super) answers: IntCounterVec,
-    pub(super) duration: Histogram,
-    pub(super) tokenizing: Histogram,
-    pub(super) queueing: Histogram,
-    pub(super) computing: Histogram,
-    pub(super) text_tokens: Histogram,
-    pub(super) texts: IntCounter,
-    pub(super) model_texts: IntCounterVec,
-    pub(super) model_tokens: IntCounterVec,
-    pub(super) pass_texts: Histogram,
-    pub(super) pass_tokens: Histogram,
-    pub(super) cache_hits: IntCounter,
-    pub(super) cache_misses: IntCounter,
-    pub(super) in_flight: IntGauge,
+    pub(in crate::server) answers: IntCounterVec,
+    pub(in crate::server) duration: Histogram,
+    pub(in crate::server) tokenizing: Histogram,
+    pub(in crate::server) queueing: Histogram,
+    pub(in crate::server) computing: Histogram,
+    pub(in crate::server) text_tokens: Histogram,
+    pub(in crate::server) texts: IntCounter,
+    pub(in crate::server) model_texts: IntCounterVec,
+    pub(in crate::server) model_tokens: IntCounterVec,
+    pub(in crate::server) pass_texts: Histogram,
+    pub(in crate::server) pass_tokens: Histogram,
+    pub(in crate::server) cache_hits: IntCounter,
+    pub(in crate::server) cache_misses: IntCounter,
+    pub(in crate::server) in_flight: IntGauge,
     cache_bytes: IntGauge,
     queue_size: IntGaugeVec,
     waiting_tokens: IntGaugeVec,
@@ -41,13 +41,13 @@ pub(super) struct Metrics {
 }
 
 /// A model at one moment.
-pub(super) struct ModelSample<'a> {
-    pub(super) name: &'a str,
-    pub(super) state: &'static str,
+pub(in crate::server) struct ModelSample<'a> {
+    pub(in crate::server) name: &'a str,
+    pub(in crate::server) state: &'static str,
     /// Labels of a model that is ready: architecture, precision, instructions, threads.
-    pub(super) labels: Option<[String; 4]>,
-    pub(super) waiting_texts: usize,
-    pub(super) waiting_tokens: usize,
+    pub(in crate::server) labels: Option<[String; 4]>,
+    pub(in crate::server) waiting_texts: usize,
+    pub(in crate::server) waiting_tokens: usize,
 }
 
 /// From a tenth of a millisecond to two minutes.
@@ -57,7 +57,7 @@ const SECONDS: [f64; 14] = [0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.03, 0.1
 const SIZES: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 192.0, 256.0, 384.0, 512.0, 1024.0];
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         let made = Maker(Registry::new());
         Self {
             requests: made.counters("te_request_count", "Requests to a model, by one text or several", &["method"]),
@@ -92,7 +92,7 @@ impl Metrics {
     }
 
     /// All of them as text, with what is only known when one looks.
-    pub(super) fn text(&self, cache_bytes: u64, models: &[ModelSample<'_>]) -> prometheus::Result<String> {
+    pub(in crate::server) fn text(&self, cache_bytes: u64, models: &[ModelSample<'_>]) -> prometheus::Result<String> {
         let _alone = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         self.cache_bytes.set(cache_bytes as i64);
         // A model that has changed its state must not be in two.
@@ -144,10 +144,10 @@ impl Maker {
 
 /// How long the parts of an answer took.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
-    pub(super) tokenizing: Duration,
-    pub(super) queueing: Duration,
-    pub(super) computing: Duration,
+pub(in crate::server) struct Times {
+    pub(in crate::server) tokenizing: Duration,
+    pub(in crate::server) queueing: Duration,
+    pub(in crate::server) computing: Duration,
 }
 
 #[cfg(test)]

@@ -4,26 +4,14 @@
 //! `fields`) as its API spells it (`hub`, `tei`, `openai`). All of them come to one question to a model (`ask`): its texts
 //! are tokenized and wait in the model's `queue` together with those of other requests, and come back as vectors.
 
-mod app;
-mod ask;
-mod cache;
-mod connection;
-mod error;
-mod fields;
-mod front;
-mod heavy;
-mod hub;
+mod api;
+mod demo_page;
+mod http;
+mod inference;
 mod metrics;
-mod models;
-mod openai;
-mod patience;
-mod queue;
-mod request;
 mod settings;
-mod site;
-mod tei;
 
-pub use models::ModelSpec;
+pub use inference::models::ModelSpec;
 pub use settings::{Limits, Origins, Settings};
 
 use std::net::SocketAddr;
@@ -33,9 +21,12 @@ use std::time::Duration;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use app::App;
+use http::connection;
+#[cfg(fuzzing)]
+use http::router;
+use http::router::App;
+use inference::models::Models;
 use metrics::Metrics;
-use models::Models;
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -71,7 +62,7 @@ impl Server {
     /// Its routes, for requests that come from a fuzzer and not by a connection.
     #[cfg(fuzzing)]
     pub fn router(&self) -> axum::Router {
-        app::router(self.app.clone())
+        router::router(self.app.clone())
     }
 
     /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use super::error::ApiError;
 use crate::embedder::TOKENS_PER_BATCH;
+use crate::server::api::error::ApiError;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(super) fn check_texts(&self, texts: usize) -> Result<(), ApiError> {
+    pub(in crate::server) fn check_texts(&self, texts: usize) -> Result<(), ApiError> {
         match texts > self.texts {
             true => {
                 Err(ApiError::unprocessable(format!("{texts} texts in one request; at most {} are taken", self.texts)))

@@ -9,18 +9,18 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::app::App;
-use super::ask::do_work;
-use super::error::ApiError;
-use super::fields::{Object, kind};
-use super::front::discard;
+use crate::server::api::error::ApiError;
+use crate::server::api::fields::{Object, kind};
+use crate::server::http::discard;
+use crate::server::http::router::App;
+use crate::server::inference::request::do_work;
 
 /// What was posted: the headers, and a JSON object. A large one takes a place for heavy work until it is dropped.
 ///
 /// The body is read as JSON whatever its content type says, because curl and old JavaScript clients say nothing useful there.
-pub(super) struct Posted {
-    pub(super) headers: HeaderMap,
-    pub(super) root: Object,
+pub(in crate::server) struct Posted {
+    pub(in crate::server) headers: HeaderMap,
+    pub(in crate::server) root: Object,
     _place: Option<OwnedSemaphorePermit>,
 }
 

@@ -7,13 +7,13 @@
 use serde_json::Value;
 
 use crate::embedder::TextInput;
-use crate::server::ask::{Ask, Want};
-use crate::server::error::{ApiError, shortened};
-use crate::server::fields::{Fields, Object, expected, missing, strings};
+use crate::server::api::error::{ApiError, shortened};
+use crate::server::api::fields::{Fields, Object, expected, missing, strings};
+use crate::server::inference::request::{Ask, Want};
 
 /// What to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Task {
+pub(in crate::server) enum Task {
     SentenceSimilarity,
     FeatureExtraction,
 }
@@ -23,7 +23,7 @@ impl Task {
     ///
     /// # Errors
     /// 404 if it is none of the two.
-    pub(super) fn named(name: &str) -> Result<Self, ApiError> {
+    pub(in crate::server) fn named(name: &str) -> Result<Self, ApiError> {
         match name {
             "sentence-similarity" => Ok(Self::SentenceSimilarity),
             "feature-extraction" => Ok(Self::FeatureExtraction),
@@ -37,10 +37,10 @@ impl Task {
 
 /// A body, understood.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Question {
-    pub(super) ask: Ask,
+pub(in crate::server) struct Question {
+    pub(in crate::server) ask: Ask,
     /// Whether the answer is one row, not a list of rows.
-    pub(super) flat: bool,
+    pub(in crate::server) flat: bool,
 }
 
 /// The names of the source.
@@ -50,7 +50,7 @@ const SOURCE: [&str; 2] = ["source_sentence", "sourceSentence"];
 ///
 /// # Errors
 /// 400 with what was expected and found.
-pub(super) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiError> {
+pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiError> {
     let object = |key: &str| root.get(key).and_then(Value::as_object);
     let texts = Fields::of([object("inputs"), object("parameters"), Some(root)]);
     let options = Fields::of_body(root, &["parameters"])?;
@@ -78,7 +78,7 @@ pub(super) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiEr
 }
 
 /// The options that old clients send in the body and new ones in headers.
-pub(super) fn manner_fields(root: &Object) -> Result<Fields<'_>, ApiError> {
+pub(in crate::server) fn manner_fields(root: &Object) -> Result<Fields<'_>, ApiError> {
     Fields::of_body(root, &["parameters", "options"])
 }
 

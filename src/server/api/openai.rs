@@ -9,17 +9,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::app::App;
-use super::ask::{self, Ask, Manner, Want, array, list};
-use super::error::ApiError;
-use super::fields::{Fields, expected, inputs};
-use super::models;
-use super::reply;
-use super::request::Posted;
 use crate::embedder::EncodeOptions;
+use crate::server::api::error::ApiError;
+use crate::server::api::fields::{Fields, expected, inputs};
+use crate::server::api::json_body::Posted;
+use crate::server::http::router::App;
+use crate::server::inference::models;
+use crate::server::inference::request::{self as ask, Ask, Manner, Want, array, list};
+use crate::server::reply;
 
 /// POST `/v1/embeddings`: a vector of length 1 for each text.
-pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let base64 = match fields.find("encoding_format") {
         None => false,
@@ -52,7 +52,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> R
 }
 
 /// GET `/v1/models`: all models, and how those that are ready compute.
-pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
+pub(in crate::server) async fn models(State(app): State<Arc<App>>) -> Response {
     let created = app.begun.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let model = |(name, state): (&str, models::State)| {
         let mut model = json!({
@@ -70,7 +70,7 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
     reply(&json!({ "object": "list", "data": data }))
 }
 
-fn details(info: &crate::embedder::ModelInfo) -> super::fields::Object {
+fn details(info: &crate::embedder::ModelInfo) -> crate::server::api::fields::Object {
     let b = &info.blueprint;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let details = json!({
@@ -82,6 +82,6 @@ fn details(info: &crate::embedder::ModelInfo) -> super::fields::Object {
     });
     match details {
         Value::Object(details) => details,
-        _ => super::fields::Object::new(),
+        _ => crate::server::api::fields::Object::new(),
     }
 }

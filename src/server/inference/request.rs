@@ -6,27 +6,27 @@ use std::time::Instant;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::app::App;
-use super::error::ApiError;
-use super::fields::Fields;
-use super::heavy::Left;
-use super::metrics::Times;
-use super::models::Served;
 use crate::embedder::{EncodeOptions, EncodedText, TextInput};
+use crate::server::api::error::ApiError;
+use crate::server::api::fields::Fields;
+use crate::server::http::router::App;
+use crate::server::inference::blocking::Left;
+use crate::server::inference::models::Served;
+use crate::server::metrics::Times;
 use crate::tokenizer::TokenUsage;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ask {
+pub(in crate::server) struct Ask {
     /// The texts. If scores are wanted, the first is the source.
-    pub(super) inputs: Vec<TextInput>,
-    pub(super) want: Want,
-    pub(super) reading: EncodeOptions,
+    pub(in crate::server) inputs: Vec<TextInput>,
+    pub(in crate::server) want: Want,
+    pub(in crate::server) reading: EncodeOptions,
 }
 
 /// What is wanted of the texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Want {
+pub(in crate::server) enum Want {
     /// How alike each text is to the first.
     Scores,
     /// The vector of each text. None of `length_one` is what the model does by itself.
@@ -37,40 +37,40 @@ pub(super) enum Want {
 
 /// How the answer is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manner {
+pub(in crate::server) struct Manner {
     /// Whether to wait for a model that is being loaded.
-    pub(super) wait: bool,
+    pub(in crate::server) wait: bool,
     /// Whether the answer may come from the cache.
-    pub(super) use_cache: bool,
+    pub(in crate::server) use_cache: bool,
 }
 
 /// What a model has computed.
 #[derive(Debug, PartialEq)]
-pub(super) struct Computed {
+pub(in crate::server) struct Computed {
     /// One row of scores, or a row of numbers for each text.
-    pub(super) rows: Vec<Vec<f32>>,
+    pub(in crate::server) rows: Vec<Vec<f32>>,
     /// How much of each text was read.
-    pub(super) usage: Vec<TokenUsage>,
+    pub(in crate::server) usage: Vec<TokenUsage>,
 }
 
 /// A computed answer, and what there is to tell about it.
-pub(super) struct Answer {
-    pub(super) served: Arc<Served>,
-    pub(super) computed: Arc<Computed>,
+pub(in crate::server) struct Answer {
+    pub(in crate::server) served: Arc<Served>,
+    pub(in crate::server) computed: Arc<Computed>,
     told: Told,
     begun: Instant,
 }
 
 /// What the log and the metrics tell of an answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    pub(super) model: String,
-    pub(super) texts: usize,
-    pub(super) characters: usize,
-    pub(super) tokens: usize,
-    pub(super) truncated: usize,
-    pub(super) cached: bool,
-    pub(super) times: Times,
+pub(in crate::server) struct Told {
+    pub(in crate::server) model: String,
+    pub(in crate::server) texts: usize,
+    pub(in crate::server) characters: usize,
+    pub(in crate::server) tokens: usize,
+    pub(in crate::server) truncated: usize,
+    pub(in crate::server) cached: bool,
+    pub(in crate::server) times: Times,
 }
 
 impl Manner {
@@ -78,7 +78,7 @@ impl Manner {
     ///
     /// # Errors
     /// 400 if one is neither true nor false.
-    pub(super) fn of(headers: &HeaderMap, options: &Fields<'_>) -> Result<Self, ApiError> {
+    pub(in crate::server) fn of(headers: &HeaderMap, options: &Fields<'_>) -> Result<Self, ApiError> {
         let either = |header, key| Ok::<_, ApiError>(flag(headers, header)?.or(options.flag(key)?));
         Ok(Self {
             wait: either("x-wait-for-model", "wait_for_model")?.unwrap_or(false),
@@ -102,7 +102,12 @@ fn flag(headers: &HeaderMap, name: &str) -> Result<Option<bool>, ApiError> {
 /// # Errors
 /// 404 if there is no such model, 503 if it is not ready, 422 if a text or their number is refused, 429 if there are too many
 /// requests or too much waits.
-pub(super) async fn answer(app: &App, model: Option<&str>, ask: Ask, manner: Manner) -> Result<Answer, ApiError> {
+pub(in crate::server) async fn answer(
+    app: &App,
+    model: Option<&str>,
+    ask: Ask,
+    manner: Manner,
+) -> Result<Answer, ApiError> {
     let begun = Instant::now();
     app.settings.limits.check_texts(ask.inputs.len())?;
     let served = app.models.get(model, manner.wait).await?;
@@ -235,12 +240,12 @@ fn finish(served: &Served, want: Want, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec
 
 impl Answer {
     /// All tokens that were read.
-    pub(super) fn tokens(&self) -> usize {
+    pub(in crate::server) fn tokens(&self) -> usize {
         self.told.tokens
     }
 
     /// The answer with its headers; `body` writes it as JSON.
-    pub(super) fn respond(self, body: impl FnOnce(&Self) -> String) -> Response {
+    pub(in crate::server) fn respond(self, body: impl FnOnce(&Self) -> String) -> Response {
         let numbers: usize = self.computed.rows.iter().map(Vec::len).sum();
         let body = do_work(numbers > MANY, || body(&self));
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -266,17 +271,17 @@ impl Answer {
 const MANY: usize = 50_000;
 
 /// Does a piece of work here; if it is `long`, so that meanwhile another thread serves this one's connections.
-pub(super) fn do_work<T>(long: bool, work: impl FnOnce() -> T) -> T {
+pub(in crate::server) fn do_work<T>(long: bool, work: impl FnOnce() -> T) -> T {
     if long { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Numbers as a JSON array, each in the fewest digits that give it back. They are finite.
-pub(super) fn array(numbers: &[f32]) -> String {
+pub(in crate::server) fn array(numbers: &[f32]) -> String {
     serde_json::to_string(numbers).expect("numbers are always JSON")
 }
 
 /// Parts that are JSON already, as an array.
-pub(super) fn list(parts: impl Iterator<Item = String>) -> String {
+pub(in crate::server) fn list(parts: impl Iterator<Item = String>) -> String {
     let mut text = String::from("[");
     for (i, part) in parts.enumerate() {
         if i > 0 {

@@ -15,8 +15,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::app::{self, App};
-use super::patience::Patient;
+use super::write_timeout::Patient;
+use crate::server::http::router::{self as app, App};
 
 /// Connections at a time. More wait until one of these closes.
 const CONNECTIONS: usize = 4096;
@@ -28,7 +28,12 @@ const HEAD_BYTES: usize = 64 << 10;
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Serves connections until `stop` is done, then lets those that are open finish what they have begun, for at most `grace`.
-pub(super) async fn serve(listener: TcpListener, app: &Arc<App>, stop: impl Future<Output = ()>, grace: Duration) {
+pub(in crate::server) async fn serve(
+    listener: TcpListener,
+    app: &Arc<App>,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) {
     let connections = Connections::new(app);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut stop = std::pin::pin!(stop);

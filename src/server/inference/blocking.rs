@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::ApiError;
+use crate::server::api::error::ApiError;
 
 /// The places for such work.
-pub(super) struct Heavy(Arc<Semaphore>);
+pub(in crate::server) struct Heavy(Arc<Semaphore>);
 
 /// Whether whoever wanted a piece of work has left.
 #[derive(Clone, Default)]
-pub(super) struct Left(Arc<AtomicBool>);
+pub(in crate::server) struct Left(Arc<AtomicBool>);
 
 impl Left {
     /// Gives the error that nobody will see, if so.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
+    pub(in crate::server) fn check(&self) -> Result<(), ApiError> {
         match self.0.load(Ordering::Relaxed) {
             true => Err(ApiError::unavailable("the client has left")),
             false => Ok(()),
@@ -28,18 +28,18 @@ impl Left {
 }
 
 impl Heavy {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))))
     }
 
     /// A place, once there is one.
-    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(in crate::server) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         // It is never closed.
         self.0.clone().acquire_owned().await.map_err(|error| ApiError::internal(error.to_string()))
     }
 
     /// Does a piece of work on a thread of its own. If the caller leaves, the work is told, and keeps its place until it ends.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(in crate::server) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Left) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {

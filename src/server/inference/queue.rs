@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::Limits;
-use super::error::ApiError;
-use super::metrics::Metrics;
 use crate::embedder::{Embedder, EncodedText};
 use crate::error::{Error, Result};
+use crate::server::Limits;
+use crate::server::api::error::ApiError;
+use crate::server::metrics::Metrics;
 
 /// Tokens of one request that go into a pass before the next request has its turn.
 const TURN: usize = 64;
@@ -28,7 +28,7 @@ const TURN: usize = 64;
 const SMALL: usize = 4 * TURN;
 
 /// The queue of one model.
-pub(super) struct Queue {
+pub(in crate::server) struct Queue {
     model: Arc<Embedder>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
@@ -63,12 +63,12 @@ struct Waiting<'q> {
 }
 
 /// The vectors of a request, text after text: of each text, or of its tokens.
-pub(super) struct Done {
-    pub(super) vectors: Vec<Vec<f32>>,
+pub(in crate::server) struct Done {
+    pub(in crate::server) vectors: Vec<Vec<f32>>,
     /// Until the first text was taken.
-    pub(super) queueing: Duration,
+    pub(in crate::server) queueing: Duration,
     /// From then on.
-    pub(super) computing: Duration,
+    pub(in crate::server) computing: Duration,
 }
 
 /// A text, and where its vector goes.
@@ -93,7 +93,11 @@ impl Queue {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn start(model: Arc<Embedder>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
+    pub(in crate::server) fn start(
+        model: Arc<Embedder>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Arc<Self>> {
         let workers = model.info().threads;
         let queue = Arc::new(Self { model, metrics, state: Mutex::default(), changed: Condvar::new(), limits });
         for i in 0..workers {
@@ -109,7 +113,7 @@ impl Queue {
     ///
     /// # Errors
     /// 422 if it is more than may ever wait, 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
-    pub(super) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<Done, ApiError> {
+    pub(in crate::server) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<Done, ApiError> {
         let mut waiting = self.submit(texts)?;
         match (&mut waiting.answer).await {
             Ok(done) => Ok(done?),
@@ -118,7 +122,7 @@ impl Queue {
     }
 
     /// Texts and tokens that wait.
-    pub(super) fn waiting(&self) -> (usize, usize) {
+    pub(in crate::server) fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
         (state.jobs.iter().map(|job| job.texts.len()).sum(), state.tokens)
     }
@@ -157,7 +161,7 @@ impl Queue {
     }
 
     /// Takes no more jobs; workers end when all are done.
-    pub(super) fn close(&self) {
+    pub(in crate::server) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }

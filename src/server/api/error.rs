@@ -14,7 +14,7 @@ use crate::error::{Error, error_chain};
 
 /// An answer that is not 200.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(in crate::server) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
@@ -26,14 +26,14 @@ pub(super) struct ApiError {
 
 /// What the log and the metrics tell of a refusal.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
-    pub(super) kind: &'static str,
-    pub(super) message: String,
+pub(in crate::server) struct Refused {
+    pub(in crate::server) kind: &'static str,
+    pub(in crate::server) message: String,
 }
 
 impl Refused {
     /// The body as OpenAI's clients read it.
-    pub(super) fn for_openai(&self) -> String {
+    pub(in crate::server) fn for_openai(&self) -> String {
         let Self { kind, message } = self;
         json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } }).to_string()
     }
@@ -45,85 +45,85 @@ impl ApiError {
     }
 
     /// 400: the request is not what the route takes.
-    pub(super) fn bad(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "validation", message)
     }
 
     /// 401: no key, or a wrong one.
-    pub(super) fn unauthorized() -> Self {
+    pub(in crate::server) fn unauthorized() -> Self {
         let message = "a valid API key is needed: send it as `Authorization: Bearer KEY`";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
     /// 404: nothing is served under that name.
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     /// 404: no such model.
-    pub(super) fn no_model(asked: &str) -> Self {
+    pub(in crate::server) fn no_model(asked: &str) -> Self {
         Self::not_found(format!("Model {} does not exist", shortened(asked)))
     }
 
     /// 405: the route exists, the method does not.
-    pub(super) fn method(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn method(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
     /// 408: the body did not arrive in time.
-    pub(super) fn too_slow(limit: Duration) -> Self {
+    pub(in crate::server) fn too_slow(limit: Duration) -> Self {
         let message = format!("the body did not arrive within {} s", limit.as_secs_f64());
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
     }
 
     /// 413: the body has too many bytes.
-    pub(super) fn too_large(limit: usize) -> Self {
+    pub(in crate::server) fn too_large(limit: usize) -> Self {
         let message = format!("the body has more than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
     /// 422: the request is understood and cannot be served.
-    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", message)
     }
 
     /// 429: too many requests are waiting.
-    pub(super) fn overloaded() -> Self {
+    pub(in crate::server) fn overloaded() -> Self {
         let message = "too many requests are waiting; try again later";
         Self { retry: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message) }
     }
 
     /// 500: our mistake, or a model that cannot be loaded. (Not 503: clients would try again at once and without end.)
-    pub(super) fn internal(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
     /// 500: a panic.
-    pub(super) fn mistake() -> Self {
+    pub(in crate::server) fn mistake() -> Self {
         Self::internal("a mistake of ours; the log has more")
     }
 
     /// 503: the model is being loaded.
-    pub(super) fn loading(name: &str, estimated: f64) -> Self {
+    pub(in crate::server) fn loading(name: &str, estimated: f64) -> Self {
         let message = format!("Model {name} is currently loading");
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", message);
         Self { estimated: Some(estimated), retry: Some(estimated.ceil().max(1.0) as u64), ..error }
     }
 
     /// 503: the answer was not ready in time.
-    pub(super) fn deadline(limit: Duration) -> Self {
+    pub(in crate::server) fn deadline(limit: Duration) -> Self {
         let message = format!("no answer within {} s", limit.as_secs_f64());
         Self { retry: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "deadline", message) }
     }
 
     /// 503: the server is about to end, or not all models are loaded.
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+    pub(in crate::server) fn unavailable(message: impl Into<String>) -> Self {
         Self { retry: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
     }
 }
 
 /// A name from a request, as it is repeated to whoever sent it.
-pub(super) fn shortened(name: &str) -> String {
+pub(in crate::server) fn shortened(name: &str) -> String {
     const LONG: usize = 100;
     match name.char_indices().nth(LONG) {
         None => name.to_owned(),

@@ -13,16 +13,16 @@ use http_body_util::BodyExt;
 use subtle::{Choice, ConstantTimeEq};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
-use super::Origins;
-use super::app::App;
-use super::ask::Told;
-use super::error::{ApiError, Refused, shortened};
-use super::metrics::Metrics;
+use crate::server::Origins;
+use crate::server::api::error::{ApiError, Refused, shortened};
+use crate::server::http::router::App;
+use crate::server::inference::request::Told;
+use crate::server::metrics::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives every answer its request id, and the framework's own refusals the one form of ours; logs and counts it.
-pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(in crate::server) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request.headers().get(&REQUEST_ID).filter(|id| is_short(id)).cloned().unwrap_or_else(new_id);
     let route = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str()).to_owned();
@@ -127,7 +127,11 @@ fn new_id() -> HeaderValue {
 }
 
 /// Lets those in who have a key, if keys are asked for.
-pub(super) async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub(in crate::server) async fn authorize(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let keys = &app.settings.keys;
     if !keys.is_empty() && !has_key(request.headers(), keys) {
         discard(request.into_body()).await;
@@ -150,7 +154,7 @@ fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
 }
 
 /// Gives a request to a model so much time, and counts how it ends.
-pub(super) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(in crate::server) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.request_time;
     let (begun, mut counting) = (Instant::now(), Counting { metrics: &app.metrics, failure: Some("client_left") });
     let answer = tokio::time::timeout(limit, next.run(request)).await;
@@ -182,7 +186,7 @@ impl Drop for Counting<'_> {
 
 /// Reads the rest of a body that nobody wants. Some clients do not look for an answer before they have sent all of it, and
 /// fail if the connection is closed meanwhile.
-pub(super) async fn discard(mut body: Body) {
+pub(in crate::server) async fn discard(mut body: Body) {
     const MOST: usize = 64 << 20;
     const LONGEST: Duration = Duration::from_secs(2);
     let reading = async {
@@ -199,24 +203,24 @@ pub(super) async fn discard(mut body: Body) {
 }
 
 /// The answer to a request that made us panic.
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+pub(in crate::server) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::mistake().into_response()
 }
 
-pub(super) async fn no_route(request: Request) -> ApiError {
+pub(in crate::server) async fn no_route(request: Request) -> ApiError {
     let (parts, body) = request.into_parts();
     discard(body).await;
     ApiError::not_found(format!("nothing is served at {}", shortened(parts.uri.path())))
 }
 
-pub(super) async fn not_this_method(request: Request) -> ApiError {
+pub(in crate::server) async fn not_this_method(request: Request) -> ApiError {
     let (parts, body) = request.into_parts();
     discard(body).await;
     ApiError::method(format!("{} does not answer {}", shortened(parts.uri.path()), parts.method))
 }
 
 /// Tells browsers which other origins' pages may ask.
-pub(super) fn cross_origin(origins: &Origins) -> Option<CorsLayer> {
+pub(in crate::server) fn cross_origin(origins: &Origins) -> Option<CorsLayer> {
     let told = ["x-request-id", "x-compute-type", "x-compute-time", "x-compute-characters", "x-compute-tokens"];
     let told = told.into_iter().chain(["x-truncated-texts", "retry-after"]).map(HeaderName::from_static);
     let layer = CorsLayer::new()

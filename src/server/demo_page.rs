@@ -16,7 +16,7 @@ static OPENAPI: LazyLock<String> =
     LazyLock::new(|| include_str!("openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION")));
 
 /// GET `/`: the page, for those who read HTML. Programs that look whether somebody is there get a word, as from the hosted API.
-pub(super) async fn page(headers: HeaderMap) -> Response {
+pub(in crate::server) async fn page(headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     match accepted.into_iter().any(|kinds| kinds.contains("text/html")) {
         true => text("text/html; charset=utf-8", PAGE),
@@ -25,27 +25,27 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
 }
 
 /// GET `/docs`.
-pub(super) async fn docs() -> Response {
+pub(in crate::server) async fn docs() -> Response {
     text("text/html; charset=utf-8", DOCS)
 }
 
 /// GET `/page.css`.
-pub(super) async fn style() -> Response {
+pub(in crate::server) async fn style() -> Response {
     text("text/css; charset=utf-8", STYLE)
 }
 
 /// GET `/page.js`.
-pub(super) async fn script() -> Response {
+pub(in crate::server) async fn script() -> Response {
     text("text/javascript; charset=utf-8", SCRIPT)
 }
 
 /// GET `/docs.js`.
-pub(super) async fn docs_script() -> Response {
+pub(in crate::server) async fn docs_script() -> Response {
     text("text/javascript; charset=utf-8", DOCS_SCRIPT)
 }
 
 /// GET `/openapi.json`.
-pub(super) async fn openapi() -> Response {
+pub(in crate::server) async fn openapi() -> Response {
     text("application/json", &OPENAPI)
 }
 

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Inner;
 
-use super::ask::{Ask, Computed};
 use crate::embedder::TextInput;
+use crate::server::inference::request::{Ask, Computed};
 
 /// A question to a model, the whole of it: a hash of it could be that of another.
 type Key = (usize, Arc<Ask>);
 
 /// The answers of all models.
-pub(super) struct Cache {
+pub(in crate::server) struct Cache {
     inner: Inner<Key, Arc<Computed>, Bytes>,
 }
 
 impl Cache {
     /// A cache of about so many bytes; None for 0.
-    pub(super) fn of(bytes: usize) -> Option<Self> {
+    pub(in crate::server) fn of(bytes: usize) -> Option<Self> {
         // An estimate of how many there will be: a question with a sentence or two and its vector.
         const USUAL: usize = 2000;
         // Room for these is taken at once, for more when they come.
@@ -30,17 +30,17 @@ impl Cache {
     }
 
     /// The answer of a model, by its number, to a question.
-    pub(super) fn get(&self, model: usize, ask: &Arc<Ask>) -> Option<Arc<Computed>> {
+    pub(in crate::server) fn get(&self, model: usize, ask: &Arc<Ask>) -> Option<Arc<Computed>> {
         self.inner.get(&(model, ask.clone()))
     }
 
     /// Keeps an answer.
-    pub(super) fn insert(&self, model: usize, ask: Arc<Ask>, answer: Arc<Computed>) {
+    pub(in crate::server) fn insert(&self, model: usize, ask: Arc<Ask>, answer: Arc<Computed>) {
         self.inner.insert((model, ask), answer);
     }
 
     /// Bytes in it.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::server) fn bytes(&self) -> u64 {
         self.inner.weight()
     }
 }
@@ -65,9 +65,9 @@ impl Weighter<Key, Arc<Computed>> for Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ask::Want;
     use super::*;
     use crate::embedder::EncodeOptions;
+    use crate::server::inference::request::Want;
 
     fn ask(text: &str, want: Want) -> Arc<Ask> {
         Arc::new(Ask { inputs: vec![TextInput::Text(text.into())], want, reading: EncodeOptions::default() })

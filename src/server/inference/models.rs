@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Limits;
-use super::error::ApiError;
-use super::metrics::Metrics;
-use super::queue::Queue;
 use crate::embedder::{Builder, Embedder, ModelInfo};
 use crate::error::error_chain;
 use crate::files::ModelFiles;
+use crate::server::Limits;
+use crate::server::api::error::ApiError;
+use crate::server::inference::queue::Queue;
+use crate::server::metrics::Metrics;
 
 /// A model to serve.
 pub struct ModelSpec {
@@ -25,17 +25,17 @@ pub struct ModelSpec {
 }
 
 /// A model that is served.
-pub(super) struct Served {
-    pub(super) name: String,
+pub(in crate::server) struct Served {
+    pub(in crate::server) name: String,
     /// Its place among the models.
-    pub(super) number: usize,
-    pub(super) info: ModelInfo,
-    pub(super) embedder: Arc<Embedder>,
-    pub(super) queue: Arc<Queue>,
+    pub(in crate::server) number: usize,
+    pub(in crate::server) info: ModelInfo,
+    pub(in crate::server) embedder: Arc<Embedder>,
+    pub(in crate::server) queue: Arc<Queue>,
 }
 
 /// All of them, the default first.
-pub(super) struct Models {
+pub(in crate::server) struct Models {
     entries: Vec<Entry>,
 }
 
@@ -47,7 +47,7 @@ struct Entry {
 
 /// What has become of a model.
 #[derive(Clone)]
-pub(super) enum State {
+pub(in crate::server) enum State {
     Loading,
     Ready(Arc<Served>),
     Failed(String),
@@ -55,7 +55,7 @@ pub(super) enum State {
 
 impl State {
     /// The state in a word.
-    pub(super) fn name(&self) -> &'static str {
+    pub(in crate::server) fn name(&self) -> &'static str {
         match self {
             Self::Loading => "loading",
             Self::Ready(_) => "ready",
@@ -64,7 +64,7 @@ impl State {
     }
 
     /// The model, if it is loaded.
-    pub(super) fn ready(&self) -> Option<&Arc<Served>> {
+    pub(in crate::server) fn ready(&self) -> Option<&Arc<Served>> {
         if let Self::Ready(served) = self { Some(served) } else { None }
     }
 }
@@ -80,7 +80,11 @@ impl Models {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn load(specs: Vec<ModelSpec>, limits: Limits, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
+    pub(in crate::server) fn load(
+        specs: Vec<ModelSpec>,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let metrics = metrics.clone();
         let mut entries = Vec::new();
         let mut work = Vec::new();
@@ -120,17 +124,17 @@ impl Models {
     }
 
     /// Names of all models.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::server) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.name.as_str())
     }
 
     /// What has become of each model.
-    pub(super) fn states(&self) -> impl Iterator<Item = (&str, State)> {
+    pub(in crate::server) fn states(&self) -> impl Iterator<Item = (&str, State)> {
         self.entries.iter().map(|entry| (entry.name.as_str(), entry.state.borrow().clone()))
     }
 
     /// The name under which the model is served that a client means by `asked`.
-    pub(super) fn known(&self, asked: &str) -> Option<&str> {
+    pub(in crate::server) fn known(&self, asked: &str) -> Option<&str> {
         self.find(asked).map(|entry| entry.name.as_str())
     }
 
@@ -148,7 +152,7 @@ impl Models {
     ///
     /// # Errors
     /// 404 if none is served under the name, 503 if it is being loaded, 500 if it cannot be.
-    pub(super) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<Served>, ApiError> {
+    pub(in crate::server) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<Served>, ApiError> {
         let Some(entry) = name.map_or(self.entries.first(), |name| self.find(name)) else {
             return Err(ApiError::no_model(name.unwrap_or("(the default)")));
         };
@@ -170,7 +174,7 @@ impl Models {
     }
 
     /// Closes all queues.
-    pub(super) fn close(&self) {
+    pub(in crate::server) fn close(&self) {
         for entry in &self.entries {
             if let State::Ready(served) = &*entry.state.borrow() {
                 served.queue.close();

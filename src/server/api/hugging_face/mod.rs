@@ -9,8 +9,8 @@
 //!
 //! each also below `/hf-inference`, where newer clients look for it.
 
-mod body;
-pub(super) mod clients;
+pub(in crate::server) mod metadata;
+mod request;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::post;
 
-use super::app::App;
-use super::ask::{self, Manner, array, list};
-use super::error::ApiError;
-use super::request::Posted;
-pub(super) use body::similarity;
-use body::{Question, Task};
+use crate::server::api::error::ApiError;
+use crate::server::api::json_body::Posted;
+use crate::server::http::router::App;
+use crate::server::inference::request::{self as ask, Manner, array, list};
+pub(in crate::server) use request::similarity;
+use request::{Question, Task};
 
 /// What a path says of the question.
-pub(super) struct Asked(HashMap<String, String>);
+pub(in crate::server) struct Asked(HashMap<String, String>);
 
 impl FromRequestParts<Arc<App>> for Asked {
     type Rejection = ApiError;
@@ -44,14 +44,14 @@ impl FromRequestParts<Arc<App>> for Asked {
 
 impl Asked {
     /// The model's id, if the path has one.
-    pub(super) fn id(&self) -> Option<String> {
+    pub(in crate::server) fn id(&self) -> Option<String> {
         let name = self.0.get("name")?;
         Some(self.0.get("organisation").map_or_else(|| name.clone(), |organisation| format!("{organisation}/{name}")))
     }
 }
 
 /// The routes, to be found at the root and below `/hf-inference`.
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(in crate::server) fn routes() -> Router<Arc<App>> {
     let mut routes = Router::new();
     for id in ["{name}", "{organisation}/{name}"] {
         routes = routes
@@ -65,13 +65,17 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// POST, on any of the paths.
-pub(super) async fn question(State(app): State<Arc<App>>, asked: Asked, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn question(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    posted: Posted,
+) -> Result<Response, ApiError> {
     answer(&app, asked.id().as_deref(), asked.0.get("task").map(String::as_str), posted).await
 }
 
 async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: Posted) -> Result<Response, ApiError> {
-    let Question { ask, flat } = body::parse(&posted.root, task.map(Task::named).transpose()?)?;
-    let manner = Manner::of(&posted.headers, &body::manner_fields(&posted.root)?)?;
+    let Question { ask, flat } = request::parse(&posted.root, task.map(Task::named).transpose()?)?;
+    let manner = Manner::of(&posted.headers, &request::manner_fields(&posted.root)?)?;
     // It may be large, and the answer a while.
     drop(posted);
     let answer = ask::answer(app, id, ask, manner).await?;

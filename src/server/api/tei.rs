@@ -6,18 +6,19 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::app::App;
-use super::ask::{self, Ask, Manner, Want, array, list};
-use super::error::ApiError;
-use super::fields::{Fields, expected, ids, inputs, missing, strings};
-use super::heavy::Left;
-use super::request::Posted;
-use super::{hub, json_text, reply};
+use super::hugging_face as hub;
 use crate::embedder::TextInput;
+use crate::server::api::error::ApiError;
+use crate::server::api::fields::{Fields, expected, ids, inputs, missing, strings};
+use crate::server::api::json_body::Posted;
+use crate::server::http::router::App;
+use crate::server::inference::blocking::Left;
+use crate::server::inference::request::{self as ask, Ask, Manner, Want, array, list};
+use crate::server::{json_text, reply};
 use crate::tokenizer::TokenSpan;
 
 /// POST `/similarity`: the score of each sentence.
-pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let root = &posted.root;
     let (fields, options) = (Fields::of([Some(root)]), Fields::of_body(root, &["parameters"])?);
     let object = |key: &str| root.get(key).and_then(Value::as_object);
@@ -31,7 +32,7 @@ pub(super) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> R
 }
 
 /// POST `/embed`: a vector for each text, of length 1 unless `normalize` is false.
-pub(super) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let length_one = Some(fields.flag("normalize")?.unwrap_or(true));
     let want = Want::Vectors { length_one, dimensions: fields.size("dimensions")? };
@@ -40,7 +41,7 @@ pub(super) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result
 }
 
 /// POST `/embed_all`: a vector for each token of each text.
-pub(super) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let answer = vectors(&app, posted, Want::Tokens).await?;
     let width = answer.served.info.blueprint.width;
     let text = |row: &Vec<f32>| list(row.chunks_exact(width).map(array));
@@ -56,7 +57,7 @@ async fn vectors(app: &App, posted: Posted, want: Want) -> Result<ask::Answer, A
 }
 
 /// POST `/tokenize`: the tokens of each text, all of them, however many the model reads. Places are in characters.
-pub(super) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let texts = match fields.find("inputs") {
         Some(Value::String(text)) => vec![text.clone()],
@@ -101,7 +102,7 @@ fn token(piece: &TokenSpan) -> String {
 }
 
 /// POST `/decode`: the texts that ids stand for.
-pub(super) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let texts = match fields.find("ids") {
         Some(Value::Array(list)) if list.first().is_some_and(Value::is_array) => {
@@ -136,12 +137,12 @@ pub(super) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Resul
 }
 
 /// GET `/info`: the default model and the limits.
-pub(super) async fn info(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+pub(in crate::server) async fn info(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     info_of(&app, None).await
 }
 
 /// What `/info` tells of a model.
-pub(super) async fn info_of(app: &App, model: Option<&str>) -> Result<Response, ApiError> {
+pub(in crate::server) async fn info_of(app: &App, model: Option<&str>) -> Result<Response, ApiError> {
     let served = app.models.get(model, false).await?;
     let (info, limits) = (&served.info, &app.settings.limits);
     let pooling = info.modules.first().map_or("", |module| module.trim_end_matches(" pooling"));

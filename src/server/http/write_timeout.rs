@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// A stream whose writes fail if none of them makes progress for a while.
-pub(super) struct Patient<S> {
+pub(in crate::server) struct Patient<S> {
     stream: S,
     limit: Duration,
     /// Set while a write waits.
@@ -21,7 +21,7 @@ pub(super) struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    pub(in crate::server) fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, timer: Box::pin(tokio::time::sleep(limit)), waiting: false }
     }
 

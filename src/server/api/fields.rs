@@ -5,18 +5,18 @@
 
 use serde_json::{Map, Value};
 
-use super::error::ApiError;
 use crate::embedder::{EncodeOptions, TextInput};
+use crate::server::api::error::ApiError;
 use crate::tokenizer::TruncationSide;
 
-pub(super) type Object = Map<String, Value>;
+pub(in crate::server) type Object = Map<String, Value>;
 
 /// Objects in which a key may stand, in this order.
-pub(super) struct Fields<'a>(Vec<&'a Object>);
+pub(in crate::server) struct Fields<'a>(Vec<&'a Object>);
 
 impl<'a> Fields<'a> {
     /// Of some places, without those that are not there.
-    pub(super) fn of(places: impl IntoIterator<Item = Option<&'a Object>>) -> Self {
+    pub(in crate::server) fn of(places: impl IntoIterator<Item = Option<&'a Object>>) -> Self {
         Self(places.into_iter().flatten().collect())
     }
 
@@ -24,7 +24,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// 400 if one of them is something else.
-    pub(super) fn of_body(root: &'a Object, names: &[&str]) -> Result<Self, ApiError> {
+    pub(in crate::server) fn of_body(root: &'a Object, names: &[&str]) -> Result<Self, ApiError> {
         let mut places = vec![root];
         for name in names {
             match root.get(*name) {
@@ -37,26 +37,26 @@ impl<'a> Fields<'a> {
     }
 
     /// A key's value, if it is not null.
-    pub(super) fn find(&self, key: &str) -> Option<&'a Value> {
+    pub(in crate::server) fn find(&self, key: &str) -> Option<&'a Value> {
         self.0.iter().filter_map(|place| place.get(key)).find(|value| !value.is_null())
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ApiError> {
+    pub(in crate::server) fn flag(&self, key: &str) -> Result<Option<bool>, ApiError> {
         self.read(key, "true or false", Value::as_bool)
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ApiError> {
+    pub(in crate::server) fn text(&self, key: &str) -> Result<Option<&'a str>, ApiError> {
         self.read(key, "a string", Value::as_str)
     }
 
     /// A number of at least 1.
-    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, ApiError> {
+    pub(in crate::server) fn size(&self, key: &str) -> Result<Option<usize>, ApiError> {
         let size = |value: &Value| whole(value).filter(|&n| n > 0).and_then(|n| usize::try_from(n).ok());
         self.read(key, "a whole number of at least 1", size)
     }
 
     /// How texts are to be read.
-    pub(super) fn reading(&self) -> Result<EncodeOptions, ApiError> {
+    pub(in crate::server) fn reading(&self) -> Result<EncodeOptions, ApiError> {
         let side = |value: &Value| match value.as_str()? {
             "left" | "Left" => Some(TruncationSide::Left),
             "right" | "Right" => Some(TruncationSide::Right),
@@ -89,7 +89,7 @@ fn whole(value: &Value) -> Option<u64> {
 }
 
 /// A text, texts, a text's ids, or a list of texts and lists of ids.
-pub(super) fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextInput>, ApiError> {
+pub(in crate::server) fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextInput>, ApiError> {
     let what = "a string, an array of strings, or token ids";
     match value {
         None => Err(missing(name, what)),
@@ -110,7 +110,7 @@ pub(super) fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextInput>
 }
 
 /// Strings, at least one.
-pub(super) fn strings(name: &str, list: &[Value]) -> Result<Vec<String>, ApiError> {
+pub(in crate::server) fn strings(name: &str, list: &[Value]) -> Result<Vec<String>, ApiError> {
     let string = |name: &str, value: &Value| match value {
         Value::String(text) => Ok(text.clone()),
         other => Err(expected(name, "a string", other)),
@@ -119,7 +119,7 @@ pub(super) fn strings(name: &str, list: &[Value]) -> Result<Vec<String>, ApiErro
 }
 
 /// Token ids, at least one.
-pub(super) fn ids(name: &str, list: &[Value]) -> Result<Vec<u32>, ApiError> {
+pub(in crate::server) fn ids(name: &str, list: &[Value]) -> Result<Vec<u32>, ApiError> {
     let id = |name: &str, value: &Value| {
         let id = whole(value).and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| expected(name, "a token id", value))
@@ -134,16 +134,16 @@ fn each<T>(name: &str, list: &[Value], read: impl Fn(&str, &Value) -> Result<T, 
     list.iter().enumerate().map(|(i, value)| read(&format!("{name}[{i}]"), value)).collect()
 }
 
-pub(super) fn missing(name: &str, what: &str) -> ApiError {
+pub(in crate::server) fn missing(name: &str, what: &str) -> ApiError {
     ApiError::bad(format!("`{name}`: expected {what}, found nothing"))
 }
 
-pub(super) fn expected(name: &str, what: &str, found: &Value) -> ApiError {
+pub(in crate::server) fn expected(name: &str, what: &str, found: &Value) -> ApiError {
     ApiError::bad(format!("`{name}`: expected {what}, found {}", kind(found)))
 }
 
 /// What a value is, in words.
-pub(super) fn kind(value: &Value) -> String {
+pub(in crate::server) fn kind(value: &Value) -> String {
     /// Longer ones are not repeated to whoever sent them.
     const SHORT: usize = 40;
     match value {

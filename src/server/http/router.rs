@@ -13,31 +13,33 @@ use axum::routing::{get, post};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::cache::Cache;
-use super::error::ApiError;
-use super::heavy::Heavy;
-use super::metrics::{Metrics, ModelSample};
-use super::models::{self, Models};
-use super::{Settings, front, hub, openai, site, tei};
+use crate::server::api::error::ApiError;
+use crate::server::api::{hugging_face as hub, openai, tei};
+use crate::server::http::middleware as front;
+use crate::server::inference::blocking::Heavy;
+use crate::server::inference::cache::Cache;
+use crate::server::inference::models::{self, Models};
+use crate::server::metrics::{Metrics, ModelSample};
+use crate::server::{Settings, demo_page as site};
 
 /// What the handlers share.
-pub(super) struct App {
-    pub(super) models: Models,
-    pub(super) settings: Settings,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) cache: Option<Cache>,
+pub(in crate::server) struct App {
+    pub(in crate::server) models: Models,
+    pub(in crate::server) settings: Settings,
+    pub(in crate::server) metrics: Arc<Metrics>,
+    pub(in crate::server) cache: Option<Cache>,
     /// A permit for each request to a model that may be answered at a time.
     admission: Semaphore,
     /// A permit for each byte of bodies that are being read.
-    pub(super) body_bytes: Semaphore,
-    pub(super) heavy: Heavy,
+    pub(in crate::server) body_bytes: Semaphore,
+    pub(in crate::server) heavy: Heavy,
     /// Whether it has been told to end.
-    pub(super) ending: AtomicBool,
-    pub(super) begun: SystemTime,
+    pub(in crate::server) ending: AtomicBool,
+    pub(in crate::server) begun: SystemTime,
 }
 
 impl App {
-    pub(super) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
+    pub(in crate::server) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let cache = Cache::of(settings.cache_bytes);
         /// Bytes of all bodies that are being read, if one may not be longer.
         const BODIES: usize = 256 << 20;
@@ -59,7 +61,7 @@ impl App {
     ///
     /// # Errors
     /// 429 if all are taken.
-    pub(super) fn admit(&self) -> Result<Admitted<'_>, ApiError> {
+    pub(in crate::server) fn admit(&self) -> Result<Admitted<'_>, ApiError> {
         let place = self.admission.try_acquire().map_err(|_| ApiError::overloaded())?;
         self.metrics.in_flight.inc();
         Ok(Admitted { metrics: &self.metrics, _place: place })
@@ -67,7 +69,7 @@ impl App {
 }
 
 /// The place of a request that is being answered.
-pub(super) struct Admitted<'a> {
+pub(in crate::server) struct Admitted<'a> {
     metrics: &'a Metrics,
     _place: SemaphorePermit<'a>,
 }
@@ -79,7 +81,7 @@ impl Drop for Admitted<'_> {
 }
 
 /// All routes. The outermost layer sees a request first.
-pub(super) fn router(app: Arc<App>) -> Router {
+pub(in crate::server) fn router(app: Arc<App>) -> Router {
     // What asks a model for something: answered in limited time, and counted.
     let asking = Router::new()
         .route("/", post(hub::question))
@@ -100,7 +102,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/info", get(tei::info))
         .route("/metrics", get(metrics))
         .route("/v1/models", get(openai::models))
-        .merge(hub::clients::routes());
+        .merge(hub::metadata::routes());
     let closed = asking.merge(telling).route_layer(middleware::from_fn_with_state(app.clone(), front::authorize));
     let open = Router::new()
         .route("/", get(site::page))

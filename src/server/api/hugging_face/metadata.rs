@@ -11,10 +11,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::Asked;
-use crate::server::app::App;
-use crate::server::error::ApiError;
-use crate::server::models::State as ModelState;
-use crate::server::{reply, tei};
+use crate::server::api::error::ApiError;
+use crate::server::api::tei;
+use crate::server::http::router::App;
+use crate::server::inference::models::State as ModelState;
+use crate::server::reply;
 
 /// The routes.
 pub(in crate::server) fn routes() -> Router<Arc<App>> {
