@@ -58,7 +58,7 @@ const SIZES: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 192.0, 25
 
 impl Metrics {
     pub(in crate::server) fn new() -> Self {
-        let made = Maker(Registry::new());
+        let made = MetricsBuilder(Registry::new());
         Self {
             requests: made.counters("te_request_count", "Requests to a model, by one text or several", &["method"]),
             successes: made.counters("te_request_success", "Requests to a model that were answered", &["method"]),
@@ -111,9 +111,9 @@ impl Metrics {
 }
 
 /// Makes metrics and registers them.
-struct Maker(Registry);
+struct MetricsBuilder(Registry);
 
-impl Maker {
+impl MetricsBuilder {
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.register(IntCounter::with_opts(Opts::new(name, help)))
     }
@@ -144,7 +144,7 @@ impl Maker {
 
 /// How long the parts of an answer took.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::server) struct Times {
+pub(in crate::server) struct StageTimes {
     pub(in crate::server) tokenizing: Duration,
     pub(in crate::server) queueing: Duration,
     pub(in crate::server) computing: Duration,

@@ -26,12 +26,12 @@ pub(in crate::server) struct ApiError {
 
 /// What the log and the metrics tell of a refusal.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Refused {
+pub(in crate::server) struct ErrorSummary {
     pub(in crate::server) kind: &'static str,
     pub(in crate::server) message: String,
 }
 
-impl Refused {
+impl ErrorSummary {
     /// The body as OpenAI's clients read it.
     pub(in crate::server) fn for_openai(&self) -> String {
         let Self { kind, message } = self;
@@ -162,7 +162,7 @@ impl IntoResponse for ApiError {
             let words = HeaderValue::from_static("Invalid credentials in Authorization header");
             headers.insert(HeaderName::from_static("x-error-message"), words);
         }
-        response.extensions_mut().insert(Refused { kind: self.kind, message: self.message });
+        response.extensions_mut().insert(ErrorSummary { kind: self.kind, message: self.message });
         response
     }
 }

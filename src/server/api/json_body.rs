@@ -18,13 +18,13 @@ use crate::server::inference::request::do_work;
 /// What was posted: the headers, and a JSON object. A large one takes a place for heavy work until it is dropped.
 ///
 /// The body is read as JSON whatever its content type says, because curl and old JavaScript clients say nothing useful there.
-pub(in crate::server) struct Posted {
+pub(in crate::server) struct JsonBody {
     pub(in crate::server) headers: HeaderMap,
     pub(in crate::server) root: Object,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl FromRequest<Arc<App>> for Posted {
+impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::embedder::EncodeOptions;
 use crate::server::api::error::ApiError;
 use crate::server::api::fields::{Fields, expected, inputs};
-use crate::server::api::json_body::Posted;
+use crate::server::api::json_body::JsonBody;
 use crate::server::http::router::App;
 use crate::server::inference::models;
-use crate::server::inference::request::{self as ask, Ask, Manner, Want, array, list};
+use crate::server::inference::request::{self as ask, InferenceRequest, OutputKind, RequestOptions, array, list};
 use crate::server::reply;
 
 /// POST `/v1/embeddings`: a vector of length 1 for each text.
-pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let base64 = match fields.find("encoding_format") {
         None => false,
@@ -28,9 +28,9 @@ pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: P
         Some(other) => return Err(expected("encoding_format", "\"float\" or \"base64\"", other)),
     };
     let inputs = inputs("input", fields.find("input"))?;
-    let want = Want::Vectors { length_one: Some(true), dimensions: fields.size("dimensions")? };
-    let ask = Ask { inputs, want, reading: EncodeOptions::default() };
-    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    let want = OutputKind::Vectors { length_one: Some(true), dimensions: fields.size("dimensions")? };
+    let ask = InferenceRequest { inputs, want, reading: EncodeOptions::default() };
+    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     let answer = ask::answer(&app, model.as_deref(), ask, manner).await?;
     let embedding = |(index, row): (usize, &Vec<f32>)| {
@@ -54,11 +54,11 @@ pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: P
 /// GET `/v1/models`: all models, and how those that are ready compute.
 pub(in crate::server) async fn models(State(app): State<Arc<App>>) -> Response {
     let created = app.begun.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let model = |(name, state): (&str, models::State)| {
+    let model = |(name, state): (&str, models::ModelState)| {
         let mut model = json!({
             "id": name, "object": "model", "created": created, "owned_by": "likewise", "state": state.name(),
         });
-        if let models::State::Failed(why) = &state {
+        if let models::ModelState::Failed(why) = &state {
             model["error"] = json!(why);
         }
         if let Some((served, told)) = state.ready().zip(model.as_object_mut()) {

@@ -10,54 +10,56 @@ use super::hugging_face as hub;
 use crate::embedder::TextInput;
 use crate::server::api::error::ApiError;
 use crate::server::api::fields::{Fields, expected, ids, inputs, missing, strings};
-use crate::server::api::json_body::Posted;
+use crate::server::api::json_body::JsonBody;
 use crate::server::http::router::App;
-use crate::server::inference::blocking::Left;
-use crate::server::inference::request::{self as ask, Ask, Manner, Want, array, list};
+use crate::server::inference::blocking::Cancelled;
+use crate::server::inference::request::{self as ask, InferenceRequest, OutputKind, RequestOptions, array, list};
 use crate::server::{json_text, reply};
 use crate::tokenizer::TokenSpan;
 
 /// POST `/similarity`: the score of each sentence.
-pub(in crate::server) async fn similarity(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn similarity(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
     let root = &posted.root;
     let (fields, options) = (Fields::of([Some(root)]), Fields::of_body(root, &["parameters"])?);
     let object = |key: &str| root.get(key).and_then(Value::as_object);
     let (source, sentences) = hub::similarity(&Fields::of([object("inputs"), object("parameters"), Some(root)]))?;
     let reading = options.reading()?;
     let inputs = std::iter::once(source).chain(sentences).map(TextInput::Text).collect();
-    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
-    let answer = ask::answer(&app, model.as_deref(), Ask { inputs, want: Want::Scores, reading }, manner).await?;
+    let answer =
+        ask::answer(&app, model.as_deref(), InferenceRequest { inputs, want: OutputKind::Scores, reading }, manner)
+            .await?;
     Ok(answer.respond(|answer| array(&answer.computed.rows[0])))
 }
 
 /// POST `/embed`: a vector for each text, of length 1 unless `normalize` is false.
-pub(in crate::server) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn embed(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let length_one = Some(fields.flag("normalize")?.unwrap_or(true));
-    let want = Want::Vectors { length_one, dimensions: fields.size("dimensions")? };
+    let want = OutputKind::Vectors { length_one, dimensions: fields.size("dimensions")? };
     let answer = vectors(&app, posted, want).await?;
     Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(|row| array(row)))))
 }
 
 /// POST `/embed_all`: a vector for each token of each text.
-pub(in crate::server) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
-    let answer = vectors(&app, posted, Want::Tokens).await?;
+pub(in crate::server) async fn embed_all(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
+    let answer = vectors(&app, posted, OutputKind::Tokens).await?;
     let width = answer.served.info.blueprint.width;
     let text = |row: &Vec<f32>| list(row.chunks_exact(width).map(array));
     Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(text))))
 }
 
-async fn vectors(app: &App, posted: Posted, want: Want) -> Result<ask::Answer, ApiError> {
+async fn vectors(app: &App, posted: JsonBody, want: OutputKind) -> Result<ask::InferenceResponse, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
-    let ask = Ask { inputs: inputs("inputs", fields.find("inputs"))?, want, reading: fields.reading()? };
-    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    let ask = InferenceRequest { inputs: inputs("inputs", fields.find("inputs"))?, want, reading: fields.reading()? };
+    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     ask::answer(app, model.as_deref(), ask, manner).await
 }
 
 /// POST `/tokenize`: the tokens of each text, all of them, however many the model reads. Places are in characters.
-pub(in crate::server) async fn tokenize(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn tokenize(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let texts = match fields.find("inputs") {
         Some(Value::String(text)) => vec![text.clone()],
@@ -68,12 +70,12 @@ pub(in crate::server) async fn tokenize(State(app): State<Arc<App>>, posted: Pos
     let special = fields.flag("add_special_tokens")?.unwrap_or(true);
     let prompt = fields.text("prompt_name")?.map(str::to_owned);
     app.settings.limits.check_texts(texts.len())?;
-    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     let served = app.models.get(model.as_deref(), manner.wait).await?;
     let _place = app.admit()?;
     let most = app.settings.limits.numbers / NUMBERS_FOR_A_TOKEN;
-    let work = move |left: &Left| {
+    let work = move |left: &Cancelled| {
         let mut left_over = most;
         let mut lists = Vec::new();
         for text in &texts {
@@ -102,7 +104,7 @@ fn token(piece: &TokenSpan) -> String {
 }
 
 /// POST `/decode`: the texts that ids stand for.
-pub(in crate::server) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
+pub(in crate::server) async fn decode(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
     let fields = Fields::of([Some(&posted.root)]);
     let texts = match fields.find("ids") {
         Some(Value::Array(list)) if list.first().is_some_and(Value::is_array) => {
@@ -118,7 +120,7 @@ pub(in crate::server) async fn decode(State(app): State<Arc<App>>, posted: Poste
     };
     let skip = fields.flag("skip_special_tokens")?.unwrap_or(true);
     app.settings.limits.check_texts(texts.len())?;
-    let (manner, model) = (Manner::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
+    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
     drop(posted);
     let served = app.models.get(model.as_deref(), manner.wait).await?;
     let _place = app.admit()?;
@@ -126,7 +128,7 @@ pub(in crate::server) async fn decode(State(app): State<Arc<App>>, posted: Poste
     if let Some(id) = texts.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
     }
-    let work = move |left: &Left| {
+    let work = move |left: &Cancelled| {
         let text = |ids: &Vec<u32>| {
             left.check()?;
             Ok(Value::from(served.embedder.decode(ids, skip)?).to_string())

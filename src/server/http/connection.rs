@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::write_timeout::Patient;
+use super::write_timeout::WriteTimeout;
 use crate::server::http::router::{self as app, App};
 
 /// Connections at a time. More wait until one of these closes.
@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 4096;
 const HEAD_BYTES: usize = 64 << 10;
 
 /// How long busy clients are given to learn from an answer that the connection will be closed.
-const FAREWELL: Duration = Duration::from_millis(200);
+const DRAIN_DELAY: Duration = Duration::from_millis(200);
 
 /// Serves connections until `stop` is done, then lets those that are open finish what they have begun, for at most `grace`.
 pub(in crate::server) async fn serve(
@@ -53,8 +53,8 @@ pub(in crate::server) async fn serve(
     tracing::info!(connections = connections.open.count(), "ending");
     // A connection that is closed between two requests may be closed while the second is on its way. Busy ones close by
     // themselves now, after their next answer; the others, on which nothing happens, are closed after that.
-    tokio::time::sleep(FAREWELL.min(grace)).await;
-    if tokio::time::timeout(grace.saturating_sub(FAREWELL), connections.open.shutdown()).await.is_err() {
+    tokio::time::sleep(DRAIN_DELAY.min(grace)).await;
+    if tokio::time::timeout(grace.saturating_sub(DRAIN_DELAY), connections.open.shutdown()).await.is_err() {
         tracing::warn!(grace_s = grace.as_secs_f64(), "some requests were not finished in time");
     }
 }
@@ -80,7 +80,7 @@ impl Connections {
     /// Serves a connection, by a task of its own.
     fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
         let service = TowerToHyperService::new(self.router.clone());
-        let stream = TokioIo::new(Patient::new(stream, self.patience));
+        let stream = TokioIo::new(WriteTimeout::new(stream, self.patience));
         let connection = self.open.watch(self.http.serve_connection(stream, service));
         tokio::spawn(async move {
             // An error here is a client that has left, or does not speak HTTP; there is nobody to tell.

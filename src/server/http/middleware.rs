@@ -14,9 +14,9 @@ use subtle::{Choice, ConstantTimeEq};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::server::Origins;
-use crate::server::api::error::{ApiError, Refused, shortened};
+use crate::server::api::error::{ApiError, ErrorSummary, shortened};
 use crate::server::http::router::App;
-use crate::server::inference::request::Told;
+use crate::server::inference::request::ResponseStats;
 use crate::server::metrics::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,16 +26,16 @@ pub(in crate::server) async fn finish(State(app): State<Arc<App>>, request: Requ
     let begun = Instant::now();
     let id = request.headers().get(&REQUEST_ID).filter(|id| is_short(id)).cloned().unwrap_or_else(new_id);
     let route = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str()).to_owned();
-    let asked = Asked { method: request.method().clone(), path: request.uri().path().to_owned(), id, begun };
-    let leaving = Leaving(Some(asked));
+    let asked = RequestLog { method: request.method().clone(), path: request.uri().path().to_owned(), id, begun };
+    let leaving = DisconnectGuard(Some(asked));
     let mut response = next.run(request).await;
     let asked = leaving.stays();
     let status = response.status();
-    if status.is_client_error() && response.extensions().get::<Refused>().is_none() {
+    if status.is_client_error() && response.extensions().get::<ErrorSummary>().is_none() {
         response = ApiError::bad("the request could not be read").into_response();
     }
     if (asked.path.starts_with("/v1/") || asked.path == "/embeddings")
-        && let Some(refused) = response.extensions().get::<Refused>()
+        && let Some(refused) = response.extensions().get::<ErrorSummary>()
     {
         let body = refused.for_openai();
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -56,7 +56,7 @@ fn is_short(id: &HeaderValue) -> bool {
 }
 
 /// What the log tells of a request. Texts and keys are not in it. (A path has no line breaks: HTTP does not allow them.)
-struct Asked {
+struct RequestLog {
     method: Method,
     path: String,
     id: HeaderValue,
@@ -64,17 +64,17 @@ struct Asked {
 }
 
 /// A request whose client may leave before it is answered: then this is dropped.
-struct Leaving(Option<Asked>);
+struct DisconnectGuard(Option<RequestLog>);
 
-impl Leaving {
-    fn stays(mut self) -> Asked {
+impl DisconnectGuard {
+    fn stays(mut self) -> RequestLog {
         self.0.take().expect("it is taken here and nowhere else")
     }
 }
 
-impl Drop for Leaving {
+impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        if let Some(Asked { method, path, id, begun }) = self.0.take() {
+        if let Some(RequestLog { method, path, id, begun }) = self.0.take() {
             let id = id.to_str().unwrap_or_default();
             tracing::info!(id, %method, path, total_ms = milliseconds(begun.elapsed()), "client left");
         }
@@ -85,21 +85,21 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-impl Asked {
+impl RequestLog {
     /// A line for the log.
     fn log(&self, response: &Response) {
         let Self { method, path, id, begun } = self;
         let (status, id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
         let total_ms = milliseconds(begun.elapsed());
-        if let Some(told) = response.extensions().get::<Told>() {
-            let Told { model, texts, tokens, truncated, cached, times, .. } = told;
+        if let Some(told) = response.extensions().get::<ResponseStats>() {
+            let ResponseStats { model, texts, tokens, truncated, cached, times, .. } = told;
             let (tokenize_ms, queue_ms) = (milliseconds(times.tokenizing), milliseconds(times.queueing));
             let compute_ms = milliseconds(times.computing);
             tracing::info!(
                 id, %method, path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms,
                 total_ms, "answered"
             );
-        } else if let Some(Refused { kind, message: why }) = response.extensions().get::<Refused>() {
+        } else if let Some(ErrorSummary { kind, message: why }) = response.extensions().get::<ErrorSummary>() {
             match response.status() {
                 StatusCode::INTERNAL_SERVER_ERROR => {
                     tracing::error!(id, %method, path, status, kind, why, total_ms, "failed");
@@ -156,11 +156,12 @@ fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
 /// Gives a request to a model so much time, and counts how it ends.
 pub(in crate::server) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.request_time;
-    let (begun, mut counting) = (Instant::now(), Counting { metrics: &app.metrics, failure: Some("client_left") });
+    let (begun, mut counting) =
+        (Instant::now(), OutcomeCounter { metrics: &app.metrics, failure: Some("client_left") });
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     let response = answer.unwrap_or_else(|_| ApiError::deadline(limit).into_response());
-    counting.failure = response.extensions().get::<Refused>().map(|refused| refused.kind);
-    if let Some(told) = response.extensions().get::<Told>() {
+    counting.failure = response.extensions().get::<ErrorSummary>().map(|refused| refused.kind);
+    if let Some(told) = response.extensions().get::<ResponseStats>() {
         let method = if told.texts > 1 { "batch" } else { "single" };
         app.metrics.requests.with_label_values(&[method]).inc();
         app.metrics.successes.with_label_values(&[method]).inc();
@@ -170,12 +171,12 @@ pub(in crate::server) async fn in_time(State(app): State<Arc<App>>, request: Req
 }
 
 /// Counts a failure when it is dropped, which is also what happens if the client leaves.
-struct Counting<'a> {
+struct OutcomeCounter<'a> {
     metrics: &'a Metrics,
     failure: Option<&'static str>,
 }
 
-impl Drop for Counting<'_> {
+impl Drop for OutcomeCounter<'_> {
     fn drop(&mut self) {
         if let Some(kind) = self.failure {
             self.metrics.requests.with_label_values(&["single"]).inc();

@@ -16,8 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::server::api::error::ApiError;
 use crate::server::api::{hugging_face as hub, openai, tei};
 use crate::server::http::middleware as front;
-use crate::server::inference::blocking::Heavy;
-use crate::server::inference::cache::Cache;
+use crate::server::inference::blocking::BlockingLimiter;
+use crate::server::inference::cache::ResponseCache;
 use crate::server::inference::models::{self, Models};
 use crate::server::metrics::{Metrics, ModelSample};
 use crate::server::{Settings, demo_page as site};
@@ -27,12 +27,12 @@ pub(in crate::server) struct App {
     pub(in crate::server) models: Models,
     pub(in crate::server) settings: Settings,
     pub(in crate::server) metrics: Arc<Metrics>,
-    pub(in crate::server) cache: Option<Cache>,
+    pub(in crate::server) cache: Option<ResponseCache>,
     /// A permit for each request to a model that may be answered at a time.
     admission: Semaphore,
     /// A permit for each byte of bodies that are being read.
     pub(in crate::server) body_bytes: Semaphore,
-    pub(in crate::server) heavy: Heavy,
+    pub(in crate::server) heavy: BlockingLimiter,
     /// Whether it has been told to end.
     pub(in crate::server) ending: AtomicBool,
     pub(in crate::server) begun: SystemTime,
@@ -40,14 +40,14 @@ pub(in crate::server) struct App {
 
 impl App {
     pub(in crate::server) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
-        let cache = Cache::of(settings.cache_bytes);
+        let cache = ResponseCache::of(settings.cache_bytes);
         /// Bytes of all bodies that are being read, if one may not be longer.
         const BODIES: usize = 256 << 20;
         let permits = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
         Arc::new(Self {
             admission: permits(settings.limits.requests),
             body_bytes: permits(settings.limits.body_bytes.max(BODIES)),
-            heavy: Heavy::new(),
+            heavy: BlockingLimiter::new(),
             ending: AtomicBool::new(false),
             begun: SystemTime::now(),
             models,
@@ -133,10 +133,12 @@ async fn ping() -> StatusCode {
 async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
     for (name, state) in app.models.states() {
         match state {
-            models::State::Ready(_) => {}
-            models::State::Loading => return Err(ApiError::unavailable(format!("model {name} is being loaded"))),
+            models::ModelState::Ready(_) => {}
+            models::ModelState::Loading => return Err(ApiError::unavailable(format!("model {name} is being loaded"))),
             // Why is for those who have a key.
-            models::State::Failed(_) => return Err(ApiError::unavailable(format!("model {name} cannot be served"))),
+            models::ModelState::Failed(_) => {
+                return Err(ApiError::unavailable(format!("model {name} cannot be served")));
+            }
         }
     }
     Ok(StatusCode::OK)
@@ -145,7 +147,7 @@ async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
 /// GET `/metrics`.
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let states: Vec<_> = app.models.states().collect();
-    let sample = |(name, state): &(&'_ str, models::State)| {
+    let sample = |(name, state): &(&'_ str, models::ModelState)| {
         let served = state.ready();
         let (waiting_texts, waiting_tokens) = served.map_or((0, 0), |served| served.queue.waiting());
         let labels = served.map(|served| {
@@ -166,7 +168,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
             waiting_tokens: *waiting_tokens,
         })
         .collect();
-    let cached = app.cache.as_ref().map_or(0, Cache::bytes);
+    let cached = app.cache.as_ref().map_or(0, ResponseCache::bytes);
     let text = app.metrics.text(cached, &samples).map_err(|error| ApiError::internal(error.to_string()))?;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -11,13 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::server::api::error::ApiError;
 
 /// The places for such work.
-pub(in crate::server) struct Heavy(Arc<Semaphore>);
+pub(in crate::server) struct BlockingLimiter(Arc<Semaphore>);
 
 /// Whether whoever wanted a piece of work has left.
 #[derive(Clone, Default)]
-pub(in crate::server) struct Left(Arc<AtomicBool>);
+pub(in crate::server) struct Cancelled(Arc<AtomicBool>);
 
-impl Left {
+impl Cancelled {
     /// Gives the error that nobody will see, if so.
     pub(in crate::server) fn check(&self) -> Result<(), ApiError> {
         match self.0.load(Ordering::Relaxed) {
@@ -27,7 +27,7 @@ impl Left {
     }
 }
 
-impl Heavy {
+impl BlockingLimiter {
     pub(in crate::server) fn new() -> Self {
         Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))))
     }
@@ -41,16 +41,16 @@ impl Heavy {
     /// Does a piece of work on a thread of its own. If the caller leaves, the work is told, and keeps its place until it ends.
     pub(in crate::server) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Left) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&Cancelled) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        struct Caller(Left);
+        struct Caller(Cancelled);
         impl Drop for Caller {
             fn drop(&mut self) {
                 self.0.0.store(true, Ordering::Relaxed);
             }
         }
         let place = self.place().await?;
-        let left = Left::default();
+        let left = Cancelled::default();
         let _caller = Caller(left.clone());
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;

@@ -9,47 +9,48 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache as Inner;
 
 use crate::embedder::TextInput;
-use crate::server::inference::request::{Ask, Computed};
+use crate::server::inference::request::{InferenceRequest, InferenceResult};
 
 /// A question to a model, the whole of it: a hash of it could be that of another.
-type Key = (usize, Arc<Ask>);
+type Key = (usize, Arc<InferenceRequest>);
 
 /// The answers of all models.
-pub(in crate::server) struct Cache {
-    inner: Inner<Key, Arc<Computed>, Bytes>,
+pub(in crate::server) struct ResponseCache {
+    inner: Inner<Key, Arc<InferenceResult>, ByteWeighter>,
 }
 
-impl Cache {
+impl ResponseCache {
     /// A cache of about so many bytes; None for 0.
     pub(in crate::server) fn of(bytes: usize) -> Option<Self> {
         // An estimate of how many there will be: a question with a sentence or two and its vector.
         const USUAL: usize = 2000;
         // Room for these is taken at once, for more when they come.
         const MOST: usize = 100_000;
-        (bytes > 0).then(|| Self { inner: Inner::with_weighter((bytes / USUAL).clamp(1, MOST), bytes as u64, Bytes) })
+        (bytes > 0)
+            .then(|| Self { inner: Inner::with_weighter((bytes / USUAL).clamp(1, MOST), bytes as u64, ByteWeighter) })
     }
 
     /// The answer of a model, by its number, to a question.
-    pub(in crate::server) fn get(&self, model: usize, ask: &Arc<Ask>) -> Option<Arc<Computed>> {
+    pub(in crate::server) fn get(&self, model: usize, ask: &Arc<InferenceRequest>) -> Option<Arc<InferenceResult>> {
         self.inner.get(&(model, ask.clone()))
     }
 
     /// Keeps an answer.
-    pub(in crate::server) fn insert(&self, model: usize, ask: Arc<Ask>, answer: Arc<Computed>) {
+    pub(in crate::server) fn insert(&self, model: usize, ask: Arc<InferenceRequest>, answer: Arc<InferenceResult>) {
         self.inner.insert((model, ask), answer);
     }
 
-    /// Bytes in it.
+    /// ByteWeighter in it.
     pub(in crate::server) fn bytes(&self) -> u64 {
         self.inner.weight()
     }
 }
 
 #[derive(Clone)]
-struct Bytes;
+struct ByteWeighter;
 
-impl Weighter<Key, Arc<Computed>> for Bytes {
-    fn weight(&self, (_, ask): &Key, answer: &Arc<Computed>) -> u64 {
+impl Weighter<Key, Arc<InferenceResult>> for ByteWeighter {
+    fn weight(&self, (_, ask): &Key, answer: &Arc<InferenceResult>) -> u64 {
         // What is there besides the data: the two blocks, a vector's head for each text and row, an entry of the cache.
         const ENTRY: usize = 300;
         const PART: usize = 48;
@@ -67,26 +68,34 @@ impl Weighter<Key, Arc<Computed>> for Bytes {
 mod tests {
     use super::*;
     use crate::embedder::EncodeOptions;
-    use crate::server::inference::request::Want;
+    use crate::server::inference::request::OutputKind;
 
-    fn ask(text: &str, want: Want) -> Arc<Ask> {
-        Arc::new(Ask { inputs: vec![TextInput::Text(text.into())], want, reading: EncodeOptions::default() })
+    fn ask(text: &str, want: OutputKind) -> Arc<InferenceRequest> {
+        Arc::new(InferenceRequest {
+            inputs: vec![TextInput::Text(text.into())],
+            want,
+            reading: EncodeOptions::default(),
+        })
     }
 
-    fn answer(x: f32) -> Arc<Computed> {
-        Arc::new(Computed { rows: vec![vec![x; 1000]], usage: Vec::new() })
+    fn answer(x: f32) -> Arc<InferenceResult> {
+        Arc::new(InferenceResult { rows: vec![vec![x; 1000]], usage: Vec::new() })
     }
 
-    const PLAIN: Want = Want::Vectors { length_one: None, dimensions: None };
+    const PLAIN: OutputKind = OutputKind::Vectors { length_one: None, dimensions: None };
 
     #[test]
     fn an_answer_is_to_its_own_question() {
-        let cache = Cache::of(1 << 20).expect("a cache");
+        let cache = ResponseCache::of(1 << 20).expect("a cache");
         cache.insert(0, ask("a", PLAIN), answer(1.0));
         assert_eq!(cache.get(0, &ask("a", PLAIN)).map(|answer| answer.rows[0][0]), Some(1.0));
-        let others =
-            [(1, ask("a", PLAIN)), (0, ask("b", PLAIN)), (0, ask("a", Want::Scores)), (0, ask("a", Want::Tokens))];
-        let shorter = (0, ask("a", Want::Vectors { length_one: None, dimensions: Some(3) }));
+        let others = [
+            (1, ask("a", PLAIN)),
+            (0, ask("b", PLAIN)),
+            (0, ask("a", OutputKind::Scores)),
+            (0, ask("a", OutputKind::Tokens)),
+        ];
+        let shorter = (0, ask("a", OutputKind::Vectors { length_one: None, dimensions: Some(3) }));
         for (model, other) in others.into_iter().chain([shorter]) {
             assert!(cache.get(model, &other).is_none(), "{model} {:?}", other.want);
         }
@@ -94,9 +103,9 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        assert!(Cache::of(0).is_none());
+        assert!(ResponseCache::of(0).is_none());
         let limit = 1 << 20;
-        let cache = Cache::of(limit).expect("a cache");
+        let cache = ResponseCache::of(limit).expect("a cache");
         for i in 0..2000 {
             cache.insert(0, ask(&i.to_string(), PLAIN), answer(i as f32));
             assert!(cache.bytes() <= limit as u64, "{} bytes", cache.bytes());

@@ -25,7 +25,7 @@ pub struct ModelSpec {
 }
 
 /// A model that is served.
-pub(in crate::server) struct Served {
+pub(in crate::server) struct ServedModel {
     pub(in crate::server) name: String,
     /// Its place among the models.
     pub(in crate::server) number: usize,
@@ -41,19 +41,19 @@ pub(in crate::server) struct Models {
 
 struct Entry {
     name: String,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<ModelState>,
     begun: Instant,
 }
 
 /// What has become of a model.
 #[derive(Clone)]
-pub(in crate::server) enum State {
+pub(in crate::server) enum ModelState {
     Loading,
-    Ready(Arc<Served>),
+    Ready(Arc<ServedModel>),
     Failed(String),
 }
 
-impl State {
+impl ModelState {
     /// The state in a word.
     pub(in crate::server) fn name(&self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl State {
     }
 
     /// The model, if it is loaded.
-    pub(in crate::server) fn ready(&self) -> Option<&Arc<Served>> {
+    pub(in crate::server) fn ready(&self) -> Option<&Arc<ServedModel>> {
         if let Self::Ready(served) = self { Some(served) } else { None }
     }
 }
@@ -73,7 +73,7 @@ impl State {
 const EXPECTED: Duration = Duration::from_secs(2);
 
 /// The longest that a client which does not wait for the model is held back.
-const HOLD: Duration = Duration::from_secs(1);
+const LOADING_RESPONSE_DELAY: Duration = Duration::from_secs(1);
 
 impl Models {
     /// Begins to load all models, one after another, on a thread of its own. Each has a queue with these limits.
@@ -89,7 +89,7 @@ impl Models {
         let mut entries = Vec::new();
         let mut work = Vec::new();
         for ModelSpec { name, builder, files } in specs {
-            let (sender, state) = watch::channel(State::Loading);
+            let (sender, state) = watch::channel(ModelState::Loading);
             entries.push(Entry { name: name.clone(), state, begun: Instant::now() });
             work.push((name, builder, files, sender));
         }
@@ -105,17 +105,17 @@ impl Models {
                 let served = opened.and_then(|embedder| {
                     let queue = Queue::start(embedder.clone(), limits, metrics.clone());
                     let queue = queue.map_err(|error| format!("no threads to compute with: {error}"))?;
-                    Ok(Arc::new(Served { name: name.clone(), number, info: embedder.info(), embedder, queue }))
+                    Ok(Arc::new(ServedModel { name: name.clone(), number, info: embedder.info(), embedder, queue }))
                 });
                 let seconds = begun.elapsed().as_secs_f64();
                 sender.send_replace(match served {
                     Ok(served) => {
                         tracing::info!(model = name, seconds, "model loaded");
-                        State::Ready(served)
+                        ModelState::Ready(served)
                     }
                     Err(why) => {
                         tracing::error!(model = name, error = why, "model cannot be served");
-                        State::Failed(format!("model {name} cannot be served: {why}"))
+                        ModelState::Failed(format!("model {name} cannot be served: {why}"))
                     }
                 });
             }
@@ -129,7 +129,7 @@ impl Models {
     }
 
     /// What has become of each model.
-    pub(in crate::server) fn states(&self) -> impl Iterator<Item = (&str, State)> {
+    pub(in crate::server) fn states(&self) -> impl Iterator<Item = (&str, ModelState)> {
         self.entries.iter().map(|entry| (entry.name.as_str(), entry.state.borrow().clone()))
     }
 
@@ -152,21 +152,21 @@ impl Models {
     ///
     /// # Errors
     /// 404 if none is served under the name, 503 if it is being loaded, 500 if it cannot be.
-    pub(in crate::server) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<Served>, ApiError> {
+    pub(in crate::server) async fn get(&self, name: Option<&str>, wait: bool) -> Result<Arc<ServedModel>, ApiError> {
         let Some(entry) = name.map_or(self.entries.first(), |name| self.find(name)) else {
             return Err(ApiError::no_model(name.unwrap_or("(the default)")));
         };
         let mut state = entry.state.clone();
-        let loaded = state.wait_for(|state| !matches!(state, State::Loading));
+        let loaded = state.wait_for(|state| !matches!(state, ModelState::Loading));
         let loaded = match wait {
             true => Some(loaded.await),
-            false => tokio::time::timeout(HOLD, loaded).await.ok(),
+            false => tokio::time::timeout(LOADING_RESPONSE_DELAY, loaded).await.ok(),
         };
         match loaded.map(|state| state.map(|state| state.clone())) {
-            Some(Ok(State::Ready(served))) => Ok(served),
-            Some(Ok(State::Failed(why))) => Err(ApiError::internal(why)),
-            Some(Ok(State::Loading)) | None => {
-                let left = EXPECTED.saturating_sub(entry.begun.elapsed()).max(HOLD);
+            Some(Ok(ModelState::Ready(served))) => Ok(served),
+            Some(Ok(ModelState::Failed(why))) => Err(ApiError::internal(why)),
+            Some(Ok(ModelState::Loading)) | None => {
+                let left = EXPECTED.saturating_sub(entry.begun.elapsed()).max(LOADING_RESPONSE_DELAY);
                 Err(ApiError::loading(&entry.name, left.as_secs_f64()))
             }
             Some(Err(_)) => Err(ApiError::internal(format!("model {} was not loaded", entry.name))),
@@ -176,7 +176,7 @@ impl Models {
     /// Closes all queues.
     pub(in crate::server) fn close(&self) {
         for entry in &self.entries {
-            if let State::Ready(served) = &*entry.state.borrow() {
+            if let ModelState::Ready(served) = &*entry.state.borrow() {
                 served.queue.close();
             }
         }

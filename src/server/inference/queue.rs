@@ -21,11 +21,11 @@ use crate::server::api::error::ApiError;
 use crate::server::metrics::Metrics;
 
 /// Tokens of one request that go into a pass before the next request has its turn.
-const TURN: usize = 64;
+const TOKENS_PER_TURN: usize = 64;
 
 /// A request of so few tokens is always taken: how many of these there are at a time is limited elsewhere, and so a few large
 /// requests never shut out all others.
-const SMALL: usize = 4 * TURN;
+const ALWAYS_ADMITTED_TOKENS: usize = 4 * TOKENS_PER_TURN;
 
 /// The queue of one model.
 pub(in crate::server) struct Queue {
@@ -38,7 +38,7 @@ pub(in crate::server) struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<QueuedRequest>,
     /// How many jobs there have been.
     count: u64,
     /// Tokens that wait.
@@ -50,20 +50,20 @@ struct State {
 }
 
 /// A request's texts that nobody has taken yet.
-struct Job {
+struct QueuedRequest {
     number: u64,
-    texts: VecDeque<Text>,
+    texts: VecDeque<QueuedText>,
 }
 
 /// A request that waits for its answer. If it is dropped, what nobody has taken yet leaves the queue.
-struct Waiting<'q> {
+struct Ticket<'q> {
     queue: &'q Queue,
     number: u64,
-    answer: oneshot::Receiver<Result<Done>>,
+    answer: oneshot::Receiver<Result<QueueOutput>>,
 }
 
 /// The vectors of a request, text after text: of each text, or of its tokens.
-pub(in crate::server) struct Done {
+pub(in crate::server) struct QueueOutput {
     pub(in crate::server) vectors: Vec<Vec<f32>>,
     /// Until the first text was taken.
     pub(in crate::server) queueing: Duration,
@@ -72,20 +72,20 @@ pub(in crate::server) struct Done {
 }
 
 /// A text, and where its vector goes.
-struct Text {
+struct QueuedText {
     ready: EncodedText,
     index: usize,
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Mutex<PendingOutput>>,
 }
 
 /// The vectors of a request, as they arrive.
-struct Answer {
+struct PendingOutput {
     vectors: Vec<Vec<f32>>,
     missing: usize,
     submitted: Instant,
     taken: Option<Instant>,
     /// None once it is sent.
-    reply: Option<oneshot::Sender<Result<Done>>>,
+    reply: Option<oneshot::Sender<Result<QueueOutput>>>,
 }
 
 impl Queue {
@@ -113,7 +113,7 @@ impl Queue {
     ///
     /// # Errors
     /// 422 if it is more than may ever wait, 429 if too much is waiting, 503 if the queue is closed, 500 if a vector is not finite.
-    pub(in crate::server) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<Done, ApiError> {
+    pub(in crate::server) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<QueueOutput, ApiError> {
         let mut waiting = self.submit(texts)?;
         match (&mut waiting.answer).await {
             Ok(done) => Ok(done?),
@@ -127,9 +127,9 @@ impl Queue {
         (state.jobs.iter().map(|job| job.texts.len()).sum(), state.tokens)
     }
 
-    fn submit(&self, texts: Vec<EncodedText>) -> std::result::Result<Waiting<'_>, ApiError> {
+    fn submit(&self, texts: Vec<EncodedText>) -> std::result::Result<Ticket<'_>, ApiError> {
         let (reply, receiver) = oneshot::channel();
-        let answer = Answer {
+        let answer = PendingOutput {
             vectors: vec![Vec::new(); texts.len()],
             missing: texts.len(),
             submitted: Instant::now(),
@@ -138,26 +138,26 @@ impl Queue {
         };
         let answer = Arc::new(Mutex::new(answer));
         let tokens: usize = texts.iter().map(EncodedText::tokens).sum();
-        let text = |(index, ready)| Text { ready, index, answer: answer.clone() };
+        let text = |(index, ready)| QueuedText { ready, index, answer: answer.clone() };
         let texts = texts.into_iter().enumerate().map(text).collect();
         let mut state = self.lock();
         if state.closed {
             return Err(ApiError::unavailable("the server is about to end"));
         }
         let limit = self.limits.waiting_tokens;
-        if tokens > SMALL.max(limit) {
+        if tokens > ALWAYS_ADMITTED_TOKENS.max(limit) {
             return Err(ApiError::unprocessable(format!("{tokens} tokens in one request; at most {limit} are taken")));
         }
-        if tokens > SMALL && state.tokens + tokens > limit {
+        if tokens > ALWAYS_ADMITTED_TOKENS && state.tokens + tokens > limit {
             return Err(ApiError::overloaded());
         }
         state.tokens += tokens;
         state.count += 1;
         let number = state.count;
-        state.jobs.push_back(Job { number, texts });
+        state.jobs.push_back(QueuedRequest { number, texts });
         drop(state);
         self.changed.notify_all();
-        Ok(Waiting { queue: self, number, answer: receiver })
+        Ok(Ticket { queue: self, number, answer: receiver })
     }
 
     /// Takes no more jobs; workers end when all are done.
@@ -174,7 +174,7 @@ impl Queue {
     }
 
     /// The texts of the next pass, and whether all threads should make it together. None at the end.
-    fn take(&self) -> Option<(Vec<Text>, bool)> {
+    fn take(&self) -> Option<(Vec<QueuedText>, bool)> {
         let mut state = self.lock();
         loop {
             let texts = state.next(self.limits.batch_tokens);
@@ -191,7 +191,7 @@ impl Queue {
         }
     }
 
-    fn compute(&self, texts: &[Text], together: bool) {
+    fn compute(&self, texts: &[QueuedText], together: bool) {
         let ready: Vec<&EncodedText> = texts.iter().map(|text| &text.ready).collect();
         self.metrics.pass_texts.observe(texts.len() as f64);
         self.metrics.pass_tokens.observe(ready.iter().map(|ready| ready.tokens()).sum::<usize>() as f64);
@@ -222,7 +222,7 @@ impl Queue {
 
 impl State {
     /// Takes texts for one pass of about `budget` tokens out of the queue; requests take turns.
-    fn next(&mut self, budget: usize) -> Vec<Text> {
+    fn next(&mut self, budget: usize) -> Vec<QueuedText> {
         let mut pass = Vec::new();
         let mut size = 0;
         while size < budget
@@ -230,7 +230,7 @@ impl State {
         {
             let mut turn = 0;
             let mut full = false;
-            while turn < TURN
+            while turn < TOKENS_PER_TURN
                 && let Some(text) = job.texts.front()
             {
                 let tokens = text.ready.tokens();
@@ -258,13 +258,13 @@ impl State {
     }
 }
 
-impl Job {
+impl QueuedRequest {
     fn tokens(&self) -> usize {
         self.texts.iter().map(|text| text.ready.tokens()).sum()
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         // Not there if all of it has been taken, as it is when the answer has come.
@@ -275,8 +275,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Text {
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+impl QueuedText {
+    fn answer(&self) -> MutexGuard<'_, PendingOutput> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -291,7 +291,7 @@ impl Text {
             let taken = answer.taken.unwrap_or(answer.submitted);
             let (queueing, computing) = (taken - answer.submitted, taken.elapsed());
             // Nobody may be waiting any more.
-            drop(reply.send(Ok(Done { vectors: std::mem::take(&mut answer.vectors), queueing, computing })));
+            drop(reply.send(Ok(QueueOutput { vectors: std::mem::take(&mut answer.vectors), queueing, computing })));
         }
     }
 

@@ -10,23 +10,23 @@ use crate::embedder::{EncodeOptions, EncodedText, TextInput};
 use crate::server::api::error::ApiError;
 use crate::server::api::fields::Fields;
 use crate::server::http::router::App;
-use crate::server::inference::blocking::Left;
-use crate::server::inference::models::Served;
-use crate::server::metrics::Times;
+use crate::server::inference::blocking::Cancelled;
+use crate::server::inference::models::ServedModel;
+use crate::server::metrics::StageTimes;
 use crate::tokenizer::TokenUsage;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) struct Ask {
+pub(in crate::server) struct InferenceRequest {
     /// The texts. If scores are wanted, the first is the source.
     pub(in crate::server) inputs: Vec<TextInput>,
-    pub(in crate::server) want: Want,
+    pub(in crate::server) want: OutputKind,
     pub(in crate::server) reading: EncodeOptions,
 }
 
 /// What is wanted of the texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Want {
+pub(in crate::server) enum OutputKind {
     /// How alike each text is to the first.
     Scores,
     /// The vector of each text. None of `length_one` is what the model does by itself.
@@ -37,7 +37,7 @@ pub(in crate::server) enum Want {
 
 /// How the answer is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Manner {
+pub(in crate::server) struct RequestOptions {
     /// Whether to wait for a model that is being loaded.
     pub(in crate::server) wait: bool,
     /// Whether the answer may come from the cache.
@@ -46,7 +46,7 @@ pub(in crate::server) struct Manner {
 
 /// What a model has computed.
 #[derive(Debug, PartialEq)]
-pub(in crate::server) struct Computed {
+pub(in crate::server) struct InferenceResult {
     /// One row of scores, or a row of numbers for each text.
     pub(in crate::server) rows: Vec<Vec<f32>>,
     /// How much of each text was read.
@@ -54,26 +54,26 @@ pub(in crate::server) struct Computed {
 }
 
 /// A computed answer, and what there is to tell about it.
-pub(in crate::server) struct Answer {
-    pub(in crate::server) served: Arc<Served>,
-    pub(in crate::server) computed: Arc<Computed>,
-    told: Told,
+pub(in crate::server) struct InferenceResponse {
+    pub(in crate::server) served: Arc<ServedModel>,
+    pub(in crate::server) computed: Arc<InferenceResult>,
+    told: ResponseStats,
     begun: Instant,
 }
 
 /// What the log and the metrics tell of an answer.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server) struct Told {
+pub(in crate::server) struct ResponseStats {
     pub(in crate::server) model: String,
     pub(in crate::server) texts: usize,
     pub(in crate::server) characters: usize,
     pub(in crate::server) tokens: usize,
     pub(in crate::server) truncated: usize,
     pub(in crate::server) cached: bool,
-    pub(in crate::server) times: Times,
+    pub(in crate::server) times: StageTimes,
 }
 
-impl Manner {
+impl RequestOptions {
     /// From the headers, else from the options of old clients.
     ///
     /// # Errors
@@ -105,14 +105,14 @@ fn flag(headers: &HeaderMap, name: &str) -> Result<Option<bool>, ApiError> {
 pub(in crate::server) async fn answer(
     app: &App,
     model: Option<&str>,
-    ask: Ask,
-    manner: Manner,
-) -> Result<Answer, ApiError> {
+    ask: InferenceRequest,
+    manner: RequestOptions,
+) -> Result<InferenceResponse, ApiError> {
     let begun = Instant::now();
     app.settings.limits.check_texts(ask.inputs.len())?;
     let served = app.models.get(model, manner.wait).await?;
     let _place = app.admit()?;
-    if let Want::Vectors { dimensions: Some(dimensions), .. } = ask.want
+    if let OutputKind::Vectors { dimensions: Some(dimensions), .. } = ask.want
         && !(1..=served.embedder.width()).contains(&dimensions)
     {
         let width = served.embedder.width();
@@ -121,7 +121,7 @@ pub(in crate::server) async fn answer(
     let ask = Arc::new(ask);
     let cache = app.cache.as_ref().filter(|_| manner.use_cache);
     let found = cache.and_then(|cache| cache.get(served.number, &ask));
-    let mut times = Times::default();
+    let mut times = StageTimes::default();
     let (computed, cached) = match found {
         Some(computed) => (computed, true),
         None => {
@@ -136,7 +136,7 @@ pub(in crate::server) async fn answer(
     if cached {
         app.metrics.cache_hits.inc();
     }
-    let told = Told {
+    let told = ResponseStats {
         model: served.name.clone(),
         texts: ask.inputs.len(),
         characters: ask.inputs.iter().map(characters).sum(),
@@ -145,7 +145,7 @@ pub(in crate::server) async fn answer(
         cached,
         times,
     };
-    Ok(Answer { served, computed, told, begun })
+    Ok(InferenceResponse { served, computed, told, begun })
 }
 
 fn characters(input: &TextInput) -> usize {
@@ -155,7 +155,12 @@ fn characters(input: &TextInput) -> usize {
     }
 }
 
-async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Times) -> Result<Computed, ApiError> {
+async fn compute(
+    app: &App,
+    served: &Arc<ServedModel>,
+    ask: &Arc<InferenceRequest>,
+    times: &mut StageTimes,
+) -> Result<InferenceResult, ApiError> {
     let begun = Instant::now();
     let ready = make_ready(app, served, ask).await?;
     times.tokenizing = begun.elapsed();
@@ -174,16 +179,20 @@ async fn compute(app: &App, served: &Arc<Served>, ask: &Arc<Ask>, times: &mut Ti
     let tokens: usize = usage.iter().map(|usage| usage.used).sum();
     metrics.model_texts.with_label_values(&[&served.name]).inc_by(usage.len() as u64);
     metrics.model_tokens.with_label_values(&[&served.name]).inc_by(tokens as u64);
-    Ok(Computed { rows, usage })
+    Ok(InferenceResult { rows, usage })
 }
 
 /// Tokenizes the texts; if they are long, off the threads that serve connections, for that takes up to seconds.
-async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<Vec<EncodedText>, ApiError> {
+async fn make_ready(
+    app: &App,
+    served: &Arc<ServedModel>,
+    ask: &Arc<InferenceRequest>,
+) -> Result<Vec<EncodedText>, ApiError> {
     /// Bytes that are tokenized in about a tenth of a millisecond.
     const SHORT: usize = 2000;
     let (embedder, question) = (served.embedder.clone(), ask.clone());
-    let work = move |left: &Left| {
-        let of_tokens = question.want == Want::Tokens;
+    let work = move |left: &Cancelled| {
+        let of_tokens = question.want == OutputKind::Tokens;
         let ready = |(i, input): (usize, &TextInput)| {
             left.check()?;
             Ok(embedder.ready(i, input, &question.reading, of_tokens)?)
@@ -195,18 +204,18 @@ async fn make_ready(app: &App, served: &Arc<Served>, ask: &Arc<Ask>) -> Result<V
         TextInput::Ids(ids) => ids.len(),
     };
     match ask.inputs.iter().map(bytes).sum::<usize>() <= SHORT {
-        true => work(&Left::default()),
+        true => work(&Cancelled::default()),
         false => app.heavy.run(work).await,
     }
 }
 
 /// Refuses a question whose answer would be too large, before it is computed.
-fn check_numbers(app: &App, served: &Served, want: Want, ready: &[EncodedText]) -> Result<(), ApiError> {
+fn check_numbers(app: &App, served: &ServedModel, want: OutputKind, ready: &[EncodedText]) -> Result<(), ApiError> {
     let (width, of_a_token) = (served.embedder.width(), served.embedder.token_width());
     let numbers = match want {
-        Want::Scores => ready.len(),
-        Want::Vectors { dimensions, .. } => ready.len() * dimensions.unwrap_or(width),
-        Want::Tokens => ready.iter().map(EncodedText::tokens).sum::<usize>() * of_a_token,
+        OutputKind::Scores => ready.len(),
+        OutputKind::Vectors { dimensions, .. } => ready.len() * dimensions.unwrap_or(width),
+        OutputKind::Tokens => ready.iter().map(EncodedText::tokens).sum::<usize>() * of_a_token,
     };
     let limit = app.settings.limits.numbers;
     match numbers > limit {
@@ -218,14 +227,14 @@ fn check_numbers(app: &App, served: &Served, want: Want, ready: &[EncodedText]) 
 }
 
 /// From pooled vectors to what is wanted.
-fn finish(served: &Served, want: Want, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, ApiError> {
+fn finish(served: &ServedModel, want: OutputKind, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, ApiError> {
     let embedder = &served.embedder;
     let rows = match want {
-        Want::Tokens => vectors,
-        Want::Vectors { length_one, dimensions } => {
+        OutputKind::Tokens => vectors,
+        OutputKind::Vectors { length_one, dimensions } => {
             vectors.into_iter().map(|vector| embedder.finish(vector, length_one, dimensions)).collect()
         }
-        Want::Scores => {
+        OutputKind::Scores => {
             let vectors: Vec<_> = vectors.into_iter().map(|vector| embedder.finish(vector, None, None)).collect();
             let score = |vector: &Vec<f32>| served.embedder.score(&vectors[0], vector);
             vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
@@ -238,7 +247,7 @@ fn finish(served: &Served, want: Want, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec
     }
 }
 
-impl Answer {
+impl InferenceResponse {
     /// All tokens that were read.
     pub(in crate::server) fn tokens(&self) -> usize {
         self.told.tokens

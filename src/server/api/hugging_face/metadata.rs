@@ -10,11 +10,11 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::Asked;
+use super::ModelPath;
 use crate::server::api::error::ApiError;
 use crate::server::api::tei;
 use crate::server::http::router::App;
-use crate::server::inference::models::State as ModelState;
+use crate::server::inference::models::ModelState;
 use crate::server::reply;
 
 /// The routes.
@@ -31,7 +31,7 @@ pub(in crate::server) fn routes() -> Router<Arc<App>> {
 }
 
 /// GET `/api/models/{id}`: whether and where a model is served. Clients that ask for one property get all.
-async fn model(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
+async fn model(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
     let id = asked.id().unwrap_or_default();
     known(&app, &id)?;
     // An object by provider, which all versions understand; some do not understand a list.
@@ -61,17 +61,17 @@ async fn agent_harnesses() -> Response {
 }
 
 /// GET `/models/{id}/info`: as `/info`, of one model.
-async fn info(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
+async fn info(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
     tei::info_of(&app, asked.id().as_deref()).await
 }
 
 /// GET `/models/{id}/health`: 200 when it is loaded.
-async fn health(State(app): State<Arc<App>>, asked: Asked) -> Result<StatusCode, ApiError> {
+async fn health(State(app): State<Arc<App>>, asked: ModelPath) -> Result<StatusCode, ApiError> {
     app.models.get(asked.id().as_deref(), false).await.map(|_| StatusCode::OK)
 }
 
 /// GET `/status/{id}`: what `get_model_status` of huggingface_hub up to 0.x asks.
-async fn status(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
+async fn status(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
     let name = known(&app, &asked.id().unwrap_or_default())?;
     let ready = app.models.states().any(|(one, state)| one == name && matches!(state, ModelState::Ready(_)));
     let state = if ready { "Loaded" } else { "Loadable" };

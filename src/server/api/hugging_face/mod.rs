@@ -22,16 +22,16 @@ use axum::response::Response;
 use axum::routing::post;
 
 use crate::server::api::error::ApiError;
-use crate::server::api::json_body::Posted;
+use crate::server::api::json_body::JsonBody;
 use crate::server::http::router::App;
-use crate::server::inference::request::{self as ask, Manner, array, list};
+use crate::server::inference::request::{self as ask, RequestOptions, array, list};
 pub(in crate::server) use request::similarity;
-use request::{Question, Task};
+use request::{ParsedRequest, Task};
 
 /// What a path says of the question.
-pub(in crate::server) struct Asked(HashMap<String, String>);
+pub(in crate::server) struct ModelPath(HashMap<String, String>);
 
-impl FromRequestParts<Arc<App>> for Asked {
+impl FromRequestParts<Arc<App>> for ModelPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<App>> for Asked {
     }
 }
 
-impl Asked {
+impl ModelPath {
     /// The model's id, if the path has one.
     pub(in crate::server) fn id(&self) -> Option<String> {
         let name = self.0.get("name")?;
@@ -67,15 +67,15 @@ pub(in crate::server) fn routes() -> Router<Arc<App>> {
 /// POST, on any of the paths.
 pub(in crate::server) async fn question(
     State(app): State<Arc<App>>,
-    asked: Asked,
-    posted: Posted,
+    asked: ModelPath,
+    posted: JsonBody,
 ) -> Result<Response, ApiError> {
     answer(&app, asked.id().as_deref(), asked.0.get("task").map(String::as_str), posted).await
 }
 
-async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: Posted) -> Result<Response, ApiError> {
-    let Question { ask, flat } = request::parse(&posted.root, task.map(Task::named).transpose()?)?;
-    let manner = Manner::of(&posted.headers, &request::manner_fields(&posted.root)?)?;
+async fn answer(app: &App, id: Option<&str>, task: Option<&str>, posted: JsonBody) -> Result<Response, ApiError> {
+    let ParsedRequest { ask, flat } = request::parse(&posted.root, task.map(Task::named).transpose()?)?;
+    let manner = RequestOptions::of(&posted.headers, &request::manner_fields(&posted.root)?)?;
     // It may be large, and the answer a while.
     drop(posted);
     let answer = ask::answer(app, id, ask, manner).await?;

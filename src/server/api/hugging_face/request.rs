@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::embedder::TextInput;
 use crate::server::api::error::{ApiError, shortened};
 use crate::server::api::fields::{Fields, Object, expected, missing, strings};
-use crate::server::inference::request::{Ask, Want};
+use crate::server::inference::request::{InferenceRequest, OutputKind};
 
 /// What to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl Task {
 
 /// A body, understood.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Question {
-    pub(in crate::server) ask: Ask,
+pub(in crate::server) struct ParsedRequest {
+    pub(in crate::server) ask: InferenceRequest,
     /// Whether the answer is one row, not a list of rows.
     pub(in crate::server) flat: bool,
 }
@@ -50,7 +50,7 @@ const SOURCE: [&str; 2] = ["source_sentence", "sourceSentence"];
 ///
 /// # Errors
 /// 400 with what was expected and found.
-pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<Question, ApiError> {
+pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<ParsedRequest, ApiError> {
     let object = |key: &str| root.get(key).and_then(Value::as_object);
     let texts = Fields::of([object("inputs"), object("parameters"), Some(root)]);
     let options = Fields::of_body(root, &["parameters"])?;
@@ -64,9 +64,9 @@ pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<Ques
         let (source, sentences) = similarity(&texts)?;
         let inputs = std::iter::once(source).chain(sentences).map(TextInput::Text).collect();
         // The reference compares vectors as the model makes them; `normalize` is for those who ask for vectors.
-        return Ok(Question { ask: Ask { inputs, want: Want::Scores, reading }, flat: true });
+        return Ok(ParsedRequest { ask: InferenceRequest { inputs, want: OutputKind::Scores, reading }, flat: true });
     }
-    let want = Want::Vectors { length_one: options.flag("normalize")?, dimensions: options.size("dimensions")? };
+    let want = OutputKind::Vectors { length_one: options.flag("normalize")?, dimensions: options.size("dimensions")? };
     let (inputs, flat) = match root.get("inputs") {
         Some(Value::String(text)) => (vec![text.clone()], true),
         Some(Value::Array(list)) => (strings("inputs", list)?, false),
@@ -74,7 +74,7 @@ pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<Ques
         Some(other) => return Err(expected("inputs", "a string or an array of strings", other)),
     };
     let inputs = inputs.into_iter().map(TextInput::Text).collect();
-    Ok(Question { ask: Ask { inputs, want, reading }, flat })
+    Ok(ParsedRequest { ask: InferenceRequest { inputs, want, reading }, flat })
 }
 
 /// The options that old clients send in the body and new ones in headers.
