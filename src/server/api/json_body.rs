@@ -1,6 +1,7 @@
-//! A request's body.
+//! Reads the body of a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -9,63 +10,63 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::server::api::error::ApiError;
-use crate::server::api::fields::{Object, kind};
-use crate::server::http::discard;
-use crate::server::http::router::App;
-use crate::server::inference::request::do_work;
+use super::error::ApiError;
+use super::fields::{JsonObject, describe};
+use super::state::ApiState;
+use crate::server::inference::blocking::run_inline;
 
-/// What was posted: the headers, and a JSON object. A large one takes a place for heavy work until it is dropped.
+/// Bodies of at most this many bytes are parsed inline: it takes about a millisecond.
+const MAX_INLINE_BODY_BYTES: usize = 200_000;
+
+/// The headers of a request and its body, a JSON object. A large body holds a permit for blocking work until it is dropped.
 ///
-/// The body is read as JSON whatever its content type says, because curl and old JavaScript clients say nothing useful there.
+/// The content type is ignored, because curl and old JavaScript clients do not send a useful one.
 pub(in crate::server) struct JsonBody {
-    pub(in crate::server) headers: HeaderMap,
-    pub(in crate::server) root: Object,
-    _place: Option<OwnedSemaphorePermit>,
+    pub(super) headers: HeaderMap,
+    pub(super) root: JsonObject,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl FromRequest<Arc<App>> for JsonBody {
+impl FromRequest<Arc<ApiState>> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        /// Bytes that are read in a millisecond or so.
-        const SHORT: usize = 200_000;
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, ApiError> {
         let (parts, mut body) = request.into_parts();
-        let limit = app.settings.limits.body_time;
-        let bytes = match tokio::time::timeout(limit, whole(&parts.headers, &mut body, app)).await {
+        let limit = state.inference.limits().body_timeout;
+        let bytes = match tokio::time::timeout(limit, read_body(&parts.headers, &mut body, state)).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => {
-                discard(body).await;
+                discard_body(body).await;
                 return Err(error);
             }
-            Err(_) => return Err(ApiError::too_slow(limit)),
+            Err(_) => return Err(ApiError::body_timeout(limit)),
         };
-        let long = bytes.len() > SHORT;
-        let place = if long { Some(app.heavy.place().await?) } else { None };
-        let root = do_work(long, || object(&bytes))?;
-        Ok(Self { headers: parts.headers, root, _place: place })
+        let is_long = bytes.len() > MAX_INLINE_BODY_BYTES;
+        let permit = if is_long { Some(state.inference.blocking().acquire().await?) } else { None };
+        let root = run_inline(is_long, || parse_object(&bytes))?;
+        Ok(Self { headers: parts.headers, root, _permit: permit })
     }
 }
 
-/// All bytes of a body.
-async fn whole(headers: &HeaderMap, body: &mut Body, app: &App) -> Result<Vec<u8>, ApiError> {
-    let limit = app.settings.limits.body_bytes;
-    // A body that says it is too long is not waited for.
+/// Reads all bytes of a body.
+async fn read_body(headers: &HeaderMap, body: &mut Body, state: &ApiState) -> Result<Vec<u8>, ApiError> {
+    let limit = state.inference.limits().max_body_bytes;
+    // A body that announces too many bytes is rejected before it arrives.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > limit as u64) {
-        return Err(ApiError::too_large(limit));
+        return Err(ApiError::payload_too_large(limit));
     }
     let mut bytes = Vec::new();
     let mut permits = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::bad(format!("the body could not be read: {error}")))?;
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
-            return Err(ApiError::too_large(limit));
+            return Err(ApiError::payload_too_large(limit));
         }
-        // What has come is counted, not what has been announced: those who send slowly take little.
+        // Permits count the bytes that have arrived, not the announced ones, so slow clients hold few.
         let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let more = app.body_bytes.acquire_many(count).await.map_err(|error| ApiError::internal(error.to_string()))?;
+        let more = state.body_bytes.acquire_many(count).await.map_err(|error| ApiError::internal(error.to_string()))?;
         match &mut permits {
             None => permits = Some(more),
             Some(permits) => permits.merge(more),
@@ -75,12 +76,33 @@ async fn whole(headers: &HeaderMap, body: &mut Body, app: &App) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// The JSON object that a body is.
-fn object(body: &[u8]) -> Result<Object, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|error| ApiError::bad(format!("the body is not UTF-8: {error}")))?;
+/// Reads the rest of a body and discards it. Some clients read no response before they have sent the whole body, and fail
+/// if the connection is closed meanwhile.
+pub(in crate::server) async fn discard_body(mut body: Body) {
+    const MAX_BYTES: usize = 64 << 20;
+    const MAX_DURATION: Duration = Duration::from_secs(2);
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, |data| data.len());
+            if bytes > MAX_BYTES {
+                break;
+            }
+        }
+    };
+    // Whatever has not arrived by then is not read.
+    drop(tokio::time::timeout(MAX_DURATION, reading).await);
+}
+
+/// Parses a body, which must be a JSON object.
+fn parse_object(body: &[u8]) -> Result<JsonObject, ApiError> {
+    let text =
+        std::str::from_utf8(body).map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
     match serde_json::from_str(text) {
         Ok(Value::Object(root)) => Ok(root),
-        Ok(other) => Err(ApiError::bad(format!("the body: expected a JSON object, found {}", kind(&other)))),
-        Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
+        Ok(other) => {
+            Err(ApiError::bad_request(format!("the body: expected a JSON object, found {}", describe(&other))))
+        }
+        Err(error) => Err(ApiError::bad_request(format!("the body is not JSON: {error}"))),
     }
 }

@@ -7,81 +7,123 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::embedder::EncodeOptions;
-use crate::server::api::error::ApiError;
-use crate::server::api::fields::{Fields, expected, inputs};
-use crate::server::api::json_body::JsonBody;
-use crate::server::http::router::App;
-use crate::server::inference::models;
-use crate::server::inference::request::{self as ask, InferenceRequest, OutputKind, RequestOptions, array, list};
-use crate::server::reply;
+use super::error::ApiError;
+use super::fields::{Fields, JsonObject, text_inputs, unexpected_value};
+use super::json_body::JsonBody;
+use super::options::request_options;
+use super::response::{inference_response, json_response};
+use super::state::ApiState;
+use crate::embedder::{EncodeOptions, ModelInfo};
+use crate::server::inference::models::ModelState;
+use crate::server::inference::request::{InferenceRequest, OutputKind};
 
-/// POST `/v1/embeddings`: a vector of length 1 for each text.
-pub(in crate::server) async fn embeddings(State(app): State<Arc<App>>, posted: JsonBody) -> Result<Response, ApiError> {
-    let fields = Fields::of([Some(&posted.root)]);
-    let base64 = match fields.find("encoding_format") {
-        None => false,
-        Some(Value::String(format)) if format == "float" => false,
-        Some(Value::String(format)) if format == "base64" => true,
-        Some(other) => return Err(expected("encoding_format", "\"float\" or \"base64\"", other)),
-    };
-    let inputs = inputs("input", fields.find("input"))?;
-    let want = OutputKind::Vectors { length_one: Some(true), dimensions: fields.size("dimensions")? };
-    let ask = InferenceRequest { inputs, want, reading: EncodeOptions::default() };
-    let (manner, model) = (RequestOptions::of(&posted.headers, &fields)?, fields.text("model")?.map(str::to_owned));
-    drop(posted);
-    let answer = ask::answer(&app, model.as_deref(), ask, manner).await?;
-    let embedding = |(index, row): (usize, &Vec<f32>)| {
-        let embedding = match base64 {
-            true => {
-                let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
-                format!("\"{}\"", STANDARD.encode(bytes))
-            }
-            false => array(row),
-        };
-        format!(r#"{{"object":"embedding","index":{index},"embedding":{embedding}}}"#)
-    };
-    Ok(answer.respond(|answer| {
-        let data = list(answer.computed.rows.iter().enumerate().map(embedding));
-        let (model, tokens) = (json!(answer.served.name), answer.tokens());
-        let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
-        format!(r#"{{"object":"list","data":{data},"model":{model},"usage":{usage}}}"#)
-    }))
+/// The response of `/v1/embeddings`.
+#[derive(Serialize)]
+struct EmbeddingList<'a> {
+    object: &'static str,
+    data: Vec<EmbeddingObject<'a>>,
+    model: &'a str,
+    usage: Usage,
 }
 
-/// GET `/v1/models`: all models, and how those that are ready compute.
-pub(in crate::server) async fn models(State(app): State<Arc<App>>) -> Response {
-    let created = app.begun.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let model = |(name, state): (&str, models::ModelState)| {
+#[derive(Serialize)]
+struct EmbeddingObject<'a> {
+    object: &'static str,
+    index: usize,
+    embedding: Embedding<'a>,
+}
+
+#[derive(Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    total_tokens: usize,
+}
+
+/// An embedding in one of the two formats.
+#[derive(Clone, Copy)]
+enum Embedding<'a> {
+    Floats(&'a [f32]),
+    /// The little-endian bytes of the floats.
+    Base64(&'a [f32]),
+}
+
+impl Serialize for Embedding<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Floats(floats) => floats.serialize(serializer),
+            Self::Base64(floats) => {
+                let bytes: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+                serializer.serialize_str(&STANDARD.encode(bytes))
+            }
+        }
+    }
+}
+
+/// POST `/v1/embeddings`: an embedding of length 1 for each text.
+pub(in crate::server) async fn embeddings(
+    State(state): State<Arc<ApiState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let fields = Fields::new([Some(&body.root)]);
+    let format = match fields.get("encoding_format") {
+        None => Embedding::Floats,
+        Some(Value::String(format)) if format == "float" => Embedding::Floats,
+        Some(Value::String(format)) if format == "base64" => Embedding::Base64,
+        Some(other) => return Err(unexpected_value("encoding_format", "\"float\" or \"base64\"", other)),
+    };
+    let inputs = text_inputs("input", fields.get("input"))?;
+    let output = OutputKind::Embeddings { normalize: Some(true), dimensions: fields.size("dimensions")? };
+    let request = InferenceRequest { inputs, output, encode: EncodeOptions::default() };
+    let options = request_options(&body.headers, &fields)?;
+    let model = fields.string("model")?.map(str::to_owned);
+    drop(body);
+    let response = state.inference.infer(model.as_deref(), request, options).await?;
+    let tokens = response.stats.tokens;
+    let object = |(index, row)| EmbeddingObject { object: "embedding", index, embedding: format(row) };
+    let list = EmbeddingList {
+        object: "list",
+        data: response.result.rows.iter().map(Vec::as_slice).enumerate().map(object).collect(),
+        model: &response.model.name,
+        usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
+    };
+    Ok(inference_response(&response, &list)?)
+}
+
+/// GET `/v1/models`: all models, with the configuration of those that are ready.
+pub(in crate::server) async fn models(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    let created = state.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let object = |(name, state): (&str, ModelState)| {
         let mut model = json!({
             "id": name, "object": "model", "created": created, "owned_by": "likewise", "state": state.name(),
         });
-        if let models::ModelState::Failed(why) = &state {
-            model["error"] = json!(why);
+        if let ModelState::Failed(reason) = &state {
+            model["error"] = json!(reason);
         }
-        if let Some((served, told)) = state.ready().zip(model.as_object_mut()) {
-            told.extend(details(&served.info));
+        if let Some((served, object)) = state.loaded().zip(model.as_object_mut()) {
+            object.extend(configuration(&served.info));
         }
         model
     };
-    let data: Vec<Value> = app.models.states().map(model).collect();
-    reply(&json!({ "object": "list", "data": data }))
+    let data: Vec<Value> = state.inference.models().states().map(object).collect();
+    Ok(json_response(&json!({ "object": "list", "data": data }))?)
 }
 
-fn details(info: &crate::embedder::ModelInfo) -> crate::server::api::fields::Object {
+/// How a model is built and computed.
+fn configuration(info: &ModelInfo) -> JsonObject {
     let b = &info.blueprint;
     let prompts: Vec<&String> = info.prompts.keys().collect();
-    let details = json!({
+    let fields = json!({
         "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.width,
         "dimensions": info.width, "vocabulary": b.vocabulary, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules, "similarity": info.similarity.to_string(),
-        "precision": info.precision.name(), "weights": info.dtype, "instructions": info.level.to_string(), "threads": info.threads,
-        "prompts": prompts, "prompt": info.prompt,
+        "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
+        "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
     });
-    match details {
-        Value::Object(details) => details,
-        _ => crate::server::api::fields::Object::new(),
+    match fields {
+        Value::Object(fields) => fields,
+        _ => JsonObject::new(),
     }
 }

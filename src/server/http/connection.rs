@@ -1,10 +1,11 @@
-//! Connections: taken one by one, each served by a task of its own until it closes or the server ends.
+//! Connections. Each is served by its own task until it closes or the server shuts down.
 //!
-//! axum's own loop would do but for three things: it waits without limit for a request's head and for an answer to be read,
-//! and it takes any number of connections.
+//! axum's own accept loop lacks three limits: on the time for a request's head, on the time for reading a response, and on
+//! the number of connections.
 
+use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,100 +15,124 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 
-use super::write_timeout::WriteTimeout;
-use crate::server::http::router::{self as app, App};
+use crate::server::settings::Limits;
 
 /// Connections at a time. More wait until one of these closes.
-const CONNECTIONS: usize = 4096;
+const MAX_CONNECTIONS: usize = 4096;
 
 /// Bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
+const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// How long busy clients are given to learn from an answer that the connection will be closed.
+/// How long busy clients have to learn from a response that their connection will be closed.
 const DRAIN_DELAY: Duration = Duration::from_millis(200);
 
-/// Serves connections until `stop` is done, then lets those that are open finish what they have begun, for at most `grace`.
-pub(in crate::server) async fn serve(
-    listener: TcpListener,
-    app: &Arc<App>,
-    stop: impl Future<Output = ()>,
-    grace: Duration,
-) {
-    let connections = Connections::new(app);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            (stream, place) = accept(&listener, &places) => connections.serve(stream, place),
-        }
-    }
-    // From now on each answer says that its connection will be closed.
-    app.ending.store(true, Ordering::Relaxed);
-    // Those who have connected and not been taken yet are; then nobody is let in any more.
-    while let Ok((stream, place)) = tokio::time::timeout(Duration::from_millis(1), accept(&listener, &places)).await {
-        connections.serve(stream, place);
-    }
-    drop(listener);
-    tracing::info!(connections = connections.open.count(), "ending");
-    // A connection that is closed between two requests may be closed while the second is on its way. Busy ones close by
-    // themselves now, after their next answer; the others, on which nothing happens, are closed after that.
-    tokio::time::sleep(DRAIN_DELAY.min(grace)).await;
-    if tokio::time::timeout(grace.saturating_sub(DRAIN_DELAY), connections.open.shutdown()).await.is_err() {
-        tracing::warn!(grace_s = grace.as_secs_f64(), "some requests were not finished in time");
-    }
-}
+/// How long the accept loop pauses after an error.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// What connections are served with.
-struct Connections {
+/// How long to wait for one more connection of the backlog.
+const BACKLOG_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// The connections of a server.
+pub(in crate::server) struct Connections {
     http: http1::Builder,
     router: Router,
     open: GracefulShutdown,
-    /// For a client to read more of an answer.
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    /// Time for a client to read more of a response.
+    write_timeout: Duration,
+    shutting_down: Arc<AtomicBool>,
 }
 
 impl Connections {
-    fn new(app: &Arc<App>) -> Self {
-        let limits = app.settings.limits;
+    /// Prepares to serve a router. `shutting_down` is set when the shutdown begins.
+    pub(in crate::server) fn new(router: Router, limits: &Limits, shutting_down: Arc<AtomicBool>) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(HEAD_BYTES);
-        let open = GracefulShutdown::new();
-        Self { http, router: app::router(app.clone()), open, patience: limits.body_time }
+        http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
+        Self {
+            http,
+            router,
+            open: GracefulShutdown::new(),
+            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            write_timeout: limits.body_timeout,
+            shutting_down,
+        }
     }
 
-    /// Serves a connection, by a task of its own.
-    fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
-        let service = TowerToHyperService::new(self.router.clone());
-        let stream = TokioIo::new(WriteTimeout::new(stream, self.patience));
-        let connection = self.open.watch(self.http.serve_connection(stream, service));
-        tokio::spawn(async move {
-            // An error here is a client that has left, or does not speak HTTP; there is nobody to tell.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+    /// Serves connections until `stop` completes, then waits up to `timeout` for requests in flight.
+    pub(in crate::server) async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+        timeout: Duration,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
             }
-            drop(place);
+        }
+        // From now on each response tells its client that the connection will be closed.
+        self.shutting_down.store(true, Ordering::Relaxed);
+        // Accept the connections already waiting in the backlog, then stop listening.
+        while let Ok((stream, permit)) = tokio::time::timeout(BACKLOG_TIMEOUT, self.accept(&listener)).await {
+            self.spawn(stream, permit);
+        }
+        drop(listener);
+        tracing::info!(connections = self.open.count(), "shutting down");
+        // Closing a connection between two requests may lose the second one, which may be on its way. During the delay busy
+        // connections close after their next response. After it, idle connections are closed.
+        tokio::time::sleep(DRAIN_DELAY.min(timeout)).await;
+        if tokio::time::timeout(timeout.saturating_sub(DRAIN_DELAY), self.open.shutdown()).await.is_err() {
+            tracing::warn!(shutdown_timeout_s = timeout.as_secs_f64(), "some requests did not finish in time");
+        }
+    }
+
+    /// Spawns the task of a connection.
+    fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+        // A response may have millions of floats. A client that never reads it would keep it in memory.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = self.open.watch(self.http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        tokio::spawn(async move {
+            // A client that disconnects, or does not use HTTP, is not worth more than a debug message.
+            if let Err(error) = connection.await {
+                if is_write_timeout(&error) {
+                    tracing::debug!("write timed out: client is not reading the response");
+                } else {
+                    tracing::debug!(%error, "connection ended");
+                }
+            }
+            drop(permit);
         });
     }
-}
 
-/// The next connection, and its place.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // None would mean a closed semaphore, and this one is never closed.
-    let place = places.clone().acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Small answers are to leave at once. If that cannot be set, they leave a little later.
-                drop(stream.set_nodelay(true));
-                return (stream, place);
-            }
-            Err(error) => {
-                // Either this one connection has failed, or there are no more files; then waiting helps.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Accepts the next connection, and returns it with its permit.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        // `None` would mean a closed semaphore, and this one is never closed.
+        let permit = self.permits.clone().acquire_owned().await.ok();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    // Small responses should leave at once. If the option cannot be set, they leave a little later.
+                    drop(stream.set_nodelay(true));
+                    return (stream, permit);
+                }
+                Err(error) => {
+                    // Either this connection failed, or the process has no more file descriptors: then waiting helps.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                }
             }
         }
     }
+}
+
+/// Whether an error of a connection is its write timeout.
+fn is_write_timeout(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
 }

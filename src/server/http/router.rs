@@ -1,95 +1,60 @@
-//! The routes, and what the handlers share.
+//! The routes and the order of the middleware.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::server::api::error::ApiError;
-use crate::server::api::{hugging_face as hub, openai, tei};
-use crate::server::http::middleware as front;
-use crate::server::inference::blocking::BlockingLimiter;
-use crate::server::inference::cache::ResponseCache;
-use crate::server::inference::models::{self, Models};
-use crate::server::metrics::{Metrics, ModelSample};
-use crate::server::{Settings, demo_page as site};
+use super::fallback;
+use super::middleware::auth::{ApiKeys, require_api_key};
+use super::middleware::cors::cors_layer;
+use super::middleware::request_log::{RequestLogger, log_request};
+use super::middleware::request_timeout::{RequestTimeout, limit_time};
+use crate::server::api::hugging_face::{metadata, pipeline};
+use crate::server::api::state::ApiState;
+use crate::server::api::{openai, operations, tei};
+use crate::server::demo_page;
+use crate::server::metrics::Metrics;
+use crate::server::settings::Settings;
 
-/// What the handlers share.
-pub(in crate::server) struct App {
-    pub(in crate::server) models: Models,
-    pub(in crate::server) settings: Settings,
-    pub(in crate::server) metrics: Arc<Metrics>,
-    pub(in crate::server) cache: Option<ResponseCache>,
-    /// A permit for each request to a model that may be answered at a time.
-    admission: Semaphore,
-    /// A permit for each byte of bodies that are being read.
-    pub(in crate::server) body_bytes: Semaphore,
-    pub(in crate::server) heavy: BlockingLimiter,
-    /// Whether it has been told to end.
-    pub(in crate::server) ending: AtomicBool,
-    pub(in crate::server) begun: SystemTime,
-}
-
-impl App {
-    pub(in crate::server) fn new(models: Models, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
-        let cache = ResponseCache::of(settings.cache_bytes);
-        /// Bytes of all bodies that are being read, if one may not be longer.
-        const BODIES: usize = 256 << 20;
-        let permits = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
-        Arc::new(Self {
-            admission: permits(settings.limits.requests),
-            body_bytes: permits(settings.limits.body_bytes.max(BODIES)),
-            heavy: BlockingLimiter::new(),
-            ending: AtomicBool::new(false),
-            begun: SystemTime::now(),
-            models,
-            settings,
-            metrics,
-            cache,
-        })
+/// Builds all routes. The outermost layer sees a request first.
+///
+/// When `shutting_down` is set, every response tells its client that the connection will be closed.
+pub(in crate::server) fn build(
+    state: Arc<ApiState>,
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    shutting_down: Arc<AtomicBool>,
+) -> Router {
+    let timeout = RequestTimeout { limit: settings.limits.request_timeout, metrics: metrics.clone() };
+    let keys = ApiKeys::new(settings.api_keys.clone());
+    let protected = inference_routes()
+        .route_layer(from_fn_with_state(timeout, limit_time))
+        .merge(information_routes())
+        .route_layer(from_fn_with_state(keys, require_api_key));
+    let mut routes = protected
+        .merge(open_routes())
+        .fallback(fallback::no_route)
+        .method_not_allowed_fallback(fallback::method_not_allowed)
+        .layer(CatchPanicLayer::custom(fallback::panicked));
+    if let Some(layer) = cors_layer(&settings.origins) {
+        routes = routes.layer(layer);
     }
-
-    /// A place for a request to a model.
-    ///
-    /// # Errors
-    /// 429 if all are taken.
-    pub(in crate::server) fn admit(&self) -> Result<Admitted<'_>, ApiError> {
-        let place = self.admission.try_acquire().map_err(|_| ApiError::overloaded())?;
-        self.metrics.in_flight.inc();
-        Ok(Admitted { metrics: &self.metrics, _place: place })
-    }
+    routes.layer(from_fn_with_state(RequestLogger { metrics, shutting_down }, log_request)).with_state(state)
 }
 
-/// The place of a request that is being answered.
-pub(in crate::server) struct Admitted<'a> {
-    metrics: &'a Metrics,
-    _place: SemaphorePermit<'a>,
-}
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        self.metrics.in_flight.dec();
-    }
-}
-
-/// All routes. The outermost layer sees a request first.
-pub(in crate::server) fn router(app: Arc<App>) -> Router {
-    // What asks a model for something: answered in limited time, and counted.
-    let asking = Router::new()
-        .route("/", post(hub::question))
-        .route("/invocations", post(hub::question))
-        .merge(hub::routes())
-        .route("/hf-inference", post(hub::question))
-        .route("/hf-inference/", post(hub::question))
-        .nest("/hf-inference", hub::routes())
+/// The routes that run a model. Their time is limited, and their outcomes are counted.
+fn inference_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/", post(pipeline::infer))
+        .route("/invocations", post(pipeline::infer))
+        .merge(pipeline::routes())
+        .route("/hf-inference", post(pipeline::infer))
+        .route("/hf-inference/", post(pipeline::infer))
+        .nest("/hf-inference", pipeline::routes())
         .route("/similarity", post(tei::similarity))
         .route("/embed", post(tei::embed))
         .route("/embed_all", post(tei::embed_all))
@@ -97,79 +62,26 @@ pub(in crate::server) fn router(app: Arc<App>) -> Router {
         .route("/decode", post(tei::decode))
         .route("/embeddings", post(openai::embeddings))
         .route("/v1/embeddings", post(openai::embeddings))
-        .route_layer(middleware::from_fn_with_state(app.clone(), front::in_time));
-    let telling = Router::new()
+}
+
+/// The routes that describe the models and the server.
+fn information_routes() -> Router<Arc<ApiState>> {
+    Router::new()
         .route("/info", get(tei::info))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(operations::metrics))
         .route("/v1/models", get(openai::models))
-        .merge(hub::metadata::routes());
-    let closed = asking.merge(telling).route_layer(middleware::from_fn_with_state(app.clone(), front::authorize));
-    let open = Router::new()
-        .route("/", get(site::page))
-        .route("/docs", get(site::docs))
-        .route("/openapi.json", get(site::openapi))
-        .route("/page.css", get(site::style))
-        .route("/page.js", get(site::script))
-        .route("/docs.js", get(site::docs_script))
-        .route("/health", get(health))
-        .route("/ping", get(ping));
-    let mut all = closed
-        .merge(open)
-        .fallback(front::no_route)
-        .method_not_allowed_fallback(front::not_this_method)
-        .layer(CatchPanicLayer::custom(front::panicked));
-    if let Some(layer) = front::cross_origin(&app.settings.origins) {
-        all = all.layer(layer);
-    }
-    all.layer(middleware::from_fn_with_state(app.clone(), front::finish)).with_state(app)
+        .merge(metadata::routes())
 }
 
-/// GET `/ping`: 200 while the process serves.
-async fn ping() -> StatusCode {
-    StatusCode::OK
-}
-
-/// GET `/health`: 200 when all models are loaded.
-async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
-    for (name, state) in app.models.states() {
-        match state {
-            models::ModelState::Ready(_) => {}
-            models::ModelState::Loading => return Err(ApiError::unavailable(format!("model {name} is being loaded"))),
-            // Why is for those who have a key.
-            models::ModelState::Failed(_) => {
-                return Err(ApiError::unavailable(format!("model {name} cannot be served")));
-            }
-        }
-    }
-    Ok(StatusCode::OK)
-}
-
-/// GET `/metrics`.
-async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let states: Vec<_> = app.models.states().collect();
-    let sample = |(name, state): &(&'_ str, models::ModelState)| {
-        let served = state.ready();
-        let (waiting_texts, waiting_tokens) = served.map_or((0, 0), |served| served.queue.waiting());
-        let labels = served.map(|served| {
-            let info = &served.info;
-            let level = info.level.to_string();
-            [info.blueprint.family.to_string(), info.precision.name().to_owned(), level, info.threads.to_string()]
-        });
-        (name.to_string(), state.name(), labels, waiting_texts, waiting_tokens)
-    };
-    let samples: Vec<_> = states.iter().map(sample).collect();
-    let samples: Vec<_> = samples
-        .iter()
-        .map(|(name, state, labels, waiting_texts, waiting_tokens)| ModelSample {
-            name,
-            state,
-            labels: labels.clone(),
-            waiting_texts: *waiting_texts,
-            waiting_tokens: *waiting_tokens,
-        })
-        .collect();
-    let cached = app.cache.as_ref().map_or(0, ResponseCache::bytes);
-    let text = app.metrics.text(cached, &samples).map_err(|error| ApiError::internal(error.to_string()))?;
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+/// The routes that never require a key.
+fn open_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/", get(demo_page::page))
+        .route("/docs", get(demo_page::docs))
+        .route("/openapi.json", get(demo_page::openapi))
+        .route("/page.css", get(demo_page::style))
+        .route("/page.js", get(demo_page::script))
+        .route("/docs.js", get(demo_page::docs_script))
+        .route("/health", get(operations::health))
+        .route("/ping", get(operations::ping))
 }

@@ -1,29 +1,40 @@
-//! Work that takes long or much memory: a few pieces at a time.
+//! Work that takes long or needs much memory, limited to a few pieces at a time.
 //!
-//! A body of 2 MB may be a hundred megabytes once it is parsed, and as much again while its text is tokenized. With as many
-//! such pieces at a time as there are cores, neither memory nor the cores are overcommitted, however many clients there are.
+//! A body of 2 MB may take a hundred megabytes once it is parsed, and as much again while its text is tokenized. With as
+//! many such pieces at a time as there are cores, neither memory nor the cores are overcommitted, whatever the number of
+//! clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::server::api::error::ApiError;
+use super::error::InferenceError;
 
-/// The places for such work.
+/// Limits how much blocking work runs at a time.
 pub(in crate::server) struct BlockingLimiter(Arc<Semaphore>);
 
-/// Whether whoever wanted a piece of work has left.
+/// A flag that is set when the client of a piece of work disconnects.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Cancelled(Arc<AtomicBool>);
 
+/// Sets the flag when the future that waits for the work is dropped.
+struct CancelOnDrop(Cancelled);
+
 impl Cancelled {
-    /// Gives the error that nobody will see, if so.
-    pub(in crate::server) fn check(&self) -> Result<(), ApiError> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(ApiError::unavailable("the client has left")),
-            false => Ok(()),
-        }
+    /// Ends the work early if the client has disconnected.
+    ///
+    /// # Errors
+    /// [`InferenceError::ClientDisconnected`], which no client sees.
+    pub(in crate::server) fn check(&self) -> Result<(), InferenceError> {
+        if self.0.load(Ordering::Relaxed) { Err(InferenceError::ClientDisconnected) } else { Ok(()) }
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -32,31 +43,38 @@ impl BlockingLimiter {
         Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))))
     }
 
-    /// A place, once there is one.
-    pub(in crate::server) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        // It is never closed.
-        self.0.clone().acquire_owned().await.map_err(|error| ApiError::internal(error.to_string()))
+    /// Waits for a permit to do blocking work.
+    pub(in crate::server) async fn acquire(&self) -> Result<OwnedSemaphorePermit, InferenceError> {
+        // The semaphore is never closed.
+        self.0.clone().acquire_owned().await.map_err(|error| InferenceError::Failed(error.to_string()))
     }
 
-    /// Does a piece of work on a thread of its own. If the caller leaves, the work is told, and keeps its place until it ends.
-    pub(in crate::server) async fn run<T: Send + 'static>(
+    /// Runs a piece of work on a thread for blocking work. If the caller stops waiting, the work's flag is set, and the
+    /// work keeps its permit until it returns.
+    pub(in crate::server) async fn run<T, E>(
         &self,
-        work: impl FnOnce(&Cancelled) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        struct Caller(Cancelled);
-        impl Drop for Caller {
-            fn drop(&mut self) {
-                self.0.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let place = self.place().await?;
-        let left = Cancelled::default();
-        let _caller = Caller(left.clone());
-        let done = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            work(&left)
+        work: impl FnOnce(&Cancelled) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<InferenceError> + Send + 'static,
+    {
+        let permit = self.acquire().await?;
+        let cancelled = Cancelled::default();
+        let _cancel_on_drop = CancelOnDrop(cancelled.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&cancelled)
         });
-        // It has panicked, and that is in the log.
-        done.await.unwrap_or_else(|_| Err(ApiError::mistake()))
+        // The task has panicked; the panic is in the log.
+        task.await.unwrap_or_else(|_| Err(InferenceError::Panicked.into()))
     }
+}
+
+/// Runs a piece of work on this thread. If `is_long`, another thread takes over this one's connections meanwhile.
+pub(in crate::server) fn run_inline<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    // A current-thread runtime, which an application that mounts the router may use, has no other thread.
+    let can_hand_over =
+        || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if is_long && can_hand_over() { tokio::task::block_in_place(work) } else { work() }
 }

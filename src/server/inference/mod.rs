@@ -1,7 +1,11 @@
-//! Runs models for requests of any API.
+//! Runs models: admission, the response cache, tokenization, batching and the models themselves.
+//!
+//! Nothing here depends on HTTP. [`service::InferenceService`] is what the API handlers call.
 
 pub(in crate::server) mod blocking;
-pub(in crate::server) mod cache;
+mod cache;
+pub(in crate::server) mod error;
 pub(in crate::server) mod models;
-pub(in crate::server) mod queue;
+mod queue;
 pub(in crate::server) mod request;
+pub(in crate::server) mod service;

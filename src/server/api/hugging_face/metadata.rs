@@ -1,5 +1,5 @@
-//! What huggingface_hub and huggingface.js ask before and beside a question. On the hub these are answered by other hosts;
-//! a client whose `HF_ENDPOINT` is this server finds them here.
+//! What huggingface_hub and huggingface.js request in addition to inference. On the hub other hosts answer these requests; a
+//! client whose `HF_ENDPOINT` is this server sends them here.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::ModelPath;
+use super::model_path::{ID_PATTERNS, ModelPath};
 use crate::server::api::error::ApiError;
+use crate::server::api::response::json_response;
+use crate::server::api::state::ApiState;
 use crate::server::api::tei;
-use crate::server::http::router::App;
 use crate::server::inference::models::ModelState;
-use crate::server::reply;
 
 /// The routes.
-pub(in crate::server) fn routes() -> Router<Arc<App>> {
+pub(in crate::server) fn routes() -> Router<Arc<ApiState>> {
     let mut routes = Router::new().route("/api/tasks", get(tasks)).route("/api/agent-harnesses", get(agent_harnesses));
-    for id in ["{name}", "{organisation}/{name}"] {
+    for id in ID_PATTERNS {
         routes = routes
             .route(&format!("/api/models/{id}"), get(model))
             .route(&format!("/models/{id}/info"), get(info))
@@ -30,56 +30,61 @@ pub(in crate::server) fn routes() -> Router<Arc<App>> {
     routes
 }
 
-/// GET `/api/models/{id}`: whether and where a model is served. Clients that ask for one property get all.
-async fn model(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
-    let id = asked.id().unwrap_or_default();
-    known(&app, &id)?;
-    // An object by provider, which all versions understand; some do not understand a list.
-    let here = json!({ "status": "live", "providerId": id, "task": "sentence-similarity" });
-    Ok(reply(&json!({
+/// GET `/api/models/{id}`: whether and where a model is served. A client that requests one property receives all.
+async fn model(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Response, ApiError> {
+    let id = path.id().unwrap_or_default();
+    resolve(&state, &id)?;
+    // All client versions read an object by provider; some do not read a list.
+    let provider = json!({ "status": "live", "providerId": id, "task": "sentence-similarity" });
+    Ok(json_response(&json!({
         "id": id,
         "modelId": id,
         "pipeline_tag": "sentence-similarity",
         "library_name": "sentence-transformers",
         "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity"],
-        "inferenceProviderMapping": { "hf-inference": here },
-    })))
+        "inferenceProviderMapping": { "hf-inference": provider },
+    }))?)
 }
 
-/// GET `/api/tasks`: the model of each task for those who name none: the default one.
-async fn tasks(State(app): State<Arc<App>>) -> Response {
-    let first: Vec<&str> = app.models.names().take(1).collect();
-    // Python reads the one, JavaScript the other.
-    let models: Vec<Value> = first.iter().map(|id| json!({ "id": id })).collect();
-    let task = json!({ "models": models, "widgetModels": first });
-    reply(&json!({ "sentence-similarity": task, "feature-extraction": task }))
+/// GET `/api/tasks`: the default model, as the one of each task for clients that name none.
+async fn tasks(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    let default: Vec<&str> = state.inference.models().names().take(1).collect();
+    // Python reads `widgetModels`, JavaScript reads `models`.
+    let models: Vec<Value> = default.iter().map(|id| json!({ "id": id })).collect();
+    let task = json!({ "models": models, "widgetModels": default });
+    Ok(json_response(&json!({ "sentence-similarity": task, "feature-extraction": task }))?)
 }
 
-/// GET `/api/agent-harnesses`: huggingface_hub looks here for programs that it might be run by. We know of none.
-async fn agent_harnesses() -> Response {
-    reply(&json!({ "standardEnvVars": [], "harnesses": {} }))
+/// GET `/api/agent-harnesses`: huggingface_hub requests a list of programs that it might run under. This list is empty.
+async fn agent_harnesses() -> Result<Response, ApiError> {
+    Ok(json_response(&json!({ "standardEnvVars": [], "harnesses": {} }))?)
 }
 
-/// GET `/models/{id}/info`: as `/info`, of one model.
-async fn info(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
-    tei::info_of(&app, asked.id().as_deref()).await
+/// GET `/models/{id}/info`: like `/info`, for one model.
+async fn info(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Response, ApiError> {
+    tei::model_info(&state, path.id().as_deref()).await
 }
 
-/// GET `/models/{id}/health`: 200 when it is loaded.
-async fn health(State(app): State<Arc<App>>, asked: ModelPath) -> Result<StatusCode, ApiError> {
-    app.models.get(asked.id().as_deref(), false).await.map(|_| StatusCode::OK)
+/// GET `/models/{id}/health`: 200 when the model is loaded.
+async fn health(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<StatusCode, ApiError> {
+    state.inference.models().get(path.id().as_deref(), false).await?;
+    Ok(StatusCode::OK)
 }
 
-/// GET `/status/{id}`: what `get_model_status` of huggingface_hub up to 0.x asks.
-async fn status(State(app): State<Arc<App>>, asked: ModelPath) -> Result<Response, ApiError> {
-    let name = known(&app, &asked.id().unwrap_or_default())?;
-    let ready = app.models.states().any(|(one, state)| one == name && matches!(state, ModelState::Ready(_)));
-    let state = if ready { "Loaded" } else { "Loadable" };
-    let framework = "sentence-transformers";
-    Ok(reply(&json!({ "loaded": ready, "state": state, "compute_type": "cpu", "framework": framework })))
+/// GET `/status/{id}`: for `get_model_status` of huggingface_hub up to 0.x.
+async fn status(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Response, ApiError> {
+    let name = resolve(&state, &path.id().unwrap_or_default())?;
+    let is_ready =
+        state.inference.models().states().any(|(one, state)| one == name && matches!(state, ModelState::Ready(_)));
+    Ok(json_response(&json!({
+        "loaded": is_ready,
+        "state": if is_ready { "Loaded" } else { "Loadable" },
+        "compute_type": "cpu",
+        "framework": "sentence-transformers",
+    }))?)
 }
 
-/// The name a model is served under.
-fn known<'a>(app: &'a App, id: &str) -> Result<&'a str, ApiError> {
-    app.models.known(id).ok_or_else(|| ApiError::no_model(id))
+/// Returns the name of the model that an id refers to.
+fn resolve<'a>(state: &'a ApiState, id: &str) -> Result<&'a str, ApiError> {
+    state.inference.models().resolve_name(id).ok_or_else(|| ApiError::unknown_model(id))
 }

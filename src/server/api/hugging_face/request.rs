@@ -1,100 +1,84 @@
-//! What a body of the Inference API asks for.
+//! The body of a request to the Inference API.
 //!
-//! Years of clients spell the same question in a dozen ways: the source as `source_sentence` or `sourceSentence`,
-//! inside `inputs`, inside `parameters` or at the root; options at the root, in `parameters` or in `options`. All of them are
-//! accepted.
+//! Over the years clients have spelled the same request in a dozen ways. The source is `source_sentence` or `sourceSentence`,
+//! inside `inputs`, inside `parameters` or at the root; options are at the root, in `parameters` or in `options`. All
+//! spellings are accepted.
 
 use serde_json::Value;
 
 use crate::embedder::TextInput;
 use crate::server::api::error::{ApiError, shortened};
-use crate::server::api::fields::{Fields, Object, expected, missing, strings};
+use crate::server::api::fields::{Fields, JsonObject, missing_field, strings, unexpected_value};
+use crate::server::api::similarity::{SOURCE_KEYS, similarity_fields, similarity_inputs};
 use crate::server::inference::request::{InferenceRequest, OutputKind};
 
 /// What to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Task {
+pub(super) enum Task {
     SentenceSimilarity,
     FeatureExtraction,
 }
 
+/// A body that has been parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ParsedRequest {
+    pub(super) request: InferenceRequest,
+    /// Whether the response is one row, not a list of rows.
+    pub(super) is_single: bool,
+}
+
 impl Task {
-    /// The task of a name in a path.
+    /// Returns the task with this name.
     ///
     /// # Errors
-    /// 404 if it is none of the two.
-    pub(in crate::server) fn named(name: &str) -> Result<Self, ApiError> {
+    /// 404 if there is no such task.
+    pub(super) fn from_name(name: &str) -> Result<Self, ApiError> {
         match name {
             "sentence-similarity" => Ok(Self::SentenceSimilarity),
             "feature-extraction" => Ok(Self::FeatureExtraction),
             _ => Err(ApiError::not_found(format!(
-                "The task `{}` is not served; sentence-similarity and feature-extraction are",
+                "task `{}` is not supported: expected sentence-similarity or feature-extraction",
                 shortened(name)
             ))),
         }
     }
 }
 
-/// A body, understood.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct ParsedRequest {
-    pub(in crate::server) ask: InferenceRequest,
-    /// Whether the answer is one row, not a list of rows.
-    pub(in crate::server) flat: bool,
-}
-
-/// The names of the source.
-const SOURCE: [&str; 2] = ["source_sentence", "sourceSentence"];
-
-/// Reads a body. `task` is what the path asks for, if it says.
-///
-/// # Errors
-/// 400 with what was expected and found.
-pub(in crate::server) fn parse(root: &Object, task: Option<Task>) -> Result<ParsedRequest, ApiError> {
-    let object = |key: &str| root.get(key).and_then(Value::as_object);
-    let texts = Fields::of([object("inputs"), object("parameters"), Some(root)]);
-    let options = Fields::of_body(root, &["parameters"])?;
-    let asks_similarity = match task {
-        Some(task) => task == Task::SentenceSimilarity,
-        // No task in the path: what has sentences is about similarity.
-        None => ["sentences"].into_iter().chain(SOURCE).any(|key| texts.find(key).is_some()),
-    };
-    let reading = options.reading()?;
-    if asks_similarity {
-        let (source, sentences) = similarity(&texts)?;
-        let inputs = std::iter::once(source).chain(sentences).map(TextInput::Text).collect();
-        // The reference compares vectors as the model makes them; `normalize` is for those who ask for vectors.
-        return Ok(ParsedRequest { ask: InferenceRequest { inputs, want: OutputKind::Scores, reading }, flat: true });
+impl ParsedRequest {
+    /// Parses a body. `task` is the one in the path, if any.
+    ///
+    /// # Errors
+    /// 400 with what was expected and found.
+    pub(super) fn parse(root: &JsonObject, task: Option<Task>) -> Result<Self, ApiError> {
+        let texts = similarity_fields(root);
+        let options = Fields::in_body(root, &["parameters"])?;
+        let is_similarity = match task {
+            Some(task) => task == Task::SentenceSimilarity,
+            // Without a task in the path, a body with sentences asks for their similarity.
+            None => ["sentences"].into_iter().chain(SOURCE_KEYS).any(|key| texts.get(key).is_some()),
+        };
+        let encode = options.encode_options()?;
+        if is_similarity {
+            // `normalize` applies to embeddings only: sentence-transformers compares vectors as the model returns them.
+            let inputs = similarity_inputs(&texts)?;
+            let request = InferenceRequest { inputs, output: OutputKind::Scores, encode };
+            return Ok(Self { request, is_single: true });
+        }
+        let output =
+            OutputKind::Embeddings { normalize: options.bool("normalize")?, dimensions: options.size("dimensions")? };
+        let inputs = match root.get("inputs") {
+            Some(Value::String(text)) => vec![text.clone()],
+            Some(Value::Array(list)) => strings("inputs", list)?,
+            None | Some(Value::Null) => return Err(missing_field("inputs", "a string or an array of strings")),
+            Some(other) => return Err(unexpected_value("inputs", "a string or an array of strings", other)),
+        };
+        let is_single = root.get("inputs").is_some_and(Value::is_string);
+        let inputs = inputs.into_iter().map(TextInput::Text).collect();
+        Ok(Self { request: InferenceRequest { inputs, output, encode }, is_single })
     }
-    let want = OutputKind::Vectors { length_one: options.flag("normalize")?, dimensions: options.size("dimensions")? };
-    let (inputs, flat) = match root.get("inputs") {
-        Some(Value::String(text)) => (vec![text.clone()], true),
-        Some(Value::Array(list)) => (strings("inputs", list)?, false),
-        None | Some(Value::Null) => return Err(missing("inputs", "a string or an array of strings")),
-        Some(other) => return Err(expected("inputs", "a string or an array of strings", other)),
-    };
-    let inputs = inputs.into_iter().map(TextInput::Text).collect();
-    Ok(ParsedRequest { ask: InferenceRequest { inputs, want, reading }, flat })
 }
 
-/// The options that old clients send in the body and new ones in headers.
-pub(in crate::server) fn manner_fields(root: &Object) -> Result<Fields<'_>, ApiError> {
-    Fields::of_body(root, &["parameters", "options"])
-}
-
-/// A source and the sentences to compare with it.
-///
-/// # Errors
-/// 400 if one is missing or is something else.
-pub(in crate::server) fn similarity(fields: &Fields<'_>) -> Result<(String, Vec<String>), ApiError> {
-    let source = match SOURCE.into_iter().find_map(|key| fields.find(key)) {
-        Some(Value::String(source)) => source.clone(),
-        Some(other) => return Err(expected("inputs.source_sentence", "a string", other)),
-        None => return Err(missing("inputs.source_sentence", "a string")),
-    };
-    match fields.find("sentences") {
-        Some(Value::Array(list)) => Ok((source, strings("inputs.sentences", list)?)),
-        Some(other) => Err(expected("inputs.sentences", "an array of strings", other)),
-        None => Err(missing("inputs.sentences", "an array of strings")),
-    }
+/// The objects that may contain the options that newer clients send as headers.
+pub(super) fn option_fields(root: &JsonObject) -> Result<Fields<'_>, ApiError> {
+    Fields::in_body(root, &["parameters", "options"])
 }
