@@ -211,7 +211,7 @@ function compareGrids(grid, { rows, columns, values }) {
 check('the settings of the model are those of GET /v1/models', async () => {
   const page = await open();
   equal(await text(page, '#model-name'), model.id, 'the name');
-  const names = ['architecture', 'layers', 'width', 'max_length', 'modules', 'similarity', 'precision', 'instructions', 'threads', 'prompts'];
+  const names = ['architecture', 'layers', 'width', 'max_length', 'modules', 'similarity', 'precision', 'simd', 'threads', 'prompts'];
   for (const name of names) {
     const value = Array.isArray(model[name]) ? model[name].join(', ') || 'none' : String(model[name]);
     equal((await text(page, `[data-setting=${name}]`)).replace(/(\d),(?=\d)/g, '$1'), value, `the setting ${name}`);

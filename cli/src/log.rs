@@ -1,7 +1,7 @@
-//! The server's log on stderr, which never holds up the server.
+//! The server's log on stderr, which never blocks the server.
 //!
-//! Whoever started the server may read its stderr slowly, or not at all, or have closed it. So lines are handed to a thread that
-//! writes them; if it cannot keep up, lines are left out, and how many is the next line.
+//! A process that reads stderr may be slow, stop reading or close it. So a separate thread writes the lines. If it cannot keep
+//! up, lines are dropped, and the next line is the number of dropped lines.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,56 +12,64 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The form of the log.
+/// Lines that may wait to be written.
+const MAX_WAITING_LINES: usize = 10_000;
+
+/// How long the end of the process waits for lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
-/// Lines that may wait to be written.
-const LINES: usize = 10_000;
-
-/// The log. When it is dropped, what waits is written, if somebody reads.
+/// The log. Dropping it writes the waiting lines, unless stderr blocks.
 pub(crate) struct Log {
-    done: Receiver<()>,
-    lines: Lines,
+    finished: Receiver<()>,
+    lines: LineSender,
 }
 
-/// Begins to log what the server tells.
+/// Starts to log the server's events.
 ///
 /// # Errors
-/// If there is no thread to write it, or this process logs already.
+/// If the operating system creates no thread, or if this process has a log already.
 pub(crate) fn start(format: LogFormat, level: LevelFilter) -> Result<Log, Box<dyn std::error::Error>> {
-    let (sender, receiver) = sync_channel::<Vec<u8>>(LINES);
-    let (finished, done) = sync_channel::<()>(1);
-    let lost = Arc::new(AtomicUsize::new(0));
-    let lines = Lines { sender, lost: lost.clone() };
+    let (sender, receiver) = sync_channel::<Vec<u8>>(MAX_WAITING_LINES);
+    let (finish, finished) = sync_channel::<()>(1);
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let lines = LineSender { sender, dropped: dropped.clone() };
     std::thread::Builder::new().name("likewise-log".to_owned()).spawn(move || {
-        let mut err = std::io::stderr();
-        // An empty line is the end: the subscriber keeps a sender for as long as the process lives.
-        for line in receiver.into_iter().take_while(|line| !line.is_empty()) {
-            // Whoever read stderr may have left; the server goes on.
-            drop(err.write_all(&line));
-            match lost.swap(0, Ordering::Relaxed) {
-                0 => {}
-                lost => drop(writeln!(err, "{lost} lines of the log were lost: stderr was not read fast enough")),
-            }
-        }
-        // Whoever waits for this end sees it.
-        drop(finished);
+        write_lines(receiver, &dropped);
+        // Disconnects the channel that `Log::drop` waits for.
+        drop(finish);
     })?;
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(lines.clone()).with_target(false);
-    let set = match format {
+    let installed = match format {
         LogFormat::Text => log.with_ansi(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
-    set.map_err(|error| error.to_string())?;
-    Ok(Log { done, lines })
+    installed.map_err(|error| error.to_string())?;
+    Ok(Log { finished, lines })
+}
+
+/// Writes lines to stderr until an empty one arrives. The channel never closes, because the subscriber keeps a sender for as
+/// long as the process lives.
+fn write_lines(receiver: Receiver<Vec<u8>>, dropped: &AtomicUsize) {
+    let mut stderr = std::io::stderr();
+    for line in receiver.into_iter().take_while(|line| !line.is_empty()) {
+        // Stderr may be closed; the server continues.
+        drop(stderr.write_all(&line));
+        let count = dropped.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            drop(writeln!(stderr, "{count} lines of the log were dropped: stderr was not read fast enough"));
+        }
+    }
 }
 
 impl Log {
-    /// Writes a line of its own.
+    /// Writes a line that is not an event.
     pub(crate) fn line(&self, text: &str) {
         self.lines.send(format!("{text}\n").into_bytes());
     }
@@ -70,41 +78,41 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.lines.send(Vec::new());
-        // Nobody may be reading.
-        _ = self.done.recv_timeout(Duration::from_secs(1));
+        // Writing may block forever if stderr is not read.
+        _ = self.finished.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// Where lines go.
+/// Sends lines to the thread that writes them.
 #[derive(Clone)]
-struct Lines {
+struct LineSender {
     sender: SyncSender<Vec<u8>>,
-    lost: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
 }
 
-impl Lines {
+impl LineSender {
     fn send(&self, line: Vec<u8>) {
         if let Err(TrySendError::Full(_)) = self.sender.try_send(line) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// A line that is being made.
-struct Line<'a> {
-    lines: &'a Lines,
+/// Collects the parts of a line, and sends the line when it is dropped.
+struct LineBuffer<'a> {
+    lines: &'a LineSender,
     text: Vec<u8>,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LineSender {
+    type Writer = LineBuffer<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { lines: self, text: Vec::new() }
+    fn make_writer(&'a self) -> LineBuffer<'a> {
+        LineBuffer { lines: self, text: Vec::new() }
     }
 }
 
-impl Write for Line<'_> {
+impl Write for LineBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -115,7 +123,7 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for LineBuffer<'_> {
     fn drop(&mut self) {
         self.lines.send(std::mem::take(&mut self.text));
     }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use libfuzzer_sys::fuzz_target;
 use likewise::Embedder;
-use likewise::server::{ModelSpec, Server, Settings};
+use likewise::server::{ModelSpec, Settings, router};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
@@ -27,14 +27,9 @@ const PATHS: [&str; 9] = [
 static SERVICE: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
     likewise_fuzz::quiet_about_caught_panics();
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let model = ModelSpec {
-        name: "m".to_owned(),
-        builder: Embedder::builder().threads(1),
-        files: likewise_fuzz::model_with(&[]),
-    };
-    let address = ([127, 0, 0, 1], 0).into();
-    let server = runtime.block_on(Server::bind(address, vec![model], Settings::default())).expect("a server");
-    (runtime, server.router())
+    let model = ModelSpec::new("m", Embedder::builder().threads(1), likewise_fuzz::model_with(&[]));
+    let router = router(vec![model], Settings::default()).expect("a router");
+    (runtime, router)
 });
 
 fuzz_target!(|data: &[u8]| {

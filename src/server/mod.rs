@@ -1,93 +1,120 @@
-//! The HTTP service: the hosted sentence-similarity API, on one's own machine.
+//! The HTTP service: the API of the Hugging Face Inference API, text-embeddings-inference and OpenAI's embeddings.
 //!
-//! A request comes in by a `connection`, passes the `front` (request id, key, limits), and its body is read (`request`,
-//! `fields`) as its API spells it (`hub`, `tei`, `openai`). All of them come to one question to a model (`ask`): its texts
-//! are tokenized and wait in the model's `queue` together with those of other requests, and come back as vectors.
+//! A request passes three layers, each of which uses only the next ones:
+//!
+//! | layer | purpose |
+//! |---|---|
+//! | `http` | connections, request ids, API keys, timeouts, routes |
+//! | `api` | the request and response formats of the three APIs |
+//! | `inference` | admission, the response cache, tokenization, batching, the models |
+//!
+//! [`Server`] listens at an address. [`router`] returns the routes alone, to be mounted in another axum application.
 
-mod app;
-mod ask;
-mod cache;
-mod connection;
-mod error;
-mod fields;
-mod front;
-mod heavy;
-mod hub;
+mod api;
+mod demo_page;
+mod http;
+mod inference;
 mod metrics;
-mod models;
-mod openai;
-mod patience;
-mod queue;
-mod request;
 mod settings;
-mod site;
-mod tei;
 
-pub use models::ModelSpec;
-pub use settings::{Limits, Origins, Settings};
+pub use inference::models::ModelSpec;
+pub use settings::{AllowedOrigins, Limits, Settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::Router;
+use tokio::net::TcpListener;
 
-use app::App;
+use api::state::ApiState;
+use http::connection::Connections;
+use inference::models::Models;
+use inference::service::InferenceService;
 use metrics::Metrics;
-use models::Models;
 
-/// A server that listens and does not answer yet.
+/// Starts to load the models and returns the routes of the service, to be mounted in another axum application.
+///
+/// Requests are answered as by [`Server`], with the same keys, limits and metrics. The routes must run on a tokio runtime with
+/// its time driver; a multi-threaded one is recommended. Three limits belong to connections and not to routes, so the
+/// application must set them itself: the number of connections, [`Limits::header_timeout`], and the time for a client to read
+/// a response. The worker threads end when the last clone of the router is dropped.
+///
+/// The demo page uses relative links, so nest the router under a path that ends with a slash.
+///
+/// ```no_run
+/// use likewise::server::{ModelSpec, Settings, router};
+/// use likewise::{Embedder, ModelFiles};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = ModelSpec::new("mpnet", Embedder::builder(), ModelFiles::open("path/to/all-mpnet-base-v2")?);
+/// let similarity = router(vec![model], Settings::default())?;
+/// let app: axum::Router = axum::Router::new().nest("/similarity/", similarity);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If the operating system creates no thread to load the models.
+pub fn router(models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Router> {
+    Ok(Service::start(models, &settings)?.router)
+}
+
+/// The routes, and what the server needs in addition to shut down.
+struct Service {
+    router: Router,
+    state: Arc<ApiState>,
+    shutting_down: Arc<AtomicBool>,
+}
+
+impl Service {
+    fn start(models: Vec<ModelSpec>, settings: &Settings) -> std::io::Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let models = Models::load(models, settings.limits, &metrics)?;
+        let inference = InferenceService::new(models, settings, metrics.clone());
+        let state = Arc::new(ApiState::new(inference));
+        let shutting_down = Arc::new(AtomicBool::new(false));
+        let router = http::router::build(state.clone(), settings, metrics, shutting_down.clone());
+        Ok(Self { router, state, shutting_down })
+    }
+}
+
+/// A server that listens at an address and does not respond yet.
 pub struct Server {
-    listener: tokio::net::TcpListener,
-    app: Arc<App>,
+    listener: TcpListener,
+    service: Service,
+    limits: Limits,
 }
 
 impl Server {
-    /// Listens at an address, and begins to load the models.
+    /// Listens at an address, and starts to load the models.
     ///
     /// # Errors
-    /// If the address cannot be had, or no thread to load the models.
+    /// If the address is not available, or if the operating system creates no thread to load the models.
     pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind(address).await?;
-        let metrics = Arc::new(Metrics::new());
-        let models = Models::load(models, settings.limits, &metrics)?;
-        Ok(Self { listener, app: App::new(models, metrics, settings) })
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, service: Service::start(models, &settings)?, limits: settings.limits })
     }
 
-    /// Where it listens: the port that was chosen, if 0 was asked for.
+    /// The address that the server listens at, with the port that was chosen if port 0 was requested.
     ///
     /// # Errors
-    /// If the operating system does not say.
+    /// If the operating system does not report it.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Names of the models that it serves, the default first.
+    /// The names of the models, the default one first.
     pub fn models(&self) -> Vec<String> {
-        self.app.models.names().map(str::to_owned).collect()
+        self.service.state.inference.models().names().map(str::to_owned).collect()
     }
 
-    /// Its routes, for requests that come from a fuzzer and not by a connection.
-    #[cfg(fuzzing)]
-    pub fn router(&self) -> axum::Router {
-        app::router(self.app.clone())
+    /// Serves requests until `stop` completes, then waits up to `shutdown_timeout` for requests in flight. Requires the
+    /// multi-threaded runtime of tokio.
+    pub async fn run(self, stop: impl Future<Output = ()>, shutdown_timeout: Duration) {
+        let Service { router, state, shutting_down } = self.service;
+        Connections::new(router, &self.limits, shutting_down).serve(self.listener, stop, shutdown_timeout).await;
+        state.inference.models().close();
     }
-
-    /// Answers until `stop` is done, then finishes what has been begun, for at most `grace`. To be run by a multi-threaded
-    /// runtime of tokio.
-    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
-        connection::serve(self.listener, &self.app, stop, grace).await;
-        self.app.models.close();
-    }
-}
-
-/// JSON as an answer.
-fn reply(value: &serde_json::Value) -> Response {
-    json_text(value.to_string())
-}
-
-/// Text that is JSON already as an answer.
-fn json_text(text: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -1,88 +1,84 @@
-//! What a server accepts, and from whom.
+//! The settings of a server.
 
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use super::error::ApiError;
-use crate::embedder::TARGET_TOKENS_PER_BATCH;
+use crate::embedder::TOKENS_PER_BATCH;
 
-/// How a server behaves.
+/// The settings of a server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
-    /// How much it takes.
+    /// Limits on requests and responses.
     pub limits: Limits,
-    /// JsonObject of which a request must have one. None: everybody may ask.
-    pub keys: Vec<String>,
-    /// Whose pages may ask, in a browser.
-    pub origins: Origins,
-    /// Bytes of answers that are kept to be given again, with their questions; 0 for none.
-    pub cache_bytes: usize,
+    /// The API keys, one of which a request must have. Empty: no key is required.
+    pub api_keys: Vec<String>,
+    /// The origins whose pages may call the API from a browser.
+    pub origins: AllowedOrigins,
+    /// The capacity of the response cache in bytes, requests included; 0 disables the cache.
+    pub response_cache_bytes: usize,
 }
 
-/// How much a server takes.
+/// Limits on requests and responses.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of a request's body.
-    pub body_bytes: usize,
-    /// Texts of a request, the source among them.
-    pub texts: usize,
-    /// Numbers of an answer.
-    pub numbers: usize,
-    /// Tokens that may wait in a model's queue.
-    pub waiting_tokens: usize,
-    /// Tokens that a thread computes in one pass, but for a text that alone has more.
-    pub batch_tokens: usize,
-    /// Requests that are answered at a time.
-    pub requests: usize,
-    /// For a request's head to arrive, and between two requests of a connection.
-    pub head_time: Duration,
-    /// For a request's body to arrive.
-    pub body_time: Duration,
-    /// For a request to be answered, the body and the wait for a model included.
-    pub request_time: Duration,
+    pub max_body_bytes: usize,
+    /// Texts of a request, including the source.
+    pub max_client_batch_size: usize,
+    /// Floats of a response.
+    pub max_response_floats: usize,
+    /// Tokens in a model's queue.
+    pub max_queued_tokens: usize,
+    /// Tokens of a batch. A text that alone has more is a batch by itself.
+    pub max_batch_tokens: usize,
+    /// Requests in flight.
+    pub max_concurrent_requests: usize,
+    /// Time for a request's head to arrive, and between two requests of a connection.
+    pub header_timeout: Duration,
+    /// Time for a request's body to arrive, and for a client to read more of a response.
+    pub body_timeout: Duration,
+    /// Time to answer a request, including its body and the wait for a model.
+    pub request_timeout: Duration,
 }
 
-/// The origins whose pages a browser may let ask.
+/// The origins whose pages may call the API from a browser.
 #[derive(Clone, Debug)]
-pub enum Origins {
+#[non_exhaustive]
+pub enum AllowedOrigins {
     /// Only the server's own page.
     None,
-    /// Any page.
+    /// Every page.
     Any,
     /// Pages from these origins, each as a browser writes it: `https://example.org`.
-    These(Vec<HeaderValue>),
+    List(Vec<HeaderValue>),
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::default(), keys: Vec::new(), origins: Origins::None, cache_bytes: 64 << 20 }
+        Self {
+            limits: Limits::default(),
+            api_keys: Vec::new(),
+            origins: AllowedOrigins::None,
+            response_cache_bytes: 64 << 20,
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 2_000_000,
-            texts: 10_000,
-            numbers: 8_000_000,
-            waiting_tokens: 200_000,
-            batch_tokens: TARGET_TOKENS_PER_BATCH,
-            requests: 512,
-            head_time: Duration::from_secs(30),
-            body_time: Duration::from_secs(30),
-            request_time: Duration::from_secs(120),
-        }
-    }
-}
-
-impl Limits {
-    pub(super) fn check_texts(&self, texts: usize) -> Result<(), ApiError> {
-        match texts > self.texts {
-            true => {
-                Err(ApiError::unprocessable(format!("{texts} texts in one request; at most {} are taken", self.texts)))
-            }
-            false => Ok(()),
+            max_body_bytes: 2_000_000,
+            max_client_batch_size: 10_000,
+            max_response_floats: 8_000_000,
+            max_queued_tokens: 200_000,
+            max_batch_tokens: TOKENS_PER_BATCH,
+            max_concurrent_requests: 512,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(120),
         }
     }
 }

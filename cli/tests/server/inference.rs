@@ -9,7 +9,7 @@ use likewise::Embedder;
 #[test]
 fn every_spelling_of_the_question() {
     // Without a cache, so that each is computed.
-    let server = Server::with_tiny_mpnet(&["--cache-bytes", "0"]);
+    let server = Server::with_tiny_mpnet(&["--response-cache-bytes", "0"]);
     let expected = expected();
     let (s, l) = (SOURCE, json!(SENTENCES));
     for body in [

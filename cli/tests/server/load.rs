@@ -45,11 +45,11 @@ fn many_clients(server: &Server) {
 /// What waits beyond the limit is refused, and everything else is answered.
 #[test]
 fn a_queue_that_is_full() {
-    let server = Server::with_tiny_mpnet(&["--max-waiting-tokens", "12000"]);
+    let server = Server::with_tiny_mpnet(&["--max-queued-tokens", "12000"]);
     let body = json!({"inputs": vec!["some words that take a few tokens each"; 400]});
     // What is more than may ever wait is refused for good.
     let never = server.post("/", &json!({"inputs": vec!["some words that take a few tokens each"; 1000]}));
-    assert_eq!((never.status, never.body.contains("at most 12000 are taken")), (422, true), "{never:?}");
+    assert_eq!((never.status, never.body.contains("the limit is 12000")), (422, true), "{never:?}");
     let mut refused = false;
     // Whether two clients meet in the queue is a matter of luck, so they try more than once.
     for _ in 0..20 {
@@ -93,7 +93,7 @@ fn large_requests_do_not_shut_out_small_ones() {
 /// What a client that has left wanted is not computed, and its place in the queue is free.
 #[test]
 fn a_client_that_leaves() {
-    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-waiting-tokens", "10000000"]);
+    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-queued-tokens", "10000000"]);
     let count = 10_000;
     let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); count]}).to_string();
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
@@ -106,16 +106,16 @@ fn a_client_that_leaves() {
     server.wait_until("nothing waits", || waiting() == 0.0);
     let computed = server.metric("te_batch_next_size_sum");
     assert!(computed < count as f64, "{computed} texts were computed for nobody");
-    assert_eq!(server.metric("likewise_waiting_tokens{model=\"org/tiny\"}"), 0.0);
+    assert_eq!(server.metric("likewise_queued_tokens{model=\"org/tiny\"}"), 0.0);
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
 
 #[test]
 fn an_answer_in_time_or_none() {
-    let server = Server::with_tiny_mpnet(&["--deadline", "0.02"]);
+    let server = Server::with_tiny_mpnet(&["--request-timeout", "0.02"]);
     let long = json!({"inputs": vec!["a sentence of some words ".repeat(6); 5000]});
     let answer = server.post("/", &long);
-    assert_eq!((answer.status, answer.body.contains("no answer within 0.02 s")), (503, true), "{answer:?}");
+    assert_eq!((answer.status, answer.body.contains("no response within 0.02 s")), (503, true), "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     // What waited for it left the queue.
     server.wait_until("nothing waits", || server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0);
@@ -126,7 +126,7 @@ fn an_answer_in_time_or_none() {
 /// One large request does not keep a small one waiting until it is done.
 #[test]
 fn fair_between_requests() {
-    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-waiting-tokens", "10000000"]);
+    let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-queued-tokens", "10000000"]);
     let large = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
     std::thread::scope(|scope| {
         let server = &server;
@@ -145,7 +145,7 @@ fn fair_between_requests() {
 /// 512 clients at once and a queue that is too small for them: each is answered or told to come again.
 #[test]
 fn more_clients_than_can_be_served() {
-    let options = ["--max-waiting-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
+    let options = ["--max-queued-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
     let server = Server::with_tiny_mpnet(&options);
     let (mut answered, mut refused) = (0, 0);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -235,7 +235,7 @@ fn a_client_that_does_not_read() {
 /// A hundred thousand requests, each with texts of its own, leave no more memory behind than the first twenty thousand.
 #[test]
 fn memory_over_many_requests() {
-    let server = Server::with_tiny_mpnet(&["--cache-bytes", "1000000", "--log-level", "error"]);
+    let server = Server::with_tiny_mpnet(&["--response-cache-bytes", "1000000", "--log-level", "error"]);
     let round = |from: usize, to: usize| {
         std::thread::scope(|scope| {
             for client in 0..8 {

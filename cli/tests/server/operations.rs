@@ -67,11 +67,11 @@ fn what_cannot_be_served() {
     let tiny = model("tiny-mpnet").display().to_string();
     for (option, value) in [
         ("--max-concurrent-requests", "0"),
-        ("--max-texts", "1.5"),
-        ("--max-waiting-tokens", "99999999999999999999"),
-        ("--cache-bytes", "x"),
-        ("--deadline", "0"),
-        ("--grace", "nan"),
+        ("--max-client-batch-size", "1.5"),
+        ("--max-queued-tokens", "99999999999999999999"),
+        ("--response-cache-bytes", "x"),
+        ("--request-timeout", "0"),
+        ("--shutdown-timeout", "nan"),
         ("--body-timeout", "1e300"),
         ("--cors-allow-origin", "example.org"),
         ("--cors-allow-origin", "https://example.org/"),
@@ -127,7 +127,7 @@ fn keys() {
         for path in ["/", "/models/org/tiny", "/hf-inference/models/tiny", "/embed", "/v1/embeddings", "/tokenize"] {
             let answer = post(path, key);
             assert_eq!(answer.status, 401, "{path} {key:?}: {answer:?}");
-            assert!(answer.body.contains("a valid API key is needed"), "{answer:?}");
+            assert!(answer.body.contains("a valid API key is required"), "{answer:?}");
             assert_eq!(answer.header("www-authenticate"), Some("bearer"));
             assert!(answer.header("content-length").is_some() && answer.header("x-request-id").is_some());
         }
@@ -182,7 +182,7 @@ fn the_cache() {
     assert_eq!(server.metric("likewise_cache_hits"), 3.0);
     assert_eq!(server.metric("likewise_cache_misses"), 1.0);
     assert!(server.metric("likewise_cache_bytes") > 0.0);
-    let none = Server::with_tiny_mpnet(&["--cache-bytes", "0"]);
+    let none = Server::with_tiny_mpnet(&["--response-cache-bytes", "0"]);
     for _ in 0..2 {
         assert_eq!(none.post("/", &question()).header("x-compute-type"), Some("cpu"));
     }
@@ -327,7 +327,7 @@ fn the_log() {
     assert_eq!((&answered["method"], &answered["path"]), (&json!("POST"), &json!("/")), "{answered}");
     let refused = line("mine-8");
     assert_eq!((&refused["status"], &refused["level"]), (&json!(404), &json!("WARN")), "{refused}");
-    assert!(refused["why"].as_str().is_some_and(|why| why.contains("does not exist")), "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|why| why.contains("does not exist")), "{refused}");
     for secret in ["not-to-be-logged", "happy"] {
         assert!(!server.log().contains(secret), "{secret}");
     }
@@ -347,7 +347,7 @@ fn the_log_of_those_who_leave() {
     drop(stream);
     server.wait_until("it is in the log", || server.log().contains("gone-1"));
     let counted = || {
-        server.metric("te_request_failure{err=\"client_left\"}")
+        server.metric("te_request_failure{err=\"client_disconnected\"}")
             + server.metric("te_request_failure{err=\"validation\"}")
     };
     assert_eq!(counted(), 1.0, "{}", server.get("/metrics").body);
@@ -422,7 +422,7 @@ fn metrics() {
         ("likewise_text_count{model=\"org/tiny\"}", 5.0),
         ("likewise_model_state{model=\"org/tiny\",state=\"ready\"}", 1.0),
         ("likewise_requests_in_flight", 0.0),
-        ("likewise_answer_count{route=\"/\",status=\"400\"}", 1.0),
+        ("likewise_response_count{route=\"/\",status=\"400\"}", 1.0),
     ] {
         assert_eq!(server.metric(series), value, "{series} in {}", server.get("/metrics").body);
     }

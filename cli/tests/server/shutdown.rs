@@ -31,7 +31,7 @@ fn an_orderly_end() {
 /// on such that are kept.
 #[test]
 fn the_end_under_load() {
-    let mut server = Server::with_tiny_mpnet(&["--cache-bytes", "0"]);
+    let mut server = Server::with_tiny_mpnet(&["--response-cache-bytes", "0"]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let expected = library.embed(&["some words for a vector"]).expect("vectors");
     let expected = serde_json::to_string(expected.row(0)).expect("JSON");
@@ -96,7 +96,7 @@ fn the_end_under_load() {
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
     for signal in ["-TERM", "-INT"] {
-        let mut server = Server::with_tiny_mpnet(&["--grace", "30"]);
+        let mut server = Server::with_tiny_mpnet(&["--shutdown-timeout", "30"]);
         let mut connection = Connection::to(&server);
         assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("an answer").0, 200);
         let start = std::time::Instant::now();
@@ -109,13 +109,13 @@ fn idle_connections_do_not_hold_up_the_end() {
 /// Told twice, it ends at once.
 #[test]
 fn told_twice() {
-    let mut server = Server::with_tiny_mpnet(&["--grace", "60", "--body-timeout", "60"]);
+    let mut server = Server::with_tiny_mpnet(&["--shutdown-timeout", "60", "--body-timeout", "60"]);
     let mut stream = server.connect();
     stream.write_all(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\n{").expect("sent");
     std::thread::sleep(Duration::from_millis(200));
     let start = std::time::Instant::now();
     server.terminate();
-    server.wait_until("it is ending", || server.log().contains("ending"));
+    server.wait_until("it is ending", || server.log().contains("shutting down"));
     server.signal("-INT");
     assert_eq!(server.exit_code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -124,7 +124,7 @@ fn told_twice() {
 /// Tokenizing cannot be stopped half-way, but it is not waited for.
 #[test]
 fn the_grace_time_and_tokenizing() {
-    let mut server = Server::with_tiny_mpnet(&["--grace", "0.3"]);
+    let mut server = Server::with_tiny_mpnet(&["--shutdown-timeout", "0.3"]);
     let body = json!({"inputs": "x".repeat(1_900_000)}).to_string();
     let streams: Vec<_> = (0..4)
         .map(|_| {
@@ -144,7 +144,7 @@ fn the_grace_time_and_tokenizing() {
 /// What takes longer than the grace time is given up.
 #[test]
 fn the_grace_time() {
-    let options = ["--grace", "0.3", "--payload-limit", "20000000", "--max-waiting-tokens", "10000000"];
+    let options = ["--shutdown-timeout", "0.3", "--payload-limit", "20000000", "--max-queued-tokens", "10000000"];
     let mut server = Server::with_tiny_mpnet(&options);
     let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
     let mut stream = server.connect();

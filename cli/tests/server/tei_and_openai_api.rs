@@ -125,7 +125,7 @@ fn embed_all() {
     // Alone and in company the same.
     let alone = server.post("/embed_all", &json!({"inputs": SENTENCES[1]})).json();
     assert_eq!(alone[0], texts[1]);
-    let small = Server::with_tiny_mpnet(&["--max-numbers", "100"]);
+    let small = Server::with_tiny_mpnet(&["--max-response-floats", "100"]);
     assert_eq!(small.post("/embed_all", &json!({"inputs": SENTENCES})).status, 422);
 }
 

@@ -96,7 +96,7 @@ const SETTINGS = [
   ['architecture', 'Architecture'], ['layers', 'Layers'], ['heads', 'Heads'], ['width', 'Width'],
   ['dimensions', 'Dimensions'], ['parameters', 'Parameters'], ['vocabulary', 'Vocabulary'],
   ['max_length', 'Max tokens'], ['similarity', 'Similarity'], ['modules', 'Modules'], ['weights', 'Weights'],
-  ['precision', 'Precision'], ['instructions', 'Instructions'], ['threads', 'Threads'], ['prompts', 'Prompts'],
+  ['precision', 'Precision'], ['simd', 'SIMD level'], ['threads', 'Threads'], ['prompts', 'Prompts'],
   ['prompt', 'Prompt used'],
 ];
 const STATES = { ready: 'Ready', loading: 'Loading…', failed: 'Failed' };

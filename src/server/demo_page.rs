@@ -1,4 +1,4 @@
-//! What a browser sees: a page to try the models with, and the documentation of the API.
+//! The pages for browsers: a demo of the models, and the documentation of the API.
 
 use std::sync::LazyLock;
 
@@ -11,46 +11,47 @@ const SCRIPT: &str = include_str!("page/page.js");
 const DOCS: &str = include_str!("page/docs.html");
 const DOCS_SCRIPT: &str = include_str!("page/docs.js");
 
-/// The description of the API. It is written by hand; what it says is checked against the running server.
+/// The description of the API. It is written by hand, and checked against a running server by `.ci/schemathesis`.
 static OPENAPI: LazyLock<String> =
     LazyLock::new(|| include_str!("openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION")));
 
-/// GET `/`: the page, for those who read HTML. Programs that look whether somebody is there get a word, as from the hosted API.
+/// GET `/`: the page for browsers. Other programs receive a short JSON response, as from the hosted API.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    match accepted.into_iter().any(|kinds| kinds.contains("text/html")) {
-        true => text("text/html; charset=utf-8", PAGE),
-        false => text("application/json", r#"{"ok":"ok"}"#),
+    if accepted.into_iter().any(|kinds| kinds.contains("text/html")) {
+        asset("text/html; charset=utf-8", PAGE)
+    } else {
+        asset("application/json", r#"{"ok":"ok"}"#)
     }
 }
 
 /// GET `/docs`.
 pub(super) async fn docs() -> Response {
-    text("text/html; charset=utf-8", DOCS)
+    asset("text/html; charset=utf-8", DOCS)
 }
 
 /// GET `/page.css`.
 pub(super) async fn style() -> Response {
-    text("text/css; charset=utf-8", STYLE)
+    asset("text/css; charset=utf-8", STYLE)
 }
 
 /// GET `/page.js`.
 pub(super) async fn script() -> Response {
-    text("text/javascript; charset=utf-8", SCRIPT)
+    asset("text/javascript; charset=utf-8", SCRIPT)
 }
 
 /// GET `/docs.js`.
 pub(super) async fn docs_script() -> Response {
-    text("text/javascript; charset=utf-8", DOCS_SCRIPT)
+    asset("text/javascript; charset=utf-8", DOCS_SCRIPT)
 }
 
 /// GET `/openapi.json`.
 pub(super) async fn openapi() -> Response {
-    text("application/json", &OPENAPI)
+    asset("application/json", &OPENAPI)
 }
 
-/// A file of the site. Browsers are told to load nothing from anywhere else, and to ask again after a new version.
-fn text(kind: &'static str, body: &'static str) -> Response {
+/// The response with a file. The headers forbid browsers to load anything from elsewhere, and make them revalidate the file.
+fn asset(kind: &'static str, body: &'static str) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = [

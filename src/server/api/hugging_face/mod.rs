@@ -1,0 +1,15 @@
+//! The Hugging Face Inference API: sentence similarity and feature extraction by POST, on any of its paths.
+//!
+//! | path | meaning |
+//! |---|---|
+//! | `/` | the default model; the body's format selects the task |
+//! | `/models/{id}` | a model; the body's format selects the task |
+//! | `/models/{id}/pipeline/{task}` | a model and a task |
+//! | `/pipeline/{task}/{id}` | the same, in the spelling of older clients |
+//!
+//! Newer clients use the same paths below `/hf-inference`.
+
+pub(in crate::server) mod metadata;
+mod model_path;
+pub(in crate::server) mod pipeline;
+mod request;

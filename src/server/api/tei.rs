@@ -1,0 +1,198 @@
+//! The routes of text-embeddings-inference. All accept a `model` in addition, for servers with several models.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::fields::{Fields, id_lists, missing_field, strings, text_inputs, unexpected_value};
+use super::json_body::JsonBody;
+use super::options::request_options;
+use super::response::{inference_response, json_response, json_text_response, to_json};
+use super::similarity::{similarity_fields, similarity_inputs};
+use super::state::ApiState;
+use crate::server::inference::blocking::Cancelled;
+use crate::server::inference::request::{InferenceRequest, InferenceResponse, OutputKind, RequestOptions};
+use crate::tokenizer::TokenSpan;
+
+/// The JSON of a token takes about as many bytes as this many floats.
+const FLOATS_PER_TOKEN: usize = 10;
+
+/// The model and the options of a request.
+struct Target {
+    model: Option<String>,
+    options: RequestOptions,
+}
+
+impl Target {
+    fn parse(body: &JsonBody) -> Result<Self, ApiError> {
+        let fields = Fields::new([Some(&body.root)]);
+        let options = request_options(&body.headers, &fields)?;
+        Ok(Self { model: fields.string("model")?.map(str::to_owned), options })
+    }
+}
+
+/// POST `/similarity`: the score of each sentence.
+pub(in crate::server) async fn similarity(
+    State(state): State<Arc<ApiState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let options = Fields::in_body(&body.root, &["parameters"])?;
+    let inputs = similarity_inputs(&similarity_fields(&body.root))?;
+    let request = InferenceRequest { inputs, output: OutputKind::Scores, encode: options.encode_options()? };
+    let target = Target::parse(&body)?;
+    drop(body);
+    let response = state.inference.infer(target.model.as_deref(), request, target.options).await?;
+    Ok(inference_response(&response, &response.result.rows[0])?)
+}
+
+/// POST `/embed`: an embedding of each text, of length 1 unless `normalize` is false.
+pub(in crate::server) async fn embed(State(state): State<Arc<ApiState>>, body: JsonBody) -> Result<Response, ApiError> {
+    let fields = Fields::new([Some(&body.root)]);
+    let normalize = Some(fields.bool("normalize")?.unwrap_or(true));
+    let output = OutputKind::Embeddings { normalize, dimensions: fields.size("dimensions")? };
+    let response = infer(&state, body, output).await?;
+    Ok(inference_response(&response, &response.result.rows)?)
+}
+
+/// POST `/embed_all`: an embedding of each token of each text.
+pub(in crate::server) async fn embed_all(
+    State(state): State<Arc<ApiState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let response = infer(&state, body, OutputKind::TokenEmbeddings).await?;
+    let width = response.model.embedder.token_width();
+    let texts: Vec<Vec<&[f32]>> = response.result.rows.iter().map(|row| row.chunks_exact(width).collect()).collect();
+    Ok(inference_response(&response, &texts)?)
+}
+
+async fn infer(state: &ApiState, body: JsonBody, output: OutputKind) -> Result<InferenceResponse, ApiError> {
+    let fields = Fields::new([Some(&body.root)]);
+    let inputs = text_inputs("inputs", fields.get("inputs"))?;
+    let request = InferenceRequest { inputs, output, encode: fields.encode_options()? };
+    let target = Target::parse(&body)?;
+    drop(body);
+    Ok(state.inference.infer(target.model.as_deref(), request, target.options).await?)
+}
+
+/// A token in a response.
+#[derive(Serialize)]
+struct Token<'a> {
+    id: u32,
+    text: &'a str,
+    special: bool,
+    /// In Unicode characters. `None` for a special token.
+    start: Option<usize>,
+    stop: Option<usize>,
+}
+
+impl<'a> From<&'a TokenSpan> for Token<'a> {
+    fn from(span: &'a TokenSpan) -> Self {
+        let (start, stop) = span.place.unzip();
+        Self { id: span.id, text: &span.text, special: start.is_none(), start, stop }
+    }
+}
+
+/// POST `/tokenize`: all tokens of each text, also those beyond the model's maximum length.
+pub(in crate::server) async fn tokenize(
+    State(state): State<Arc<ApiState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let fields = Fields::new([Some(&body.root)]);
+    let texts = match fields.get("inputs") {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(list)) => strings("inputs", list)?,
+        Some(other) => return Err(unexpected_value("inputs", "a string or an array of strings", other)),
+        None => return Err(missing_field("inputs", "a string or an array of strings")),
+    };
+    let add_special_tokens = fields.bool("add_special_tokens")?.unwrap_or(true);
+    let prompt = fields.string("prompt_name")?.map(str::to_owned);
+    let inference = &state.inference;
+    inference.check_text_count(texts.len())?;
+    let target = Target::parse(&body)?;
+    drop(body);
+    let model = inference.models().get(target.model.as_deref(), target.options.wait_for_model).await?;
+    let _admission = inference.admit()?;
+    let limit = inference.limits().max_response_floats / FLOATS_PER_TOKEN;
+    let work = move |cancelled: &Cancelled| {
+        let mut remaining = limit;
+        // The texts become JSON one by one, which takes less memory than the tokens of all.
+        let mut lists: Vec<Box<RawValue>> = Vec::new();
+        for text in &texts {
+            cancelled.check()?;
+            let spans = model.embedder.pieces(text, prompt.as_deref(), add_special_tokens)?;
+            remaining = remaining.checked_sub(spans.len()).ok_or_else(|| {
+                ApiError::unprocessable(format!(
+                    "response would contain more than {limit} tokens, a tenth of --max-response-floats"
+                ))
+            })?;
+            let tokens: Vec<Token<'_>> = spans.iter().map(Token::from).collect();
+            lists.push(serde_json::value::to_raw_value(&tokens)?);
+        }
+        Ok::<_, ApiError>(to_json(&lists)?)
+    };
+    Ok(json_text_response(inference.blocking().run(work).await?))
+}
+
+/// POST `/decode`: the text of each list of token ids.
+pub(in crate::server) async fn decode(
+    State(state): State<Arc<ApiState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let fields = Fields::new([Some(&body.root)]);
+    let lists = id_lists("ids", fields.get("ids"))?;
+    let skip_special_tokens = fields.bool("skip_special_tokens")?.unwrap_or(true);
+    let inference = &state.inference;
+    inference.check_text_count(lists.len())?;
+    let target = Target::parse(&body)?;
+    drop(body);
+    let model = inference.models().get(target.model.as_deref(), target.options.wait_for_model).await?;
+    let _admission = inference.admit()?;
+    let vocabulary = model.info.blueprint.vocabulary;
+    if let Some(id) = lists.iter().flatten().find(|&&id| id as usize >= vocabulary) {
+        return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
+    }
+    let work = move |cancelled: &Cancelled| {
+        let text = |ids: &Vec<u32>| {
+            cancelled.check()?;
+            Ok::<_, ApiError>(model.embedder.decode(ids, skip_special_tokens)?)
+        };
+        let texts = lists.iter().map(text).collect::<Result<Vec<String>, ApiError>>()?;
+        Ok::<_, ApiError>(to_json(&texts)?)
+    };
+    Ok(json_text_response(inference.blocking().run(work).await?))
+}
+
+/// GET `/info`: the default model and the limits.
+pub(in crate::server) async fn info(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    model_info(&state, None).await
+}
+
+/// The response of `/info` for one model.
+pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<Response, ApiError> {
+    let model = state.inference.models().get(model, false).await?;
+    let info = &model.info;
+    let limits = state.inference.limits();
+    let pooling = info.modules.first().map_or("", |module| module.trim_end_matches(" pooling"));
+    Ok(json_response(&json!({
+        "model_id": model.name,
+        "model_sha": null,
+        "model_dtype": "float32",
+        "served_model_name": model.name,
+        "model_type": { "embedding": { "pooling": pooling } },
+        "max_concurrent_requests": limits.max_concurrent_requests,
+        "max_input_length": info.max_length,
+        "max_batch_tokens": limits.max_batch_tokens.max(info.max_length),
+        "max_batch_requests": null,
+        "max_client_batch_size": limits.max_client_batch_size,
+        "auto_truncate": model.embedder.truncates(),
+        "tokenization_workers": info.threads,
+        "version": env!("CARGO_PKG_VERSION"),
+        "sha": null,
+        "docker_label": null,
+    }))?)
+}

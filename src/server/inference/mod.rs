@@ -1,0 +1,11 @@
+//! Runs models: admission, the response cache, tokenization, batching and the models themselves.
+//!
+//! Nothing here depends on HTTP. [`service::InferenceService`] is what the API handlers call.
+
+pub(in crate::server) mod blocking;
+mod cache;
+pub(in crate::server) mod error;
+pub(in crate::server) mod models;
+mod queue;
+pub(in crate::server) mod request;
+pub(in crate::server) mod service;

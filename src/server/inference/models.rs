@@ -1,0 +1,237 @@
+//! The models that are served, each under a name, each loaded in the background.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::error::InferenceError;
+use super::queue::Queue;
+use crate::embedder::{Builder, Embedder, ModelInfo};
+use crate::error::error_chain;
+use crate::files::ModelFiles;
+use crate::server::metrics::{Metrics, ModelLabels, ModelSample};
+use crate::server::settings::Limits;
+
+/// How long loading a model is expected to take. It only serves to estimate the time that remains.
+const EXPECTED_LOADING_TIME: Duration = Duration::from_secs(2);
+
+/// How long a client that does not wait for a loading model is delayed, because some clients retry without a pause.
+const LOADING_RESPONSE_DELAY: Duration = Duration::from_secs(1);
+
+/// A model to serve.
+#[non_exhaustive]
+pub struct ModelSpec {
+    /// The name that clients use.
+    pub name: String,
+    /// How to open it.
+    pub builder: Builder,
+    /// Its files.
+    pub files: ModelFiles,
+}
+
+impl ModelSpec {
+    /// Describes a model to serve under a name.
+    pub fn new(name: impl Into<String>, builder: Builder, files: ModelFiles) -> Self {
+        Self { name: name.into(), builder, files }
+    }
+}
+
+/// A model that is loaded.
+pub(in crate::server) struct ServedModel {
+    pub(in crate::server) name: String,
+    /// Its position among the models.
+    pub(super) index: usize,
+    pub(in crate::server) info: ModelInfo,
+    pub(in crate::server) embedder: Arc<Embedder>,
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Drop for ServedModel {
+    fn drop(&mut self) {
+        // The workers also own the queue, and end when it is closed.
+        self.queue.close();
+    }
+}
+
+/// All models, the default one first.
+pub(in crate::server) struct Models {
+    entries: Vec<ModelEntry>,
+}
+
+struct ModelEntry {
+    name: String,
+    state: watch::Receiver<ModelState>,
+    started: Instant,
+}
+
+/// The state of a model.
+#[derive(Clone)]
+pub(in crate::server) enum ModelState {
+    Loading,
+    Ready(Arc<ServedModel>),
+    Failed(String),
+}
+
+impl ModelState {
+    /// The state's name in responses and metrics.
+    pub(in crate::server) fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready(_) => "ready",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The model, if it is loaded.
+    pub(in crate::server) fn loaded(&self) -> Option<&Arc<ServedModel>> {
+        if let Self::Ready(model) = self { Some(model) } else { None }
+    }
+}
+
+impl Models {
+    /// Starts a thread that loads all models, one after another. Each gets a queue with these limits.
+    ///
+    /// # Errors
+    /// If the operating system creates no thread.
+    pub(in crate::server) fn load(
+        specs: Vec<ModelSpec>,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let metrics = metrics.clone();
+        let mut entries = Vec::new();
+        let mut pending = Vec::new();
+        for spec in specs {
+            let (sender, state) = watch::channel(ModelState::Loading);
+            entries.push(ModelEntry { name: spec.name.clone(), state, started: Instant::now() });
+            pending.push((spec, sender));
+        }
+        std::thread::Builder::new().name("likewise-loading".to_owned()).spawn(move || {
+            for (index, (spec, sender)) in pending.into_iter().enumerate() {
+                // Without a receiver the server has been dropped.
+                if !sender.is_closed() {
+                    sender.send_replace(load_model(spec, index, limits, &metrics));
+                }
+            }
+        })?;
+        Ok(Self { entries })
+    }
+
+    /// The names of all models.
+    pub(in crate::server) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The name and the state of each model.
+    pub(in crate::server) fn states(&self) -> impl Iterator<Item = (&str, ModelState)> {
+        self.entries.iter().map(|entry| (entry.name.as_str(), entry.state.borrow().clone()))
+    }
+
+    /// What the metrics report about each model.
+    pub(super) fn samples(&self) -> Vec<ModelSample> {
+        let sample = |(name, state): (&str, ModelState)| {
+            let model = state.loaded();
+            let labels = |model: &Arc<ServedModel>| ModelLabels {
+                architecture: model.info.blueprint.family.to_string(),
+                precision: model.info.precision.name().to_owned(),
+                simd: model.info.level.to_string(),
+                threads: model.info.threads.to_string(),
+            };
+            ModelSample {
+                name: name.to_owned(),
+                state: state.name(),
+                labels: model.map(labels),
+                queued_texts: model.map_or(0, |model| model.queue.queued_texts()),
+                queued_tokens: model.map_or(0, |model| model.queue.queued_tokens()),
+            }
+        };
+        self.states().map(sample).collect()
+    }
+
+    /// Returns the full name of the model that a client's `id` refers to.
+    pub(in crate::server) fn resolve_name(&self, id: &str) -> Option<&str> {
+        self.find(id).map(|entry| entry.name.as_str())
+    }
+
+    /// Finds a model. An exact match wins. Otherwise an organisation prefix that only one side has is ignored, if that
+    /// leaves exactly one model.
+    fn find(&self, id: &str) -> Option<&ModelEntry> {
+        let exact = self.entries.iter().find(|entry| entry.name == id);
+        exact.or_else(|| {
+            let mut similar = self.entries.iter().filter(|entry| differs_by_organisation_only(&entry.name, id));
+            similar.next().filter(|_| similar.next().is_none())
+        })
+    }
+
+    /// Returns a named model, or the default one. If it is still loading, the call waits for it, or fails after
+    /// [`LOADING_RESPONSE_DELAY`] unless `wait` is set.
+    ///
+    /// # Errors
+    /// If no such model is served, if it is still loading, or if it could not be loaded.
+    pub(in crate::server) async fn get(
+        &self,
+        name: Option<&str>,
+        wait: bool,
+    ) -> Result<Arc<ServedModel>, InferenceError> {
+        let Some(entry) = name.map_or(self.entries.first(), |name| self.find(name)) else {
+            return Err(InferenceError::UnknownModel(name.unwrap_or("(the default)").to_owned()));
+        };
+        let mut state = entry.state.clone();
+        let loaded = state.wait_for(|state| !matches!(state, ModelState::Loading));
+        let loaded =
+            if wait { Some(loaded.await) } else { tokio::time::timeout(LOADING_RESPONSE_DELAY, loaded).await.ok() };
+        match loaded.map(|state| state.map(|state| state.clone())) {
+            Some(Ok(ModelState::Ready(model))) => Ok(model),
+            Some(Ok(ModelState::Failed(reason))) => Err(InferenceError::Failed(reason)),
+            Some(Ok(ModelState::Loading)) | None => {
+                let remaining = EXPECTED_LOADING_TIME.saturating_sub(entry.started.elapsed());
+                let remaining = remaining.max(LOADING_RESPONSE_DELAY);
+                Err(InferenceError::Loading { model: entry.name.clone(), remaining })
+            }
+            Some(Err(_)) => Err(InferenceError::Failed(format!("model {} was not loaded", entry.name))),
+        }
+    }
+
+    /// Closes all queues.
+    pub(in crate::server) fn close(&self) {
+        for entry in &self.entries {
+            if let ModelState::Ready(model) = &*entry.state.borrow() {
+                model.queue.close();
+            }
+        }
+    }
+}
+
+/// Opens a model and starts its workers.
+fn load_model(spec: ModelSpec, index: usize, limits: Limits, metrics: &Arc<Metrics>) -> ModelState {
+    let ModelSpec { name, builder, files } = spec;
+    let started = Instant::now();
+    // A panic is a bug; it must not prevent the other models from loading.
+    let opened = match catch_unwind(AssertUnwindSafe(|| builder.open_files(&files))) {
+        Ok(opened) => opened.map_err(|error| error_chain(&error)).map(Arc::new),
+        Err(_) => Err("opening it panicked".to_owned()),
+    };
+    let served = opened.and_then(|embedder| {
+        let queue = Queue::start(embedder.clone(), limits, metrics.clone());
+        let queue = queue.map_err(|error| format!("worker threads could not be started: {error}"))?;
+        Ok(Arc::new(ServedModel { name: name.clone(), index, info: embedder.info(), embedder, queue }))
+    });
+    match served {
+        Ok(model) => {
+            tracing::info!(model = name, seconds = started.elapsed().as_secs_f64(), "model loaded");
+            ModelState::Ready(model)
+        }
+        Err(reason) => {
+            tracing::error!(model = name, error = reason, "model cannot be served");
+            ModelState::Failed(format!("model {name} cannot be served: {reason}"))
+        }
+    }
+}
+
+/// Whether two names are equal except for an organisation that only one of them has.
+fn differs_by_organisation_only(name: &str, id: &str) -> bool {
+    let last = |id: &'_ str| id.rsplit('/').next().unwrap_or_default().to_owned();
+    name.contains('/') != id.contains('/') && last(name) == last(id)
+}
