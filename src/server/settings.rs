@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use crate::embedder::TOKENS_PER_BATCH;
+use crate::embedder::TARGET_TOKENS_PER_BATCH;
 
 /// The settings of a server.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Default for Limits {
             max_client_batch_size: 10_000,
             max_response_floats: 8_000_000,
             max_queued_tokens: 200_000,
-            max_batch_tokens: TOKENS_PER_BATCH,
+            max_batch_tokens: TARGET_TOKENS_PER_BATCH,
             max_concurrent_requests: 512,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),

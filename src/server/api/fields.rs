@@ -63,9 +63,9 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         Ok(EncodeOptions {
-            prompt: self.string("prompt_name")?.map(str::to_owned),
+            prompt_name: self.string("prompt_name")?.map(str::to_owned),
             truncate: self.bool("truncate")?,
-            side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
+            truncation_side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
         })
     }
 

@@ -124,7 +124,7 @@ pub(in crate::server) async fn tokenize(
         let mut lists: Vec<Box<RawValue>> = Vec::new();
         for text in &texts {
             cancelled.check()?;
-            let spans = model.embedder.pieces(text, prompt.as_deref(), add_special_tokens)?;
+            let spans = model.embedder.token_spans(text, prompt.as_deref(), add_special_tokens)?;
             remaining = remaining.checked_sub(spans.len()).ok_or_else(|| {
                 ApiError::unprocessable(format!(
                     "response would contain more than {limit} tokens, a tenth of --max-response-floats"
@@ -189,7 +189,7 @@ pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<
         "max_batch_tokens": limits.max_batch_tokens.max(info.max_length),
         "max_batch_requests": null,
         "max_client_batch_size": limits.max_client_batch_size,
-        "auto_truncate": model.embedder.truncates(),
+        "auto_truncate": model.embedder.truncates_by_default(),
         "tokenization_workers": info.threads,
         "version": env!("CARGO_PKG_VERSION"),
         "sha": null,

@@ -186,7 +186,7 @@ impl Queue {
                 state.busy_workers += 1;
                 let tokens = texts.iter().map(|queued| queued.text.tokens()).sum();
                 let others_idle = state.busy_workers == 1 && state.requests.is_empty();
-                return Some((texts, others_idle && self.model.is_few(tokens)));
+                return Some((texts, others_idle && self.model.prefers_team(tokens)));
             }
             if state.closed {
                 return None;
@@ -200,7 +200,7 @@ impl Queue {
         self.metrics.batch_texts.observe(texts.len() as f64);
         self.metrics.batch_tokens.observe(batch.iter().map(|text| text.tokens()).sum::<usize>() as f64);
         // A panic is a bug; it must not fail the other requests of the batch.
-        match catch_unwind(AssertUnwindSafe(|| self.model.pass(&batch, as_team))) {
+        match catch_unwind(AssertUnwindSafe(|| self.model.run_batch(&batch, as_team))) {
             Ok(Ok(vectors)) => {
                 texts.iter().zip(vectors).for_each(|(text, vector)| text.deliver(vector));
             }

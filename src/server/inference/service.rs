@@ -172,7 +172,7 @@ impl InferenceService {
             let keep_tokens = question.output == OutputKind::TokenEmbeddings;
             let encode = |(i, input): (usize, &TextInput)| {
                 cancelled.check()?;
-                Ok(embedder.ready(i, input, &question.encode, keep_tokens)?)
+                Ok(embedder.encode_input(i, input, &question.encode, keep_tokens)?)
             };
             question.inputs.iter().enumerate().map(encode).collect()
         };
@@ -245,10 +245,11 @@ fn output_rows(
     let rows = match output {
         OutputKind::TokenEmbeddings => vectors,
         OutputKind::Embeddings { normalize, dimensions } => {
-            vectors.into_iter().map(|vector| embedder.finish(vector, normalize, dimensions)).collect()
+            vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, normalize, dimensions)).collect()
         }
         OutputKind::Scores => {
-            let vectors: Vec<_> = vectors.into_iter().map(|vector| embedder.finish(vector, None, None)).collect();
+            let vectors: Vec<_> =
+                vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, None, None)).collect();
             let score = |vector: &Vec<f32>| embedder.score(&vectors[0], vector);
             vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
         }
