@@ -9,9 +9,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use rust_source::{files, root};
 
 /// The packages that a build compiles or runs, as `cargo tree` lists them.
 fn packages(features: &[&str]) -> Vec<String> {
@@ -32,7 +30,7 @@ fn packages(features: &[&str]) -> Vec<String> {
     names
 }
 
-/// Words of networking code.
+/// Parts of networking code.
 const NETWORK: [&str; 8] =
     ["std::net", "TcpStream", "TcpListener", "UdpSocket", "::connect(", "http://", "ureq", "rustls"];
 
@@ -42,14 +40,14 @@ const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub
 /// The only networking code is that of the server, which listens and never connects, and with the
 /// feature `hub` that of the hub's client. There one file makes requests.
 #[test]
-fn offline_by_construction() {
+fn networking_is_confined_to_server_and_hub() {
     let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
     for module in ["client", "url", "download", "pull"] {
         assert!(hub.contains(&format!("#[cfg(feature = \"hub\")]\nmod {module};")), "{module} is without its feature");
     }
     for path in sources(&root().join("src")) {
         let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
-        let serves = name.starts_with("src/server/") || name == "cli/src/serve.rs";
+        let serves = name.starts_with("src/server/");
         let text = std::fs::read_to_string(&path).expect("a source file");
         for (i, line) in code(&text) {
             for word in NETWORK {
@@ -90,7 +88,7 @@ fn brings_c(name: &str) -> bool {
 }
 
 #[test]
-fn no_c_in_any_build() {
+fn builds_with_any_features_need_no_c() {
     let hub = &["--no-default-features", "--features", "hub"][..];
     for features in [&["--no-default-features"][..], hub, &[][..], &["--all-features"][..]] {
         let packages = packages(features);
@@ -103,7 +101,7 @@ fn no_c_in_any_build() {
 
 /// Packages that declare the native library they link.
 #[test]
-fn nothing_links_a_library() {
+fn packages_link_no_native_library() {
     // Declares a name so that only one version of it is in a program, and links nothing.
     const ONLY_ONCE: [&str; 1] = ["rayon-core"];
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -126,7 +124,7 @@ fn nothing_links_a_library() {
 }
 
 #[test]
-fn the_library_core_is_small() {
+fn library_core_excludes_command_service_and_hub() {
     let packages = packages(&["--no-default-features"]);
     for name in ["clap", "indicatif", "axum", "tokio", "ureq", "sha2"] {
         assert!(!packages.iter().any(|package| package == name), "the library core does not need {name}");
@@ -135,17 +133,7 @@ fn the_library_core_is_small() {
 
 /// All Rust files below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
+    files(folder, "rs")
 }
 
 /// The lines of a file that are code, with their numbers.
@@ -158,7 +146,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 #[test]
-fn unsafe_is_where_it_is_allowed() {
+fn unsafe_code_is_confined_to_listed_files() {
     const ALLOWED: [&str; 9] = [
         "kernels/src/level.rs",
         "kernels/src/arch/avx2.rs",
@@ -181,7 +169,7 @@ fn unsafe_is_where_it_is_allowed() {
 }
 
 #[test]
-fn threads_and_printing_have_their_places() {
+fn threads_and_printing_are_confined() {
     for path in sources(&root().join("src")) {
         let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
         let text = std::fs::read_to_string(&path).expect("a source file");
