@@ -1,5 +1,4 @@
-//! The list of modules, their configurations, and the weights of one: parts of the input with a
-//! zero byte between them.
+//! The list of modules, their configurations and the weights of one, separated by zero bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

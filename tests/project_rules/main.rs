@@ -1,5 +1,5 @@
-//! Promises about the code itself: no C in any build, `unsafe` only where it is allowed, threads
-//! only in one place; the order of the modules; plain text.
+//! Rules for the project itself: no C in any build, the places of `unsafe`, threads and networking,
+//! the order of the modules, and the text.
 
 mod module_graph;
 mod module_order;
@@ -11,7 +11,7 @@ use std::process::Command;
 
 use rust_source::{files, root};
 
-/// The packages that a build compiles or runs, as `cargo tree` lists them.
+/// Returns the packages that a build compiles or runs, from `cargo tree`.
 fn packages(features: &[&str]) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
@@ -30,15 +30,14 @@ fn packages(features: &[&str]) -> Vec<String> {
     names
 }
 
-/// Parts of networking code.
+/// Text that only networking code contains.
 const NETWORK: [&str; 8] =
     ["std::net", "TcpStream", "TcpListener", "UdpSocket", "::connect(", "http://", "ureq", "rustls"];
 
 /// Packages that do networking.
 const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub", "rustls", "tokio", "socket2"];
 
-/// The only networking code is that of the server, which listens and never connects, and with the
-/// feature `hub` that of the hub's client. There one file makes requests.
+/// The server listens and never connects. With the feature `hub`, one file makes requests.
 #[test]
 fn networking_is_confined_to_server_and_hub() {
     let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
@@ -77,11 +76,11 @@ fn networking_is_confined_to_server_and_hub() {
     }
 }
 
-/// Packages that compile C, or bind to a library in C that a linker must find.
+/// Whether a package compiles C, or binds to a C library that a linker must find.
 fn brings_c(name: &str) -> bool {
     const COMPILERS: [&str; 8] = ["cc", "cmake", "bindgen", "pkg-config", "vcpkg", "nasm-rs", "autotools", "cxx-build"];
     const LIBRARIES: [&str; 8] = ["openssl", "native-tls", "onig", "ring", "aws-lc-rs", "libz-ng", "zstd-safe", "lzma"];
-    // Bindings to what is part of the operating system's own interface, and compile nothing.
+    // Bindings to the interface of the operating system, which compile nothing.
     const SYSTEM: [&str; 3] = ["windows-sys", "linux-raw-sys", "js-sys"];
     let bindings = name.ends_with("-sys") || name.ends_with("_sys");
     COMPILERS.contains(&name) || LIBRARIES.contains(&name) || (bindings && !SYSTEM.contains(&name))
@@ -99,10 +98,10 @@ fn builds_with_any_features_need_no_c() {
     }
 }
 
-/// Packages that declare the native library they link.
+/// No package declares that it links a native library.
 #[test]
 fn packages_link_no_native_library() {
-    // Declares a name so that only one version of it is in a program, and links nothing.
+    // Declares a name only so that a program contains one version of it. It links nothing.
     const ONLY_ONCE: [&str; 1] = ["rayon-core"];
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
@@ -131,12 +130,12 @@ fn library_core_excludes_command_service_and_hub() {
     }
 }
 
-/// All Rust files below a folder.
+/// Returns all Rust files below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     files(folder, "rs")
 }
 
-/// The lines of a file that are code, with their numbers.
+/// Returns the lines of code with their numbers.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(i, line)| (i + 1, line))
 }
