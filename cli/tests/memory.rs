@@ -42,23 +42,24 @@ fn run(arguments: &[&str], model: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The prediction for a model, against what is found while it embeds these texts, with one thread
-/// and with two. `how`: further arguments.
-fn check(model: &str, how: &[&str], texts: &[String]) {
+/// Compares the predictions with the memory of a run over these texts, with one and two threads.
+/// `options` are further arguments.
+fn check(model: &str, options: &[&str], texts: &[String]) {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("texts.txt");
     std::fs::write(&input, texts.join("\n")).expect("a file");
     let mut failures = Vec::new();
     for threads in ["1", "2"] {
-        let info = run(&[&["info", "--threads", threads], how].concat(), model);
+        let info = run(&[&["info", "--threads", threads], options].concat(), model);
         let input = input.to_str().expect("a path");
-        let measured = run(&[&["bench", "--threads", threads, "--repeat", "1", "--input", input], how].concat(), model);
+        let measured =
+            run(&[&["bench", "--threads", threads, "--repeat", "1", "--input", input], options].concat(), model);
         for (predicted, found) in [("resident_bytes", "resident_mib"), ("peak_bytes", "peak_rss_mib")] {
             let predicted = info[predicted].as_f64().expect("bytes") / f64::from(1 << 20);
             let found = measured[found].as_f64().expect("MiB");
-            let line = format!("{how:?} {threads} threads: predicted {predicted:.1} MiB, found {found:.1} MiB");
+            let line = format!("{options:?} {threads} threads: predicted {predicted:.1} MiB, found {found:.1} MiB");
             println!("{line}");
-            // The program's own share is a round number.
+            // The share of the program is rounded, hence the absolute tolerance.
             if (predicted - found).abs() > (0.05 * found).max(1.0) {
                 failures.push(line);
             }
@@ -71,14 +72,14 @@ fn check(model: &str, how: &[&str], texts: &[String]) {
 fn memory_estimate_of_model_folder_is_within_five_percent() {
     let folder = tempfile::tempdir().expect("a folder");
     write_model(folder.path());
-    // Texts of the full length that have every word between them.
+    // Texts of the maximum length that together contain every word.
     let words: Vec<String> = (0..WORDS).map(word).collect();
     let texts: Vec<String> = words.chunks(380).map(|words| words.join(" ")).collect();
     let model = folder.path().to_str().expect("UTF-8");
     for precision in ["f32", "bf16", "int8"] {
         check(model, &["--precision", precision], &texts);
     }
-    // The weights of a converted model are a file's, and come when they are used.
+    // The weights of a converted model are mapped, and become resident when they are used.
     let converted = tempfile::tempdir().expect("a folder");
     let output = converted.path().to_str().expect("UTF-8");
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
@@ -90,7 +91,7 @@ fn memory_estimate_of_model_folder_is_within_five_percent() {
     check(output, &[], &texts);
 }
 
-/// The same for the model that is part of the program, whose files are neither mapped nor copied.
+/// The files of the built-in model are neither mapped nor copied.
 #[cfg(feature = "quickstart")]
 #[test]
 fn memory_estimate_of_built_in_model_is_within_five_percent() {

@@ -1,5 +1,4 @@
-//! The model that is part of the program: it is the folder's, every command uses it when no other
-//! is named, and its scores mean something.
+//! The built-in model equals its folder, is the default of every command, and gives useful scores.
 #![cfg(feature = "quickstart")]
 
 #[path = "../../tests/common/mod.rs"]
@@ -16,8 +15,7 @@ const SOURCE: &str = "That is a happy person";
 const SENTENCES: [&str; 3] = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"];
 const NOTE: &str = "note: no --model:";
 
-/// Runs the command where there are no variables and no cache, and gives its output, which must be
-/// a success.
+/// Runs the command, which must succeed, with these environment variables only and without a cache.
 fn run(home: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
     command.args(arguments).env_clear().env("HOME", home.path()).current_dir(home.path());
@@ -65,7 +63,7 @@ fn quickstart_scores_rank_similar_texts_first() {
     println!("{scores:?}");
     let [dog, very, sunny] = scores[..] else { panic!("three scores") };
     assert!(very > dog + 0.1 && dog > sunny + 0.2, "{scores:?}");
-    // Questions that mean the same have few words in common here; the others have nearly all.
+    // The question with the same meaning shares few words; the other one shares nearly all.
     let questions = ["What should I do to learn to cook?", "How do I learn to swim?"];
     let scores = model.similarity("How can I become a better cook?", &questions).expect("scores").values;
     assert!(scores[0] > scores[1], "{scores:?}");

@@ -1,4 +1,4 @@
-//! The body of a request: the first byte says where it is posted.
+//! The body of a request. The first byte selects the route.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ const PATHS: [&str; 9] = [
 ];
 
 static SERVICE: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
-    likewise_fuzz::quiet_about_caught_panics();
+    likewise_fuzz::abort_on_uncaught_panics();
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let model = ModelSpec::new("m", Embedder::builder().threads(1), likewise_fuzz::model_with(&[]));
     let router = router(vec![model], Settings::default()).expect("a router");
@@ -33,9 +33,9 @@ static SERVICE: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
 });
 
 fuzz_target!(|data: &[u8]| {
-    let Some((which, body)) = data.split_first() else { return };
+    let Some((route, body)) = data.split_first() else { return };
     let (runtime, router) = &*SERVICE;
-    let request = Request::post(PATHS[usize::from(*which) % PATHS.len()]).body(Body::from(body.to_vec()));
-    let answer = runtime.block_on(router.clone().oneshot(request.expect("a request"))).expect("an answer");
-    assert_ne!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "an answer with 500");
+    let request = Request::post(PATHS[usize::from(*route) % PATHS.len()]).body(Body::from(body.to_vec()));
+    let response = runtime.block_on(router.clone().oneshot(request.expect("a request"))).expect("a response");
+    assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "status 500");
 });

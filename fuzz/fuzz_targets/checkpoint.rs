@@ -1,4 +1,4 @@
-//! A checkpoint: any bytes as a safetensors file, every tensor of which is read, and as the weights of a model.
+//! A safetensors file: all its tensors are read, and it becomes the weights of a model.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

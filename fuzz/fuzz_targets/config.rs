@@ -1,4 +1,4 @@
-//! config.json, and after a zero byte, which it cannot have, the index of a model in shards.
+//! config.json, and after a zero byte, which JSON cannot contain, the index of a sharded model.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
         Some(at) => (&data[..at], Some(&data[at + 1..])),
         None => (data, None),
     };
-    // Without a configuration of its own, the one of the model.
+    // An empty configuration stands for the model's.
     let config = Some(("config.json", config)).filter(|(_, bytes)| !bytes.is_empty());
     let index = index.map(|index| ("model.safetensors.index.json", index));
     let shard = index.map(|_| ("model-1.safetensors", likewise_fuzz::file(WEIGHTS)));

@@ -1,4 +1,4 @@
-//! Files of vectors, and what is made of them.
+//! Files of vectors, and their quantization.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

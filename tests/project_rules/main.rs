@@ -1,5 +1,5 @@
-//! Promises about the code itself: no C in any build, `unsafe` only where it is allowed, threads
-//! only in one place; the order of the modules; plain text.
+//! Rules for the project itself: no C in any build, the places of `unsafe`, threads and networking,
+//! the order of the modules, and the text.
 
 mod module_graph;
 mod module_order;
@@ -9,11 +9,9 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use rust_source::{files, root};
 
-/// The packages that a build compiles or runs, as `cargo tree` lists them.
+/// Returns the packages that a build compiles or runs, from `cargo tree`.
 fn packages(features: &[&str]) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
@@ -32,24 +30,23 @@ fn packages(features: &[&str]) -> Vec<String> {
     names
 }
 
-/// Words of networking code.
+/// Text that only networking code contains.
 const NETWORK: [&str; 8] =
     ["std::net", "TcpStream", "TcpListener", "UdpSocket", "::connect(", "http://", "ureq", "rustls"];
 
 /// Packages that do networking.
 const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub", "rustls", "tokio", "socket2"];
 
-/// The only networking code is that of the server, which listens and never connects, and with the
-/// feature `hub` that of the hub's client. There one file makes requests.
+/// The server listens and never connects. With the feature `hub`, one file makes requests.
 #[test]
-fn offline_by_construction() {
+fn networking_is_confined_to_server_and_hub() {
     let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
     for module in ["client", "url", "download", "pull"] {
         assert!(hub.contains(&format!("#[cfg(feature = \"hub\")]\nmod {module};")), "{module} is without its feature");
     }
     for path in sources(&root().join("src")) {
         let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
-        let serves = name.starts_with("src/server/") || name == "cli/src/serve.rs";
+        let serves = name.starts_with("src/server/");
         let text = std::fs::read_to_string(&path).expect("a source file");
         for (i, line) in code(&text) {
             for word in NETWORK {
@@ -79,18 +76,18 @@ fn offline_by_construction() {
     }
 }
 
-/// Packages that compile C, or bind to a library in C that a linker must find.
+/// Whether a package compiles C, or binds to a C library that a linker must find.
 fn brings_c(name: &str) -> bool {
     const COMPILERS: [&str; 8] = ["cc", "cmake", "bindgen", "pkg-config", "vcpkg", "nasm-rs", "autotools", "cxx-build"];
     const LIBRARIES: [&str; 8] = ["openssl", "native-tls", "onig", "ring", "aws-lc-rs", "libz-ng", "zstd-safe", "lzma"];
-    // Bindings to what is part of the operating system's own interface, and compile nothing.
+    // Bindings to the interface of the operating system, which compile nothing.
     const SYSTEM: [&str; 3] = ["windows-sys", "linux-raw-sys", "js-sys"];
     let bindings = name.ends_with("-sys") || name.ends_with("_sys");
     COMPILERS.contains(&name) || LIBRARIES.contains(&name) || (bindings && !SYSTEM.contains(&name))
 }
 
 #[test]
-fn no_c_in_any_build() {
+fn builds_with_any_features_need_no_c() {
     let hub = &["--no-default-features", "--features", "hub"][..];
     for features in [&["--no-default-features"][..], hub, &[][..], &["--all-features"][..]] {
         let packages = packages(features);
@@ -101,10 +98,10 @@ fn no_c_in_any_build() {
     }
 }
 
-/// Packages that declare the native library they link.
+/// No package declares that it links a native library.
 #[test]
-fn nothing_links_a_library() {
-    // Declares a name so that only one version of it is in a program, and links nothing.
+fn packages_link_no_native_library() {
+    // Declares a name only so that a program contains one version of it. It links nothing.
     const ONLY_ONCE: [&str; 1] = ["rayon-core"];
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
@@ -126,29 +123,19 @@ fn nothing_links_a_library() {
 }
 
 #[test]
-fn the_library_core_is_small() {
+fn library_core_excludes_command_service_and_hub() {
     let packages = packages(&["--no-default-features"]);
     for name in ["clap", "indicatif", "axum", "tokio", "ureq", "sha2"] {
         assert!(!packages.iter().any(|package| package == name), "the library core does not need {name}");
     }
 }
 
-/// All Rust files below a folder.
+/// Returns all Rust files below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
+    files(folder, "rs")
 }
 
-/// The lines of a file that are code, with their numbers.
+/// Returns the lines of code with their numbers.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(i, line)| (i + 1, line))
 }
@@ -158,7 +145,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 #[test]
-fn unsafe_is_where_it_is_allowed() {
+fn unsafe_code_is_confined_to_listed_files() {
     const ALLOWED: [&str; 9] = [
         "kernels/src/level.rs",
         "kernels/src/arch/avx2.rs",
@@ -181,7 +168,7 @@ fn unsafe_is_where_it_is_allowed() {
 }
 
 #[test]
-fn threads_and_printing_have_their_places() {
+fn threads_and_printing_are_confined() {
     for path in sources(&root().join("src")) {
         let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
         let text = std::fs::read_to_string(&path).expect("a source file");

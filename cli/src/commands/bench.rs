@@ -93,8 +93,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Fails if batching changes a bit: the first, the middle and the last text must have the same
-/// vector alone.
+/// Fails if the first, the middle or the last text has other bits alone than in the batch.
 fn check_batch_invariance(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
     for i in [0, texts.len() / 2, texts.len() - 1] {
         let alone = model.embed(&texts[i..=i])?;
@@ -123,8 +122,8 @@ fn measure_peak(info: &ModelInfo) -> f64 {
     })
 }
 
-/// Returns the resident memory of this process in MiB: now ("VmRSS:") or its peak ("VmHWM:"). Linux
-/// only.
+/// Returns the resident memory of this process in MiB, now ("VmRSS:") or at its peak ("VmHWM:").
+/// None except on Linux.
 fn memory_mib(field: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

@@ -45,8 +45,8 @@ pub(crate) struct Args {
     model: ModelArgs,
 }
 
-/// Texts that are embedded before their vectors are printed, so that the reader of a pipe gets the
-/// first ones early.
+/// The vectors of this many texts are printed together, so that the reader of a pipe gets the first
+/// ones early.
 const TEXTS_PER_PART: usize = 4096;
 
 /// With fewer vectors than these, their ranges say little about other vectors.

@@ -11,7 +11,7 @@ use crate::arguments::ModelArgs;
 use crate::outcome::Outcome;
 use crate::{input, output, progress};
 
-/// Correlate scores with human judgements.
+/// Correlate scores with human judgements (Pearson and Spearman).
 #[derive(clap::Args)]
 #[command(after_help = "Each line of a file is: judgement <TAB> text <TAB> text.\n\
     Correlations are multiplied by 100, as is usual.\n\n\

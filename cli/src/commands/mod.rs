@@ -13,24 +13,17 @@ mod similarity;
 
 use crate::outcome::Outcome;
 
+/// The arguments of a subcommand. Each type's documentation is its help.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Score sentences by their similarity to a source
     Similarity(similarity::Args),
-    /// Embed texts as vectors
     Embed(embed::Args),
-    /// Correlate scores with human judgements (Pearson and Spearman)
     Eval(eval::Args),
-    /// Measure the speed of embedding texts
     Bench(bench::Args),
-    /// Describe a model: architecture, modules, sizes, memory
     Info(info::Args),
-    /// Convert a model to packed weights for fast opening
     Convert(convert::Args),
-    /// Download or update a model from the Hugging Face hub
     #[cfg(feature = "hub")]
     Pull(pull::Args),
-    /// Serve models over HTTP (Hugging Face, TEI and OpenAI APIs)
     #[cfg(feature = "serve")]
     Serve(serve::Args),
 }

@@ -71,8 +71,8 @@ fn print_table(
     sentences: &[String],
 ) -> std::io::Result<()> {
     const BAR_WIDTH: usize = 30;
-    // A cosine is at most 1. The bars of other scores extend from the smallest to the largest
-    // score.
+    // A cosine is at most 1. The bars of other scores range from the smallest score to the
+    // largest.
     let min = scores.iter().copied().fold(f32::INFINITY, f32::min);
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let share = |score: f32| match function {

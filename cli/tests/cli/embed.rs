@@ -4,7 +4,7 @@ use super::*;
 
 const TEXTS: [&str; 4] = [SOURCE, "", "\"quoted\" and \\ and ünïcödé 今天", "a dog"];
 
-/// The objects of a JSON-lines output, checked against the library.
+/// Compares the objects of JSON lines with the vectors of the library.
 fn check_lines(lines: &str, texts: &[&str], model: &Embedder) {
     let vectors = model.embed(texts).expect("vectors");
     assert_eq!(lines.lines().count(), texts.len());
@@ -32,8 +32,7 @@ fn embed_to_jsonl_writes_one_object_per_text() {
     assert_eq!(desk.output(&words(&[&["embed", "--output", text(&path)], &TEXTS])), "");
     check_lines(&std::fs::read_to_string(path).expect("a file"), &TEXTS, &model);
 
-    // Empty lines are texts, the end of the last line is none; line ends and the mark of the byte
-    // order are not text.
+    // Empty lines are texts. Line ends and the byte order mark are not part of a text.
     for (bytes, texts) in [
         ("a dog\n\nThat\n", &["a dog", "", "That"][..]),
         ("a dog\n\nThat", &["a dog", "", "That"]),
@@ -45,7 +44,7 @@ fn embed_to_jsonl_writes_one_object_per_text() {
         check_lines(&desk.output(&["embed", "--input", text(&file)]), texts, &model);
         check_lines(&desk.run_with(&["embed", "--input", "-"], bytes.as_bytes()).stdout, texts, &model);
     }
-    // More texts than are embedded at a time.
+    // More texts than in one part.
     let many: Vec<String> = (0..5000).map(|i| format!("dog {i}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let file = desk.write("many.txt", many.join("\n"));
@@ -109,7 +108,7 @@ fn unwritable_output_fails_and_keeps_the_old_file() {
     let left: Vec<_> =
         std::fs::read_dir(desk.home.path()).expect("a folder").map(|e| e.expect("a file").file_name()).collect();
     assert_eq!(left, ["folder.npy"], "nothing half-written is left");
-    // A run that fails does not touch what is there.
+    // A run that fails leaves the old file.
     let path = desk.write("old.npy", "old");
     desk.fails(&["embed", "--input", "nowhere.txt", "--output", text(&path)], 1, &["nowhere.txt"]);
     assert_eq!(std::fs::read(&path).expect("a file"), b"old");
@@ -169,7 +168,7 @@ fn quantized_vectors_have_their_type_and_range() {
             assert!(String::from_utf8_lossy(&bytes).contains(kind), "{form}: {file}");
         }
     }
-    // By the ranges of the same vectors from a file, of either format, the same bytes and no note.
+    // A file with the same vectors, in either format, gives the same bytes and no note.
     let expected = desk.run(&words(&[&embed, &["--quantize", "int8"]])).stdout;
     for file in ["v.npy", "v.safetensors"] {
         desk.output(&words(&[&embed, &["--output", file]]));
@@ -183,7 +182,7 @@ fn quantized_vectors_have_their_type_and_range() {
     let none = ["embed", "a", "b", "--quantize", "int8", "--calibration"];
     desk.fails(&words(&[&none, &["nothing.npy"]]), 1, &["nothing.npy", "cannot read"]);
     desk.fails(&words(&[&none, &[text(&input)]]), 1, &["five.txt", "safetensors"]);
-    // What is larger than any such file is not read, and what is no file is not waited for.
+    // Files over the size limit are not read, and other things than files are rejected.
     let sparse = desk.path("sparse.npy");
     std::fs::File::create(&sparse).and_then(|file| file.set_len(2 << 30)).expect("a file of nothing");
     desk.fails(&words(&[&none, &[text(&sparse)]]), 1, &["sparse.npy", "at most 1073741824 bytes", "2147483648"]);

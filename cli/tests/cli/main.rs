@@ -1,4 +1,4 @@
-//! The command, run as a user runs it: what it prints and where, what it writes, and how it ends.
+//! The command as a user runs it: its output, its files and its exit code.
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
@@ -69,7 +69,7 @@ impl Desk {
         self.run_with(arguments, b"")
     }
 
-    /// Runs with something on stdin.
+    /// Runs with these bytes on stdin.
     fn run_with(&self, arguments: &[&str], stdin: &[u8]) -> Run {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,8 +2,7 @@
 
 use super::*;
 
-/// Covariance over the product of deviations, from sums of squares of the raw numbers: another way
-/// than the library's.
+/// Computes Pearson's correlation from raw sums of squares, which the library does differently.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len() as f64;
     let sum = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).sum::<f64>();
@@ -12,7 +11,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     (n * xy - x * y) / ((n * xx - x * x).sqrt() * (n * yy - y * y).sqrt())
 }
 
-/// 1 + the number of smaller ones + half of the other equal ones.
+/// Returns the ranks: 1 + the count of smaller values + half the count of other equal values.
 fn ranks(x: &[f64]) -> Vec<f64> {
     let count = |test: &dyn Fn(f64) -> bool| x.iter().filter(|y| test(**y)).count() as f64;
     x.iter().map(|&v| 1.0 + count(&|y| y < v) + (count(&|y| y == v) - 1.0) / 2.0).collect()
@@ -167,7 +166,7 @@ fn converted_model_gives_the_same_scores() {
     let bytes = |precision: &str| sizes[precision]["packed_bytes"].as_u64().unwrap_or_else(|| panic!("{sizes}"));
     assert!(bytes("f32") > bytes("bf16") && bytes("bf16") > bytes("int8"), "{sizes}");
     let similarity = words(&[&["similarity", "--json", SOURCE], &SENTENCES]);
-    // Not called as the precisions, which are looked for in what is printed.
+    // Without the names of the precisions, which the test searches in the output.
     let folder_of = |precision| match precision {
         "f32" => "whole",
         "bf16" => "half",
@@ -196,8 +195,8 @@ fn converted_model_gives_the_same_scores() {
     assert!(!desk.path("new").exists(), "nothing is written");
 }
 
-/// A process that may use one CPU starts one thread. (.ci/threads does the same with the quota of a
-/// control group.)
+/// A process that may use one CPU starts one thread. `.ci/threads` tests the quota of a control
+/// group.
 #[test]
 #[cfg(target_os = "linux")]
 fn default_thread_count_follows_cpu_affinity() {
@@ -212,7 +211,7 @@ fn default_thread_count_follows_cpu_affinity() {
     let all = std::thread::available_parallelism().expect("a number").get() as u64;
     assert_eq!(threads(Command::new(likewise).args(arguments)), all);
     assert_eq!(threads(Command::new(likewise).args(arguments).args(["--threads", "3"])), 3);
-    // The first CPU of our own mask, as the kernel lists it: "0-1", "2,4".
+    // The first CPU of the mask of this process. The kernel lists it as "0-1" or "2,4".
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel's account of us");
     let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a mask").trim();
     let first = mask.split([',', '-']).next().expect("a CPU");

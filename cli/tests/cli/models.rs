@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Lays a model out as huggingface_hub does: a snapshot of links to blobs, and a branch that names
-/// it.
+/// Writes a model to a cache as huggingface_hub does: blobs, a snapshot with links to them, a
+/// branch.
 #[cfg(unix)]
 fn lay_out(hub: &Path, repository: &str, name: &str) -> PathBuf {
     let folder = hub.join(format!("models--{}", repository.replace('/', "--")));
@@ -53,14 +53,14 @@ fn hub_id_is_found_in_the_cache() {
     desk.fails(&["info", "--model", "tiny", "--revision", "v9"], 1, &["models--sentence-transformers--tiny/refs/v9"]);
     desk.fails(&["info", "--model", "tiny", "--revision", "../../x"], 1, &["revision"]);
     desk.fails(&["info", "--model", "../tiny"], 1, &["../tiny"]);
-    // A blob that was not downloaded.
+    // Missing blobs.
     std::fs::remove_dir_all(tiny.join("blobs")).expect("gone");
     desk.fails(&["info", "--model", "someone/tiny-bert.v2"], 1, &["no config.json", commit]);
-    // In the home folder, where it is without any variable.
+    // Without variables, the cache is in the home folder.
     desk.variables.clear();
     lay_out(&desk.path(".cache/huggingface/hub"), "sentence-transformers/tiny", "tiny-bert");
     assert_eq!(model("tiny", &desk), "BERT");
-    // LIKEWISE_MODEL may be an id, and --model goes before it.
+    // LIKEWISE_MODEL may be a hub id, and --model overrides it.
     desk.variables.push(("LIKEWISE_MODEL", PathBuf::from("tiny")));
     assert_eq!(desk.json(&["info", "--json"])["architecture"], "BERT");
     assert_eq!(model(text(&common::model("tiny-mpnet")), &desk), "MPNet");
@@ -114,7 +114,7 @@ fn model_options_are_applied_or_rejected() {
         }
         assert_eq!(desk.json(&["info", "--json", "--simd", level.name()])["level"], level.name());
     }
-    // Read and not mapped: the same numbers, and bytes that are held in memory.
+    // Weights that are read instead of mapped give the same scores, and count as memory.
     assert_eq!(floats(&desk.json(&words(&[&similarity, &["--no-mmap"]]))), expected);
     assert_eq!(desk.json(&["info", "--json"])["given_bytes"], 0);
     assert!(desk.json(&["info", "--json", "--no-mmap"])["given_bytes"].as_u64() > Some(0));
@@ -135,7 +135,7 @@ fn model_options_are_applied_or_rejected() {
         desk.fails(&["info", "--max-length", length], 1, &[length, "3 to 128"]);
     }
     assert_eq!(desk.json(&["info", "--json", "--max-length", "7"])["max_length"], 7);
-    // As in the reference, every model has an empty prompt for queries and one for documents.
+    // As in sentence-transformers, every model has empty prompts for queries and documents.
     desk.output(&["info", "--prompt-name", "query"]);
     let known = ["`passage`", "config_sentence_transformers.json", "document, query"];
     desk.fails(&["info", "--prompt-name", "passage"], 1, &known);
@@ -162,7 +162,7 @@ fn help_lists_options_and_unwrapped_examples() {
             assert!(shown.contains(part), "{command}: no {part}: {shown}");
         }
         assert!(shown.contains(&format!("likewise {command} ")), "{command}: no example: {shown}");
-        // A line that is wrapped cannot be copied.
+        // A wrapped example cannot be copied.
         let examples = shown.lines().filter(|line| line.trim_start().starts_with("likewise "));
         for line in examples {
             assert!(line.len() < 80 && line.matches('"').count() % 2 == 0, "{command}: a wrapped example: {line}");
@@ -209,8 +209,7 @@ fn closed_pipe_is_not_an_error() {
     }
 }
 
-/// Four megabytes of words for 128 tokens: memory must not grow with the text's length times what a
-/// token takes.
+/// A text of 4 MB is cut to 128 tokens. Memory must not grow by the size of a token for each word.
 #[test]
 fn long_text_takes_bounded_memory() {
     let desk = Desk::with_model("tiny-mpnet");
@@ -226,8 +225,7 @@ fn long_text_takes_bounded_memory() {
     }
 }
 
-/// A template that names a token it does not define makes the tokenizers crate panic. The user sees
-/// an error, not that.
+/// A template with an undefined token makes the tokenizers crate panic. The user sees an error.
 #[test]
 fn damaged_tokenizer_is_an_error_without_panic_message() {
     let desk = Desk::new();

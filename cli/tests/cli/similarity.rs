@@ -17,7 +17,7 @@ fn similarity_prints_the_scores_of_the_library() {
             assert!(line.trim_start().starts_with(&format!("{score:.4} ")), "{line}");
             assert!(line.ends_with(sentence), "{line}");
         }
-        // All bars take the same room, and the best is the longest.
+        // All bars are padded to one width, and the best score has the longest bar.
         let starts = lines.iter().zip(SENTENCES).map(|(line, s)| line.chars().count() - s.chars().count());
         assert_eq!(starts.collect::<std::collections::BTreeSet<_>>().len(), 1, "{table}");
         let full = |line: &str| line.chars().filter(|c| *c == '█').count();
@@ -34,11 +34,11 @@ fn sentences_from_arguments_files_and_stdin_are_joined() {
     assert_eq!(desk.json(&["similarity", "--json", SOURCE, "--input", text(&file)]), expected);
     let run = desk.run_with(&["similarity", "--json", SOURCE, "--input", "-"], SENTENCES.join("\r\n").as_bytes());
     assert_eq!(json(&run.stdout), expected);
-    // Arguments first, then the file.
+    // Sentences of arguments precede those of the file.
     let file = desk.write("last.txt", format!("{}\n", SENTENCES[2]));
     let mixed = ["similarity", "--json", SOURCE, SENTENCES[0], SENTENCES[1], "--input", text(&file)];
     assert_eq!(desk.json(&mixed), expected);
-    // A text that looks like an option.
+    // After `--`, a text may look like an option.
     let scores = desk.json(&["similarity", "--json", "--", "--json", "--json", "-5"]);
     assert!(floats(&scores)[0] > 0.9999 && floats(&scores).len() == 2, "{scores}");
 }
