@@ -1,4 +1,5 @@
-//! The error type of the library. Each variant names what was read, what was expected and what was found.
+//! The error type of the library. Each variant names what was read, what was expected and what was
+//! found.
 
 mod format;
 
@@ -11,8 +12,9 @@ use format::{SAVE_AGAIN, first_names, known_prompts, list, only, remark, similar
 
 /// The error of every fallible function of the library.
 ///
-/// The message names the file, the key or tensor, what was expected and what was found. [`std::error::Error::source`]
-/// returns the cause, if there is one. [`error_chain`] formats an error with all its causes.
+/// The message names the file, the key or tensor, what was expected and what was found.
+/// [`std::error::Error::source`] returns the cause, if there is one. [`error_chain`] formats an
+/// error with all its causes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -87,7 +89,7 @@ pub enum Error {
     HubAnswer {
         /// What was asked for.
         url: String,
-        /// The accepted values.
+        /// What would have been accepted.
         expected: String,
         /// What came.
         found: String,
@@ -120,7 +122,7 @@ pub enum Error {
     HubSetting {
         /// Which one.
         setting: &'static str,
-        /// The accepted values.
+        /// What would have been accepted.
         expected: &'static str,
         /// What was given; of what is secret, only what is wrong with it.
         found: String,
@@ -159,10 +161,8 @@ pub enum Error {
         found: String,
     },
 
-    /// A weight file is not in the safetensors format.
-    ///
-    /// Its header is truncated, is not JSON, or describes tensors that overlap, leave gaps or do not end at the end of the
-    /// file.
+    /// A weight file is not in the safetensors format: its header is truncated or not JSON, or its
+    /// tensors overlap, leave gaps or do not end at the end of the file.
     #[error("{file}: not a valid safetensors file ({bytes} bytes)")]
     Safetensors {
         /// The file.
@@ -184,7 +184,8 @@ pub enum Error {
         similar: Vec<String>,
     },
 
-    /// The checkpoint has tensors that the architecture does not define, so it may be of another architecture.
+    /// The checkpoint has tensors that the architecture does not define, so it may be of another
+    /// architecture.
     #[error("{file}: {} tensor(s) not part of {family}: {}", names.len(), first_names(names))]
     UnknownTensor {
         /// The weight file, or the index of a sharded one.

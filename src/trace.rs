@@ -12,6 +12,7 @@ use crate::parallel::{TeamMatrix, TeamMember};
 
 /// A place in the forward pass. The number is the layer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TracePoint {
     /// After the embeddings' layer norm `[T, D]`.
     Embeddings,

@@ -15,7 +15,8 @@ const DEFAULT_REVISION: &str = "main";
 impl Embedder {
     /// Opens a model of the Hugging Face hub with default settings.
     ///
-    /// `id` is `organisation/name`, optionally with `@revision`. [`Builder::open_hub`] documents where the model comes from.
+    /// `id` is `organisation/name`, optionally with `@revision`. [`Builder::open_hub`] documents
+    /// where the model comes from.
     ///
     /// ```no_run
     /// # fn main() -> likewise::Result<()> {
@@ -35,12 +36,13 @@ impl Embedder {
 impl Builder {
     /// Opens a model of the Hugging Face hub.
     ///
-    /// `id` is `organisation/name`. A bare name is also tried under `sentence-transformers/`. `revision` is a branch, a tag
-    /// or a commit, usually "main".
+    /// `id` is `organisation/name`. A bare name is also tried under `sentence-transformers/`.
+    /// `revision` is a branch, a tag or a commit, usually "main".
     ///
-    /// The files come from the hub's cache, without any request if the cache has all of them. Missing files are downloaded
-    /// to the cache. The environment variables of huggingface_hub set the cache folder, the endpoint and the token:
-    /// see [`guide::hub`](crate::guide::hub). With `HF_HUB_OFFLINE=1` no request is made.
+    /// The files come from the hub's cache, without any request if the cache has all of them.
+    /// Missing files are downloaded to the cache. The environment variables of huggingface_hub set
+    /// the cache folder, the endpoint and the token: see [`guide::hub`](crate::guide::hub). With
+    /// `HF_HUB_OFFLINE=1` no request is made.
     ///
     /// # Errors
     /// - If the hub has no such model or revision, or denies access.

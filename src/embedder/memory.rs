@@ -12,6 +12,7 @@ use crate::encoder::families::Blueprint;
 /// To this comes what a call brings along: the texts, 4·D bytes a text for its vector, and with more callers at once than
 /// threads the activations of those beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryEstimate {
     /// The program itself.
     pub program: usize,

@@ -33,6 +33,7 @@ use tokenizer_json::Written;
 
 /// The tokens of a text, as the model reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tokens {
     /// Token ids, special ones included, cut to the model's maximum.
     pub ids: Vec<u32>,
@@ -44,6 +45,7 @@ pub struct Tokens {
 
 /// How much of a text was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TokenUsage {
     /// Tokens of the whole text, special ones included.
     pub total: usize,
