@@ -1,6 +1,12 @@
 //! The one error type. Each variant names what was read, what was expected and what was found.
 
+mod hub;
+mod message;
+
 use std::path::PathBuf;
+
+pub use hub::HubErrorKind;
+use message::{CONVERT_WEIGHTS, after_attempts, list, only, remark, similar, some};
 
 /// An error and all that lie beneath it, on one line.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -55,93 +61,94 @@ pub enum Error {
         why: &'static str,
     },
 
-    /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
-    #[error("no model `{id}`: {why}. Looked for:{}", list(searched))]
+    /// A model is no folder, and neither the local cache nor the hub has it.
+    #[error("model `{id}` not found: {why}. Searched:{}", list(searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
-        /// What is wrong with it.
+        /// Which places do not have the model, or why the name is invalid.
         why: &'static str,
-        /// Every path and address that was tried.
+        /// Every path and address that was searched.
         searched: Vec<String>,
     },
 
-    /// The hub does not give what it was asked for.
+    /// The hub, or a host to which it redirects, rejected a request.
     #[error("{url}: {kind} (status {status}{})", remark(message))]
     HubStatus {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// What the status and the hub's own code mean.
+        /// The meaning of the status and of the hub's own code.
         kind: HubErrorKind,
         /// The HTTP status.
         status: u16,
-        /// What the hub says itself; empty if nothing.
+        /// The hub's own message, or an empty text.
         message: String,
     },
 
-    /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
-    #[error("{url}: no answer{}", if *attempts > 1 { format!(", tried {attempts} times without getting further") } else { String::new() })]
+    /// No attempt got a complete response: no connection, a timeout, or an early end.
+    #[error("{url}: no complete response{}", after_attempts(*attempts))]
     HubUnreachable {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// How often, in a row.
+        /// The number of consecutive attempts.
         attempts: u32,
-        /// Why the last of them failed.
+        /// The failure of the last attempt.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// An answer is not what the hub's protocol says.
-    #[error("{url}: expected {expected}, found {found}")]
+    /// A response violates the hub's protocol.
+    #[error("{url}: unexpected response: expected {expected}, found {found}")]
     HubProtocol {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// What would have been accepted.
+        /// The response that would have been accepted.
         expected: String,
-        /// What came.
+        /// The response.
         found: String,
     },
 
-    /// The bytes that came are not those that were announced. None of them are kept.
-    #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
+    /// A download does not match the size or hash that the hub announced.
+    #[error("{url}: corrupt download: expected {what} {expected}, found {found}; the download was discarded")]
     HubCorruptDownload {
-        /// The file.
+        /// The file's address, without its query.
         url: String,
-        /// What was compared: "size", "sha256", "git sha1".
+        /// The property that differs: "size", "sha256", "git sha1".
         what: &'static str,
-        /// What was announced.
+        /// The announced value.
         expected: String,
-        /// What came.
+        /// The value of the received bytes.
         found: String,
     },
 
-    /// A repository has no weights that are read.
-    #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
+    /// A repository has no weights in safetensors.
+    #[error("{url}: no weights in safetensors, only {}; {}", only(found), CONVERT_WEIGHTS)]
     HubNoSafetensors {
-        /// The repository.
+        /// The repository's address.
         url: String,
-        /// Its weights in other formats.
+        /// The repository's weights in other formats.
         found: Vec<String>,
     },
 
-    /// A setting of the hub's cannot be used.
-    #[error("hub: {setting}: expected {expected}, found {found}")]
+    /// A setting of the hub is invalid.
+    #[error("hub setting `{setting}`: expected {expected}, found {found}")]
     HubSetting {
-        /// Which one.
+        /// The name of the setting.
         setting: &'static str,
-        /// What would have been accepted.
+        /// The value that would have been accepted.
         expected: &'static str,
-        /// What was given; of what is secret, only what is wrong with it.
+        /// The value, or for a secret only a description of the problem.
         found: String,
     },
 
-    /// This CPU lacks instructions that encrypted connections are made with.
+    /// This CPU lacks instructions that the default TLS provider needs.
+    ///
+    /// The feature `hub` lets a program set another provider (`hub::Settings::tls_provider`).
     #[error(
-        "https needs instructions that this CPU lacks ({}); get the model by another program, as huggingface_hub's `hf \
-         download`: its cache is read, and a folder may be named, too",
+        "HTTPS is unavailable: this CPU lacks {}. Download the model with `hf download`, or pass --model FOLDER",
         missing.join(", ")
     )]
     HubTlsUnsupported {
-        /// Their names.
+        /// The names of the instructions.
         missing: Vec<&'static str>,
     },
 
@@ -391,43 +398,6 @@ pub enum Error {
     },
 }
 
-/// The reason for which the Hugging Face hub rejected a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HubErrorKind {
-    /// The repository does not exist, or it is private. The hub does not distinguish the two.
-    RepositoryNotFound,
-    /// The repository has no such branch, tag or commit.
-    RevisionNotFound,
-    /// The revision has no such file.
-    FileNotFound,
-    /// The repository is gated: its authors grant access on request.
-    Gated,
-    /// The token is not valid.
-    InvalidToken,
-    /// The token does not grant access, or access is disabled for everyone.
-    Forbidden,
-    /// Too many requests, or a failure of the hub. The request was retried before this error.
-    Unavailable,
-    /// A status that the protocol does not define.
-    UnexpectedStatus,
-}
-
-impl std::fmt::Display for HubErrorKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::RepositoryNotFound => "no such repository, or a private one that needs a token",
-            Self::RevisionNotFound => "the repository has no such branch, tag or commit",
-            Self::FileNotFound => "no such file in this revision",
-            Self::Gated => "gated: request access on the repository's page, then set HF_TOKEN",
-            Self::InvalidToken => "the token is not valid",
-            Self::Forbidden => "access denied",
-            Self::Unavailable => "the hub is temporarily unavailable",
-            Self::UnexpectedStatus => "unexpected response",
-        })
-    }
-}
-
 /// A result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -436,29 +406,4 @@ impl Error {
     pub(crate) fn config(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Config { file: file.to_owned(), key: key.to_owned(), expected: expected.into(), found: found.into() }
     }
-}
-
-fn similar(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; the nearest names are {}", near.join(", ")) }
-}
-
-fn some(names: &[String]) -> String {
-    let rest = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
-    format!("{}{rest}", names[..names.len().min(3)].join(", "))
-}
-
-/// What to do about a repository without weights that are read.
-const SAVE_AGAIN: &str =
-    "a newer revision may have model.safetensors, and `save_pretrained` of sentence-transformers writes it";
-
-fn only(found: &[String]) -> String {
-    if found.is_empty() { "files that are no weights".to_owned() } else { some(found) }
-}
-
-fn remark(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
-}
-
-fn list(tried: &[String]) -> String {
-    tried.iter().map(|place| format!("\n  {place}")).collect()
 }
