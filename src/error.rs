@@ -1,14 +1,14 @@
 //! The error type of the library. Each variant names what was read, what was expected and what was
 //! found.
 
-mod format;
+mod hub;
+mod message;
 
 use std::path::PathBuf;
 
-use crate::hub::HubRefusal;
-
-pub use format::error_chain;
-use format::{SAVE_AGAIN, first_names, known_prompts, list, only, remark, similar_names};
+pub use hub::HubErrorKind;
+pub use message::error_chain;
+use message::{CONVERT_WEIGHTS, after_attempts, first_names, known_prompts, list, only, remark, similar_names};
 
 /// The error of every fallible function of the library.
 ///
@@ -49,93 +49,94 @@ pub enum Error {
         why: &'static str,
     },
 
-    /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
-    #[error("no model `{id}`: {why}. Looked for:{}", list(looked))]
+    /// A model is no folder, and neither the local cache nor the hub has it.
+    #[error("model `{id}` not found: {why}. Searched:{}", list(searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
-        /// What is wrong with it.
+        /// Which places do not have the model, or why the name is invalid.
         why: &'static str,
-        /// Every path and address that was tried.
-        looked: Vec<String>,
+        /// Every path and address that was searched.
+        searched: Vec<String>,
     },
 
-    /// The hub does not give what it was asked for.
-    #[error("{url}: {refusal} (status {status}{})", remark(message))]
-    HubRefused {
-        /// What was asked for.
+    /// The hub, or a host to which it redirects, rejected a request.
+    #[error("{url}: {kind} (status {status}{})", remark(message))]
+    HubStatus {
+        /// The address, without its query.
         url: String,
-        /// What the status and the hub's own code mean.
-        refusal: HubRefusal,
+        /// The meaning of the status and of the hub's own code.
+        kind: HubErrorKind,
         /// The HTTP status.
         status: u16,
-        /// What the hub says itself; empty if nothing.
+        /// The hub's own message, or an empty text.
         message: String,
     },
 
-    /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
-    #[error("{url}: no answer{}", if *tries > 1 { format!(", tried {tries} times without getting further") } else { String::new() })]
+    /// No attempt got a complete response: no connection, a timeout, or an early end.
+    #[error("{url}: no complete response{}", after_attempts(*attempts))]
     HubUnreachable {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// How often, in a row.
-        tries: u32,
-        /// Why the last of them failed.
+        /// The number of consecutive attempts.
+        attempts: u32,
+        /// The failure of the last attempt.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// An answer is not what the hub's protocol says.
-    #[error("{url}: expected {expected}, found {found}")]
-    HubAnswer {
-        /// What was asked for.
+    /// A response violates the hub's protocol.
+    #[error("{url}: unexpected response: expected {expected}, found {found}")]
+    HubProtocol {
+        /// The address, without its query.
         url: String,
-        /// What would have been accepted.
+        /// The response that would have been accepted.
         expected: String,
-        /// What came.
+        /// The response.
         found: String,
     },
 
-    /// The bytes that came are not those that were announced. None of them are kept.
-    #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
-    HubDamaged {
-        /// The file.
+    /// A download does not match the size or hash that the hub announced.
+    #[error("{url}: corrupt download: expected {what} {expected}, found {found}; the download was discarded")]
+    HubCorruptDownload {
+        /// The file's address, without its query.
         url: String,
-        /// What was compared: "size", "sha256", "git sha1".
+        /// The property that differs: "size", "sha256", "git sha1".
         what: &'static str,
-        /// What was announced.
+        /// The announced value.
         expected: String,
-        /// What came.
+        /// The value of the received bytes.
         found: String,
     },
 
-    /// A repository has no weights that are read.
-    #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
-    HubWeights {
-        /// The repository.
+    /// A repository has no weights in safetensors.
+    #[error("{url}: no weights in safetensors, only {}; {}", only(found), CONVERT_WEIGHTS)]
+    HubNoSafetensors {
+        /// The repository's address.
         url: String,
-        /// Its weights in other formats.
+        /// The repository's weights in other formats.
         found: Vec<String>,
     },
 
-    /// A setting of the hub's cannot be used.
-    #[error("hub: {setting}: expected {expected}, found {found}")]
+    /// A setting of the hub is invalid.
+    #[error("hub setting `{setting}`: expected {expected}, found {found}")]
     HubSetting {
-        /// Which one.
+        /// The name of the setting.
         setting: &'static str,
-        /// What would have been accepted.
+        /// The value that would have been accepted.
         expected: &'static str,
-        /// What was given; of what is secret, only what is wrong with it.
+        /// The value, or for a secret only a description of the problem.
         found: String,
     },
 
-    /// This CPU lacks instructions that encrypted connections are made with.
+    /// This CPU lacks instructions that the default TLS provider needs.
+    ///
+    /// The feature `hub` lets a program set another provider (`hub::Settings::tls_provider`).
     #[error(
-        "https needs instructions that this CPU lacks ({}); get the model by another program, as huggingface_hub's `hf \
-         download`: its cache is read, and a folder may be named, too",
+        "HTTPS is unavailable: this CPU lacks {}. Download the model with `hf download`, or pass --model FOLDER",
         missing.join(", ")
     )]
-    HubCpu {
-        /// Their names.
+    HubTlsUnsupported {
+        /// The names of the instructions.
         missing: Vec<&'static str>,
     },
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TokenUsage, TruncationPolicy};
+use likewise::{Builder, Embedder, Level, ModelFiles, Precision, TokenUsage, TruncationPolicy};
 
 use super::{Outcome, UsageError, hub};
 
@@ -35,15 +35,12 @@ pub(crate) struct RunArgs {
     texts: TextArgs,
 }
 
-/// The branch that is meant if none is named.
-const MAIN: &str = "main";
-
 /// Where a model is, and how many threads open and run it.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SourceArgs {
     /// The branch, tag or commit of a hub id
-    #[arg(long, default_value = MAIN)]
+    #[arg(long, default_value = likewise::hub::DEFAULT_REVISION)]
     revision: String,
 
     /// Read weights into memory and do not map them: for folders whose files may be changed while the model is open
@@ -233,24 +230,13 @@ impl SourceArgs {
     }
 
     fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
-        if Path::new(model).is_dir() {
-            return Ok(ModelFiles::folder(model));
-        }
         if model == QUICKSTART
+            && !Path::new(model).is_dir()
             && let Some(files) = built_in()
         {
             return Ok(files);
         }
-        // What is there is not looked for elsewhere.
-        if Path::new(model).exists() {
-            let (id, looked) = (model.to_owned(), vec![model.to_owned()]);
-            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", looked });
-        }
-        let (id, revision) = match model.split_once('@') {
-            Some(both) if self.revision == MAIN => both,
-            _ => (model, self.revision.as_str()),
-        };
-        Ok(ModelFiles::folder(hub::snapshot(id, revision)?).named(id))
+        hub::resolve(model, &self.revision)
     }
 }
 

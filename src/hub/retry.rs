@@ -1,103 +1,115 @@
-//! What failed, and whether to try it again.
+//! Which failures are retried, and after which delay.
 
 use std::time::Duration;
 
-use super::settings::{Progress, Settings, Tell};
+use super::progress::{Progress, ProgressCallback};
+use super::settings::Settings;
 use crate::error::{Error, Result};
 
-/// How often in a row something may fail that gets no further.
-const TRIES: u32 = 6;
+/// The maximum number of consecutive attempts that make no progress.
+const MAX_ATTEMPTS: u32 = 6;
+/// The delay doubles at most this often.
+const MAX_DOUBLINGS: u32 = 3;
 
-/// Something failed.
+/// A failed attempt.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
-    pub(super) retry: Retry,
+    pub(super) retry: RetryHint,
 }
 
-/// Whether it may succeed another time.
+/// Whether another attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retry {
+pub(super) enum RetryHint {
     Never,
     Soon,
-    /// After the time that the hub asks for.
+    /// After the delay that the server requested.
     After(Duration),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, retry: Retry::Never }
+        Self { error, retry: RetryHint::Never }
     }
 }
 
-/// Failures in a row.
-pub(super) struct Patience<'a> {
+/// Counts consecutive failures and waits between attempts.
+pub(super) struct RetryPolicy<'a> {
     settings: &'a Settings,
     failures: u32,
-    tries: u32,
+    max_attempts: u32,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> RetryPolicy<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
-        Self { settings, failures: 0, tries: TRIES }
+        Self { settings, failures: 0, max_attempts: MAX_ATTEMPTS }
     }
 
-    /// That of one who can do without: one attempt.
-    pub(super) fn impatient(settings: &'a Settings) -> Self {
-        Self { tries: 1, ..Self::new(settings) }
+    /// Returns a policy with a single attempt, for optional requests.
+    pub(super) fn single_attempt(settings: &'a Settings) -> Self {
+        Self { max_attempts: 1, ..Self::new(settings) }
     }
 
-    /// Does something until it succeeds or fails for good.
-    pub(super) fn until_done<T>(
+    /// Repeats an operation until it succeeds or fails permanently.
+    pub(super) fn run<T>(
         mut self,
-        tell: Tell<'_>,
-        mut what: impl FnMut() -> std::result::Result<T, Failure>,
+        on_progress: ProgressCallback<'_>,
+        mut operation: impl FnMut() -> std::result::Result<T, Failure>,
     ) -> Result<T> {
         loop {
-            match what() {
+            match operation() {
                 Ok(value) => return Ok(value),
-                Err(failure) => self.wait(failure, tell)?,
+                Err(failure) => self.wait(failure, on_progress)?,
             }
         }
     }
 
-    /// Something has come: what fails from here on is another matter.
-    pub(super) fn progressed(&mut self) {
+    /// Resets the count of failures after progress.
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// The failure, if there is to be no other attempt.
-    pub(super) fn wait(&mut self, failure: Failure, tell: Tell<'_>) -> Result<()> {
+    /// The failure, if no other attempt follows.
+    pub(super) fn wait(&mut self, failure: Failure, on_progress: ProgressCallback<'_>) -> Result<()> {
         self.failures += 1;
-        let Settings { pause, longest_pause, .. } = *self.settings;
-        let asked = match failure.retry {
-            Retry::Never => None,
-            Retry::Soon => Some(Duration::ZERO),
-            // To come back earlier than one was told would only be refused again.
-            Retry::After(asked) => Some(asked).filter(|asked| *asked <= longest_pause),
+        let requested = self.requested_delay(failure.retry);
+        let Some(requested) = requested.filter(|_| self.failures < self.max_attempts) else {
+            return Err(self.final_error(failure));
         };
-        let Some(asked) = asked.filter(|_| self.failures < self.tries) else {
-            return Err(match failure.error {
-                Error::HubUnreachable { url, source, .. } => {
-                    Error::HubUnreachable { url, tries: self.failures, source }
-                }
-                Error::HubRefused { url, refusal, status, message } => match failure.retry {
-                    Retry::After(asked) if asked > longest_pause => {
-                        let message = format!("{message} (it asks to be left alone for {} s)", asked.as_secs());
-                        Error::HubRefused { url, refusal, status, message: message.trim_start().to_owned() }
-                    }
-                    _ => Error::HubRefused { url, refusal, status, message },
-                },
-                other => other,
-            });
-        };
-        let pause = asked.max(pause * 2_u32.pow((self.failures - 1).min(3)));
-        tell(Progress::Again { error: &failure.error, pause });
-        std::thread::sleep(pause);
+        let doublings = (self.failures - 1).min(MAX_DOUBLINGS);
+        let delay = requested.max(self.settings.retry_delay * 2_u32.pow(doublings));
+        on_progress(Progress::Retrying { error: &failure.error, delay });
+        std::thread::sleep(delay);
         Ok(())
+    }
+
+    /// Returns the minimum delay before a retry, or `None` if a retry is useless.
+    fn requested_delay(&self, hint: RetryHint) -> Option<Duration> {
+        match hint {
+            RetryHint::Never => None,
+            RetryHint::Soon => Some(Duration::ZERO),
+            // The server would reject an earlier request.
+            RetryHint::After(delay) => Some(delay).filter(|delay| *delay <= self.settings.max_retry_delay),
+        }
+    }
+
+    /// Adds the number of attempts or the server's requested delay to the error.
+    fn final_error(&self, failure: Failure) -> Error {
+        match (failure.error, failure.retry) {
+            (Error::HubUnreachable { url, source, .. }, _) => {
+                Error::HubUnreachable { url, attempts: self.failures, source }
+            }
+            (Error::HubStatus { url, kind, status, message }, RetryHint::After(delay))
+                if delay > self.settings.max_retry_delay =>
+            {
+                let message = format!("{message} (the server asked to retry after {} s)", delay.as_secs());
+                Error::HubStatus { url, kind, status, message: message.trim_start().to_owned() }
+            }
+            (other, _) => other,
+        }
     }
 }
 
@@ -106,41 +118,49 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { pause: Duration::ZERO, longest_pause: Duration::from_millis(5), ..Settings::new("cache") }
+        let mut settings = Settings::new("cache");
+        settings.retry_delay = Duration::ZERO;
+        settings.max_retry_delay = Duration::from_millis(5);
+        settings
     }
 
-    fn cut() -> Error {
-        Error::HubUnreachable { url: "u".to_owned(), tries: 1, source: "cut".into() }
+    fn failure(retry: RetryHint) -> Failure {
+        let error = Error::HubUnreachable { url: "u".to_owned(), attempts: 1, source: "interrupted".into() };
+        Failure { error, retry }
     }
 
     #[test]
-    fn failures_in_a_row_are_counted() {
+    fn consecutive_failures_end_after_the_maximum_number_of_attempts() {
         let settings = settings();
-        let mut told = 0;
-        let mut tell = |_: Progress<'_>| told += 1;
+        let mut events = 0;
         let mut attempts = 0;
-        let outcome: Result<()> = Patience::new(&settings).until_done(&mut tell, || {
+        let result: Result<()> = RetryPolicy::new(&settings).run(&mut |_| events += 1, || {
             attempts += 1;
-            Err(Failure { error: cut(), retry: Retry::Soon })
+            Err(failure(RetryHint::Soon))
         });
-        assert!(matches!(outcome, Err(Error::HubUnreachable { tries: TRIES, .. })), "{outcome:?}");
-        assert_eq!((attempts, told), (TRIES, TRIES - 1));
+        assert!(matches!(result, Err(Error::HubUnreachable { attempts: MAX_ATTEMPTS, .. })), "{result:?}");
+        assert_eq!(attempts, MAX_ATTEMPTS);
+        assert_eq!(events, MAX_ATTEMPTS - 1);
     }
 
     #[test]
-    fn progress_forgives_and_some_failures_are_final() {
+    fn failures_after_progress_are_counted_from_zero() {
         let settings = settings();
-        let mut patience = Patience::new(&settings);
-        for _ in 0..3 * TRIES {
-            patience.progressed();
-            patience.wait(Failure { error: cut(), retry: Retry::Soon }, &mut |_| {}).expect("another attempt");
+        let mut policy = RetryPolicy::new(&settings);
+        for _ in 0..3 * MAX_ATTEMPTS {
+            policy.reset();
+            policy.wait(failure(RetryHint::Soon), &mut |_| {}).expect("another attempt");
         }
-        patience.progressed();
-        let short = Retry::After(Duration::from_millis(1));
-        patience.wait(Failure { error: cut(), retry: short }, &mut |_| {}).expect("another attempt");
-        for retry in [Retry::Never, Retry::After(Duration::from_secs(3600))] {
-            patience.progressed();
-            assert!(patience.wait(Failure { error: cut(), retry }, &mut |_| {}).is_err(), "{retry:?}");
+    }
+
+    #[test]
+    fn permanent_failures_and_long_requested_delays_are_final() {
+        let settings = settings();
+        let short = RetryHint::After(Duration::from_millis(1));
+        RetryPolicy::new(&settings).wait(failure(short), &mut |_| {}).expect("another attempt");
+        for retry in [RetryHint::Never, RetryHint::After(Duration::from_secs(3600))] {
+            let result = RetryPolicy::new(&settings).wait(failure(retry), &mut |_| {});
+            assert!(result.is_err(), "{retry:?}");
         }
     }
 }
