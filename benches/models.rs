@@ -1,12 +1,13 @@
-//! The time from texts to vectors on all threads, of one layer and of whole models, as a fraction of the FMA peak.
+//! The time from texts to vectors on all threads, of one layer and of whole models, as a fraction
+//! of the FMA peak.
 //!
-//! The weights are synthetic (tests/common/synthetic_weights.rs), so no download is needed. The speed of a dense network
-//! does not depend on its weights.
+//! The weights are synthetic (tests/common/synthetic_weights.rs), so no download is needed. The
+//! speed of a dense network does not depend on its weights.
 //!
 //!     cargo bench --bench models
 //!
-//! Before a model is timed, its vectors are compared with those of the portable level. One text of a batch is compared bit by
-//! bit with the same text alone.
+//! Before a model is timed, its vectors are compared with those of the portable level. One text of
+//! a batch is compared bit by bit with the same text alone.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -61,7 +62,8 @@ fn check(model: &Embedder, portable: &Embedder, texts: &[String]) {
     }
 }
 
-/// Times a model in each precision, on each level with fused multiply-add. A case is a number of texts and of tokens each.
+/// Times a model in each precision, on each level with fused multiply-add. A case is a number of
+/// texts and of tokens each.
 fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, Vec<u8>>, cases: &[(usize, usize)]) {
     let open = |level, precision| {
         let builder = Embedder::builder().level(level).precision(precision);

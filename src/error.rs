@@ -1,16 +1,20 @@
-//! The error type of the library. Each variant names what was read, what was expected and what was found.
+//! The error type of the library. Each variant names what was read, what was expected and what was
+//! found.
 
-mod format;
+mod hub;
+mod message;
 
 use std::path::PathBuf;
 
-pub use format::error_chain;
-use format::{SAVE_AGAIN, first_names, known_prompts, list, only, remark, similar_names};
+pub use hub::HubErrorKind;
+pub use message::error_chain;
+use message::{CONVERT_WEIGHTS, after_attempts, first_names, known_prompts, list, only, remark, similar_names};
 
 /// The error of every fallible function of the library.
 ///
-/// The message names the file, the key or tensor, what was expected and what was found. [`std::error::Error::source`]
-/// returns the cause, if there is one. [`error_chain`] formats an error with all its causes.
+/// The message names the file, the key or tensor, what was expected and what was found.
+/// [`std::error::Error::source`] returns the cause, if there is one. [`error_chain`] formats an
+/// error with all its causes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -45,93 +49,94 @@ pub enum Error {
         why: &'static str,
     },
 
-    /// A model was named that is neither a folder nor in the local cache, nor on the hub if that was asked.
-    #[error("no model `{id}`: {why}. Looked for:{}", list(searched))]
+    /// A model is no folder, and neither the local cache nor the hub has it.
+    #[error("model `{id}` not found: {why}. Searched:{}", list(searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
-        /// What is wrong with it.
+        /// Which places do not have the model, or why the name is invalid.
         why: &'static str,
-        /// Every path and address that was tried.
+        /// Every path and address that was searched.
         searched: Vec<String>,
     },
 
-    /// The hub does not give what it was asked for.
+    /// The hub, or a host to which it redirects, rejected a request.
     #[error("{url}: {kind} (status {status}{})", remark(message))]
     HubStatus {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// What the status and the hub's own code mean.
+        /// The meaning of the status and of the hub's own code.
         kind: HubErrorKind,
         /// The HTTP status.
         status: u16,
-        /// What the hub says itself; empty if nothing.
+        /// The hub's own message, or an empty text.
         message: String,
     },
 
-    /// There was no whole answer: no connection, none in time, or one that ended early, as often as was tried.
-    #[error("{url}: no answer{}", if *attempts > 1 { format!(", tried {attempts} times without getting further") } else { String::new() })]
+    /// No attempt got a complete response: no connection, a timeout, or an early end.
+    #[error("{url}: no complete response{}", after_attempts(*attempts))]
     HubUnreachable {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// How often, in a row.
+        /// The number of consecutive attempts.
         attempts: u32,
-        /// Why the last of them failed.
+        /// The failure of the last attempt.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// An answer is not what the hub's protocol says.
-    #[error("{url}: expected {expected}, found {found}")]
+    /// A response violates the hub's protocol.
+    #[error("{url}: unexpected response: expected {expected}, found {found}")]
     HubProtocol {
-        /// What was asked for.
+        /// The address, without its query.
         url: String,
-        /// The accepted values.
+        /// The response that would have been accepted.
         expected: String,
-        /// What came.
+        /// The response.
         found: String,
     },
 
-    /// The bytes that came are not those that were announced. None of them are kept.
-    #[error("{url}: expected {what} {expected}, found {found}; it was thrown away")]
+    /// A download does not match the size or hash that the hub announced.
+    #[error("{url}: corrupt download: expected {what} {expected}, found {found}; the download was discarded")]
     HubCorruptDownload {
-        /// The file.
+        /// The file's address, without its query.
         url: String,
-        /// What was compared: "size", "sha256", "git sha1".
+        /// The property that differs: "size", "sha256", "git sha1".
         what: &'static str,
-        /// What was announced.
+        /// The announced value.
         expected: String,
-        /// What came.
+        /// The value of the received bytes.
         found: String,
     },
 
-    /// A repository has no weights that are read.
-    #[error("{url}: no weights in safetensors, only {}; {}", only(found), SAVE_AGAIN)]
+    /// A repository has no weights in safetensors.
+    #[error("{url}: no weights in safetensors, only {}; {}", only(found), CONVERT_WEIGHTS)]
     HubNoSafetensors {
-        /// The repository.
+        /// The repository's address.
         url: String,
-        /// Its weights in other formats.
+        /// The repository's weights in other formats.
         found: Vec<String>,
     },
 
-    /// A setting of the hub's cannot be used.
-    #[error("hub: {setting}: expected {expected}, found {found}")]
+    /// A setting of the hub is invalid.
+    #[error("hub setting `{setting}`: expected {expected}, found {found}")]
     HubSetting {
-        /// Which one.
+        /// The name of the setting.
         setting: &'static str,
-        /// The accepted values.
+        /// The value that would have been accepted.
         expected: &'static str,
-        /// What was given; of what is secret, only what is wrong with it.
+        /// The value, or for a secret only a description of the problem.
         found: String,
     },
 
-    /// This CPU lacks instructions that encrypted connections are made with.
+    /// This CPU lacks instructions that the default TLS provider needs.
+    ///
+    /// The feature `hub` lets a program set another provider (`hub::Settings::tls_provider`).
     #[error(
-        "https needs instructions that this CPU lacks ({}); get the model by another program, as huggingface_hub's `hf \
-         download`: its cache is read, and a folder may be named, too",
+        "HTTPS is unavailable: this CPU lacks {}. Download the model with `hf download`, or pass --model FOLDER",
         missing.join(", ")
     )]
     HubTlsUnsupported {
-        /// Their names.
+        /// The names of the instructions.
         missing: Vec<&'static str>,
     },
 
@@ -157,10 +162,8 @@ pub enum Error {
         found: String,
     },
 
-    /// A weight file is not in the safetensors format.
-    ///
-    /// Its header is truncated, is not JSON, or describes tensors that overlap, leave gaps or do not end at the end of the
-    /// file.
+    /// A weight file is not in the safetensors format: its header is truncated or not JSON, or its
+    /// tensors overlap, leave gaps or do not end at the end of the file.
     #[error("{file}: not a valid safetensors file ({bytes} bytes)")]
     Safetensors {
         /// The file.
@@ -182,7 +185,8 @@ pub enum Error {
         similar: Vec<String>,
     },
 
-    /// The checkpoint has tensors that the architecture does not define, so it may be of another architecture.
+    /// The checkpoint has tensors that the architecture does not define, so it may be of another
+    /// architecture.
     #[error("{file}: {} tensor(s) not part of {family}: {}", names.len(), first_names(names))]
     UnknownTensor {
         /// The weight file, or the index of a sharded one.
@@ -384,43 +388,6 @@ pub enum Error {
         /// The value found.
         found: String,
     },
-}
-
-/// The reason for which the Hugging Face hub rejected a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HubErrorKind {
-    /// The repository does not exist, or it is private. The hub does not distinguish the two.
-    RepositoryNotFound,
-    /// The repository has no such branch, tag or commit.
-    RevisionNotFound,
-    /// The revision has no such file.
-    FileNotFound,
-    /// The repository is gated: its authors grant access on request.
-    Gated,
-    /// The token is not valid.
-    InvalidToken,
-    /// The token does not grant access, or access is disabled for everyone.
-    Forbidden,
-    /// Too many requests, or a failure of the hub. The request was retried before this error.
-    Unavailable,
-    /// A status that the protocol does not define.
-    UnexpectedStatus,
-}
-
-impl std::fmt::Display for HubErrorKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::RepositoryNotFound => "no such repository, or a private one that needs a token",
-            Self::RevisionNotFound => "the repository has no such branch, tag or commit",
-            Self::FileNotFound => "no such file in this revision",
-            Self::Gated => "gated: request access on the repository's page, then set HF_TOKEN",
-            Self::InvalidToken => "the token is not valid",
-            Self::Forbidden => "access denied",
-            Self::Unavailable => "the hub is temporarily unavailable",
-            Self::UnexpectedStatus => "unexpected response",
-        })
-    }
 }
 
 /// A result whose error is [`Error`].

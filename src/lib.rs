@@ -1,14 +1,17 @@
 //! Sentence embeddings and sentence similarity on CPUs, in pure Rust.
 //!
-//! An [`Embedder`] opens a sentence-transformers model folder and computes the vector of each text. It memory-maps the
-//! safetensors weights, runs the encoder on hand-written SIMD kernels, and pools the token vectors to a sentence vector. It
-//! scores two texts by the model's similarity function, such as the cosine of their vectors.
+//! An [`Embedder`] opens a sentence-transformers model folder and computes the vector of each text.
+//! It memory-maps the safetensors weights, runs the encoder on hand-written SIMD kernels, and pools
+//! the token vectors to a sentence vector. It scores two texts by the model's similarity function,
+//! such as the cosine of their vectors.
 //!
 //! ```no_run
 //! # fn main() -> likewise::Result<()> {
-//! let model = likewise::Embedder::open("path/to/all-mpnet-base-v2")?; // Send + Sync; all methods take &self
+//! // Send + Sync; all methods take &self.
+//! let model = likewise::Embedder::open("path/to/all-mpnet-base-v2")?;
 //! let vectors = model.embed(&["That is a happy person", "Today is a sunny day"])?;
-//! let scores = model.similarity("That is a happy person", &["That is a happy dog", "Today is a sunny day"])?;
+//! let sentences = ["That is a happy dog", "Today is a sunny day"];
+//! let scores = model.similarity("That is a happy person", &sentences)?;
 //! assert_eq!(vectors.row(0).len(), model.width());
 //! assert!(scores[0] > scores[1]);
 //! # Ok(())
@@ -17,7 +20,8 @@
 //!
 //! # Features
 //!
-//! The default features are none: the library core has no networking code, no model and no command line.
+//! The default features are none: the library core has no networking code, no model and no command
+//! line.
 //!
 //! - `hub`: models of the Hugging Face hub ([`hub`], `Embedder::from_hub`).
 //! - `serve`: the HTTP service (`server`).
@@ -26,7 +30,8 @@
 //! # Data flow
 //!
 //! ```text
-//! text -> tokens -> packed batch -> embeddings -> encoder layers -> pooling & modules -> vectors -> scores
+//! text -> tokens -> packed batch -> embeddings -> encoder layers
+//!      -> pooling & modules -> vectors -> scores
 //! ```
 //!
 //! [`guide`] explains the computation and the service in prose.
@@ -67,7 +72,8 @@ pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
 pub use trace::{Recorder, TracePoint};
 pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
-/// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model folders.
+/// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model
+/// folders.
 pub mod guide {
     #[doc = include_str!("../docs/gemm.md")]
     pub mod gemm {}

@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `uint8` | ⌊255 (x − min) / (max − min)⌋, clamped to 0..=255 | D |
 //! | `int8` | the `uint8` value − 128 | D |
-//! | `ubinary` | bit 1 where x > 0, otherwise 0; the first of eight elements is the highest bit | ⌈D/8⌉ |
+//! | `ubinary` | bit 1 if x > 0, otherwise 0; the first of 8 elements is the highest bit | ⌈D/8⌉ |
 //! | `binary` | the `ubinary` byte − 128 | ⌈D/8⌉ |
 //!
-//! The minimum and maximum of each dimension come from a sample of vectors ([`Ranges`]). Vectors can be compared only if they
-//! were quantized with the same ranges. All operations are in f32 and in the order of sentence-transformers, so that the bytes
-//! are equal. Follows sentence-transformers 6.2.0, `util/quantization.py`, `quantize_embeddings`.
+//! The minimum and maximum of each dimension come from a sample of vectors ([`Ranges`]). Vectors
+//! can be compared only if they were quantized with the same ranges. All operations are in f32 and
+//! in the order of sentence-transformers, so that the bytes are equal. Follows
+//! sentence-transformers 6.2.0, `util/quantization.py`, `quantize_embeddings`.
 
 use std::str::FromStr;
 
@@ -98,7 +99,8 @@ impl Ranges {
         Ok(ranges)
     }
 
-    /// Returns ranges of the given minima `[D]` and maxima `[D]`, the rows of sentence-transformers' `ranges` array.
+    /// Returns ranges of the given minima `[D]` and maxima `[D]`, the rows of
+    /// sentence-transformers' `ranges` array.
     ///
     /// # Errors
     /// If the two differ in length, or an element is not finite.
@@ -144,7 +146,8 @@ fn check_finite(vector: &[f32]) -> Result<()> {
 /// Signed bytes are in two's complement.
 ///
 /// # Errors
-/// If the quantization needs ranges and there are none, or a vector differs from the ranges in length.
+/// If the quantization needs ranges and there are none, or a vector differs from the ranges in
+/// length.
 pub fn quantize<'a>(
     quantization: Quantization,
     vectors: impl IntoIterator<Item = &'a [f32]>,

@@ -22,16 +22,18 @@ files![
 ];
 
 impl ModelFiles {
-    /// Returns the model inside the program: an MPNet with 3 layers of width 384, for short texts in English.
+    /// Returns the model inside the program: an MPNet with 3 layers of width 384, for short texts
+    /// in English.
     ///
-    /// It is for first steps and for tests. Its scores follow human judgement less closely than those of a full model such
-    /// as all-mpnet-base-v2; its card, `fixtures/quickstart/README.md`, has the figures. No table is copied: the embedder
-    /// uses the bytes in the program.
+    /// It is for first steps and for tests. Its scores follow human judgement less closely than
+    /// those of a full model such as all-mpnet-base-v2; its card, `fixtures/quickstart/README.md`,
+    /// has the figures. No table is copied: the embedder uses the bytes in the program.
     ///
     /// ```
     /// # fn main() -> likewise::Result<()> {
     /// let model = likewise::Embedder::builder().open_files(&likewise::ModelFiles::quickstart())?;
-    /// let scores = model.similarity("That is a happy person", &["That is a happy dog", "Today is a sunny day"])?;
+    /// let sentences = ["That is a happy dog", "Today is a sunny day"];
+    /// let scores = model.similarity("That is a happy person", &sentences)?;
     /// assert!(scores[0] > scores[1]);
     /// # Ok(())
     /// # }

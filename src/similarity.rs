@@ -1,7 +1,7 @@
 //! Similarity functions of two vectors, and correlation coefficients.
 //!
-//! Follows sentence-transformers 6.2.0, `util/similarity.py`: distances are negated, so that a higher score always means
-//! more similar.
+//! Follows sentence-transformers 6.2.0, `util/similarity.py`: distances are negated, so that a
+//! higher score always means more similar.
 
 use likewise_kernels::Level;
 use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
@@ -39,7 +39,8 @@ impl Similarity {
         }
     }
 
-    /// Reads `similarity_fn_name` of config_sentence_transformers.json. Without the key it is cosine.
+    /// Reads `similarity_fn_name` of config_sentence_transformers.json. Without the key it is
+    /// cosine.
     pub(crate) fn from_config(config: Option<&JsonObject>) -> Result<Self> {
         let Some(config) = config else { return Ok(Self::Cosine) };
         let Some(name) = config.text("similarity_fn_name")? else { return Ok(Self::Cosine) };
@@ -98,7 +99,8 @@ pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
     if variance_a == 0.0 || variance_b == 0.0 { 0.0 } else { covariance / (variance_a * variance_b).sqrt() }
 }
 
-/// Returns Spearman's correlation of two samples: Pearson's correlation of the ranks. Equal values share their mean rank.
+/// Returns Spearman's correlation of two samples: Pearson's correlation of the ranks. Equal values
+/// share their mean rank.
 ///
 /// # Panics
 /// If the samples differ in length.
@@ -136,7 +138,8 @@ mod tests {
             assert_eq!(Similarity::ALL.map(score), [0.0, 0.0, -5.0, -7.0], "{level}");
             let same = Similarity::Cosine.score(level, &[3.0, 4.0], &[6.0, 8.0]).expect("equal lengths");
             approx::assert_abs_diff_eq!(same, 1.0, epsilon = 1e-6);
-            // A vector of zeros has no direction. As in sentence-transformers, its norm counts as 10⁻¹².
+            // A vector of zeros has no direction. As in sentence-transformers, its norm counts as
+            // 10⁻¹².
             assert_eq!(Similarity::Cosine.score(level, &[0.0, 0.0], &[1.0, 0.0]).expect("equal lengths"), 0.0);
         }
         assert!(Similarity::Dot.score(Level::PORTABLE, &[1.0], &[1.0, 2.0]).is_err(), "unequal lengths");

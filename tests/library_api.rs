@@ -1,4 +1,5 @@
-//! The library as a dependent crate uses it: traits of the public types, access to results, models of the hub.
+//! The library as a dependent crate uses it: traits of the public types, access to results, models
+//! of the hub.
 
 mod common;
 
@@ -114,7 +115,8 @@ mod hub {
         }
     }
 
-    /// Runs a test in a child process, offline and with this cache: a process cannot safely change its own environment.
+    /// Runs a test in a child process, offline and with this cache: a process cannot safely change
+    /// its own environment.
     fn run_offline(test: &str, cache: &Path) {
         let output = Command::new(std::env::current_exe().expect("the test binary"))
             .args(["--exact", test, "--nocapture"])

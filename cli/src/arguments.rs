@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+use likewise::{Builder, Embedder, Level, ModelFiles, Precision, TruncationPolicy};
 
 use crate::outcome::{Outcome, UsageError};
 use crate::{hub, output};
@@ -42,15 +42,12 @@ pub(crate) struct RunArgs {
     texts: TextArgs,
 }
 
-/// The branch of a hub id without a revision.
-const DEFAULT_REVISION: &str = "main";
-
 /// How to find and open a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SourceArgs {
     /// Branch, tag or commit of a hub id
-    #[arg(long, default_value = DEFAULT_REVISION)]
+    #[arg(long, default_value = likewise::hub::DEFAULT_REVISION)]
     revision: String,
 
     /// Read weights into memory; safe if files change while the model is open
@@ -248,24 +245,12 @@ impl SourceArgs {
     }
 
     fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
-        if Path::new(model).is_dir() {
-            return Ok(ModelFiles::folder(model));
-        }
         if model == QUICKSTART
+            && !Path::new(model).is_dir()
             && let Some(files) = built_in()
         {
             return Ok(files);
         }
-        // A path that exists is not a hub id.
-        if Path::new(model).exists() {
-            let id = model.to_owned();
-            let searched = vec![model.to_owned()];
-            return Err(Error::ModelNotFound { id, why: "it is a file, and a model is a folder", searched });
-        }
-        let (id, revision) = match model.split_once('@') {
-            Some(both) if self.revision == DEFAULT_REVISION => both,
-            _ => (model, self.revision.as_str()),
-        };
-        Ok(ModelFiles::folder(hub::snapshot(id, revision)?).named(id))
+        hub::resolve(model, &self.revision)
     }
 }

@@ -5,16 +5,17 @@ use super::tokenization::EncodedIds;
 
 /// The number of tokens that a batch of one thread should have.
 ///
-/// Each panel of weights, once in the cache, then serves sixteen tiles, and the activations still stay in the cache. They
-/// take 17 KB a token in MiniLM and 34 KB in models of base size. (128 and 256 are within the noise, 512 is 5 % slower for
-/// MiniLM.)
+/// Each panel of weights, once in the cache, then serves sixteen tiles, and the activations still
+/// stay in the cache. They take 17 KB a token in MiniLM and 34 KB in models of base size. (128 and
+/// 256 are within the noise, 512 is 5 % slower for MiniLM.)
 pub(crate) const TARGET_TOKENS_PER_BATCH: usize = 192;
 
-/// The number of tokens that a batch must not exceed, except for a single text that is longer. Half as many again as the
-/// target, so that two texts of medium length still share a batch.
+/// The number of tokens that a batch must not exceed, except for a single text that is longer. Half
+/// as many again as the target, so that two texts of medium length still share a batch.
 pub(super) const MAX_TOKENS_PER_BATCH: usize = TARGET_TOKENS_PER_BATCH * 3 / 2;
 
-/// The number of tokens per thread below which all threads share one pass: a single thread would wait for its weights.
+/// The number of tokens per thread below which all threads share one pass: a single thread would
+/// wait for its weights.
 const MIN_TOKENS_PER_THREAD: usize = 96;
 
 /// The batches of a call.
@@ -26,7 +27,8 @@ pub(super) struct BatchPlan {
 }
 
 impl Embedder {
-    /// Returns whether this many tokens are computed sooner by a team of all threads than by one thread.
+    /// Returns whether this many tokens are computed sooner by a team of all threads than by one
+    /// thread.
     pub(crate) fn prefers_team(&self, tokens: usize) -> bool {
         let threads = self.thread_pool.size();
         threads > 1 && tokens < MIN_TOKENS_PER_THREAD * threads
@@ -34,8 +36,9 @@ impl Embedder {
 
     /// Divides texts into batches, and decides whether all threads share each batch.
     pub(super) fn plan_batches(&self, encoded: &[EncodedIds]) -> BatchPlan {
-        // A text without any token keeps its vector of zeros, which is also what the mean over no tokens is in
-        // sentence-transformers. Such texts exist only if the tokenizer adds no special tokens.
+        // A text without any token keeps its vector of zeros, which is also what the mean over no
+        // tokens is in sentence-transformers. Such texts exist only if the tokenizer adds no
+        // special tokens.
         let mut order: Vec<usize> = (0..encoded.len()).filter(|&i| !encoded[i].ids.is_empty()).collect();
         let tokens: usize = encoded.iter().map(|text| text.ids.len()).sum();
         if self.prefers_team(tokens) && !order.is_empty() {
@@ -43,7 +46,8 @@ impl Embedder {
         }
         // Longest first, so that little work is left when the first thread runs out of batches.
         order.sort_by_key(|&i| std::cmp::Reverse(encoded[i].ids.len()));
-        // Each thread gets about the same number of batches, and each batch about the same number of tokens.
+        // Each thread gets about the same number of batches, and each batch about the same number
+        // of tokens.
         let threads = self.thread_pool.size();
         let batches = tokens.div_ceil(TARGET_TOKENS_PER_BATCH * threads).max(1) * threads;
         let target = tokens.div_ceil(batches);
@@ -84,7 +88,8 @@ mod tests {
     fn batches_respect_target_and_limit() {
         let tokens = [300, 150, 150, 100, 90, 10];
         let batches = fill_batches(&[0, 1, 2, 3, 4, 5], 200, |i| tokens[i]);
-        // A longer text has a batch to itself; 150 + 150 exceeds the limit of 288; the last batch is not full.
+        // A longer text has a batch to itself; 150 + 150 exceeds the limit of 288; the last batch
+        // is not full.
         assert_eq!(batches, [vec![0], vec![1], vec![2, 3], vec![4, 5]]);
         assert!(fill_batches(&[], 200, |_| 1).is_empty());
     }

@@ -25,7 +25,8 @@ use crate::tokenizer::Tokenizer;
 /// # fn main() -> likewise::Result<()> {
 /// use likewise::{Embedder, Precision};
 ///
-/// let model = Embedder::builder().precision(Precision::Bf16).threads(4).max_length(128).open("path/to/model")?;
+/// let builder = Embedder::builder().precision(Precision::Bf16).threads(4).max_length(128);
+/// let model = builder.open("path/to/model")?;
 /// # Ok(())
 /// # }
 /// ```
@@ -47,30 +48,34 @@ const CONFIG: &str = "config.json";
 const ADAPTER: &str = "adapter_config.json";
 
 impl Builder {
-    /// Sets the SIMD level. Default: the fastest available, or the level that the model was converted for.
+    /// Sets the SIMD level. Default: the fastest available, or the level that the model was
+    /// converted for.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// Sets the type of the elements that the linear layers multiply. Default: f32, or the type that the model was converted
-    /// to.
+    /// Sets the type of the elements that the linear layers multiply. Default: f32, or the type
+    /// that the model was converted to.
     ///
-    /// bf16 takes half of the memory of f32, and int8 a quarter. Both take less time on CPUs with dot-product instructions
-    /// for them. Their vectors are less accurate; [`guide::numerics`](crate::guide::numerics) has the figures. The weights
-    /// of any checkpoint are rounded when the model is opened.
+    /// bf16 takes half of the memory of f32, and int8 a quarter. Both take less time on CPUs with
+    /// dot-product instructions for them. Their vectors are less accurate;
+    /// [`guide::numerics`](crate::guide::numerics) has the figures. The weights of any checkpoint
+    /// are rounded when the model is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
         self
     }
 
-    /// Sets the number of threads. Default: the number of CPUs that this process may use, by its affinity and cgroup.
+    /// Sets the number of threads. Default: the number of CPUs that this process may use, by its
+    /// affinity and cgroup.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Sets the maximum number of tokens of a text, special ones included. Default: the model's own.
+    /// Sets the maximum number of tokens of a text, special ones included. Default: the model's
+    /// own.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self
@@ -82,8 +87,8 @@ impl Builder {
         self
     }
 
-    /// Sets the name of the model's prompt that is put before every text. Default: the model's `default_prompt_name`, if it
-    /// has one.
+    /// Sets the name of the model's prompt that is put before every text. Default: the model's
+    /// `default_prompt_name`, if it has one.
     pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
         self.prompt_name = Some(name.into());
         self
@@ -95,10 +100,12 @@ impl Builder {
         self
     }
 
-    /// Sets how many elements of a vector are kept: the first ones. Default: the model's `truncate_dim`, or all.
+    /// Sets how many elements of a vector are kept: the first ones. Default: the model's
+    /// `truncate_dim`, or all.
     ///
-    /// This is for "Matryoshka" models, which are trained so that the first elements are a useful vector. The model's own
-    /// modules, including its Normalize, come before the cut, and [`Self::normalize`] comes after it.
+    /// This is for "Matryoshka" models, which are trained so that the first elements are a useful
+    /// vector. The model's own modules, including its Normalize, come before the cut, and
+    /// [`Self::normalize`] comes after it.
     pub fn truncate_dim(mut self, dimensions: usize) -> Self {
         self.truncate_dim = Some(dimensions);
         self
@@ -112,13 +119,14 @@ impl Builder {
 
     /// Opens a model folder.
     ///
-    /// The weights are memory-mapped. Neither this process nor another may change or truncate the files in place while the
-    /// model is open. A change would alter the weights during the computation. A truncation makes the operating system kill
-    /// the process (SIGBUS). To update a model, rename a new file over the old one, or open
-    /// [`ModelFiles::without_mmap`].
+    /// The weights are memory-mapped. Neither this process nor another may change or truncate the
+    /// files in place while the model is open. A change would alter the weights during the
+    /// computation. A truncation makes the operating system kill the process (SIGBUS). To update a
+    /// model, rename a new file over the old one, or open [`ModelFiles::without_mmap`].
     ///
     /// # Errors
-    /// If a file is missing, damaged or needs something that is not supported. Nothing is skipped silently.
+    /// If a file is missing, damaged or needs something that is not supported. Nothing is skipped
+    /// silently.
     pub fn open(self, folder: impl Into<PathBuf>) -> Result<Embedder> {
         self.open_files(&ModelFiles::folder(folder))
     }
@@ -178,7 +186,8 @@ impl Builder {
         Ok((embedder, checkpoint))
     }
 
-    /// Returns the level and precision of the computation: those requested, or the defaults of the checkpoint.
+    /// Returns the level and precision of the computation: those requested, or the defaults of the
+    /// checkpoint.
     fn compute_config(&self, checkpoint: &Checkpoint) -> Result<ComputeConfig> {
         match checkpoint.packing() {
             Some(format) => self.converted_compute_config(format, checkpoint.label()),
@@ -205,7 +214,8 @@ impl Builder {
         };
         check("level", self.level.map(Level::name), format.level.name())?;
         check("precision", self.precision.map(Precision::name), format.precision.name())?;
-        // A requested level may lack instructions that the CPU has, so it takes precedence over the format's.
+        // A requested level may lack instructions that the CPU has, so it takes precedence over the
+        // format's.
         Ok(ComputeConfig { level: self.level.unwrap_or(format.level), precision: format.precision })
     }
 

@@ -11,13 +11,15 @@ use crate::trace::{NullObserver, Recorder};
 impl Embedder {
     /// Computes the sentence vectors of texts, in the order of the texts.
     ///
-    /// All tokens of a text are counted, also those that truncation drops. For 10 MB of English this takes about 3 s and a
-    /// few megabytes of memory. A text without a place to split it is tokenized whole (one word of 10 MB, or Chinese for a
-    /// SentencePiece tokenizer). This takes 60 to 140 bytes of memory for each byte of the text.
+    /// All tokens of a text are counted, also those that truncation drops. For 10 MB of English
+    /// this takes about 3 s and a few megabytes of memory. A text without a place to split it is
+    /// tokenized whole (one word of 10 MB, or Chinese for a SentencePiece tokenizer). This takes 60
+    /// to 140 bytes of memory for each byte of the text.
     ///
     /// # Errors
     /// - If a text cannot be tokenized.
-    /// - If a text exceeds the maximum length under [`TruncationPolicy::Error`](crate::TruncationPolicy::Error).
+    /// - If a text exceeds the maximum length under
+    ///   [`TruncationPolicy::Error`](crate::TruncationPolicy::Error).
     /// - If a vector is not finite.
     pub fn embed<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Embeddings> {
         self.embed_with_progress(texts, |_| ())
@@ -25,7 +27,8 @@ impl Embedder {
 
     /// Computes the same vectors as [`Self::embed`] and reports progress.
     ///
-    /// `progress` gets the number of texts that have just been finished. It is called from any thread.
+    /// `progress` gets the number of texts that have just been finished. It is called from any
+    /// thread.
     ///
     /// # Errors
     /// See [`Self::embed`].
@@ -39,8 +42,8 @@ impl Embedder {
 
     /// Computes the vectors of search queries: puts the model's prompt `query` before each text.
     ///
-    /// The prompt is empty if the model does not define it. The prompt of the [`Builder`](crate::Builder) is not used.
-    /// Equals `encode_query` of sentence-transformers.
+    /// The prompt is empty if the model does not define it. The prompt of the
+    /// [`Builder`](crate::Builder) is not used. Equals `encode_query` of sentence-transformers.
     ///
     /// # Errors
     /// See [`Self::embed`].
@@ -48,10 +51,11 @@ impl Embedder {
         self.embed_with_prompt(texts, self.prompt_by_name("query"), |_| ())
     }
 
-    /// Computes the vectors of documents to search: puts the model's prompt `document` before each text.
+    /// Computes the vectors of documents to search: puts the model's prompt `document` before each
+    /// text.
     ///
-    /// The prompt is empty if the model does not define it. The prompt of the [`Builder`](crate::Builder) is not used.
-    /// Equals `encode_document` of sentence-transformers.
+    /// The prompt is empty if the model does not define it. The prompt of the
+    /// [`Builder`](crate::Builder) is not used. Equals `encode_document` of sentence-transformers.
     ///
     /// # Errors
     /// See [`Self::embed`].
@@ -87,7 +91,8 @@ impl Embedder {
         Ok(Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() })
     }
 
-    /// Computes the vectors `[n, width]` of the texts of one batch, by a team of all threads or by this thread.
+    /// Computes the vectors `[n, width]` of the texts of one batch, by a team of all threads or by
+    /// this thread.
     fn embed_batch(&self, encoded: &[EncodedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
         let texts = || text_indices.iter().map(|&i| &encoded[i]);
         let batch = self.batch(texts());
@@ -103,16 +108,18 @@ impl Embedder {
         Ok(vectors)
     }
 
-    /// Scores each sentence against the source by the model's similarity function. A higher score means more similar.
+    /// Scores each sentence against the source by the model's similarity function. A higher score
+    /// means more similar.
     ///
     /// # Errors
-    /// If there are no sentences, if a score is not finite, or if [`Self::embed`] fails. Text 0 of an error is the source,
-    /// text 1 the first sentence.
+    /// If there are no sentences, if a score is not finite, or if [`Self::embed`] fails. Text 0 of
+    /// an error is the source, text 1 the first sentence.
     pub fn similarity<T: AsRef<str>>(&self, source: &str, sentences: &[T]) -> Result<Scores> {
         self.similarity_with_progress(source, sentences, |_| ())
     }
 
-    /// Computes the same scores as [`Self::similarity`] and reports progress as [`Self::embed_with_progress`] does.
+    /// Computes the same scores as [`Self::similarity`] and reports progress as
+    /// [`Self::embed_with_progress`] does.
     ///
     /// # Errors
     /// See [`Self::similarity`].

@@ -63,7 +63,8 @@ impl Embedder {
         let mut workspace = reused.unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
         workspace.resize(batch.tokens());
         pass(&mut workspace);
-        // Many callers at once, or a trace, may need more or larger workspaces than the embedder keeps.
+        // Many callers at once, or a trace, may need more or larger workspaces than the embedder
+        // keeps.
         let mut kept = lock();
         if kept.len() < self.thread_pool.size() && workspace.room() <= self.max_batch_tokens() {
             kept.push(workspace);
@@ -75,7 +76,8 @@ impl Embedder {
         self.tokenizer.limit().max(MAX_TOKENS_PER_BATCH)
     }
 
-    /// Rejects vectors `[n, width]` that are not finite. The error names the weight that causes it, if one is found.
+    /// Rejects vectors `[n, width]` that are not finite. The error names the weight that causes it,
+    /// if one is found.
     pub(super) fn check_finite(&self, vectors: &[f32], text_indices: &[usize], batch: &Batch) -> Result<()> {
         let Some(element) = vectors.iter().position(|x| !x.is_finite()) else { return Ok(()) };
         let text = text_indices[element / self.width()];

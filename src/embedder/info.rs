@@ -44,7 +44,8 @@ pub struct ModelInfo {
     pub memory: MemoryEstimate,
     /// The memory that the model takes in each precision in which its files can be opened.
     pub memory_by_precision: Vec<(Precision, MemoryEstimate)>,
-    /// Whether the model was converted ([`Builder::convert`](crate::Builder::convert)): processes share its packed weights.
+    /// Whether the model was converted ([`Builder::convert`](crate::Builder::convert)): processes
+    /// share its packed weights.
     pub converted: bool,
 }
 

@@ -16,11 +16,12 @@ use crate::tokenizer::Tokenizer;
 
 /// A sentence embedding model that is open and ready to use.
 ///
-/// Open one with [`Embedder::open`], [`Embedder::builder`] or, with the feature `hub`, `Embedder::from_hub`. The type is
-/// `Send` and `Sync`. All methods take `&self`, and any number of threads may call them at once.
+/// Open one with [`Embedder::open`], [`Embedder::builder`] or, with the feature `hub`,
+/// `Embedder::from_hub`. The type is `Send` and `Sync`. All methods take `&self`, and any number of
+/// threads may call them at once.
 ///
-/// In every precision a text's vector has the same bits alone and in any batch, in any order, with any number of threads,
-/// and on every level that has fused multiply-add.
+/// In every precision a text's vector has the same bits alone and in any batch, in any order, with
+/// any number of threads, and on every level that has fused multiply-add.
 pub struct Embedder {
     pub(super) level: Level,
     pub(super) precision: Precision,
@@ -72,7 +73,8 @@ impl Embedder {
         self.precision
     }
 
-    /// Scores two vectors of this model by its similarity function. A higher score means more similar.
+    /// Scores two vectors of this model by its similarity function. A higher score means more
+    /// similar.
     ///
     /// # Errors
     /// If the vectors differ in length.

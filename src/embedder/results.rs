@@ -37,7 +37,8 @@ pub struct Scores {
     pub sentences: Vec<TokenUsage>,
 }
 
-/// Every intermediate result of a pass over a batch of T tokens, for comparison with another implementation.
+/// Every intermediate result of a pass over a batch of T tokens, for comparison with another
+/// implementation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Trace {

@@ -11,7 +11,8 @@ use crate::similarity::Similarity;
 
 const FILE: &str = "config_sentence_transformers.json";
 
-/// The content of config_sentence_transformers.json. Without the file every setting has its default.
+/// The content of config_sentence_transformers.json. Without the file every setting has its
+/// default.
 pub(super) struct SentenceConfig {
     keys: Option<JsonObject>,
     /// The file, for errors.

@@ -1,5 +1,5 @@
-//! Embedding in stages, for a server that mixes the texts of many requests in one batch: encode, run a batch, apply the
-//! modules after pooling.
+//! Embedding in stages, for a server that mixes the texts of many requests in one batch: encode,
+//! run a batch, apply the modules after pooling.
 
 use likewise_kernels::view::MatRef;
 
@@ -112,13 +112,15 @@ impl Embedder {
 
     /// Runs one batch, by a team of all threads or by this thread.
     ///
-    /// Returns for each text the pooled vector `[P]`, before the modules after pooling, or its token vectors `[L, D]`.
+    /// Returns for each text the pooled vector `[P]`, before the modules after pooling, or its
+    /// token vectors `[L, D]`.
     ///
     /// # Errors
     /// If a vector is not finite.
     pub(crate) fn run_batch(&self, texts: &[&EncodedText], use_team: bool) -> Result<Vec<Vec<f32>>> {
         let width = self.head.pooled_width();
-        // The encoder takes no empty sentences: a text without tokens keeps a vector of zeros, or no token vectors.
+        // The encoder takes no empty sentences: a text without tokens keeps a vector of zeros, or
+        // no token vectors.
         let empty = |text: &&EncodedText| if text.keep_token_vectors { Vec::new() } else { vec![0.0; width] };
         let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
         let text_indices: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].tokens() > 0).collect();
@@ -149,8 +151,8 @@ impl Embedder {
 
     /// Applies the modules after pooling to a pooled vector `[P]`.
     ///
-    /// `normalize` overrides whether the vector is scaled to length 1. `dimensions` keeps the first elements. They are then
-    /// scaled to length 1 if the model normalizes its whole vectors.
+    /// `normalize` overrides whether the vector is scaled to length 1. `dimensions` keeps the first
+    /// elements. They are then scaled to length 1 if the model normalizes its whole vectors.
     pub(crate) fn apply_post_modules(
         &self,
         pooled: Vec<f32>,

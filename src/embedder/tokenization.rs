@@ -57,8 +57,8 @@ impl Embedder {
         self.validate_ids(text_index, ids, usage, truncation)
     }
 
-    /// Returns the number of leading tokens that pooling excludes: 0, or the tokens of the prompt with the leading special
-    /// tokens.
+    /// Returns the number of leading tokens that pooling excludes: 0, or the tokens of the prompt
+    /// with the leading special tokens.
     pub(super) fn prompt_tokens_excluded(&self, prompt: &str) -> Result<usize> {
         if self.head.includes_prompt() || prompt.is_empty() { Ok(0) } else { self.tokenizer.length_before_end(prompt) }
     }

@@ -1,50 +1,48 @@
-//! Where the cache has a model, read only.
+//! Finds models in the cache. Reads only.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files::read_up_to;
 
-/// Bytes of a file that names a commit.
+/// The maximum size of a file below refs/, which contains a commit hash.
 const MAX_REF_BYTES: u64 = 4096;
 
-/// The snapshot folder of a model.
+/// Returns the repository and the snapshot folder of a model.
 ///
-/// `id` is `organisation/name`; a bare name is also tried under `sentence-transformers/`, as the reference does.
-/// `revision` is a branch, a tag or a commit.
+/// `id` is `organisation/name`. A bare name is also tried under `sentence-transformers/`, as
+/// sentence-transformers does. `revision` is a branch, a tag or a commit.
 ///
 /// # Errors
-/// If the cache has no such model or revision, or `id` is not a model's name. The error lists every path that was tried.
-pub fn find(cache: &Path, id: &str, revision: &str) -> Result<PathBuf> {
-    find_candidate(cache, id, revision).map(|(_, folder)| folder)
-}
-
-/// As [`find`], and which repository it is.
-pub(super) fn find_candidate(cache: &Path, id: &str, revision: &str) -> Result<(String, PathBuf)> {
+/// If the cache has no such model or revision, or `id` is not a valid hub id. The error lists every
+/// path that was searched.
+pub(super) fn find_snapshot(cache: &Path, id: &str, revision: &str) -> Result<(String, PathBuf)> {
     let mut searched = vec![id.to_owned()];
     for candidate in candidates(id, revision)? {
         match CachedRepository::new(cache, &candidate).find_snapshot(revision)? {
-            Ok(snapshot) => return Ok((candidate, snapshot)),
-            Err(path) => searched.push(path.display().to_string()),
+            Lookup::Found(snapshot) => return Ok((candidate, snapshot)),
+            Lookup::Missing(path) => searched.push(path.display().to_string()),
         }
     }
-    Err(Error::ModelNotFound { id: id.to_owned(), why: "neither a folder nor in the Hugging Face cache", searched })
+    let why = "no such folder, and not in the Hugging Face cache";
+    Err(Error::ModelNotFound { id: id.to_owned(), why, searched })
 }
 
-/// The repositories that a name can mean, in the order in which they are tried.
+/// Returns the repositories that a hub id can mean, in the order in which they are tried.
 ///
 /// # Errors
-/// If it is not a model's name, or `revision` is not that of a revision.
+/// If `id` is not a valid hub id, or `revision` is not a valid revision name.
 pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
-    let wrong = |why, what: &str| Error::ModelNotFound { id: id.to_owned(), why, searched: vec![what.to_owned()] };
-    if !is_repository(id) {
-        return Err(wrong("not a folder, and not a model's name (organisation/name)", id));
+    let invalid =
+        |why, name: &str| Err(Error::ModelNotFound { id: id.to_owned(), why, searched: vec![name.to_owned()] });
+    if !is_repository_id(id) {
+        return invalid("no such folder, and not a hub id (expected organisation/name)", id);
     }
     if !is_revision(revision) {
-        return Err(wrong("the revision is not the name of a branch, tag or commit", revision));
+        return invalid("invalid revision (expected a branch, tag or commit)", revision);
     }
-    let bare = (!id.contains('/')).then(|| format!("sentence-transformers/{id}"));
-    Ok(std::iter::once(id.to_owned()).chain(bare).collect())
+    let with_organisation = (!id.contains('/')).then(|| format!("sentence-transformers/{id}"));
+    Ok(std::iter::once(id.to_owned()).chain(with_organisation).collect())
 }
 
 /// A repository's folder in the cache.
@@ -52,97 +50,90 @@ pub(super) struct CachedRepository {
     pub(super) folder: PathBuf,
 }
 
+/// The result of a search for a snapshot.
+enum Lookup {
+    /// The snapshot folder.
+    Found(PathBuf),
+    /// The path that does not exist or is invalid.
+    Missing(PathBuf),
+}
+
 impl CachedRepository {
     pub(super) fn new(cache: &Path, id: &str) -> Self {
         Self { folder: cache.join(folder_name(id)) }
     }
 
-    /// The one that has this folder.
     #[cfg(feature = "hub")]
     pub(super) fn at_folder(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    /// The folder of a commit's files.
+    /// Returns the folder of a commit's files.
     pub(super) fn snapshot_folder(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The list of a commit's files that newer versions of huggingface_hub keep.
+    /// Returns the list of a commit's files, which newer versions of huggingface_hub write.
     #[cfg(feature = "hub")]
     pub(super) fn tree_path(&self, commit: &str) -> PathBuf {
         self.folder.join("trees").join(format!("{commit}.json"))
     }
 
-    /// The file that says that a commit has no such file.
+    /// Returns the marker file that exists if a commit has no file of this name.
     #[cfg(feature = "hub")]
     pub(super) fn missing_marker(&self, commit: &str, name: &str) -> PathBuf {
         self.folder.join(".no_exist").join(commit).join(name)
     }
 
-    /// The file that says which commit a branch or tag is.
+    /// Returns the file that contains the commit of a branch or tag.
     pub(super) fn ref_path(&self, revision: &str) -> PathBuf {
         self.folder.join("refs").join(revision)
     }
 
-    /// The folder of a revision, or, if it is not there, the path that should have been.
-    fn find_snapshot(&self, revision: &str) -> Result<std::result::Result<PathBuf, PathBuf>> {
-        let by_commit = self.snapshot_folder(revision);
-        if !revision.contains('/') && by_commit.is_dir() {
-            return Ok(Ok(by_commit));
+    fn find_snapshot(&self, revision: &str) -> Result<Lookup> {
+        let of_commit = self.snapshot_folder(revision);
+        if !revision.contains('/') && of_commit.is_dir() {
+            return Ok(Lookup::Found(of_commit));
         }
-        let reference = self.ref_path(revision);
-        let bytes = if reference.is_dir() { None } else { read_up_to(&reference, MAX_REF_BYTES)? };
+        let ref_path = self.ref_path(revision);
+        let bytes = if ref_path.is_dir() { None } else { read_up_to(&ref_path, MAX_REF_BYTES)? };
         match bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes.trim_ascii())) {
             Some(commit) if is_plain(&commit) => {
                 let snapshot = self.snapshot_folder(&commit);
-                Ok(if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) })
+                let exists = snapshot.is_dir();
+                Ok(if exists { Lookup::Found(snapshot) } else { Lookup::Missing(snapshot) })
             }
-            _ => Ok(Err(reference)),
+            _ => Ok(Lookup::Missing(ref_path)),
         }
     }
 }
 
-/// What a repository's folder is called, in the cache and among the locks.
+/// Returns the name of a repository's folder in the cache and in the lock folder.
 pub(super) fn folder_name(id: &str) -> String {
     format!("models--{}", id.replace('/', "--"))
 }
 
-/// Where the cache is, given the values of HF_HUB_CACHE (or HUGGINGFACE_HUB_CACHE), HF_HOME, XDG_CACHE_HOME and HOME.
-pub fn cache_folder(
-    hub_cache: Option<PathBuf>,
-    hf_home: Option<PathBuf>,
-    xdg_cache: Option<PathBuf>,
-    home: Option<PathBuf>,
-) -> PathBuf {
-    hub_cache.unwrap_or_else(|| {
-        let hf_home = hf_home.unwrap_or_else(|| {
-            let cache = xdg_cache.unwrap_or_else(|| home.unwrap_or_default().join(".cache"));
-            cache.join("huggingface")
-        });
-        hf_home.join("hub")
-    })
-}
-
-/// `name` or `organisation/name`, of the characters that the hub allows.
-fn is_repository(id: &str) -> bool {
-    let part = |part: &str| is_plain(part) && !part.contains('/') && !part.contains("--");
+/// Whether a text is `name` or `organisation/name`, in the characters that the hub allows.
+fn is_repository_id(id: &str) -> bool {
+    let is_part = |part: &str| is_plain(part) && !part.contains('/') && !part.contains("--");
     match id.split_once('/') {
-        Some((organisation, name)) => part(organisation) && part(name),
-        None => part(id),
+        Some((organisation, name)) => is_part(organisation) && is_part(name),
+        None => is_part(id),
     }
 }
 
-/// The name of a branch, a tag or a commit. Of the characters that git allows in it, those that need no care in a path.
+/// Whether a text can name a branch, a tag or a commit. Allows only the characters of git names
+/// that are safe in a path.
 fn is_revision(name: &str) -> bool {
-    let others = |c: char| "+@#,=%!".contains(c);
-    is_plain(&name.replace(others, "_"))
+    let also_allowed = |c: char| "+@#,=%!".contains(c);
+    is_plain(&name.replace(also_allowed, "_"))
 }
 
-/// A relative path that stays where it is: letters, digits, `.`, `_`, `-` and `/`, and no part that is empty or only dots.
+/// Whether a text is a relative path that stays in its folder: letters, digits, `.`, `_`, `-` and
+/// `/`, without a component that is empty or only dots.
 pub(super) fn is_plain(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    name.chars().all(allowed) && name.split('/').all(|part| !part.trim_matches('.').is_empty())
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    name.chars().all(is_allowed) && name.split('/').all(|part| !part.trim_matches('.').is_empty())
 }
 
 #[cfg(test)]
@@ -155,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_branches_commits_and_bare_names() {
+    fn snapshot_is_found_by_branch_tag_commit_and_bare_name() {
         let cache = tempfile::tempdir().expect("a folder");
         let model = cache.path().join("models--sentence-transformers--tiny");
         let snapshot = model.join("snapshots/0123abc");
@@ -170,31 +161,32 @@ mod tests {
             ("tiny", "refs/pr/1"),
             ("tiny", "v1.0+cpu"),
         ] {
-            assert_eq!(find(cache.path(), id, revision).expect("found"), snapshot, "{id} {revision}");
+            let (_, found) = find_snapshot(cache.path(), id, revision).expect("found");
+            assert_eq!(found, snapshot, "{id} {revision}");
         }
     }
 
     #[test]
-    fn says_where_it_looked() {
+    fn missing_snapshot_error_lists_the_searched_paths() {
         let cache = tempfile::tempdir().expect("a folder");
+        let message = |id, revision| match find_snapshot(cache.path(), id, revision) {
+            Ok(found) => panic!("{found:?}"),
+            Err(error) => error.to_string(),
+        };
         write(cache.path().join("models--a--b/refs/main"), "gone");
-        let message = find(cache.path(), "a/b", "main").expect_err("no snapshot").to_string();
-        assert!(message.contains("snapshots/gone"), "{message}");
-        let message = find(cache.path(), "c", "main").expect_err("no model").to_string();
-        assert!(message.contains("models--c") && message.contains("models--sentence-transformers--c"), "{message}");
+        assert!(message("a/b", "main").contains("snapshots/gone"));
+        let of_bare_name = message("c", "main");
+        for folder in ["models--c", "models--sentence-transformers--c"] {
+            assert!(of_bare_name.contains(folder), "{of_bare_name}");
+        }
+    }
+
+    #[test]
+    fn invalid_names_are_errors() {
         for (id, revision) in
             [("../b", "main"), ("a/..", "main"), ("a/b/c", "main"), ("a/b", "../../x"), ("", "main"), ("a/b", "")]
         {
-            assert!(find(cache.path(), id, revision).is_err(), "{id} {revision}");
+            assert!(find_snapshot(Path::new("cache"), id, revision).is_err(), "{id} {revision}");
         }
-    }
-
-    #[test]
-    fn the_cache_follows_the_environment() {
-        let path = |s: &str| Some(PathBuf::from(s));
-        assert_eq!(cache_folder(path("/c"), path("/h"), None, path("/u")), Path::new("/c"));
-        assert_eq!(cache_folder(None, path("/h"), None, path("/u")), Path::new("/h/hub"));
-        assert_eq!(cache_folder(None, None, path("/x"), path("/u")), Path::new("/x/huggingface/hub"));
-        assert_eq!(cache_folder(None, None, None, path("/u")), Path::new("/u/.cache/huggingface/hub"));
     }
 }

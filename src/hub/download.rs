@@ -1,25 +1,26 @@
-//! One file: from the hub to its place in the cache, whole or not at all.
+//! Downloads one file of a commit to the cache, complete or not at all.
 //!
-//! What has come of a content lies in `blobs/<etag>.incomplete`, which one process at a time adds to and the next one
-//! continues. It gets its name when its size and hash are those that the hub announced.
+//! `blobs/<etag>.incomplete` contains the bytes received so far. One process at a time appends to
+//! it, and the next one resumes. The file gets its final name once its size and hash match those
+//! that the hub announced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
 
 use super::cache_writer::{CacheWriter, create_parent, io_error};
 use super::client::{Client, HttpResponse, RequestKind, interrupted, protocol_error};
-use super::hash::{Etag, Hasher};
+use super::hash::Etag;
+use super::partial_file::{CHUNK_BYTES, PartialFile};
+use super::progress::{Progress, ProgressCallback};
 use super::retry::{Failure, RetryPolicy};
-use super::settings::{Progress, ProgressCallback, Settings};
+use super::settings::Settings;
 use super::url::{Url, escape};
 use crate::error::{Error, Result};
 use crate::files::most_read;
 
-/// Bytes that are read at a time.
-const CHUNK_BYTES: usize = 128 << 10;
-
-/// The files of one commit.
+/// Downloads the files of one commit.
 pub(super) struct CommitDownloader<'a> {
     pub(super) client: &'a Client,
     pub(super) settings: &'a Settings,
@@ -28,7 +29,7 @@ pub(super) struct CommitDownloader<'a> {
     pub(super) commit: &'a str,
 }
 
-/// What the hub announces of a file.
+/// The hub's metadata of a file.
 struct RemoteFile<'a> {
     name: &'a str,
     url: Url,
@@ -37,23 +38,23 @@ struct RemoteFile<'a> {
 }
 
 impl CommitDownloader<'_> {
-    /// Sees to it that a file of the commit is in its place.
+    /// Ensures that the cache contains a file of the commit, undamaged.
     pub(super) fn fetch(&self, name: &str, on_progress: ProgressCallback<'_>) -> Result<()> {
-        // A commit's files do not change, but a disk may have lost a part of one.
-        let place = self.cache.file(self.commit, name);
-        let linked = linked_etag(&place);
-        if let Some(etag) = linked.as_ref().filter(|_| place.is_file()) {
-            if matches_etag(&place, etag)? {
+        // A commit's files never change, but a disk may damage one.
+        let path = self.cache.file(self.commit, name);
+        let linked = linked_etag(&path);
+        if let Some(etag) = linked.as_ref().filter(|_| path.is_file()) {
+            if matches_etag(&path, etag)? {
                 return Ok(());
             }
             let blob = self.cache.blob(etag.as_str());
             fs::remove_file(&blob).map_err(io_error(&blob, "remove the damaged content"))?;
         }
-        let path: Vec<String> = name.split('/').map(escape).collect();
-        let url = self.client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, path.join("/")))?;
+        let segments: Vec<String> = name.split('/').map(escape).collect();
+        let url = self.client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, segments.join("/")))?;
         let remote = RetryPolicy::new(self.settings).run(on_progress, || self.metadata(name, &url))?;
-        // Where there are no links, files are copies, and only the hub knows what they should be.
-        if linked.is_none() && place.is_file() && matches_etag(&place, &remote.etag)? {
+        // Without symbolic links files are copies, and only the hub knows their hashes.
+        if linked.is_none() && path.is_file() && matches_etag(&path, &remote.etag)? {
             return Ok(());
         }
         self.fetch_blob(&remote, on_progress)?;
@@ -62,73 +63,86 @@ impl CommitDownloader<'_> {
         Ok(())
     }
 
-    /// Asks what a file is, as huggingface_hub does (`file_download.py`, `get_hf_file_metadata`).
+    /// Requests a file's metadata, as huggingface_hub does (`file_download.py`,
+    /// `get_hf_file_metadata`).
     fn metadata<'n>(&self, name: &'n str, url: &Url) -> std::result::Result<RemoteFile<'n>, Failure> {
         let head = self.client.request(RequestKind::Head, url)?;
-        let found =
-            |text: Option<&str>| text.map_or("none".to_owned(), |text| format!("{:?}", self.client.printable(text)));
-        let commit = head.any_header("x-repo-commit");
-        if commit.is_none()
-            && let Some(location) = head.header("location").filter(|_| head.status >= 300)
-        {
-            let elsewhere =
-                format!("a redirect to {:?}", self.client.printable(location.split('?').next().unwrap_or_default()));
-            return Err(protocol_error(url, format!("X-Repo-Commit {}", self.commit), elsewhere).into());
-        }
-        if commit != Some(self.commit) {
-            return Err(protocol_error(url, format!("X-Repo-Commit {}", self.commit), found(commit)).into());
-        }
-        let etag = head.any_header("x-linked-etag").or_else(|| head.any_header("etag"));
-        let Some(known) = etag.and_then(Etag::parse) else {
-            let expected = "an ETag by which the content can be checked (sha256, or git's sha1)";
-            return Err(protocol_error(url, expected, found(etag)).into());
+        self.check_commit(&head, url)?;
+        let found = |header: Option<&str>| match header {
+            Some(text) => format!("{:?}", self.client.printable(text)),
+            None => "none".to_owned(),
         };
-        // That of a redirect is its own.
-        let length = head.header("content-length").filter(|_| head.status < 300);
-        let size = head.any_header("x-linked-size").or(length);
-        let Some(bytes) = size.and_then(|size| size.trim().parse::<u64>().ok()) else {
-            return Err(protocol_error(url, "a size (X-Linked-Size or Content-Length)", found(size)).into());
+        let etag_header = head.any_header("x-linked-etag").or_else(|| head.any_header("etag"));
+        let Some(etag) = etag_header.and_then(Etag::parse) else {
+            let expected = "an ETag that is a hash of the content (sha256, or git's sha1)";
+            return Err(protocol_error(url, expected, found(etag_header)).into());
         };
-        // What will not be read need not be fetched.
-        let most = most_read(name);
-        if bytes > most {
-            return Err(protocol_error(url, format!("at most {most} bytes"), bytes.to_string()).into());
+        // The length of a redirect is that of the redirect's own body.
+        let content_length = head.header("content-length").filter(|_| head.status < 300);
+        let size_header = head.any_header("x-linked-size").or(content_length);
+        let Some(size) = size_header.and_then(|size| size.trim().parse::<u64>().ok()) else {
+            let expected = "a size (X-Linked-Size or Content-Length)";
+            return Err(protocol_error(url, expected, found(size_header)).into());
+        };
+        // The loader would reject a larger file, so do not download it.
+        let max_bytes = most_read(name);
+        if size > max_bytes {
+            return Err(protocol_error(url, format!("at most {max_bytes} bytes"), size.to_string()).into());
         }
-        Ok(RemoteFile { name, url: url.clone(), etag: known, size: bytes })
+        Ok(RemoteFile { name, url: url.clone(), etag, size })
     }
 
-    /// Sees to it that a content is in the cache.
+    /// Checks that a response belongs to the commit.
+    fn check_commit(&self, head: &HttpResponse, url: &Url) -> Result<()> {
+        let commit = head.any_header("x-repo-commit");
+        if commit == Some(self.commit) {
+            return Ok(());
+        }
+        let location = head.header("location").filter(|_| head.status >= 300);
+        let found = match (commit, location) {
+            (Some(commit), _) => format!("{:?}", self.client.printable(commit)),
+            (None, Some(location)) => {
+                let without_query = location.split('?').next().unwrap_or_default();
+                format!("a redirect to {:?}", self.client.printable(without_query))
+            }
+            (None, None) => "none".to_owned(),
+        };
+        Err(protocol_error(url, format!("X-Repo-Commit {}", self.commit), found))
+    }
+
+    /// Ensures that the cache contains a file's content.
     fn fetch_blob(&self, remote: &RemoteFile<'_>, on_progress: ProgressCallback<'_>) -> Result<()> {
         let blob = self.cache.blob(remote.etag.as_str());
         if is_complete(&blob, remote)? {
             return Ok(());
         }
-        // Until the end of this function nobody else fetches it.
         let _lock = self.lock(remote, on_progress)?;
+        // Another process may have downloaded it before this one got the lock.
         if is_complete(&blob, remote)? {
             return Ok(());
         }
         create_parent(&blob)?;
-        let mut partial = PartialFile::open(self.cache.incomplete(remote.etag.as_str()), remote)?;
-        let mut anew = false;
+        let incomplete = self.cache.incomplete(remote.etag.as_str());
+        let mut partial = PartialFile::open(incomplete, &remote.etag, remote.size)?;
+        let mut has_restarted = false;
         while let Err(error) = self.download(remote, &mut partial, on_progress) {
-            let damaged = matches!(error, Error::HubCorruptDownload { .. });
-            if damaged && !anew {
-                anew = true;
-                on_progress(Progress::Retrying { error: &error, delay: std::time::Duration::ZERO });
+            let is_corrupt = matches!(error, Error::HubCorruptDownload { .. });
+            if is_corrupt && !has_restarted {
+                has_restarted = true;
+                on_progress(Progress::Retrying { error: &error, delay: Duration::ZERO });
                 partial.restart()?;
-            } else if damaged {
-                drop(fs::remove_file(&partial.path));
-                return Err(error);
-            } else {
-                // What came is kept for another time.
-                return Err(error);
+                continue;
             }
+            if is_corrupt {
+                partial.remove();
+            }
+            // Otherwise the received bytes remain, and the next download resumes.
+            return Err(error);
         }
-        partial.file.sync_all().map_err(io_error(&partial.path, "write"))?;
-        fs::rename(&partial.path, &blob).map_err(io_error(&blob, "write"))
+        partial.finish(&blob)
     }
 
+    /// Locks a blob until the returned file is dropped.
     fn lock(&self, remote: &RemoteFile<'_>, on_progress: ProgressCallback<'_>) -> Result<File> {
         let path = self.cache.lock(remote.etag.as_str());
         create_parent(&path)?;
@@ -144,7 +158,7 @@ impl CommitDownloader<'_> {
         Ok(file)
     }
 
-    /// Fetches what is lacking, and compares all of it with what was announced.
+    /// Downloads the missing bytes and verifies the hash of the whole file.
     fn download(
         &self,
         remote: &RemoteFile<'_>,
@@ -152,79 +166,94 @@ impl CommitDownloader<'_> {
         on_progress: ProgressCallback<'_>,
     ) -> Result<()> {
         let RemoteFile { name, size, .. } = *remote;
-        on_progress(Progress::Downloading { name, size, received: partial.len });
+        on_progress(Progress::Downloading { name, size, received: partial.len() });
         let mut retry = RetryPolicy::new(self.settings);
-        let mut furthest = partial.len;
-        while partial.len < size {
-            let received = self.receive(remote, partial, &mut |have| {
-                on_progress(Progress::Downloading { name, size, received: have });
-                // One who begins again and again, and never gets further, makes no progress.
-                if have > furthest {
-                    furthest = have;
+        let mut max_received = partial.len();
+        while partial.len() < size {
+            let result = self.receive(remote, partial, &mut |received| {
+                on_progress(Progress::Downloading { name, size, received });
+                // A server that restarts from 0 again and again makes no progress.
+                if received > max_received {
+                    max_received = received;
                     retry.reset();
                 }
             });
-            if let Err(failure) = received {
+            if let Err(failure) = result {
                 retry.wait(failure, on_progress)?;
             }
         }
-        let found = partial.hasher.clone().finish();
-        if found == remote.etag.as_str() {
+        let hash = partial.hash();
+        if hash == remote.etag.as_str() {
             return Ok(());
         }
-        Err(corrupt(remote, remote.etag.kind(), remote.etag.as_str(), found))
+        Err(corrupt(remote, remote.etag.algorithm(), remote.etag.as_str(), hash))
     }
 
-    /// Asks for what is lacking, once.
+    /// Requests the missing bytes once.
     fn receive(
         &self,
         remote: &RemoteFile<'_>,
         partial: &mut PartialFile,
-        have: &mut dyn FnMut(u64),
+        on_received: &mut dyn FnMut(u64),
     ) -> std::result::Result<(), Failure> {
-        let from = partial.len;
-        let answer =
-            self.client.request(RequestKind::Get { from }, &remote.url).map_err(|failure| match failure.error {
-                // It has fewer bytes than it announced.
-                Error::HubStatus { status: 416, .. } => {
-                    corrupt(remote, "size", remote.size, format!("at most {from}")).into()
-                }
-                _ => failure,
-            })?;
-        if restarts(&answer, remote, from, &self.client.printable(answer.header("content-range").unwrap_or("none")))? {
+        let from = partial.len();
+        let kind = RequestKind::Get { from };
+        let response = self.client.request(kind, &remote.url).map_err(|failure| match failure.error {
+            // The file is shorter than announced.
+            Error::HubStatus { status: 416, .. } => {
+                corrupt(remote, "size", remote.size, format!("at most {from}")).into()
+            }
+            _ => failure,
+        })?;
+        let range = self.client.printable(response.header("content-range").unwrap_or("none"));
+        if is_whole_file(&response, remote, from, &range)? && from > 0 {
             partial.restart()?;
-            have(0);
+            on_received(0);
         }
-        if let Some(length) = answer.header("content-length").and_then(|length| length.parse::<u64>().ok())
-            && partial.len.checked_add(length) != Some(remote.size)
+        if let Some(length) = response.header("content-length").and_then(|length| length.parse::<u64>().ok())
+            && partial.len().checked_add(length) != Some(remote.size)
         {
-            return Err(corrupt(remote, "size", remote.size, format!("{} and {length} more", partial.len)).into());
+            let found = format!("{} and {length} more", partial.len());
+            return Err(corrupt(remote, "size", remote.size, found).into());
         }
-        let mut body = answer.body.into_reader();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = body.read(&mut chunk).map_err(|source| interrupted(&remote.url, source))?;
-            if read == 0 {
-                break;
-            }
-            if read as u64 > remote.size - partial.len {
-                return Err(corrupt(remote, "size", remote.size, "more").into());
-            }
-            partial.write(&chunk[..read])?;
-            have(partial.len);
-        }
-        if partial.len < remote.size {
-            return Err(interrupted(&remote.url, std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(())
+        append_body(remote, partial, response.body.into_reader(), on_received)
     }
 }
 
-/// Whether an answer has all of a content, and not what comes after the first `from` bytes, as it was asked for.
-fn restarts(got: &HttpResponse, remote: &RemoteFile<'_>, from: u64, range: &str) -> Result<bool> {
-    match (got.status, content_range(range)) {
-        (200, _) => Ok(from > 0),
-        (206, Some((first, last, size))) if from > 0 && (first, last) == (from, size - 1) => {
+/// Appends a response body to a partial file.
+fn append_body(
+    remote: &RemoteFile<'_>,
+    partial: &mut PartialFile,
+    mut body: impl Read,
+    on_received: &mut dyn FnMut(u64),
+) -> std::result::Result<(), Failure> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let read = body.read(&mut chunk).map_err(|source| interrupted(&remote.url, source))?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 > remote.size - partial.len() {
+            return Err(corrupt(remote, "size", remote.size, "more").into());
+        }
+        partial.append(&chunk[..read])?;
+        on_received(partial.len());
+    }
+    if partial.len() < remote.size {
+        return Err(interrupted(&remote.url, std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+/// Whether a response contains the whole file rather than the requested range, which starts at
+/// offset `from`.
+///
+/// # Errors
+/// If the response contains another range, or the file has another size.
+fn is_whole_file(response: &HttpResponse, remote: &RemoteFile<'_>, from: u64, range: &str) -> Result<bool> {
+    match (response.status, content_range(range)) {
+        (200, _) => Ok(true),
+        (206, Some(ContentRange { first, last, size })) if from > 0 && first == from && last == size - 1 => {
             if size != remote.size {
                 return Err(corrupt(remote, "size", remote.size, size));
             }
@@ -235,34 +264,49 @@ fn restarts(got: &HttpResponse, remote: &RemoteFile<'_>, from: u64, range: &str)
     }
 }
 
-/// First byte, last byte and size of `bytes 5-9/10`.
-fn content_range(header: &str) -> Option<(u64, u64, u64)> {
+/// A range of a file's bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct ContentRange {
+    first: u64,
+    /// The last byte, inclusive.
+    last: u64,
+    /// The size of the whole file.
+    size: u64,
+}
+
+/// Parses a Content-Range header such as `bytes 5-9/10`.
+fn content_range(header: &str) -> Option<ContentRange> {
     let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
     let (range, size) = header.trim().strip_prefix("bytes ")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let (first, last, size) = (number(first)?, number(last)?, number(size)?);
-    (first <= last && last < size).then_some((first, last, size))
+    let range = ContentRange { first: number(first)?, last: number(last)?, size: number(size)? };
+    (range.first <= range.last && range.last < range.size).then_some(range)
 }
 
 fn corrupt(remote: &RemoteFile<'_>, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
-    let (expected, found) = (expected.to_string(), found.to_string());
-    Error::HubCorruptDownload { url: remote.url.shown(), what, expected, found }
+    Error::HubCorruptDownload {
+        url: remote.url.without_query(),
+        what,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
 }
 
-/// Whether a content is there. Nothing gets this name before it is checked, but a disk may have lost a part of it since.
+/// Whether the cache contains a file's content. A blob gets its name only after verification, but a
+/// disk may have damaged it since.
 fn is_complete(blob: &Path, remote: &RemoteFile<'_>) -> Result<bool> {
-    let found = fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == remote.size);
-    Ok(found && matches_etag(blob, &remote.etag)?)
+    let has_size = fs::metadata(blob).is_ok_and(|found| found.is_file() && found.len() == remote.size);
+    Ok(has_size && matches_etag(blob, &remote.etag)?)
 }
 
-/// The content that a file of a snapshot links to, by its name. None if it is no such link.
-fn linked_etag(place: &Path) -> Option<Etag> {
-    let target = fs::read_link(place).ok()?;
+/// Returns the hash of the blob that a snapshot's file links to. Returns `None` for other files.
+fn linked_etag(path: &Path) -> Option<Etag> {
+    let target = fs::read_link(path).ok()?;
     let name = target.file_name()?.to_str()?;
     Etag::parse(name).filter(|etag| etag.as_str() == name)
 }
 
-/// Whether a file has this content.
+/// Whether a file's content has this hash.
 fn matches_etag(path: &Path, etag: &Etag) -> Result<bool> {
     let mut file = File::open(path).map_err(io_error(path, "read"))?;
     let mut hasher = etag.hasher(file.metadata().map_err(io_error(path, "read"))?.len());
@@ -275,62 +319,6 @@ fn matches_etag(path: &Path, etag: &Etag) -> Result<bool> {
     }
 }
 
-/// What has come of a content.
-struct PartialFile {
-    file: File,
-    path: PathBuf,
-    etag: Etag,
-    size: u64,
-    /// Bytes that have come.
-    len: u64,
-    /// Of these.
-    hasher: Hasher,
-}
-
-impl PartialFile {
-    /// Reads what an earlier attempt left.
-    fn open(path: PathBuf, remote: &RemoteFile<'_>) -> Result<Self> {
-        // A pipe would be waited for, and a link might lead to a file of somebody else.
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-        }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(io_error(&path, "open"))?;
-        let hasher = remote.etag.hasher(remote.size);
-        let mut partial = Self { file, path, etag: remote.etag.clone(), size: remote.size, len: 0, hasher };
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = partial.file.read(&mut chunk).map_err(io_error(&partial.path, "read"))?;
-            if read == 0 {
-                return Ok(partial);
-            }
-            partial.len += read as u64;
-            if partial.len > partial.size {
-                partial.restart()?;
-                return Ok(partial);
-            }
-            partial.hasher.update(&chunk[..read]);
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(io_error(&self.path, "write"))?;
-        self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Throws away what has come.
-    fn restart(&mut self) -> Result<()> {
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        emptied.map_err(io_error(&self.path, "write"))?;
-        self.len = 0;
-        self.hasher = self.etag.hasher(self.size);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -338,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_ranges_are_none() {
+    fn content_range_of_another_form_is_rejected() {
         for text in [
             "",
             "bytes",
@@ -356,15 +344,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_read_as_written(first in any::<u32>(), more in any::<u32>(), after in 1..u64::MAX / 2) {
-            let (first, last) = (u64::from(first), u64::from(first) + u64::from(more));
+        fn content_range_is_parsed_into_its_three_parts(first in any::<u32>(), more in any::<u32>(), after in 1..u64::MAX / 2) {
+            let first = u64::from(first);
+            let last = first + u64::from(more);
             let size = last + after;
-            prop_assert_eq!(content_range(&format!("bytes {first}-{last}/{size}")), Some((first, last, size)));
+            let expected = ContentRange { first, last, size };
+            prop_assert_eq!(content_range(&format!("bytes {first}-{last}/{size}")), Some(expected));
         }
 
         #[test]
-        fn no_range_panics(text in "\\PC{0,30}|bytes [0-9*/-]{0,45}") {
-            if let Some((first, last, size)) = content_range(&text) {
+        fn content_range_of_any_text_is_rejected_or_consistent(text in "\\PC{0,30}|bytes [0-9*/-]{0,45}") {
+            if let Some(ContentRange { first, last, size }) = content_range(&text) {
                 prop_assert!(first <= last && last < size);
             }
         }

@@ -1,36 +1,38 @@
-//! What a file's content is checked by.
+//! Content hashes: they name blobs in the cache, and verify downloads.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The name of a content: what the hub calls its etag, and the cache its blob.
+/// The hash of a file's content. The hub sends it as an ETag, and it is the blob's name in the
+/// cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Etag {
     hex: String,
 }
 
 impl Etag {
-    /// Of 40 hexadecimal digits (git's sha1, of small files) or 64 (sha256, of large ones), in quotes and marked as weak or
-    /// not. Others could not be checked, so they are none.
+    /// Parses an ETag header: 40 hexadecimal digits (git's sha1, of a small file) or 64 (sha256, of
+    /// a large file), with or without quotes and a weak mark. Returns `None` for all other ETags,
+    /// because they cannot verify a content.
     pub(super) fn parse(header: &str) -> Option<Self> {
         let hex = header.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
-        let known = matches!(hex.len(), 40 | 64) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-        known.then_some(Self { hex })
+        let is_hash = matches!(hex.len(), 40 | 64) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then_some(Self { hex })
     }
 
     pub(super) fn as_str(&self) -> &str {
         &self.hex
     }
 
-    /// What is compared, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    /// Returns the name of the hash function, for messages.
+    pub(super) fn algorithm(&self) -> &'static str {
         if self.hex.len() == 40 { "git sha1" } else { "sha256" }
     }
 
-    /// The beginning of a content of `size` bytes.
+    /// Returns a hasher for a content of `size` bytes.
     pub(super) fn hasher(&self, size: u64) -> Hasher {
         if self.hex.len() == 40 {
-            // What git hashes: a blob is its kind, its size, a zero and its bytes.
+            // git hashes a header before the bytes.
             let mut sha1 = Sha1::new();
             sha1.update(format!("blob {size}\0"));
             Hasher::Git(sha1)
@@ -40,7 +42,7 @@ impl Etag {
     }
 }
 
-/// A content that is being read.
+/// The state of a hash over the bytes read so far.
 #[derive(Clone)]
 pub(super) enum Hasher {
     Git(Sha1),
@@ -55,7 +57,7 @@ impl Hasher {
         }
     }
 
-    /// The name of what was read.
+    /// Returns the hash in hexadecimal digits.
     pub(super) fn finish(self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
@@ -76,7 +78,7 @@ mod tests {
     ];
 
     #[test]
-    fn contents_are_named_as_git_and_sha256sum_do() {
+    fn hash_equals_that_of_git_and_sha256sum() {
         for name in HELLO {
             let etag = Etag::parse(&format!("W/\"{}\"", name.to_uppercase())).expect("an etag");
             assert_eq!(etag.as_str(), name);
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn other_etags_are_none() {
+    fn etag_that_is_no_hash_is_rejected() {
         for text in ["", "\"\"", "abc", "../../x", &HELLO[0][1..], &format!("{}g", &HELLO[0][1..]), &"é".repeat(20)] {
             assert_eq!(Etag::parse(text), None, "{text}");
         }

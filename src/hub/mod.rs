@@ -1,18 +1,21 @@
-//! Models of the Hugging Face hub: in its local cache, and with the feature `hub` over the network.
+//! Models of the Hugging Face hub, from the local cache or (feature `hub`) from the network.
 //!
-//! The layout of the cache (huggingface_hub, "Understand caching"), which that library and this one share:
+//! [`resolve`] returns the files of a model: a folder, else the cache, else a download unless the
+//! settings say offline. [`Settings::from_env`] reads the variables that huggingface_hub defines.
+//!
+//! This module and huggingface_hub share one cache ("Understand caching" in its documentation):
 //!
 //! ```text
 //! $HF_HUB_CACHE/models--sentence-transformers--all-mpnet-base-v2/
-//!     refs/main                      a commit
-//!     snapshots/<commit>/<file>      symbolic links to ../../blobs/<hash>, themselves links at times
-//!     blobs/<hash>                   contents, and <hash>.incomplete what has come of them so far
-//!     .no_exist/<commit>/<file>      empty: the repository has no such file
-//!     trees/<commit>.json            all files of the commit; only newer versions of huggingface_hub write it
+//!     refs/main                      a commit hash
+//!     snapshots/<commit>/<file>      symbolic link to ../../blobs/<hash>, which may be a link
+//!     blobs/<hash>                   file contents; <hash>.incomplete is a partial download
+//!     .no_exist/<commit>/<file>      empty: the commit has no such file
+//!     trees/<commit>.json            all files of the commit (newer huggingface_hub only)
 //! $HF_HUB_CACHE/.locks/models--…/<hash>.lock
 //! ```
 //!
-//! [`find`] only reads it. `Hub`, with the feature, also fills it; all networking code is in `client`.
+//! `cache` reads this layout. `cache_writer` fills it. Only `client` opens connections.
 
 mod cache;
 #[cfg(feature = "hub")]
@@ -22,24 +25,32 @@ mod client;
 #[cfg(feature = "hub")]
 mod completeness;
 #[cfg(feature = "hub")]
+mod connection;
+#[cfg(feature = "hub")]
 mod download;
+mod environment;
 #[cfg(feature = "hub")]
 mod file_selection;
 #[cfg(feature = "hub")]
 mod hash;
 #[cfg(feature = "hub")]
+mod partial_file;
+mod progress;
+#[cfg(feature = "hub")]
 mod pull;
+mod resolve;
 #[cfg(feature = "hub")]
 mod retry;
-#[cfg(feature = "hub")]
 mod settings;
 #[cfg(feature = "hub")]
 mod tls_support;
 #[cfg(feature = "hub")]
 mod url;
 
-pub use cache::{cache_folder, find};
+pub use progress::Progress;
 #[cfg(feature = "hub")]
 pub use pull::Hub;
+pub use resolve::{DEFAULT_REVISION, resolve, split_revision};
+pub use settings::{Secret, Settings, TokenSource};
 #[cfg(feature = "hub")]
-pub use settings::{Progress, Secret, Settings};
+pub use tls_support::CryptoProvider;

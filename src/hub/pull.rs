@@ -1,4 +1,4 @@
-//! A model: all files of it that are needed, from the hub to the cache.
+//! Downloads all files of a model that the library needs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,32 +6,34 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::cache::{candidates, find_candidate};
+use super::cache::{candidates, find_snapshot};
 use super::cache_writer::CacheWriter;
 use super::client::{Client, protocol_error};
-use super::completeness::{MissingFiles, missing_files};
+use super::completeness::missing_files;
 use super::download::CommitDownloader;
-use super::file_selection::{self, MODULES, Weights};
+use super::file_selection::{self, MODULES, Module, Weights};
+use super::progress::{Progress, ProgressCallback};
 use super::retry::RetryPolicy;
-use super::settings::{Progress, ProgressCallback, Settings};
+use super::settings::Settings;
 use super::url::escape;
 use crate::config;
 use crate::error::{Error, HubErrorKind, Result};
 use crate::files::{read_table, says_whose};
 
-/// Bytes of the list of a repository's files; the largest known has a few megabytes.
+/// The maximum size of the list of a repository's files. The largest known one has a few megabytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
 
-/// The hub, with a cache in front of it.
+/// A Hugging Face hub and a local cache of its models.
 ///
 /// ```no_run
 /// # fn main() -> likewise::Result<()> {
 /// use likewise::hub::{Hub, Progress, Settings};
 ///
-/// let hub = Hub::new(Settings::new("/home/me/.cache/huggingface/hub"));
-/// let folder = hub.find_or_pull("sentence-transformers/all-mpnet-base-v2", "main", &mut |told: Progress<'_>| {
-///     if let Progress::Downloading { name, size, have } = told {
-///         println!("{name}: {have} of {size} bytes");
+/// let hub = Hub::new(Settings::from_env());
+/// let id = "sentence-transformers/all-mpnet-base-v2";
+/// let folder = hub.pull(id, "main", &mut |progress: Progress<'_>| {
+///     if let Progress::Downloading { name, size, received } = progress {
+///         println!("{name}: {received} of {size} bytes");
 ///     }
 /// })?;
 /// let model = likewise::Embedder::open(folder)?;
@@ -40,7 +42,7 @@ const MAX_LISTING_BYTES: usize = 32 << 20;
 /// ```
 pub struct Hub {
     settings: Settings,
-    /// Made when it is needed.
+    /// Created by the first request, because a model in the cache needs none.
     client: OnceLock<Client>,
 }
 
@@ -50,7 +52,7 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// What the hub says of a revision.
+/// The hub's description of a revision.
 #[derive(Deserialize)]
 struct Listing {
     sha: String,
@@ -62,14 +64,20 @@ struct Sibling {
     rfilename: String,
 }
 
+/// A commit and the names of its files.
+struct Commit {
+    hash: String,
+    files: BTreeSet<String>,
+}
+
 impl Hub {
-    /// Makes no request yet, and looks at no setting that only requests need.
+    /// Makes no request, and checks no setting that only requests need.
     pub fn new(settings: Settings) -> Self {
         Self { settings, client: OnceLock::new() }
     }
 
     /// # Errors
-    /// If a setting cannot be used, or the file of authorities cannot be read.
+    /// If a setting is invalid, or the token or the certificate authorities cannot be read.
     fn client(&self) -> Result<&Client> {
         match self.client.get() {
             Some(client) => Ok(client),
@@ -77,43 +85,34 @@ impl Hub {
         }
     }
 
-    /// The snapshot folder of a model, if the cache has all that the model needs. Makes no request.
+    /// Returns the snapshot folder of a model.
+    ///
+    /// A model that is complete in the cache needs no request. An incomplete one is completed from
+    /// the same commit. One that the cache lacks is downloaded as in [`Self::pull`].
     ///
     /// # Errors
-    /// If what the cache has cannot be read, or is not what it should be.
-    pub fn cached(&self, id: &str, revision: &str) -> Result<Option<PathBuf>> {
-        match find_candidate(&self.settings.cache, id, revision) {
-            Ok((_, folder)) => Ok(missing_files(&folder)?.is_empty().then_some(folder)),
-            Err(Error::ModelNotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The snapshot folder of a model: that of the cache if all that the model needs is there, without any request; completed
-    /// with files of the same commit, if the cache has some of it; else as [`Self::pull`].
-    ///
-    /// # Errors
-    /// As of [`Self::pull`]; offline, if the cache does not have all of it.
+    /// The errors of [`Self::pull`], and in offline mode an incomplete cache.
     pub fn find_or_pull(&self, id: &str, revision: &str, on_progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         candidates(id, revision)?;
-        match find_candidate(&self.settings.cache, id, revision) {
+        match find_snapshot(&self.settings.cache, id, revision) {
             Ok((repository, folder)) => {
-                let lacking = missing_files(&folder)?;
-                if lacking.is_empty() {
+                let missing = missing_files(&folder)?;
+                if missing.is_empty() {
                     return Ok(folder);
                 }
-                if lacking.files.is_empty() {
-                    return Ok(self.complete_if_possible(&repository, folder, &lacking.optional, on_progress));
+                if missing.required.is_empty() {
+                    self.try_to_complete(&repository, &folder, &missing.optional, on_progress);
+                    return Ok(folder);
                 }
-                self.complete_part(&repository, &folder, revision, &lacking, on_progress)
+                self.complete(&repository, &folder, revision, &missing.required, on_progress)
             }
-            Err(Error::ModelNotFound { searched, .. }) => self.pull_instead(id, revision, searched, on_progress),
+            Err(Error::ModelNotFound { searched, .. }) => self.pull_uncached(id, revision, searched, on_progress),
             Err(error) => Err(error),
         }
     }
 
-    /// Of a model that the cache does not have. `searched`: where that was found out.
-    fn pull_instead(
+    /// Downloads a model that the cache lacks. `searched` lists the cache's paths for the error.
+    fn pull_uncached(
         &self,
         id: &str,
         revision: &str,
@@ -123,195 +122,200 @@ impl Hub {
         let not_found = |why, searched| Err(Error::ModelNotFound { id: id.to_owned(), why, searched });
         if self.settings.offline {
             return not_found(
-                "neither a folder nor in the Hugging Face cache, and offline nothing is downloaded",
+                "no such folder, not in the Hugging Face cache, and offline mode forbids downloads",
                 searched,
             );
         }
         match self.pull(id, revision, on_progress) {
-            Err(Error::ModelNotFound { searched: asked, .. }) => not_found(
-                "neither a folder, nor in the Hugging Face cache, nor on the hub, unless it is private there and needs a \
-                 token that may read it",
-                [searched, asked].concat(),
+            Err(Error::ModelNotFound { searched: urls, .. }) => not_found(
+                "no such folder, not in the Hugging Face cache, and not on the hub (a private repository needs a token \
+                 with access)",
+                [searched, urls].concat(),
             ),
             other => other,
         }
     }
 
-    /// Of a snapshot that has all that its model cannot do without: whether the commit also has the `optional` files is asked,
-    /// once, and those that it has are fetched. If for whatever reason that does not succeed, it is taken as it is, and that is
-    /// told.
-    fn complete_if_possible(
-        &self,
-        id: &str,
-        folder: PathBuf,
-        optional: &[String],
-        on_progress: ProgressCallback<'_>,
-    ) -> PathBuf {
-        let completed = match commit_of(&folder).filter(|_| !self.settings.offline) {
-            Some(commit) => self.list(id, commit, RetryPolicy::single_attempt(&self.settings), on_progress),
-            None => {
-                on_progress(Progress::UsingIncompleteCache { names: optional, error: None });
-                return folder;
-            }
+    /// Downloads optional files that the commit contains and the cache lacks.
+    ///
+    /// Makes one attempt. The model opens without these files, so a failure is only reported.
+    fn try_to_complete(&self, id: &str, folder: &Path, names: &[String], on_progress: ProgressCallback<'_>) {
+        let Some(hash) = commit_hash(folder).filter(|_| !self.settings.offline) else {
+            on_progress(Progress::UsingIncompleteCache { names, error: None });
+            return;
         };
-        let completed =
-            completed.and_then(|(commit, names)| self.pull_repository(id, &commit, &commit, &names, on_progress));
+        let commit = self.list(id, hash, RetryPolicy::single_attempt(&self.settings), on_progress);
+        let completed = commit.and_then(|commit| self.download(id, hash, &commit, on_progress));
         if let Err(error) = completed {
-            on_progress(Progress::UsingIncompleteCache { names: optional, error: Some(&error) });
+            on_progress(Progress::UsingIncompleteCache { names, error: Some(&error) });
         }
-        folder
     }
 
-    /// Of a snapshot whose model cannot be opened: fetches what it lacks of the commit, which stays what it is unless the hub
-    /// no longer has it.
-    fn complete_part(
+    /// Downloads required files that the cache lacks, from the same commit. Uses the revision's
+    /// current commit only if the hub no longer has the old one.
+    fn complete(
         &self,
         id: &str,
         folder: &Path,
         revision: &str,
-        missing: &MissingFiles,
+        names: &[String],
         on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
-        let part =
-            |why| Error::MissingFile { origin: folder.display().to_string(), name: missing.files.join(", "), why };
+        let incomplete = |why| Error::MissingFile { origin: folder.display().to_string(), name: names.join(", "), why };
         if self.settings.offline {
-            return Err(part("the cache has only a part of the model, and offline nothing is downloaded"));
+            return Err(incomplete("the cache has only part of the model, and offline mode forbids downloads"));
         }
-        let Some(commit) = commit_of(folder) else { return self.pull(id, revision, on_progress) };
-        match self.list(id, commit, RetryPolicy::new(&self.settings), on_progress) {
-            Ok((commit, names)) => self.pull_repository(id, &commit, &commit, &names, on_progress),
-            Err(Error::HubStatus { kind: HubErrorKind::RevisionNotFound, .. }) if revision != commit => {
+        let Some(hash) = commit_hash(folder) else { return self.pull(id, revision, on_progress) };
+        match self.list(id, hash, RetryPolicy::new(&self.settings), on_progress) {
+            Ok(commit) => self.download(id, hash, &commit, on_progress),
+            Err(Error::HubStatus { kind: HubErrorKind::RevisionNotFound, .. }) if revision != hash => {
                 self.pull(id, revision, on_progress)
             }
-            Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, .. }) => Err(part(
-                "the cache has only a part of the model, and the hub has no such repository, unless it is private there and \
-                 needs a token that may read it",
+            Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, .. }) => Err(incomplete(
+                "the cache has only part of the model, and the repository is not on the hub (a private repository needs a \
+                 token with access)",
             )),
             Err(error) => Err(error),
         }
     }
 
-    /// Sees to it that the cache has a model as the hub has it now, and gives its snapshot folder.
+    /// Downloads a model's current version to the cache and returns its snapshot folder.
     ///
-    /// `id` is `organisation/name`; a bare name is also tried under `sentence-transformers/`. `revision` is a branch, a tag
-    /// or a commit. One request says which commit that is and which files it has; of these only what the model needs and
-    /// the cache lacks, or has damaged, is fetched. Offline it gives what the cache has.
+    /// `id` is `organisation/name`. A bare name is also tried under `sentence-transformers/`.
+    /// `revision` is a branch, a tag or a commit. One request lists the commit and its files. Then
+    /// only required files that the cache lacks, or has damaged, are downloaded. In offline mode
+    /// this function returns what the cache contains.
     ///
     /// # Errors
-    /// If a setting cannot be used, there is no such model, it has no weights in safetensors, the hub cannot be reached or
-    /// refuses, what it sends is not what it announces, or a file cannot be written. What was fetched stays; the next call
-    /// goes on from there.
+    /// If a setting is invalid, the model does not exist, it has no safetensors weights, the hub
+    /// cannot be reached or rejects a request, a download is corrupt, or a file cannot be written.
+    /// Received bytes remain in the cache, and the next call resumes.
     pub fn pull(&self, id: &str, revision: &str, on_progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         if self.settings.offline {
             return self.find_or_pull(id, revision, on_progress);
         }
-        let mut asked = Vec::new();
+        let mut searched = Vec::new();
         for candidate in candidates(id, revision)? {
             match self.list(&candidate, revision, RetryPolicy::new(&self.settings), on_progress) {
-                Ok((commit, names)) => return self.pull_repository(&candidate, revision, &commit, &names, on_progress),
-                Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, url, .. }) => asked.push(url),
+                Ok(commit) => return self.download(&candidate, revision, &commit, on_progress),
+                Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, url, .. }) => searched.push(url),
                 Err(error) => return Err(error),
             }
         }
-        let why = "the hub has no such repository, unless it is private and needs a token that may read it";
-        Err(Error::ModelNotFound { id: id.to_owned(), why, searched: asked })
+        let why = "not on the hub (a private repository needs a token with access)";
+        Err(Error::ModelNotFound { id: id.to_owned(), why, searched })
     }
 
-    /// Fetches what a model needs of a commit's files, which have these names.
-    fn pull_repository(
+    /// Downloads the files of a commit that its model needs.
+    fn download(
         &self,
         id: &str,
         revision: &str,
-        commit: &str,
-        names: &BTreeSet<String>,
+        commit: &Commit,
         on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
-        let writer = CacheWriter::new(&self.settings.cache, id);
+        let cache = CacheWriter::new(&self.settings.cache, id);
+        let hash = commit.hash.as_str();
         let client = self.client()?;
-        let files = CommitDownloader { client, settings: &self.settings, cache: &writer, id, commit };
-        let table = |name: &str| -> Result<(String, Vec<u8>)> {
-            let path = writer.file(commit, name);
-            Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
-        };
-        let modules = if names.contains(MODULES) {
-            files.fetch(MODULES, on_progress)?;
-            let (label, bytes) = table(MODULES)?;
+        let downloader = CommitDownloader { client, settings: &self.settings, cache: &cache, id, commit: hash };
+        let modules = if commit.files.contains(MODULES) {
+            downloader.fetch(MODULES, on_progress)?;
+            let (label, bytes) = read_snapshot_file(&cache, hash, MODULES)?;
             file_selection::modules(&label, &bytes)?
         } else {
             Vec::new()
         };
         let encoder = file_selection::encoder(&modules);
-        for name in file_selection::optional(encoder).iter().filter(|name| !names.contains(*name)) {
-            // Only spares a later question, so a cache that cannot be written to is no failure.
-            drop(writer.mark_missing(commit, name));
+        for name in file_selection::optional(encoder).iter().filter(|name| !commit.files.contains(*name)) {
+            // The marker only saves a later request, so a read-only cache is no failure.
+            drop(cache.mark_missing(hash, name));
         }
-        let weights = file_selection::weights(names, encoder);
-        if let Weights::None(found) = weights {
-            return Err(Error::HubNoSafetensors { url: client.url(id)?.shown(), found });
-        }
-        let lacking = file_selection::required(&|name| names.contains(name), &modules);
-        if !lacking.is_empty() {
-            let why = "the repository does not have it, and the model cannot be opened without it";
-            return Err(Error::MissingFile { origin: client.url(id)?.shown(), name: lacking.join(", "), why });
-        }
-        // Weights last: a snapshot of ours that has them has all the rest.
-        for name in file_selection::of_any(names).iter().chain(&file_selection::of_modules(names, &modules)) {
-            match files.fetch(name, on_progress) {
-                // No model needs it.
+        let weights = select_weights(client, id, commit, &modules)?;
+        // Weights come last: a snapshot that contains them contains all other files.
+        let of_model = file_selection::of_any(&commit.files);
+        for name in of_model.iter().chain(&file_selection::of_modules(&commit.files, &modules)) {
+            match downloader.fetch(name, on_progress) {
+                // The model opens without licence and README.
                 Err(Error::HubStatus { .. } | Error::HubProtocol { .. }) if says_whose(name) => {}
                 other => other?,
             }
         }
         match weights {
-            Weights::File(name) => files.fetch(&name, on_progress)?,
+            Weights::File(name) => downloader.fetch(&name, on_progress)?,
             Weights::Shards(index) => {
-                files.fetch(&index, on_progress)?;
-                let (label, bytes) = table(&index)?;
+                downloader.fetch(&index, on_progress)?;
+                let (label, bytes) = read_snapshot_file(&cache, hash, &index)?;
                 for name in file_selection::shards(&label, &bytes)? {
-                    files.fetch(&file_selection::inside(encoder, &name), on_progress)?;
+                    downloader.fetch(&file_selection::inside(encoder, &name), on_progress)?;
                 }
             }
             Weights::None(_) => {}
         }
-        // What names the commit comes when all of it is there.
-        if revision != commit {
-            writer.write_ref(revision, commit)?;
+        // The ref comes last, so that it never names an incomplete snapshot.
+        if revision != hash {
+            cache.write_ref(revision, hash)?;
         }
-        Ok(writer.repository.snapshot_folder(commit))
+        Ok(cache.repository.snapshot_folder(hash))
     }
 
-    /// The commit of a revision, and the names of its files.
+    /// Requests the commit of a revision and the names of its files.
     fn list(
         &self,
         id: &str,
         revision: &str,
         retry: RetryPolicy<'_>,
         on_progress: ProgressCallback<'_>,
-    ) -> Result<(String, BTreeSet<String>)> {
+    ) -> Result<Commit> {
         let client = self.client()?;
         let url = client.url(&format!("api/models/{id}/revision/{}", escape(revision)))?;
         let bytes = retry.run(on_progress, || client.read(&url, MAX_LISTING_BYTES))?;
-        let Listing { sha, siblings } = config::parse(&url.shown(), &bytes)?;
-        if !is_commit(&sha) || (is_commit(revision) && revision != sha) {
-            return Err(protocol_error(&url, "the commit of this revision", format!("{:?}", client.printable(&sha))));
+        let Listing { sha, siblings } = config::parse(&url.without_query(), &bytes)?;
+        if !is_commit_hash(&sha) || (is_commit_hash(revision) && revision != sha) {
+            let found = format!("{:?}", client.printable(&sha));
+            return Err(protocol_error(&url, "the commit of this revision", found));
         }
-        // The others, which no model's files have, might not stand where they say.
-        let names = siblings.into_iter().map(|sibling| sibling.rfilename).filter(|name| !escapes_folder(name));
-        Ok((sha, names.collect()))
+        // No model needs a file whose name leads out of the folder.
+        let names = siblings.into_iter().map(|sibling| sibling.rfilename);
+        Ok(Commit { hash: sha, files: names.filter(|name| !escapes_folder(name)).collect() })
     }
 }
 
-/// The commit whose files a snapshot folder has, if it has the name of one.
-fn commit_of(folder: &Path) -> Option<&str> {
-    folder.file_name()?.to_str().filter(|name| is_commit(name))
+/// Selects the weights of a commit.
+///
+/// # Errors
+/// If the commit lacks safetensors weights or another required file. This check comes before the
+/// download of anything large.
+fn select_weights(client: &Client, id: &str, commit: &Commit, modules: &[Module]) -> Result<Weights> {
+    let weights = file_selection::weights(&commit.files, file_selection::encoder(modules));
+    if let Weights::None(found) = weights {
+        return Err(Error::HubNoSafetensors { url: client.url(id)?.without_query(), found });
+    }
+    let missing = file_selection::required(&|name| commit.files.contains(name), modules);
+    if !missing.is_empty() {
+        let why = "the model requires it, and the repository does not contain it";
+        let origin = client.url(id)?.without_query();
+        return Err(Error::MissingFile { origin, name: missing.join(", "), why });
+    }
+    Ok(weights)
 }
 
-/// 40 hexadecimal digits.
-fn is_commit(text: &str) -> bool {
+/// Returns a small file of a snapshot and its label for messages.
+fn read_snapshot_file(cache: &CacheWriter, commit: &str, name: &str) -> Result<(String, Vec<u8>)> {
+    let path = cache.file(commit, name);
+    Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
+}
+
+/// Returns the commit that a snapshot folder is named after.
+fn commit_hash(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str().filter(|name| is_commit_hash(name))
+}
+
+/// Whether a text has 40 hexadecimal digits.
+fn is_commit_hash(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Whether a name is not that of a file below where it stands, on any system.
+/// Whether a file name could leave its folder, on any operating system.
 fn escapes_folder(name: &str) -> bool {
     name.contains('\\')
         || name.contains(char::is_control)
@@ -325,9 +329,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What is let through names a file below the folder, whatever it consists of.
         #[test]
-        fn names_stay_inside(name in "\\PC{0,12}|[a./\\\\:]{0,12}|(\\.\\.|/|a|\\.){0,6}") {
+        fn file_name_that_passes_stays_in_the_folder(name in "\\PC{0,12}|[a./\\\\:]{0,12}|(\\.\\.|/|a|\\.){0,6}") {
             if !escapes_folder(&name) && super::super::cache::is_plain(&name) {
                 let inside = Path::new(&name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
                 prop_assert!(inside, "{}", name);
@@ -339,11 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_forty_digits() {
-        assert!(is_commit("0123456789abcdef0123456789abcdef01234567"));
+    fn commit_hash_has_forty_lower_case_digits() {
+        assert!(is_commit_hash("0123456789abcdef0123456789abcdef01234567"));
         for text in ["", "main", "0123456789ABCDEF0123456789abcdef01234567", "../../../../../../../../../../../../../x"]
         {
-            assert!(!is_commit(text), "{text}");
+            assert!(!is_commit_hash(text), "{text}");
         }
     }
 }

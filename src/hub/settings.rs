@@ -1,65 +1,101 @@
-//! What a hub is asked with, and what it tells on the way. Nothing here reads the environment: the command does.
+//! The hub's address, cache, credentials and timeouts.
 
 use std::fmt;
 use std::path::PathBuf;
+#[cfg(feature = "hub")]
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Error;
+#[cfg(feature = "hub")]
+use super::tls_support::CryptoProvider;
 
-/// Where the hub and its cache are, and how patient to be with it.
+/// The address of the public hub.
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
+
+/// The hub's address, cache, credentials and timeouts.
+///
+/// [`Settings::from_env`] fills them from the environment, as the command does.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
-    /// The folder of the cache; see [`cache_folder`](super::cache_folder).
+    /// The cache folder, which huggingface_hub shares.
     pub cache: PathBuf,
-    /// The hub's address, `https://host` or `http://host`, with a port and a path if need be.
+    /// The hub's address, `https://host` or `http://host`, optionally with a port and a path.
     pub endpoint: String,
-    /// Sent to the endpoint and to no other host, scheme or port.
-    pub token: Option<Secret>,
+    /// The access token, which is sent to the endpoint and to no other scheme, host or port.
+    pub token: TokenSource,
     /// Whether to make no request at all.
     pub offline: bool,
-    /// Authorities in PEM that are trusted in place of Mozilla's: what `SSL_CERT_FILE` means to OpenSSL and Python.
-    pub authorities: Option<PathBuf>,
+    /// A PEM file of certificate authorities that replace Mozilla's, like `SSL_CERT_FILE` for
+    /// OpenSSL and Python.
+    pub ca_certificates: Option<PathBuf>,
     /// A proxy for all requests: `http://[user:password@]host:port`.
     pub proxy: Option<Secret>,
-    /// Hosts that are asked without the proxy: `host`, `*.domain`, `.domain`, or `*`.
+    /// Hosts that are reached without the proxy: `host`, `*.domain`, `.domain`, or `*`.
     pub no_proxy: Vec<String>,
-    /// How long to wait for a connection, for the head of an answer, and for the next bytes of its body.
+    /// The timeout for a connection, for a response head, and for the next bytes of a body.
     pub timeout: Duration,
-    /// The pause before something that failed is tried again. It doubles up to eight times this.
+    /// The delay before the first retry. It doubles on each retry, up to eight times this value.
     pub retry_delay: Duration,
-    /// The longest pause that a hub may ask for (`Retry-After`).
+    /// The longest delay that the hub may request (`Retry-After`).
     pub max_retry_delay: Duration,
+    /// Whether the caller should draw progress bars. The library itself never prints.
+    pub progress_bars: bool,
+    /// The cryptography of TLS connections. `None` means graviola, which needs no C but runs only
+    /// on some CPUs. Set another rustls provider for the others.
+    #[cfg(feature = "hub")]
+    pub tls_provider: Option<Arc<CryptoProvider>>,
 }
 
 impl Settings {
-    /// The public hub, without a token.
+    /// Returns settings for the public hub, without a token. Reads no environment variable.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
             cache: cache.into(),
-            endpoint: "https://huggingface.co".to_owned(),
-            token: None,
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: TokenSource::None,
             offline: false,
-            authorities: None,
+            ca_certificates: None,
             proxy: None,
             no_proxy: Vec::new(),
-            timeout: Duration::from_secs(10),
-            retry_delay: Duration::from_secs(1),
-            max_retry_delay: Duration::from_secs(300),
+            timeout: DEFAULT_TIMEOUT,
+            retry_delay: DEFAULT_RETRY_DELAY,
+            max_retry_delay: DEFAULT_MAX_RETRY_DELAY,
+            progress_bars: true,
+            #[cfg(feature = "hub")]
+            tls_provider: None,
         }
     }
 }
 
-/// A text that is not printed.
+/// The source of the access token.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TokenSource {
+    /// No token.
+    None,
+    /// The token itself.
+    Value(Secret),
+    /// A file that contains the token. It is read before the first request. A missing or empty
+    /// file means no token.
+    File(PathBuf),
+}
+
+/// A text that `Debug` does not print.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text from being printed.
+    /// Wraps a text so that it is not printed.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    pub(super) fn expose(&self) -> &str {
+    /// Returns the text. Do not print it.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -69,46 +105,3 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
-
-/// What happens while a model is fetched.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Progress<'a> {
-    /// A file is being fetched.
-    Downloading {
-        /// Its name in the repository.
-        name: &'a str,
-        /// Its size in bytes.
-        size: u64,
-        /// Bytes that are there: those of an earlier attempt, then more and more; fewer if it begins anew.
-        received: u64,
-    },
-    /// A file is whole and in its place.
-    Finished {
-        /// Its name in the repository.
-        name: &'a str,
-    },
-    /// Another process fetches this file, and is waited for.
-    WaitingForLock {
-        /// Its name in the repository.
-        name: &'a str,
-    },
-    /// The model is opened as the cache has it, because these files cannot be fetched, or whether the commit has them cannot be
-    /// asked.
-    UsingIncompleteCache {
-        /// Files that would bear on the result.
-        names: &'a [String],
-        /// Why it cannot be asked; None: offline.
-        error: Option<&'a Error>,
-    },
-    /// Something failed and will be tried again.
-    Retrying {
-        /// What failed.
-        error: &'a Error,
-        /// In how long.
-        delay: Duration,
-    },
-}
-
-/// Who is told.
-pub(super) type ProgressCallback<'a> = &'a mut dyn FnMut(Progress<'_>);

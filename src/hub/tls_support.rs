@@ -1,15 +1,45 @@
-//! Whether this CPU can make encrypted connections.
+//! The cryptography of TLS connections, and whether this CPU supports it.
 //!
-//! The cryptography (graviola) is written with instructions that it takes for granted, and panics where they are missing. So
-//! they are looked for first. This is the only file above the kernels that names instructions.
+//! The default is graviola, which is Rust and inline assembly. graviola panics on a CPU that lacks
+//! its instructions, so they are checked before a connection. This is the only file above the
+//! kernels that names instructions.
+
+use std::sync::Arc;
+
+/// A rustls cryptography provider, for [`Settings::tls_provider`](super::Settings::tls_provider).
+pub use rustls::crypto::CryptoProvider;
 
 use crate::error::{Error, Result};
 
-/// What graviola's README asks for.
+/// Returns graviola's provider.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) fn default_provider() -> Option<Arc<CryptoProvider>> {
+    Some(Arc::new(rustls_graviola::default_provider()))
+}
+
+/// Returns `None`: graviola does not compile for this architecture.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn default_provider() -> Option<Arc<CryptoProvider>> {
+    None
+}
+
+/// Checks that the default provider runs on this CPU.
+///
+/// # Errors
+/// If the CPU lacks instructions. The error names them.
+pub(super) fn check_default_provider() -> Result<()> {
+    require(missing_instructions())
+}
+
+fn require(missing: Vec<&'static str>) -> Result<()> {
+    if missing.is_empty() { Ok(()) } else { Err(Error::HubTlsUnsupported { missing }) }
+}
+
+/// Returns the instructions that graviola's README requires and this CPU lacks.
 #[cfg(target_arch = "x86_64")]
-fn missing() -> Vec<&'static str> {
+fn missing_instructions() -> Vec<&'static str> {
     use std::arch::is_x86_feature_detected as has;
-    let needed = [
+    undetected(&[
         ("aes", has!("aes")),
         ("pclmulqdq", has!("pclmulqdq")),
         ("ssse3", has!("ssse3")),
@@ -18,42 +48,30 @@ fn missing() -> Vec<&'static str> {
         ("bmi1", has!("bmi1")),
         ("bmi2", has!("bmi2")),
         ("adx", has!("adx")),
-    ];
-    absent(&needed)
+    ])
 }
 
-/// What graviola's README asks for.
+/// Returns the instructions that graviola's README requires and this CPU lacks.
 #[cfg(target_arch = "aarch64")]
-fn missing() -> Vec<&'static str> {
+fn missing_instructions() -> Vec<&'static str> {
     use std::arch::is_aarch64_feature_detected as has;
-    let needed = [("neon", has!("neon")), ("aes", has!("aes")), ("pmull", has!("pmull")), ("sha2", has!("sha2"))];
-    absent(&needed)
+    undetected(&[("neon", has!("neon")), ("aes", has!("aes")), ("pmull", has!("pmull")), ("sha2", has!("sha2"))])
+}
+
+/// Returns the architectures that graviola supports.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn missing_instructions() -> Vec<&'static str> {
+    vec!["the instructions of 64-bit x86 or Arm"]
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn absent(needed: &[(&'static str, bool)]) -> Vec<&'static str> {
-    let mut absent: Vec<&str> = needed.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
-    // A later version of it may ask for more.
-    if absent.is_empty() && !graviola::util::is_cpu_supported() {
-        absent.push("some that the package graviola names");
+fn undetected(required: &[(&'static str, bool)]) -> Vec<&'static str> {
+    let mut missing: Vec<&str> = required.iter().filter(|(_, detected)| !detected).map(|(name, _)| *name).collect();
+    // A later version of graviola may require more instructions.
+    if missing.is_empty() && !graviola::util::is_cpu_supported() {
+        missing.push("instructions that graviola requires");
     }
-    absent
-}
-
-/// There is no cryptography for other architectures.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn missing() -> Vec<&'static str> {
-    vec!["those of 64-bit x86 or Arm"]
-}
-
-/// # Errors
-/// If instructions are missing; the error names them.
-pub(super) fn check() -> Result<()> {
-    refuse(missing())
-}
-
-fn refuse(missing: Vec<&'static str>) -> Result<()> {
-    if missing.is_empty() { Ok(()) } else { Err(Error::HubTlsUnsupported { missing }) }
+    missing
 }
 
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -61,11 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named() {
-        // What we look for is what it needs.
-        assert_eq!(check().is_ok(), graviola::util::is_cpu_supported());
-        assert_eq!(absent(&[("one", true), ("adx", false), ("bmi2", false)]), ["adx", "bmi2"]);
-        let message = refuse(vec!["adx", "bmi2"]).expect_err("an error").to_string();
+    fn default_provider_check_agrees_with_graviola() {
+        assert_eq!(check_default_provider().is_ok(), graviola::util::is_cpu_supported());
+    }
+
+    #[test]
+    fn missing_instructions_are_named_in_the_error() {
+        assert_eq!(undetected(&[("one", true), ("adx", false), ("bmi2", false)]), ["adx", "bmi2"]);
+        let message = require(vec!["adx", "bmi2"]).expect_err("an error").to_string();
         assert!(message.contains("adx, bmi2") && message.contains("hf download"), "{message}");
     }
 }

@@ -1,8 +1,9 @@
 //! Dense: a linear map of the sentence vector and an activation.
 //!
-//! y = activation(W x + b). With `use_residual` the input is added: y + x if the widths are equal, otherwise y + R x.
-//! Follows sentence-transformers 6.2.0, `base/modules/dense.py`. The weights are multiplied in f32 in every precision: a
-//! text takes one product here, whereas the encoder takes one for each token.
+//! y = activation(W x + b). With `use_residual` the input is added: y + x if the widths are equal,
+//! otherwise y + R x. Follows sentence-transformers 6.2.0, `base/modules/dense.py`. The weights are
+//! multiplied in f32 in every precision: a text takes one product here, whereas the encoder takes
+//! one for each token.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
@@ -15,7 +16,8 @@ use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
-/// A linear map from vectors of width `input_width` to vectors of width `output_width`, with an activation.
+/// A linear map from vectors of width `input_width` to vectors of width `output_width`, with an
+/// activation.
 pub(super) struct Dense {
     level: Level,
     input_width: usize,
@@ -36,10 +38,12 @@ enum Residual {
 }
 
 impl Dense {
-    /// Loads `{path}/config.json` and `{path}/model.safetensors`. `width` is the width of the input vectors.
+    /// Loads `{path}/config.json` and `{path}/model.safetensors`. `width` is the width of the input
+    /// vectors.
     ///
     /// # Errors
-    /// If a file is missing or damaged, the widths do not match, or the activation is not supported.
+    /// If a file is missing or damaged, the widths do not match, or the activation is not
+    /// supported.
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
         let name = file_in(path, "config.json");
         let bytes = files.require(&name, "the configuration of a Dense module")?;
@@ -117,9 +121,11 @@ fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
-/// Reads the activation from its class path. Without the key it is Tanh, as in sentence-transformers.
+/// Reads the activation from its class path. Without the key it is Tanh, as in
+/// sentence-transformers.
 ///
-/// For a class outside torch, sentence-transformers warns and uses Tanh. Here such a class is an error.
+/// For a class outside torch, sentence-transformers warns and uses Tanh. Here such a class is an
+/// error.
 fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
     const KEY: &str = "activation_function";
     if keys.is_null(KEY) {

@@ -44,13 +44,15 @@ enum Module {
 pub(crate) struct OutputOptions {
     /// How many elements to keep: the first ones. None keeps all.
     pub(crate) dimensions: Option<usize>,
-    /// Whether to scale the kept elements to length 1. `Some(false)` also skips the model's own Normalize, if it comes last.
-    /// None leaves normalization to the model's modules, which come before the cut.
+    /// Whether to scale the kept elements to length 1. `Some(false)` also skips the model's own
+    /// Normalize, if it comes last. None leaves normalization to the model's modules, which come
+    /// before the cut.
     pub(crate) normalize: Option<bool>,
 }
 
 impl PoolingHead {
-    /// Loads the modules after the encoder, with their weights. `width` is the width of a token vector, D.
+    /// Loads the modules after the encoder, with their weights. `width` is the width of a token
+    /// vector, D.
     ///
     /// # Errors
     /// If a module or a pooling mode is not supported, or the widths of two modules do not match.
@@ -60,7 +62,8 @@ impl PoolingHead {
         if pooling.class != "Pooling" {
             return Err(pooling.keys.wrong("type", "Pooling as the second module"));
         }
-        // Without a folder of its own, the model's config.json would be read as the module's configuration.
+        // Without a folder of its own, the model's config.json would be read as the module's
+        // configuration.
         if pooling.path.is_empty() {
             return Err(pooling.keys.wrong("path", "the folder of the Pooling module"));
         }
@@ -105,16 +108,16 @@ impl PoolingHead {
         self.post_modules.iter().map(bytes).sum()
     }
 
-    /// Pools the token vectors `[L, D]` of a sentence to `out` `[P]`. The first `prompt_tokens` tokens are those of the
-    /// prompt.
+    /// Pools the token vectors `[L, D]` of a sentence to `out` `[P]`. The first `prompt_tokens`
+    /// tokens are those of the prompt.
     pub(crate) fn pool(&self, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
         assert_eq!(tokens.cols(), self.token_width, "width of the token vectors");
         assert_eq!(out.len(), self.pooled_width, "width of the pooled vector");
         self.pooling.apply(self.level, tokens, prompt_tokens, out);
     }
 
-    /// Applies the modules after pooling to pooled vectors `[n, P]`. Returns the sentence vectors `[n, E]`, or `[n, k]` if
-    /// the options keep k dimensions.
+    /// Applies the modules after pooling to pooled vectors `[n, P]`. Returns the sentence vectors
+    /// `[n, E]`, or `[n, k]` if the options keep k dimensions.
     pub(crate) fn apply_post_modules(&self, mut vectors: Vec<f32>, options: OutputOptions) -> Vec<f32> {
         let mut width = self.pooled_width;
         for module in self.modules_kept(options) {
@@ -138,7 +141,8 @@ impl PoolingHead {
         vectors
     }
 
-    /// Returns the modules to apply. If the options decide on normalization, the model's last Normalize is left out.
+    /// Returns the modules to apply. If the options decide on normalization, the model's last
+    /// Normalize is left out.
     fn modules_kept(&self, options: OutputOptions) -> &[Module] {
         if options.normalize.is_none() {
             return &self.post_modules;
@@ -207,7 +211,8 @@ fn require_folder(entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps `torch.nn.LayerNorm`.
+/// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps
+/// `torch.nn.LayerNorm`.
 fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
     let name = file_in(path, "config.json");
     let bytes = files.require(&name, "the configuration of a LayerNorm module")?;

@@ -1,9 +1,10 @@
 //! The sentence head: the modules that modules.json lists after the encoder.
 //!
-//! The first module is the encoder, and the second pools its token vectors. The others change the sentence vector, in the
-//! order of the list. Class paths changed over the years: `sentence_transformers.models.Pooling` became
-//! `sentence_transformers.sentence_transformer.modules.pooling.Pooling`. The class names did not change, so they identify
-//! the modules. Follows sentence-transformers 6.2.0, `base/model.py`.
+//! The first module is the encoder, and the second pools its token vectors. The others change the
+//! sentence vector, in the order of the list. Class paths changed over the years:
+//! `sentence_transformers.models.Pooling` became
+//! `sentence_transformers.sentence_transformer.modules.pooling.Pooling`. The class names did not
+//! change, so they identify the modules. Follows sentence-transformers 6.2.0, `base/model.py`.
 
 mod dense;
 mod head;
@@ -35,7 +36,8 @@ const MODULES: &str = "modules.json";
 pub(crate) const MOST_MODULES: usize = 100;
 
 impl ModuleList {
-    /// Reads modules.json. None if there is none: then the model is the encoder, and its tokens' mean.
+    /// Reads modules.json. None if there is none: then the model is the encoder, and its tokens'
+    /// mean.
     pub(crate) fn read(files: &ModelFiles) -> Result<Option<Self>> {
         let Some(bytes) = files.read(MODULES)? else { return Ok(None) };
         let label = files.label(MODULES);

@@ -1,7 +1,8 @@
 //! Pooling: the vectors of a sentence's tokens to one vector.
 //!
-//! There are six modes. A model may use several of them; their results are concatenated. All tokens count, special tokens
-//! included. With `include_prompt: false` the tokens of the prompt do not count. For n counted tokens:
+//! There are six modes. A model may use several of them; their results are concatenated. All tokens
+//! count, special tokens included. With `include_prompt: false` the tokens of the prompt do not
+//! count. For n counted tokens:
 //!
 //! | mode | the pooled vector |
 //! |---|---|
@@ -9,12 +10,13 @@
 //! | `max` | the maximum in each dimension |
 //! | `mean` | Σ x / n |
 //! | `mean_sqrt_len_tokens` | Σ x / √n |
-//! | `weightedmean` | Σ w x / Σ w, where w is 1 for the first token of the text, 2 for the second, … |
+//! | `weightedmean` | Σ w x / Σ w, where w is 1 for the first token of the text, 2 for the second |
 //! | `lasttoken` | the vector of the last counted token |
 //!
-//! Follows sentence-transformers 6.2.0, `sentence_transformer/modules/pooling.py`. No token counts if truncation cut the
-//! text before the end of its prompt. As in sentence-transformers, the sums are then 0, `cls` is the first token of the text,
-//! and `max` is −∞, which the check for finite vectors rejects.
+//! Follows sentence-transformers 6.2.0, `sentence_transformer/modules/pooling.py`. No token counts
+//! if truncation cut the text before the end of its prompt. As in sentence-transformers, the sums
+//! are then 0, `cls` is the first token of the text, and `max` is −∞, which the check for finite
+//! vectors rejects.
 
 use std::ops::Range;
 
@@ -109,7 +111,8 @@ impl Pooling {
 
     /// Loads `{path}/config.json`. `width` is the width of a token vector, D.
     ///
-    /// The file has `pooling_mode` since sentence-transformers 5.4, and a boolean key for each mode before.
+    /// The file has `pooling_mode` since sentence-transformers 5.4, and a boolean key for each mode
+    /// before.
     ///
     /// # Errors
     /// If the file is missing or damaged, a mode is not supported, or the width does not match.
@@ -139,8 +142,8 @@ impl Pooling {
         self.include_prompt
     }
 
-    /// Pools the token vectors `[L, D]` of a sentence to `out` `[modes·D]`. The first `prompt_tokens` tokens are those of the
-    /// prompt.
+    /// Pools the token vectors `[L, D]` of a sentence to `out` `[modes·D]`. The first
+    /// `prompt_tokens` tokens are those of the prompt.
     pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
         let first = if self.include_prompt { 0 } else { prompt_tokens.min(tokens.rows()) };
         for (mode, out) in self.modes.iter().zip(out.chunks_exact_mut(tokens.cols())) {

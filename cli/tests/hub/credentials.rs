@@ -1,16 +1,17 @@
-//! Who is believed, and who is told what.
+//! Certificates, tokens, proxies and invalid settings.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use likewise::hub::{self, Secret};
+use likewise::hub::{Hub, Secret, Settings, TokenSource};
 use likewise::{Error, HubErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::download::{Desk, contents, quick};
+use crate::download::{TestHub, file_contents, test_settings};
 use crate::repository::{ID, Repository};
-use crate::server::{Fault, Hub, Request};
+use crate::server::{FakeHub, Fault, Request};
 
 const TOKEN: &str = "hf_a-token-of-this-test";
 
@@ -19,38 +20,38 @@ fn private(gated: bool) -> Repository {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone() {
-    let mut desk = Desk::new(private(false));
-    desk.settings.token = Some(Secret::new(format!("{TOKEN}\n")));
-    let folder = desk.pull().expect("a model");
-    assert_eq!(contents(&folder), private(false).wanted());
-    let log = desk.hub.log();
-    let (elsewhere, here): (Vec<_>, Vec<_>) = log.iter().partition(|request| request.cdn);
-    assert_eq!(elsewhere.len(), 1, "the weights are elsewhere");
-    assert!(here.len() > 20 && here.iter().all(|r| r.headers["authorization"] == format!("Bearer {TOKEN}")));
-    assert!(elsewhere.iter().all(|r| !format!("{:?}", r.headers).contains(TOKEN)), "{elsewhere:?}");
+fn token_is_sent_to_the_hub_only() {
+    let mut test = TestHub::new(private(false));
+    test.settings.token = TokenSource::Value(Secret::new(format!("{TOKEN}\n")));
+    let folder = test.pull().expect("a model");
+    assert_eq!(file_contents(&folder), private(false).model_files());
+    let log = test.hub.take_log();
+    let (to_cdn, to_hub): (Vec<_>, Vec<_>) = log.iter().partition(|request| request.is_cdn);
+    assert_eq!(to_cdn.len(), 1, "the CDN serves the weights");
+    assert!(to_hub.len() > 20 && to_hub.iter().all(|r| r.headers["authorization"] == format!("Bearer {TOKEN}")));
+    assert!(to_cdn.iter().all(|r| !format!("{:?}", r.headers).contains(TOKEN)), "{to_cdn:?}");
 }
 
-/// Another hub, to which this one sends all requests of a kind: for the list, what is said of a file, and its content.
+/// One hub redirects all requests of a kind to another: the list, a file's metadata, its content.
 #[test]
-fn no_redirect_takes_the_token_along() {
-    // Each kind with an address at which the other has an answer.
+fn token_is_not_sent_after_a_redirect_to_another_hub() {
+    // Each kind of request, and a path that exists on the other hub.
     for (method, path, answered) in [
         ("GET", "/api/models/", "/api/models/org/tiny/revision/main"),
         ("HEAD", "/resolve/", "/org/tiny/resolve/main/README.md"),
         ("GET", "/resolve/", "/org/tiny/resolve/main/README.md"),
     ] {
-        let other = Hub::new(&[(ID, Repository::of("tiny-bert"))]);
-        let mut desk = Desk::new(private(false));
-        desk.settings.token = Some(Secret::new(TOKEN));
+        let other = FakeHub::new(&[(ID, Repository::of("tiny-bert"))]);
+        let mut test = TestHub::new(private(false));
+        test.settings.token = TokenSource::Value(Secret::new(TOKEN));
         let target: &'static str = Box::leak(format!("{}{answered}", other.url).into_boxed_str());
         let location: &'static [(&str, &str)] = Box::leak(Box::new([("Location", target)]));
-        desk.hub.fault(method, path, usize::MAX, Fault::Status(307, location));
-        drop(desk.pull());
+        test.hub.add_fault(method, path, usize::MAX, Fault::Status(307, location));
+        drop(test.pull());
         let redirected = |request: &Request| request.method == method && request.path.contains(path);
-        assert!(desk.hub.log().iter().any(redirected), "{method} {path}");
-        let log = other.log();
-        // What is said of a file is the hub's own to say: that redirect is not followed.
+        assert!(test.hub.take_log().iter().any(redirected), "{method} {path}");
+        let log = other.take_log();
+        // The client does not follow a metadata redirect to another host.
         assert_eq!(log.is_empty(), method == "HEAD", "{method} {path}: {log:?}");
         assert!(
             log.iter().all(|request| !format!("{:?}", request.headers).contains(TOKEN)),
@@ -60,64 +61,64 @@ fn no_redirect_takes_the_token_along() {
 }
 
 #[test]
-fn redirects_in_a_circle_end() {
-    let desk = Desk::new(Repository::of("tiny-bert"));
-    desk.hub.fault("", "/", usize::MAX, Fault::Status(302, &[("Location", "/api/models/org/tiny/revision/main")]));
-    let error = desk.pull().expect_err("a circle");
+fn redirect_loop_is_an_error() {
+    let test = TestHub::new(Repository::of("tiny-bert"));
+    test.hub.add_fault("", "/", usize::MAX, Fault::Status(302, &[("Location", "/api/models/org/tiny/revision/main")]));
+    let error = test.pull().expect_err("a loop");
     assert!(matches!(error, Error::HubProtocol { .. }) && error.to_string().contains("redirects"), "{error}");
-    assert!(desk.hub.log().len() < 20);
+    assert!(test.hub.take_log().len() < 20);
 }
 
 #[test]
-fn what_is_private_or_gated() {
-    let mut desk = Desk::new(private(false));
-    let error = desk.pull().expect_err("private");
+fn private_gated_or_missing_revision_is_an_error_of_its_kind() {
+    let mut test = TestHub::new(private(false));
+    let error = test.pull().expect_err("private");
     assert!(matches!(error, Error::ModelNotFound { .. }) && error.to_string().contains("token"), "{error}");
-    desk.settings.token = Some(Secret::new("hf_another-token"));
-    let error = desk.pull().expect_err("another's");
+    test.settings.token = TokenSource::Value(Secret::new("hf_another-token"));
+    let error = test.pull().expect_err("a wrong token");
     let Error::HubStatus { kind: HubErrorKind::InvalidToken, status: 401, message, .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(message, "Invalid credentials in Authorization header: …", "a token that comes back is not shown");
+    assert_eq!(message, "Invalid credentials in Authorization header: …", "a repeated token is not shown");
 
-    let mut desk = Desk::new(private(true));
-    let error = desk.pull().expect_err("gated");
+    let mut test = TestHub::new(private(true));
+    let error = test.pull().expect_err("gated");
     assert!(matches!(error, Error::HubStatus { kind: HubErrorKind::Gated, status: 403, .. }), "{error:?}");
-    desk.settings.token = Some(Secret::new(TOKEN));
-    desk.pull().expect("a model");
+    test.settings.token = TokenSource::Value(Secret::new(TOKEN));
+    test.pull().expect("a model");
 
-    let desk = Desk::new(Repository::of("tiny-bert"));
-    let error = desk.pull_as(ID, "nightly").expect_err("no such branch");
+    let test = TestHub::new(Repository::of("tiny-bert"));
+    let error = test.pull_as(ID, "nightly").expect_err("no such branch");
     assert!(matches!(error, Error::HubStatus { kind: HubErrorKind::RevisionNotFound, status: 404, .. }), "{error:?}");
     assert!(error.to_string().contains("Invalid rev id: nightly"), "{error}");
 }
 
 #[test]
-fn secrets_are_not_printed() {
+fn secret_is_not_printed_in_debug_output_or_errors() {
     let cache = tempfile::tempdir().expect("a folder");
-    let mut settings = quick(cache.path(), "http://127.0.0.1:1");
-    settings.token = Some(Secret::new(TOKEN));
+    let mut settings = test_settings(cache.path(), "http://127.0.0.1:1");
+    settings.token = TokenSource::Value(Secret::new(TOKEN));
     settings.proxy = Some(Secret::new("http://user:password@127.0.0.1:1"));
-    let hub = hub::Hub::new(settings.clone());
-    let error = hub.pull(ID, "main", &mut |_| {}).expect_err("nobody there");
+    let hub = Hub::new(settings.clone());
+    let error = hub.pull(ID, "main", &mut |_| {}).expect_err("no server");
     for text in [format!("{settings:?}"), format!("{hub:?}"), format!("{error:?}"), likewise::error_chain(&error)] {
         assert!(!text.contains(TOKEN) && !text.contains("password"), "{text}");
     }
     for token in ["", " ", "two words", "a\r\nHost: evil", "é"] {
-        settings.token = Some(Secret::new(token));
-        let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no token");
+        settings.token = TokenSource::Value(Secret::new(token));
+        let error = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no token");
         assert!(matches!(error, Error::HubSetting { setting: "token", .. }), "{token:?}: {error:?}");
         assert!(token.len() < 3 || !error.to_string().contains(token), "{error}");
     }
 }
 
 #[test]
-fn settings_that_make_no_sense() {
+fn invalid_setting_is_an_error_that_names_it() {
     let cache = tempfile::tempdir().expect("a folder");
-    let setting = |change: &dyn Fn(&mut hub::Settings)| {
-        let mut settings = quick(cache.path(), "http://127.0.0.1:1");
+    let setting = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = test_settings(cache.path(), "http://127.0.0.1:1");
         change(&mut settings);
-        let error = hub::Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("an error");
+        let error = Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("an error");
         assert!(!error.to_string().contains("password"), "{error}");
         match error {
             Error::HubSetting { setting, .. } => setting,
@@ -138,91 +139,132 @@ fn settings_that_make_no_sense() {
         std::fs::write(&path, text).expect("a file");
         path
     };
-    assert_eq!(setting(&|settings| settings.authorities = Some("/no/such.pem".into())), "io");
+    assert_eq!(setting(&|settings| settings.ca_certificates = Some("/no/such.pem".into())), "io");
     for text in [
         "",
         "no certificate",
         "-----BEGIN CERTIFICATE-----\nAAAA",
         "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
     ] {
-        assert_eq!(setting(&|settings| settings.authorities = Some(file("a.pem", text))), "authorities", "{text}");
-        // Of several none is dropped silently.
+        assert_eq!(
+            setting(&|settings| settings.ca_certificates = Some(file("a.pem", text))),
+            "ca_certificates",
+            "{text}"
+        );
+        // An invalid certificate among valid ones is also an error.
         let good = include_str!("certificates/authority.pem");
         for text in [format!("{good}{text}{good}"), format!("{text}{good}")].iter().filter(|_| text.contains('!')) {
-            assert_eq!(setting(&|settings| settings.authorities = Some(file("a.pem", text))), "authorities", "{text}");
+            assert_eq!(
+                setting(&|settings| settings.ca_certificates = Some(file("a.pem", text))),
+                "ca_certificates",
+                "{text}"
+            );
         }
     }
 }
 
-/// A hub on this machine that proves that it is localhost, to those who believe the tests' authority.
-fn encrypted() -> Hub {
-    let file = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hub/certificates").join(name);
-    let certificate = CertificateDer::from_pem_file(file("server.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
+fn certificate(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hub/certificates").join(name)
+}
+
+/// Starts a hub with a certificate for localhost from the tests' own certificate authority.
+fn encrypted() -> FakeHub {
+    let chain = vec![CertificateDer::from_pem_file(certificate("server.pem")).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(certificate("server.key")).expect("a key");
     let provider = Arc::new(rustls_graviola::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(chain, key)
         .expect("a configuration");
     let config = Arc::new(config);
     let wrap = move |stream| {
         let connection = rustls::ServerConnection::new(config.clone()).ok()?;
         Some(Box::new(rustls::StreamOwned::new(connection, stream)) as Box<dyn crate::server::Stream>)
     };
-    Hub::wrapped("https", "localhost", Arc::new(wrap), &[(ID, private(false))])
+    FakeHub::wrapped("https", "localhost", Arc::new(wrap), &[(ID, private(false))])
 }
 
 #[test]
-fn encrypted_connections() {
+fn tls_connection_requires_a_trusted_certificate_for_the_host() {
     let hub = encrypted();
     let cache = tempfile::tempdir().expect("a folder");
-    let mut settings = quick(cache.path(), &hub.url);
+    let mut settings = test_settings(cache.path(), &hub.url);
     settings.timeout = Duration::from_secs(5);
-    settings.token = Some(Secret::new(TOKEN));
-    // Mozilla's authorities do not know it.
-    let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("unknown");
+    settings.token = TokenSource::Value(Secret::new(TOKEN));
+    // Mozilla's certificate authorities did not sign it.
+    let error = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("unknown");
     assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
     assert!(likewise::error_chain(&error).contains("certificate"), "{}", likewise::error_chain(&error));
-    assert_eq!(hub.log().len(), 0, "whoever is not believed is asked nothing");
-    // It does not prove that it is another host.
-    let file = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hub/certificates").join(name);
-    settings.authorities = Some(file("authority.pem"));
+    assert_eq!(hub.take_log().len(), 0, "an untrusted server receives no request");
+    // The certificate is not valid for another host.
+    settings.ca_certificates = Some(certificate("authority.pem"));
     let mut other = settings.clone();
     other.endpoint = hub.url.replace("localhost", "127.0.0.1");
-    let error = hub::Hub::new(other).pull(ID, "main", &mut |_| {}).expect_err("another name");
+    let error = Hub::new(other).pull(ID, "main", &mut |_| {}).expect_err("another name");
     assert!(matches!(error, Error::HubUnreachable { attempts: 1, .. }), "{error:?}");
-    assert_eq!(hub.log().len(), 0);
+    assert_eq!(hub.take_log().len(), 0);
 
-    let folder = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
-    assert_eq!(contents(&folder), private(false).wanted());
-    // From here to there is no way without encryption.
-    let plain = Hub::new(&[(ID, Repository::of("tiny-bert"))]);
-    hub.fault("GET", "/resolve/", 1, Fault::Header("location", Some(format!("{}/x", plain.url))));
-    std::fs::remove_dir_all(cache.path()).expect("gone");
-    let error = hub::Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("in the clear");
+    let folder = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
+    assert_eq!(file_contents(&folder), private(false).model_files());
+    // A redirect from https to http is an error.
+    let plain = FakeHub::new(&[(ID, Repository::of("tiny-bert"))]);
+    hub.add_fault("GET", "/resolve/", 1, Fault::Header("location", Some(format!("{}/x", plain.url))));
+    std::fs::remove_dir_all(cache.path()).expect("removed");
+    let error = Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("in the clear");
     assert!(matches!(error, Error::HubProtocol { .. }), "{error:?}");
-    assert_eq!(plain.log().len(), 0);
+    assert_eq!(plain.take_log().len(), 0);
 }
 
-/// Asked for another host, a proxy is asked instead; for one that is named, it is not.
+/// A provider without cipher suites cannot connect: the failure shows that it is used.
 #[test]
-fn proxies() {
-    let desk = Desk::new(Repository::of("tiny-bert"));
-    let mut settings = desk.settings.clone();
-    settings.proxy = Some(Secret::new(desk.hub.url.clone()));
+fn tls_provider_of_the_settings_replaces_the_default() {
+    let hub = encrypted();
+    let cache = tempfile::tempdir().expect("a folder");
+    let mut settings = test_settings(cache.path(), &hub.url);
+    settings.timeout = Duration::from_secs(5);
+    settings.token = TokenSource::Value(Secret::new(TOKEN));
+    settings.ca_certificates = Some(certificate("authority.pem"));
+    let mut provider = rustls_graviola::default_provider();
+    settings.tls_provider = Some(Arc::new(provider.clone()));
+    Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
+    std::fs::remove_dir_all(cache.path()).expect("removed");
+    hub.take_log();
+    provider.cipher_suites.clear();
+    settings.tls_provider = Some(Arc::new(provider));
+    Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("no cipher suite");
+    assert_eq!(hub.take_log().len(), 0);
+}
+
+#[test]
+fn token_is_read_from_a_file_unless_it_is_missing_or_empty() {
+    let mut test = TestHub::new(private(false));
+    let file = test.cache.path().join("token");
+    test.settings.token = TokenSource::File(file.clone());
+    test.pull().expect_err("no token file");
+    std::fs::write(&file, "\n").expect("a file");
+    test.pull().expect_err("an empty token file");
+    std::fs::write(&file, format!("{TOKEN}\n")).expect("a file");
+    test.pull().expect("a model");
+}
+
+#[test]
+fn proxy_is_used_unless_no_proxy_names_the_host() {
+    let test = TestHub::new(Repository::of("tiny-bert"));
+    let mut settings = test.settings.clone();
+    settings.proxy = Some(Secret::new(test.hub.url.clone()));
     settings.endpoint = "http://hub.invalid".to_owned();
-    // It is asked to connect, which this one cannot.
-    let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no proxy");
+    // The fake hub does not support CONNECT.
+    let error = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no proxy");
     assert!(matches!(error, Error::HubUnreachable { .. }), "{error:?}");
-    let log = desk.hub.log();
+    let log = test.hub.take_log();
     assert!(log.iter().all(|request| (&*request.method, &*request.path) == ("CONNECT", "hub.invalid:80")), "{log:?}");
-    assert!(!log.is_empty(), "the proxy was asked");
+    assert!(!log.is_empty(), "the proxy received a request");
     for host in ["hub.invalid", "invalid", "*", ".invalid"] {
         settings.no_proxy = vec![host.to_owned()];
-        let error = hub::Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no such host");
+        let error = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect_err("no such host");
         assert!(matches!(error, Error::HubUnreachable { .. }), "{host}: {error:?}");
-        assert_eq!(desk.hub.log().len(), 0, "{host}");
+        assert_eq!(test.hub.take_log().len(), 0, "{host}");
     }
 }

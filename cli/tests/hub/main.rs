@@ -1,4 +1,4 @@
-//! The hub's client, against a hub on this machine that plays the real one and breaks as one asks it to.
+//! Tests of the hub's client against a fake hub on this machine, which fails on request.
 
 #![cfg(all(unix, feature = "hub"))]
 
@@ -10,5 +10,6 @@ mod credentials;
 mod download;
 mod faults;
 mod repository;
+mod responses;
 mod server;
 mod shared_cache;

@@ -1,4 +1,4 @@
-//! What the hub has: repositories of the fixture models.
+//! The fake hub's repositories, which contain the fixture models.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,21 @@ use crate::common;
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) const ID: &str = "org/tiny";
 
-/// A repository, all of whose revisions have the same files.
+/// A repository. All of its revisions have the same files.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(crate) commit: String,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// Branches and tags.
     pub(crate) revisions: BTreeSet<String>,
-    /// The token without which it is not there.
+    /// The token that the repository requires. Without it the repository seems not to exist.
     pub(crate) token: Option<String>,
-    /// Whether it is gated for those without the token.
+    /// Whether requests without the token get the error of a gated repository.
     pub(crate) gated: bool,
 }
 
 impl Repository {
-    /// A fixture model, with what repositories have besides.
+    /// Returns a fixture model with additional files that many repositories have.
     pub(crate) fn of(model: &str) -> Self {
         let mut files: BTreeMap<String, Vec<u8>> = common::files(model).into_iter().collect();
         for (name, text) in [
@@ -40,10 +40,10 @@ impl Repository {
         Self { commit: COMMIT.to_owned(), files, revisions, token: None, gated: false }
     }
 
-    /// What a pull brings of [`Self::of`].
-    pub(crate) fn wanted(&self) -> BTreeMap<String, Vec<u8>> {
-        let unwanted = [".gitattributes", "pytorch_model.bin", "onnx/model.onnx", "train script.py"];
-        self.files.clone().into_iter().filter(|(name, _)| !unwanted.contains(&name.as_str())).collect()
+    /// Returns the files of [`Self::of`] that a download includes.
+    pub(crate) fn model_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let excluded = [".gitattributes", "pytorch_model.bin", "onnx/model.onnx", "train script.py"];
+        self.files.clone().into_iter().filter(|(name, _)| !excluded.contains(&name.as_str())).collect()
     }
 
     pub(crate) fn with(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
@@ -57,12 +57,12 @@ impl Repository {
     }
 }
 
-/// Whether a file is one of the large ones, whose content another host has.
+/// Whether a file is large, so that another host serves its content.
 pub(crate) fn is_large(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".bin")
 }
 
-/// A content's name.
+/// Returns the hash that the hub announces for a file.
 pub(crate) fn etag(name: &str, bytes: &[u8]) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
     if is_large(name) {

@@ -1,4 +1,4 @@
-//! The parts of error messages.
+//! Parts of error messages.
 
 /// Returns an error and its causes on one line.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -15,9 +15,9 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The remedy for a repository without weights in safetensors.
-pub(super) const SAVE_AGAIN: &str =
-    "a newer revision may have model.safetensors, and `save_pretrained` of sentence-transformers writes it";
+/// The advice for a repository without weights in safetensors.
+pub(super) const CONVERT_WEIGHTS: &str =
+    "try a newer revision, or write model.safetensors with `save_pretrained` of sentence-transformers";
 
 /// Lists the names that resemble a missing one.
 pub(super) fn similar_names(names: &[String]) -> String {
@@ -32,7 +32,17 @@ pub(super) fn first_names(names: &[String]) -> String {
 
 /// Lists the weight files in formats that are not supported.
 pub(super) fn only(found: &[String]) -> String {
-    if found.is_empty() { "files that are no weights".to_owned() } else { first_names(found) }
+    if found.is_empty() { "files without weights".to_owned() } else { first_names(found) }
+}
+
+/// Lists the prompts that a model defines.
+pub(super) fn known_prompts(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// States the number of attempts, if there were several.
+pub(super) fn after_attempts(attempts: u32) -> String {
+    if attempts > 1 { format!(" after {attempts} attempts without progress") } else { String::new() }
 }
 
 /// Formats the hub's own message, if there is one.
@@ -43,9 +53,4 @@ pub(super) fn remark(message: &str) -> String {
 /// Lists paths and addresses, one a line.
 pub(super) fn list(paths: &[String]) -> String {
     paths.iter().map(|path| format!("\n  {path}")).collect()
-}
-
-/// Lists the prompts that a model defines.
-pub(super) fn known_prompts(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
