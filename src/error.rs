@@ -185,8 +185,7 @@ pub enum Error {
         similar: Vec<String>,
     },
 
-    /// The checkpoint has tensors that the architecture does not define, so it may be of another
-    /// architecture.
+    /// The checkpoint has tensors that config.json's architecture lacks: it may be of another one.
     #[error("{file}: {} tensor(s) not part of {family}: {}", names.len(), first_names(names))]
     UnknownTensor {
         /// The weight file, or the index of a sharded one.

@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn correlations_with_ties_equal_those_of_scipy() {
-        // scipy.stats.spearmanr([1, 2, 2, 4, 5], [2, 1, 3, 3, 9]) and pearsonr of the same.
-        let (a, b) = ([1.0, 2.0, 2.0, 4.0, 5.0], [2.0, 1.0, 3.0, 3.0, 9.0]);
+        // The expected values are those of scipy.stats.spearmanr and pearsonr.
+        let a = [1.0, 2.0, 2.0, 4.0, 5.0];
+        let b = [2.0, 1.0, 3.0, 3.0, 9.0];
         approx::assert_abs_diff_eq!(spearman(&a, &b), 0.763_157_894_736_842, epsilon = 1e-12);
         approx::assert_abs_diff_eq!(pearson(&a, &b), 0.806_776_383_535_729, epsilon = 1e-12);
         assert_eq!(pearson(&[1.0, 1.0], &[1.0, 2.0]), 0.0);
