@@ -179,7 +179,9 @@ impl Server {
     fn start(model: &PathBuf) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
         // No cache: everything is computed. No log but of trouble: at full speed it would be the terminal that is measured.
-        command.args(["serve", "--port", "0", "--response-cache-bytes", "0", "--log-level", "warn", "--model"]).arg(model);
+        command
+            .args(["serve", "--port", "0", "--response-cache-bytes", "0", "--log-level", "warn", "--model"])
+            .arg(model);
         let mut process = command.stderr(Stdio::piped()).spawn().expect("likewise");
         let mut line = String::new();
         BufReader::new(process.stderr.take().expect("stderr")).read_line(&mut line).expect("a line");
