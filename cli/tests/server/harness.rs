@@ -90,7 +90,8 @@ impl Server {
     /// Sends raw bytes and reads the response until the connection closes.
     pub(crate) fn send(&self, request: &[u8]) -> Response {
         let mut stream = self.connect();
-        // A server that rejects a request may close the connection before all bytes are sent. Its response has arrived by then.
+        // A server that rejects a request may close the connection before all bytes are sent. Its
+        // response has arrived by then.
         drop(stream.write_all(request));
         read_response(&mut stream)
     }
@@ -228,7 +229,8 @@ impl Connection {
         self.will_close
     }
 
-    /// Sends a request and returns the status and the body of the response; `None` if the connection ends without one.
+    /// Sends a request and returns the status and the body of the response; `None` if the
+    /// connection ends without one.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> Option<(u16, String)> {
         let length = body.len();
         let request = format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}");

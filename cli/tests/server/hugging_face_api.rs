@@ -27,7 +27,8 @@ fn similarity_body_in_every_spelling_gives_the_same_scores() {
         let answer = server.post("/", &body);
         assert_eq!((answer.status, answer.body.as_str()), (200, expected.as_str()), "{body}");
     }
-    // The content types of curl and old clients, escapes as Python's requests writes them, and another order of the keys.
+    // The content types of curl and old clients, escapes as Python's requests writes them, and
+    // another order of the keys.
     let body = r#"{"inputs":{"sentences":["That is a happy dog","That is a very h\u0061ppy person","Today is a sunny day"],"source_sentence":"That is a happy person"}}"#;
     for kind in ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "application/json"] {
         let answer = server.send_request("POST", "/", &[("content-type", kind)], body.as_bytes());
@@ -55,7 +56,8 @@ fn model_paths_in_every_spelling_reach_the_model() {
             let answer = server.post(&format!("{prefix}{path}"), &body);
             assert_eq!((answer.status, answer.body), (200, expected_scores()), "{prefix}{path}");
         }
-        // The other model gives other scores, under its folder's name and with an organisation prefix.
+        // The other model gives other scores, under its folder's name and with an organisation
+        // prefix.
         for path in ["/models/tiny-bert", "/models/sentence-transformers/tiny-bert"] {
             let answer = server.post(&format!("{prefix}{path}"), &body);
             assert_eq!(answer.status, 200, "{prefix}{path}: {answer:?}");
@@ -67,7 +69,8 @@ fn model_paths_in_every_spelling_reach_the_model() {
     }
 }
 
-/// An exact match wins over one without the organisation; two models that differ only by it are ambiguous.
+/// An exact match wins over one without the organisation; two models that differ only by it are
+/// ambiguous.
 #[test]
 fn model_name_that_is_ambiguous_gets_404() {
     let named = |name: &str, folder: &str| format!("{name}={}", model(folder).display());
@@ -97,7 +100,8 @@ fn feature_extraction_returns_the_bits_of_the_library() {
     let list = server.post("/", &json!({"inputs": [SENTENCES[0]]}));
     assert!(same_bits(&floats(&list.json()[0]), vectors.row(0)));
     assert_eq!(list.json().as_array().map(Vec::len), Some(1));
-    // Without the model's Normalize module the length is not 1. Normalizing the vector gives the model's own.
+    // Without the model's Normalize module the length is not 1. Normalizing the vector gives the
+    // model's own.
     let raw = floats(&server.post("/", &json!({"inputs": SENTENCES[0], "normalize": false})).json());
     let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
     assert!((length - 1.0).abs() > 1e-3, "{length}");

@@ -144,7 +144,8 @@ fn small_request_beside_a_large_one_is_answered_first() {
     });
 }
 
-/// 512 clients and a queue that is too small for them: each request is answered or rejected with 429.
+/// 512 clients and a queue that is too small for them: each request is answered or rejected with
+/// 429.
 #[test]
 fn excess_clients_are_answered_or_get_429() {
     let options = ["--max-queued-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
@@ -258,6 +259,7 @@ fn memory_after_many_requests_does_not_grow() {
     round(20_000, 100_000);
     let after = server.resident_kb();
     println!("{before} kB after 20,000 requests, {after} kB after 100,000");
-    // The tolerance of a tenth is for the allocator: a leak of ten bytes per request would exceed it.
+    // The tolerance of a tenth is for the allocator: a leak of ten bytes per request would exceed
+    // it.
     assert!(after < before + before / 10, "{before} kB, then {after} kB");
 }

@@ -53,7 +53,8 @@ fn server_without_a_model_argument_serves_quickstart() {
     assert_eq!(floats(&server.post("/models/org/small", &sentences)), scores.values);
 }
 
-/// Writes a model that takes some seconds to open on any machine: its tokenizer.json repeats one token many times.
+/// Writes a model that takes some seconds to open on any machine: its tokenizer.json repeats one
+/// token many times.
 fn write_slow_model(folder: &Path) {
     const PROBE: usize = 2_000_000;
     // Below the largest tokenizer.json that the library reads.

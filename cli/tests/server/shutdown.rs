@@ -47,7 +47,8 @@ fn shutdown_under_load_loses_no_request() {
                 let mut bytes = Vec::new();
                 let read = std::io::Read::read_to_end(&mut stream, &mut bytes);
                 let text = String::from_utf8(bytes).expect("UTF-8");
-                // A connection that the server has not accepted is reset. Every accepted one gets a complete response.
+                // A connection that the server has not accepted is reset. Every accepted one gets a
+                // complete response.
                 if text.is_empty() && read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) {
                     continue;
                 }

@@ -1,4 +1,5 @@
-//! The routes of text-embeddings-inference and OpenAI, the metadata routes for clients of the hub, and the pages.
+//! The routes of text-embeddings-inference and OpenAI, the metadata routes for clients of the hub,
+//! and the pages.
 
 use base64::Engine;
 use likewise::Embedder;
@@ -40,7 +41,8 @@ fn embed_returns_the_bits_of_the_library() {
     }
 }
 
-/// As in sentence-transformers, every model has a prompt for queries and one for documents, which may be empty.
+/// As in sentence-transformers, every model has a prompt for queries and one for documents, which
+/// may be empty.
 #[test]
 fn prompt_name_selects_a_prompt_of_the_model() {
     let server = Server::with_tiny_mpnet(&[]);

@@ -1,7 +1,7 @@
 //! Fields of a JSON body, with errors that say what was expected and found.
 //!
-//! Depending on the client, a key may be in several objects of a body; the first object that has it wins. Unknown keys are
-//! ignored and null counts as absent, as in the hosted API.
+//! Depending on the client, a key may be in several objects of a body; the first object that has it
+//! wins. Unknown keys are ignored and null counts as absent, as in the hosted API.
 
 use serde_json::{Map, Value};
 
@@ -69,7 +69,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Reads the first value of a key. The values in all objects are checked, so that none hides an error in another.
+    /// Reads the first value of a key. The values in all objects are checked, so that none hides an
+    /// error in another.
     fn read<T>(&self, key: &str, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, ApiError> {
         let mut first = None;
         for value in self.values(key) {
