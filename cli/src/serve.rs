@@ -107,7 +107,7 @@ struct LimitArgs {
     #[arg(long, default_value_t = Limits::default().max_queued_tokens, value_name = "N", value_parser = parse_count)]
     max_queued_tokens: usize,
 
-    /// Maximum tokens of a batch; a longer text is a batch by itself
+    /// Maximum tokens of a batch; a longer text is computed alone
     #[arg(long, default_value_t = Limits::default().max_batch_tokens, value_name = "N", value_parser = parse_count)]
     max_batch_tokens: usize,
 

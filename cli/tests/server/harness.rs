@@ -46,7 +46,7 @@ impl Server {
         let mut line = String::new();
         while !line.starts_with("listening") {
             line.clear();
-            assert!(stderr.read_line(&mut line).expect("a line") > 0, "it ended without listening");
+            assert!(stderr.read_line(&mut line).expect("a line") > 0, "the server ended before it listened");
         }
         let address = line.strip_prefix("listening at http://").and_then(|rest| rest.split_whitespace().next());
         let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -73,10 +73,14 @@ impl Server {
     }
 
     /// Waits until a condition holds, for at most a minute.
-    pub(crate) fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let start = Instant::now();
-        while !so() {
-            assert!(start.elapsed() < Duration::from_secs(60), "not so: {what}; the log: {}", self.log());
+        while !condition() {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "after a minute not true: {what}; the log: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -191,7 +195,7 @@ pub(crate) fn read_response(stream: &mut TcpStream) -> Response {
     let mut bytes = Vec::new();
     drop(stream.read_to_end(&mut bytes));
     let text = String::from_utf8(bytes).expect("UTF-8");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }

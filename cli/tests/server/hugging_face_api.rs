@@ -11,7 +11,8 @@ fn similarity_body_in_every_spelling_gives_the_same_scores() {
     // Without a cache, so that every response is computed.
     let server = Server::with_tiny_mpnet(&["--response-cache-bytes", "0"]);
     let expected = expected_scores();
-    let (s, l) = (SOURCE, json!(SENTENCES));
+    let s = SOURCE;
+    let l = json!(SENTENCES);
     for body in [
         json!({"inputs": {"source_sentence": s, "sentences": l}}),
         json!({"inputs": {"sourceSentence": s, "sentences": l}}),
@@ -24,15 +25,15 @@ fn similarity_body_in_every_spelling_gives_the_same_scores() {
         json!({"inputs": {"source_sentence": s, "sentences": l}, "parameters": {"truncate": true}, "model": "whatever"}),
         json!({"inputs": {"source_sentence": s, "sentences": l, "more": [1, {}]}, "parameters": null, "options": null}),
     ] {
-        let answer = server.post("/", &body);
-        assert_eq!((answer.status, answer.body.as_str()), (200, expected.as_str()), "{body}");
+        let response = server.post("/", &body);
+        assert_eq!((response.status, response.body.as_str()), (200, expected.as_str()), "{body}");
     }
     // The content types of curl and old clients, escapes as Python's requests writes them, and
     // another order of the keys.
     let body = r#"{"inputs":{"sentences":["That is a happy dog","That is a very h\u0061ppy person","Today is a sunny day"],"source_sentence":"That is a happy person"}}"#;
     for kind in ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "application/json"] {
-        let answer = server.send_request("POST", "/", &[("content-type", kind)], body.as_bytes());
-        assert_eq!((answer.status, answer.body.as_str()), (200, expected.as_str()), "{kind}");
+        let response = server.send_request("POST", "/", &[("content-type", kind)], body.as_bytes());
+        assert_eq!((response.status, response.body.as_str()), (200, expected.as_str()), "{kind}");
     }
 }
 
@@ -53,15 +54,15 @@ fn model_paths_in_every_spelling_reach_the_model() {
             "/pipeline/sentence-similarity/org/tiny",
             "/pipeline/sentence-similarity/tiny",
         ] {
-            let answer = server.post(&format!("{prefix}{path}"), &body);
-            assert_eq!((answer.status, answer.body), (200, expected_scores()), "{prefix}{path}");
+            let response = server.post(&format!("{prefix}{path}"), &body);
+            assert_eq!((response.status, response.body), (200, expected_scores()), "{prefix}{path}");
         }
         // The other model gives other scores, under its folder's name and with an organisation
         // prefix.
         for path in ["/models/tiny-bert", "/models/sentence-transformers/tiny-bert"] {
-            let answer = server.post(&format!("{prefix}{path}"), &body);
-            assert_eq!(answer.status, 200, "{prefix}{path}: {answer:?}");
-            assert_ne!(answer.body, expected_scores(), "{prefix}{path}");
+            let response = server.post(&format!("{prefix}{path}"), &body);
+            assert_eq!(response.status, 200, "{prefix}{path}: {response:?}");
+            assert_ne!(response.body, expected_scores(), "{prefix}{path}");
         }
         for path in ["/models/other", "/models/other/tiny", "/pipeline/sentence-similarity/other"] {
             assert_eq!(server.post(&format!("{prefix}{path}"), &body).status, 404, "{prefix}{path}");
@@ -78,11 +79,11 @@ fn model_name_that_is_ambiguous_gets_404() {
         [named("org/m", "tiny-mpnet"), named("m", "tiny-bert"), named("a/n", "tiny-bert"), named("b/n", "tiny-bert")];
     let server = Server::start(&models, &[]);
     server.wait_until_ready();
-    let ask = |path: &str| server.post(path, &json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}}));
-    assert_eq!(ask("/models/org/m").body, expected_scores());
-    assert_ne!(ask("/models/m").body, expected_scores());
-    assert_eq!(ask("/models/m").status, 200);
-    assert_eq!((ask("/models/a/n").status, ask("/models/b/n").status, ask("/models/n").status), (200, 200, 404));
+    let send = |path: &str| server.post(path, &json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}}));
+    assert_eq!(send("/models/org/m").body, expected_scores());
+    assert_ne!(send("/models/m").body, expected_scores());
+    assert_eq!(send("/models/m").status, 200);
+    assert_eq!((send("/models/a/n").status, send("/models/b/n").status, send("/models/n").status), (200, 200, 404));
 }
 
 #[test]

@@ -28,9 +28,9 @@ fn check_concurrent_clients(server: &Server) {
                     let count = 1 + (client * 7 + turn * 3) % 40;
                     let texts: Vec<String> =
                         (0..count).map(|i| format!("client {client} turn {turn} text {i}")).collect();
-                    let answer = server.post("/", &json!({"inputs": texts})).json();
+                    let response = server.post("/", &json!({"inputs": texts})).json();
                     let expected = library.embed(&texts).expect("vectors");
-                    let rows = answer.as_array().expect("rows");
+                    let rows = response.as_array().expect("rows");
                     assert_eq!(rows.len(), count);
                     for (row, expected) in rows.iter().zip(expected.rows()) {
                         let row = row.as_array().expect("a row").iter().map(|x| x.as_f64().expect("a number") as f32);
@@ -50,7 +50,7 @@ fn full_queue_rejects_large_requests_with_429() {
     // A request with more tokens than the queue may hold can never be served.
     let never = server.post("/", &json!({"inputs": vec!["some words that take a few tokens each"; 1000]}));
     assert_eq!((never.status, never.body.contains("the limit is 12000")), (422, true), "{never:?}");
-    let mut refused = false;
+    let mut rejected = false;
     // Two clients meet in the queue only by chance, so they try several times.
     for _ in 0..20 {
         let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -59,12 +59,12 @@ fn full_queue_rejects_large_requests_with_429() {
         });
         assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
         assert!(statuses.contains(&200), "{statuses:?}");
-        refused |= statuses.contains(&429);
-        if refused {
+        rejected |= statuses.contains(&429);
+        if rejected {
             break;
         }
     }
-    assert!(refused, "nobody was refused");
+    assert!(rejected, "no request was rejected");
     assert_eq!(server.post("/", &body).status, 200);
 }
 
@@ -102,12 +102,12 @@ fn texts_of_a_disconnected_client_leave_the_queue() {
     stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
     let waiting = || server.metric("te_queue_size{model=\"org/tiny\"}");
     while waiting() == 0.0 {
-        assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could leave");
+        assert_eq!(server.metric("te_embed_count"), 0.0, "the request completed before the client could disconnect");
     }
     drop(stream);
     server.wait_until("nothing waits", || waiting() == 0.0);
     let computed = server.metric("te_batch_next_size_sum");
-    assert!(computed < count as f64, "{computed} texts were computed for nobody");
+    assert!(computed < count as f64, "{computed} texts of the disconnected client were computed");
     assert_eq!(server.metric("likewise_queued_tokens{model=\"org/tiny\"}"), 0.0);
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
@@ -116,9 +116,9 @@ fn texts_of_a_disconnected_client_leave_the_queue() {
 fn request_beyond_the_timeout_gets_503() {
     let server = Server::with_tiny_mpnet(&["--request-timeout", "0.02"]);
     let long = json!({"inputs": vec!["a sentence of some words ".repeat(6); 5000]});
-    let answer = server.post("/", &long);
-    assert_eq!((answer.status, answer.body.contains("no response within 0.02 s")), (503, true), "{answer:?}");
-    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    let response = server.post("/", &long);
+    assert_eq!((response.status, response.body.contains("no response within 0.02 s")), (503, true), "{response:?}");
+    assert!(response.header("retry-after").is_some(), "{response:?}");
     // Its texts leave the queue.
     server.wait_until("nothing waits", || server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0);
     let short = json!({"inputs": "a"});
@@ -150,7 +150,8 @@ fn small_request_beside_a_large_one_is_answered_first() {
 fn excess_clients_are_answered_or_get_429() {
     let options = ["--max-queued-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
     let server = Server::with_tiny_mpnet(&options);
-    let (mut answered, mut refused) = (0, 0);
+    let mut answered = 0;
+    let mut rejected = 0;
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let server = &server;
         let client = |client: usize| {
@@ -159,7 +160,7 @@ fn excess_clients_are_answered_or_get_429() {
                 // Every other request is too large to be always admitted.
                 let count = [2, 40][client % 2];
                 let text = |turn| json!({"inputs": vec![format!("client {client} turn {turn}"); count]}).to_string();
-                let post = |turn| connection.post("/", &text(turn)).expect("an answer").0;
+                let post = |turn| connection.post("/", &text(turn)).expect("a response").0;
                 (0..10).map(post).collect::<Vec<u16>>()
             }
         };
@@ -170,12 +171,12 @@ fn excess_clients_are_answered_or_get_429() {
     for status in statuses {
         match status {
             200 => answered += 1,
-            429 => refused += 1,
+            429 => rejected += 1,
             other => panic!("{other}"),
         }
     }
-    println!("512 clients, 10 requests each: {answered} answered, {refused} refused");
-    assert!(answered > 0 && refused > 0);
+    println!("512 clients, 10 requests each: {answered} answered, {rejected} rejected");
+    assert!(answered > 0 && rejected > 0);
     assert_eq!(server.metric("likewise_requests_in_flight"), 0.0);
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
@@ -188,7 +189,8 @@ fn large_texts_of_many_clients_keep_memory_bounded() {
     let whole = request("POST", "/tokenize", &[], body.as_bytes());
     let mut most = 0;
     std::thread::scope(|scope| {
-        let (server, whole) = (&server, &whole);
+        let server = &server;
+        let whole = &whole;
         let clients: Vec<_> = (0..12)
             .map(|i| {
                 scope.spawn(move || {
@@ -248,7 +250,7 @@ fn memory_after_many_requests_does_not_grow() {
                     for i in (from..to).skip(client).step_by(8) {
                         let body = json!({"inputs": {"source_sentence": format!("text {i}"), "sentences": ["a dog", "the sun"]}});
                         let path = ["/", "/models/org/tiny", "/similarity"][i % 3];
-                        assert_eq!(connection.post(path, &body.to_string()).expect("an answer").0, 200);
+                        assert_eq!(connection.post(path, &body.to_string()).expect("a response").0, 200);
                     }
                 });
             }

@@ -33,9 +33,9 @@ fn log_has_a_line_per_request_without_texts_or_keys() {
         assert!(answered[time].as_f64().is_some_and(|ms| (0.0..60_000.0).contains(&ms)), "{time}: {answered}");
     }
     assert_eq!((&answered["method"], &answered["path"]), (&json!("POST"), &json!("/")), "{answered}");
-    let refused = line("mine-8");
-    assert_eq!((&refused["status"], &refused["level"]), (&json!(404), &json!("WARN")), "{refused}");
-    assert!(refused["error"].as_str().is_some_and(|why| why.contains("does not exist")), "{refused}");
+    let rejected = line("mine-8");
+    assert_eq!((&rejected["status"], &rejected["level"]), (&json!(404), &json!("WARN")), "{rejected}");
+    assert!(rejected["error"].as_str().is_some_and(|why| why.contains("does not exist")), "{rejected}");
     for secret in ["not-to-be-logged", "happy"] {
         assert!(!server.log().contains(secret), "{secret}");
     }
@@ -80,7 +80,7 @@ fn log_that_is_not_read_does_not_block_requests() {
     let mut connection = crate::harness::Connection::over(stream);
     let body = json!({"inputs": "a", "options": {"wait_for_model": true}}).to_string();
     for i in 0..15_000 {
-        assert_eq!(connection.post("/", &body).unwrap_or_else(|| panic!("no answer to request {i}")).0, 200);
+        assert_eq!(connection.post("/", &body).unwrap_or_else(|| panic!("no response to request {i}")).0, 200);
     }
     process.kill().expect("killed");
     process.wait().expect("ended");

@@ -184,16 +184,16 @@ fn large_bodies() -> Vec<Case> {
 }
 
 fn check(server: &Server, (method, path, body, status, part): &Case) -> Response {
-    let answer = server.send_request(method, path, &[], body);
+    let response = server.send_request(method, path, &[], body);
     let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-    assert_eq!(answer.status, *status, "{method} {path} {shown}: {answer:?}");
-    let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(response.status, *status, "{method} {path} {shown}: {response:?}");
+    let error = response.json()["error"].as_str().unwrap_or_default().to_owned();
     assert!(error.contains(part), "{method} {path} {shown}: {error}");
     assert!(error.len() < 400 && !error.contains('\n'), "one sentence, not {error}");
-    let length = answer.body.len().to_string();
-    assert_eq!(answer.header("content-length"), Some(length.as_str()), "{answer:?}");
-    assert!(answer.header("x-request-id").is_some(), "{answer:?}");
-    answer
+    let length = response.body.len().to_string();
+    assert_eq!(response.header("content-length"), Some(length.as_str()), "{response:?}");
+    assert!(response.header("x-request-id").is_some(), "{response:?}");
+    response
 }
 
 /// Checks that the server still works after all requests.
@@ -234,9 +234,9 @@ fn unusual_but_valid_request_gets_200() {
         json!({"inputs": "a", "parameters": null, "options": {}, "unknown": {"a": [1, 2]}}),
         json!({"inputs": "a", "normalize": null, "dimensions": null, "prompt_name": null}),
     ] {
-        let answer = server.post("/", &body);
-        assert_eq!(answer.status, 200, "{}: {answer:?}", &body.to_string()[..40.min(body.to_string().len())]);
-        assert!(!answer.body.contains("null") && !answer.body.contains("NaN"), "{answer:?}");
+        let response = server.post("/", &body);
+        assert_eq!(response.status, 200, "{}: {response:?}", &body.to_string()[..40.min(body.to_string().len())]);
+        assert!(!response.body.contains("null") && !response.body.contains("NaN"), "{response:?}");
     }
     // Of a duplicate key the last value counts, as in most JSON parsers.
     let twice = server.send_request("POST", "/", &[], br#"{"inputs": 1, "inputs": "a"}"#);
@@ -260,8 +260,8 @@ fn invalid_http_gets_400_or_closes_the_connection() {
     assert_eq!(server.send(chunks(&one_by_one.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes()).status, 200);
     // Chunks that exceed the limit together, without an announced length.
     let much = "x".repeat(500_000);
-    let answer = server.send(chunks(&[much.as_str(); 5]).as_bytes());
-    assert_eq!((answer.status, answer.body.contains("2000000 bytes")), (413, true), "{answer:?}");
+    let response = server.send(chunks(&[much.as_str(); 5]).as_bytes());
+    assert_eq!((response.status, response.body.contains("2000000 bytes")), (413, true), "{response:?}");
     // An announced length beyond the limit is rejected at once.
     let lie = b"POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 999999999999\r\n\r\n{}";
     assert_eq!(server.send(lie).status, 413);
@@ -270,8 +270,8 @@ fn invalid_http_gets_400_or_closes_the_connection() {
         ("x-use-cache", "2", "x-use-cache"),
         ("x-use-cache", "\u{ff}", "x-use-cache"),
     ] {
-        let answer = server.send_request("POST", "/", &[(name, value)], body.as_bytes());
-        assert_eq!((answer.status, answer.body.contains(part)), (400, true), "{answer:?}");
+        let response = server.send_request("POST", "/", &[(name, value)], body.as_bytes());
+        assert_eq!((response.status, response.body.contains(part)), (400, true), "{response:?}");
     }
     // Invalid HTTP: the server responds with 400 or closes the connection.
     for bytes in [
@@ -286,11 +286,11 @@ fn invalid_http_gets_400_or_closes_the_connection() {
     ] {
         let mut stream = server.connect();
         drop(stream.write_all(bytes));
-        let mut answer = Vec::new();
-        drop(std::io::Read::read_to_end(&mut stream, &mut answer));
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split(' ').nth(1).unwrap_or("none").to_owned();
-        assert!(["none", "400", "408", "200"].contains(&status.as_str()), "{bytes:?}: {answer}");
+        let mut response = Vec::new();
+        drop(std::io::Read::read_to_end(&mut stream, &mut response));
+        let response = String::from_utf8_lossy(&response);
+        let status = response.split(' ').nth(1).unwrap_or("none").to_owned();
+        assert!(["none", "400", "408", "200"].contains(&status.as_str()), "{bytes:?}: {response}");
     }
     let header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     assert_eq!(server.send(header.as_bytes()).status, 431);
@@ -307,8 +307,8 @@ fn slow_client_gets_408_and_does_not_block_others() {
     let mut slow = server.connect();
     slow.write_all(&whole[..head + 10]).expect("sent");
     let start = Instant::now();
-    let answer = read_response(&mut slow);
-    assert_eq!((answer.status, answer.json()["error_type"].as_str()), (408, Some("timeout")), "{answer:?}");
+    let response = read_response(&mut slow);
+    assert_eq!((response.status, response.json()["error_type"].as_str()), (408, Some("timeout")), "{response:?}");
     assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()));
 
     // One byte at a time: each arrives in time, but the whole body does not.

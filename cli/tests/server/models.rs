@@ -17,10 +17,10 @@ fn model_that_fails_to_load_is_reported_and_others_are_served() {
     server.wait_until("both are loaded or not", || !server.get("/v1/models").body.contains("\"loading\""));
     let body = json!({"inputs": "a"});
     assert_eq!(server.post("/models/good", &body).status, 200);
-    let answer =
+    let response =
         server.send_request("POST", "/models/bad", &[("x-wait-for-model", "true")], body.to_string().as_bytes());
-    assert_eq!(answer.status, 500, "{answer:?}");
-    assert!(answer.body.contains("tokenizer.json"), "{answer:?}");
+    assert_eq!(response.status, 500, "{response:?}");
+    assert!(response.body.contains("tokenizer.json"), "{response:?}");
     // A client without a key learns that the model failed, but not why.
     let health = server.get("/health");
     assert_eq!((health.status, health.body.contains("fixtures")), (503, false), "{health:?}");
@@ -38,7 +38,7 @@ fn server_without_a_model_argument_serves_quickstart() {
     let server = Server::of(command);
     server.wait_until_ready();
     let sentences = json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}});
-    let floats = |answer: &Response| serde_json::from_str::<Vec<f32>>(&answer.body).expect("floats");
+    let floats = |response: &Response| serde_json::from_str::<Vec<f32>>(&response.body).expect("floats");
     let scores = likewise::Embedder::builder()
         .open_files(&likewise::ModelFiles::quickstart())
         .and_then(|model| model.similarity(SOURCE, &SENTENCES))
@@ -92,24 +92,24 @@ fn loading_model_answers_503_or_waits_on_request() {
     assert_eq!(server.get("/v1/models").json()["data"][0]["state"], "loading");
 
     let start = Instant::now();
-    let answer = server.post("/", &example_body());
-    assert_eq!(answer.status, 503, "{answer:?}");
-    assert!(start.elapsed() >= Duration::from_millis(900), "a client that asks again at once would spin");
-    assert!(answer.json()["estimated_time"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{answer:?}");
-    assert!(answer.header("retry-after").and_then(|s| s.parse::<u32>().ok()).is_some_and(|s| s >= 1), "{answer:?}");
-    assert_eq!(answer.json()["error"], "Model late is currently loading");
+    let response = server.post("/", &example_body());
+    assert_eq!(response.status, 503, "{response:?}");
+    assert!(start.elapsed() >= Duration::from_millis(900), "a client that retries at once would spin");
+    assert!(response.json()["estimated_time"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{response:?}");
+    assert!(response.header("retry-after").and_then(|s| s.parse::<u32>().ok()).is_some_and(|s| s >= 1), "{response:?}");
+    assert_eq!(response.json()["error"], "Model late is currently loading");
 
     assert_eq!(server.get("/v1/models").json()["data"][0]["state"], "loading");
     std::thread::scope(|scope| {
-        let ask = |headers: &'static [(&str, &str)], body: Value| {
+        let send = |headers: &'static [(&str, &str)], body: Value| {
             let server = &server;
             scope.spawn(move || server.send_request("POST", "/models/late", headers, body.to_string().as_bytes()))
         };
-        let by_header = ask(&[("x-wait-for-model", "true")], example_body());
-        let by_option = ask(&[], json!({"inputs": example_body()["inputs"], "options": {"wait_for_model": true}}));
+        let by_header = send(&[("x-wait-for-model", "true")], example_body());
+        let by_option = send(&[], json!({"inputs": example_body()["inputs"], "options": {"wait_for_model": true}}));
         for client in [by_header, by_option] {
-            let answer: Response = client.join().expect("a client");
-            assert_eq!((answer.status, answer.body), (200, expected_scores()));
+            let response: Response = client.join().expect("a client");
+            assert_eq!((response.status, response.body), (200, expected_scores()));
         }
     });
     assert_eq!(server.get("/health").status, 200);
@@ -129,8 +129,8 @@ fn model_in_the_hub_cache_is_served_under_its_id() {
     command.args(["serve", "--port", "0", "--model", "org/tiny"]).env("HF_HOME", home.path());
     let server = Server::of(command);
     server.wait_until_ready();
-    let answer = server.post("/models/org/tiny", &example_body());
-    assert_eq!((answer.status, answer.body), (200, expected_scores()));
+    let response = server.post("/models/org/tiny", &example_body());
+    assert_eq!((response.status, response.body), (200, expected_scores()));
 }
 
 /// Two processes that serve the same converted model share its weights in memory.

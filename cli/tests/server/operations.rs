@@ -52,17 +52,19 @@ fn invalid_arguments_exit_with_2_and_name_the_option() {
 fn response_headers_report_id_tokens_and_truncation() {
     let server = Server::with_tiny_mpnet(&[]);
     let texts = json!({"inputs": ["a dog", "word ".repeat(500)]});
-    let answer = server.send_request("POST", "/", &[("X-Request-Id", "mine-7")], texts.to_string().as_bytes());
-    assert_eq!(answer.header("x-request-id"), Some("mine-7"), "{answer:?}");
+    let response = server.send_request("POST", "/", &[("X-Request-Id", "mine-7")], texts.to_string().as_bytes());
+    assert_eq!(response.header("x-request-id"), Some("mine-7"), "{response:?}");
     // An id with spaces or other characters, or a very long one, is replaced.
     for id in ["two words", &"x".repeat(200), "\u{e9}"] {
         let other = server.send_request("POST", "/", &[("x-request-id", id)], texts.to_string().as_bytes());
-        assert!(other.status == 200 && other.header("x-request-id").is_some_and(|told| told != id), "{other:?}");
+        assert!(other.status == 200 && other.header("x-request-id").is_some_and(|found| found != id), "{other:?}");
     }
-    assert_eq!(answer.header("x-truncated-texts"), Some("1"), "{answer:?}");
-    assert_eq!(answer.header("x-compute-characters"), Some("2505"), "{answer:?}");
-    assert_eq!(answer.header("x-compute-type"), Some("cpu"));
-    assert!(answer.header("x-compute-time").and_then(|time| time.parse::<f64>().ok()).is_some_and(|time| time >= 0.0));
+    assert_eq!(response.header("x-truncated-texts"), Some("1"), "{response:?}");
+    assert_eq!(response.header("x-compute-characters"), Some("2505"), "{response:?}");
+    assert_eq!(response.header("x-compute-type"), Some("cpu"));
+    assert!(
+        response.header("x-compute-time").and_then(|time| time.parse::<f64>().ok()).is_some_and(|time| time >= 0.0)
+    );
     let other = server.post("/", &texts);
     assert_ne!(other.header("x-request-id"), server.post("/", &texts).header("x-request-id"));
 }
@@ -71,21 +73,21 @@ fn response_headers_report_id_tokens_and_truncation() {
 #[test]
 fn repeated_request_is_answered_from_the_cache() {
     let server = Server::with_tiny_mpnet(&[]);
-    let ask = |headers: &[(&str, &str)], body: &Value| {
-        let answer = server.send_request("POST", "/", headers, body.to_string().as_bytes());
-        assert_eq!((answer.status, answer.body.as_str()), (200, expected_scores().as_str()), "{answer:?}");
-        answer.header("x-compute-type").map(str::to_owned).expect("told")
+    let send = |headers: &[(&str, &str)], body: &Value| {
+        let response = server.send_request("POST", "/", headers, body.to_string().as_bytes());
+        assert_eq!((response.status, response.body.as_str()), (200, expected_scores().as_str()), "{response:?}");
+        response.header("x-compute-type").map(str::to_owned).expect("a header")
     };
     let other = json!({"inputs": example_body()["inputs"], "options": {"use_cache": false}});
-    assert_eq!(ask(&[("x-use-cache", "false")], &example_body()), "cpu");
-    assert_eq!(ask(&[("x-use-cache", "0")], &example_body()), "cpu");
-    assert_eq!(ask(&[], &example_body()), "cpu");
-    assert_eq!(ask(&[], &example_body()), "cache");
-    assert_eq!(ask(&[("x-use-cache", "true")], &example_body()), "cache");
-    assert_eq!(ask(&[("x-use-cache", "false")], &example_body()), "cpu");
-    assert_eq!(ask(&[], &other), "cpu");
+    assert_eq!(send(&[("x-use-cache", "false")], &example_body()), "cpu");
+    assert_eq!(send(&[("x-use-cache", "0")], &example_body()), "cpu");
+    assert_eq!(send(&[], &example_body()), "cpu");
+    assert_eq!(send(&[], &example_body()), "cache");
+    assert_eq!(send(&[("x-use-cache", "true")], &example_body()), "cache");
+    assert_eq!(send(&[("x-use-cache", "false")], &example_body()), "cpu");
+    assert_eq!(send(&[], &other), "cpu");
     // The header, which newer clients send, overrides the option in the body.
-    assert_eq!(ask(&[("x-use-cache", "1")], &other), "cache");
+    assert_eq!(send(&[("x-use-cache", "1")], &other), "cache");
     assert_eq!(server.metric("likewise_cache_hits"), 3.0);
     assert_eq!(server.metric("likewise_cache_misses"), 1.0);
     assert!(server.metric("likewise_cache_bytes") > 0.0);

@@ -18,13 +18,56 @@ fn shutdown_finishes_requests_in_flight() {
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.write_all(&request("POST", "/", &[], body.to_string().as_bytes())).expect("sent");
     while server.metric("likewise_requests_in_flight") == 0.0 {
-        assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could be told to end");
+        assert_eq!(server.metric("te_embed_count"), 0.0, "the request completed before the shutdown");
     }
     server.terminate();
-    let answer = read_response(&mut stream);
-    assert_eq!((answer.status, answer.json().as_array().map(Vec::len)), (200, Some(5000)));
+    let response = read_response(&mut stream);
+    assert_eq!((response.status, response.json().as_array().map(Vec::len)), (200, Some(5000)));
     assert_eq!(server.exit_code(), Some(0));
-    assert!(TcpStream::connect(&server.address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(&server.address).is_err(), "the server still listens");
+}
+
+/// Sends requests on one connection each until the server has ended, and counts the responses.
+fn send_on_new_connections(server: &Server, body: &str, expected: &str) -> usize {
+    let mut answered = 0;
+    while let Ok(mut stream) = TcpStream::connect(&server.address) {
+        if stream.write_all(&request("POST", "/", &[], body.as_bytes())).is_err() {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let read = std::io::Read::read_to_end(&mut stream, &mut bytes);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        // A connection that the server has not accepted is reset. Every accepted one gets a
+        // complete response.
+        if text.is_empty() && read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) {
+            continue;
+        }
+        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(expected), "lost: {text:?}");
+        answered += 1;
+    }
+    answered
+}
+
+/// Sends requests on connections that are reused until the server has ended, and counts the
+/// responses.
+fn send_on_reused_connections(server: &Server, body: &str, expected: &str) -> usize {
+    let mut answered = 0;
+    while let Ok(stream) = TcpStream::connect(&server.address) {
+        let mut connection = Connection::over(stream);
+        for turn in 0.. {
+            match connection.post("/", body) {
+                Some((status, response)) => assert_eq!((status, response.as_str()), (200, expected)),
+                // The server has not accepted the connection.
+                None if turn == 0 => break,
+                None => panic!("the {turn}th request of a connection was lost"),
+            }
+            answered += 1;
+            if connection.will_close() {
+                break;
+            }
+        }
+    }
+    answered
 }
 
 /// A shutdown under load loses no accepted request, on new connections and on reused ones.
@@ -36,48 +79,14 @@ fn shutdown_under_load_loses_no_request() {
     let expected = serde_json::to_string(expected.row(0)).expect("JSON");
     let body = json!({"inputs": "some words for a vector"}).to_string();
     let answered: usize = std::thread::scope(|scope| {
-        let (server, body, expected) = (&server, &body, &expected);
-        // A client ends when its connection is refused: then the server has ended.
-        let once = move || {
-            let mut answered = 0;
-            while let Ok(mut stream) = TcpStream::connect(&server.address) {
-                if stream.write_all(&request("POST", "/", &[], body.as_bytes())).is_err() {
-                    continue;
-                }
-                let mut bytes = Vec::new();
-                let read = std::io::Read::read_to_end(&mut stream, &mut bytes);
-                let text = String::from_utf8(bytes).expect("UTF-8");
-                // A connection that the server has not accepted is reset. Every accepted one gets a
-                // complete response.
-                if text.is_empty() && read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) {
-                    continue;
-                }
-                assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(expected.as_str()), "lost: {text:?}");
-                answered += 1;
-            }
-            answered
-        };
-        let kept = move || {
-            let mut answered = 0;
-            while let Ok(stream) = TcpStream::connect(&server.address) {
-                let mut connection = Connection::over(stream);
-                for turn in 0.. {
-                    match connection.post("/", body) {
-                        Some((status, answer)) => assert_eq!((status, answer.as_str()), (200, expected.as_str())),
-                        // Not accepted, as above.
-                        None if turn == 0 => break,
-                        None => panic!("the {turn}th request of a connection was lost"),
-                    }
-                    answered += 1;
-                    if connection.will_close() {
-                        break;
-                    }
-                }
-            }
-            answered
-        };
-        let mut clients: Vec<_> = (0..16).map(|_| scope.spawn(once)).collect();
-        clients.extend((0..16).map(|_| scope.spawn(kept)));
+        let server = &server;
+        let body = body.as_str();
+        let expected = expected.as_str();
+        let mut clients = Vec::new();
+        for _ in 0..16 {
+            clients.push(scope.spawn(move || send_on_new_connections(server, body, expected)));
+            clients.push(scope.spawn(move || send_on_reused_connections(server, body, expected)));
+        }
         std::thread::sleep(Duration::from_millis(700));
         server.terminate();
         clients.into_iter().map(|client| client.join().expect("a client")).sum()
@@ -98,7 +107,7 @@ fn shutdown_with_idle_connections_is_fast() {
     for signal in ["-TERM", "-INT"] {
         let mut server = Server::with_tiny_mpnet(&["--shutdown-timeout", "30"]);
         let mut connection = Connection::to(&server);
-        assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("an answer").0, 200);
+        assert_eq!(connection.post("/", "{\"inputs\": \"a\"}").expect("a response").0, 200);
         let start = std::time::Instant::now();
         server.signal(signal);
         assert_eq!(server.exit_code(), Some(0), "{signal}");

@@ -30,9 +30,9 @@ fn embed_returns_the_bits_of_the_library() {
     assert!((length(&raw) - 1.0).abs() > 1e-3);
     // A vector with fewer dimensions is normalized again.
     let short = floats(&embed(json!({"inputs": SENTENCES[0], "dimensions": 5})).json()[0]);
-    let (part, whole) = (length(&raw[..5]), &raw[..5]);
+    let part = length(&raw[..5]);
     assert_eq!(short.len(), 5);
-    for (short, raw) in short.iter().zip(whole) {
+    for (short, raw) in short.iter().zip(&raw[..5]) {
         approx::assert_abs_diff_eq!(*short, raw / part, epsilon = 1e-6);
     }
     let width = vectors.width();
@@ -112,8 +112,8 @@ fn truncation_direction_selects_the_side_that_is_cut() {
 fn embed_all_returns_the_token_vectors_of_a_trace() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
-    let answer = server.post("/embed_all", &json!({"inputs": SENTENCES})).json();
-    let texts = answer.as_array().expect("texts");
+    let response = server.post("/embed_all", &json!({"inputs": SENTENCES})).json();
+    let texts = response.as_array().expect("texts");
     assert_eq!(texts.len(), SENTENCES.len());
     for (text, sentence) in texts.iter().zip(SENTENCES) {
         let rows: Vec<Vec<f32>> = text.as_array().expect("tokens").iter().map(floats).collect();
@@ -138,8 +138,8 @@ fn tei_similarity_returns_the_scores_of_the_command() {
     let with =
         json!({"inputs": example_body()["inputs"], "parameters": {"truncate": true, "truncation_direction": "right"}});
     assert_eq!(server.post("/similarity", &with).body, expected_scores());
-    let refused = json!({"inputs": {"source_sentence": SOURCE, "sentences": ["word ".repeat(500)]}, "parameters": {"truncate": false}});
-    assert_eq!(server.post("/similarity", &refused).status, 422);
+    let rejected = json!({"inputs": {"source_sentence": SOURCE, "sentences": ["word ".repeat(500)]}, "parameters": {"truncate": false}});
+    assert_eq!(server.post("/similarity", &rejected).status, 422);
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn tokenize_and_decode_agree_with_the_library() {
     server.wait_until_ready();
     let library = Embedder::open(model("tiny-bert")).expect("a model");
     let text = "Grüße, happy dog!";
-    let answer = server.post("/tokenize", &json!({"inputs": [text, "dog"]})).json();
-    let tokens = answer[0].as_array().expect("tokens");
+    let response = server.post("/tokenize", &json!({"inputs": [text, "dog"]})).json();
+    let tokens = response[0].as_array().expect("tokens");
     let expected = library.tokenize(text).expect("tokens");
     let ids: Vec<u32> = tokens.iter().map(|token| token["id"].as_u64().expect("an id") as u32).collect();
     assert_eq!(ids, expected.ids);
@@ -182,10 +182,10 @@ fn openai_embeddings_return_the_bits_of_the_library() {
     let vectors = library.embed(&SENTENCES).expect("vectors");
     let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
     for path in ["/v1/embeddings", "/embeddings"] {
-        let answer = server.post(path, &json!({"input": SENTENCES, "model": "org/tiny", "user": "somebody"})).json();
-        assert_eq!((&answer["object"], &answer["model"]), (&json!("list"), &json!("org/tiny")));
-        assert_eq!(answer["usage"], json!({"prompt_tokens": tokens, "total_tokens": tokens}));
-        for (i, one) in answer["data"].as_array().expect("data").iter().enumerate() {
+        let response = server.post(path, &json!({"input": SENTENCES, "model": "org/tiny", "user": "somebody"})).json();
+        assert_eq!((&response["object"], &response["model"]), (&json!("list"), &json!("org/tiny")));
+        assert_eq!(response["usage"], json!({"prompt_tokens": tokens, "total_tokens": tokens}));
+        for (i, one) in response["data"].as_array().expect("data").iter().enumerate() {
             assert_eq!((&one["object"], &one["index"]), (&json!("embedding"), &json!(i)));
             assert!(same_bits(&floats(&one["embedding"]), vectors.row(i)));
         }
@@ -205,10 +205,10 @@ fn openai_embeddings_return_the_bits_of_the_library() {
         (json!({"inputs": "a"}), 400, "`input`"),
         (json!({"input": []}), 400, "at least one"),
     ] {
-        let answer = server.post("/v1/embeddings", &body);
-        assert_eq!(answer.status, status, "{answer:?}");
-        assert!(answer.json()["error"]["message"].as_str().is_some_and(|text| text.contains(part)), "{answer:?}");
-        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        let response = server.post("/v1/embeddings", &body);
+        assert_eq!(response.status, status, "{response:?}");
+        assert!(response.json()["error"]["message"].as_str().is_some_and(|text| text.contains(part)), "{response:?}");
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
     }
     let models = server.get("/v1/models").json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("org/tiny")));
@@ -219,9 +219,9 @@ fn openai_embeddings_return_the_bits_of_the_library() {
 fn hub_metadata_routes_describe_the_models() {
     let server = Server::with_tiny_mpnet(&[]);
     for query in ["", "?expand=inferenceProviderMapping", "?expand[]=inferenceProviderMapping"] {
-        let told = server.get(&format!("/api/models/org/tiny{query}")).json();
-        assert_eq!(told["inferenceProviderMapping"]["hf-inference"]["status"], "live", "{told}");
-        assert_eq!((&told["id"], &told["pipeline_tag"]), (&json!("org/tiny"), &json!("sentence-similarity")));
+        let model = server.get(&format!("/api/models/org/tiny{query}")).json();
+        assert_eq!(model["inferenceProviderMapping"]["hf-inference"]["status"], "live", "{model}");
+        assert_eq!((&model["id"], &model["pipeline_tag"]), (&json!("org/tiny"), &json!("sentence-similarity")));
     }
     assert_eq!(server.get("/api/models/other").status, 404);
     let tasks = server.get("/api/tasks").json();
@@ -254,16 +254,22 @@ fn demo_page_loads_nothing_from_other_hosts() {
         ("/page.js", "text/javascript", "similarity"),
         ("/docs.js", "text/javascript", "openapi.json"),
     ] {
-        let answer = html(path);
-        assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.header("content-type").is_some_and(|found| found.starts_with(kind)), "{path}: {}", answer.head);
-        assert!(answer.body.contains(part), "{path}");
-        let policy = answer.header("content-security-policy").expect("a policy");
+        let response = html(path);
+        assert_eq!(response.status, 200, "{path}");
+        assert!(
+            response.header("content-type").is_some_and(|found| found.starts_with(kind)),
+            "{path}: {}",
+            response.head
+        );
+        assert!(response.body.contains(part), "{path}");
+        let policy = response.header("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         // The page contains no address of another host.
         for word in ["http://", "https://", "//cdn", "@import"] {
-            let found =
-                answer.body.match_indices(word).map(|(at, _)| answer.body[at..].chars().take(40).collect::<String>());
+            let found = response
+                .body
+                .match_indices(word)
+                .map(|(at, _)| response.body[at..].chars().take(40).collect::<String>());
             let outside: Vec<String> = found.filter(|found| !found.starts_with("http://www.w3.org/")).collect();
             assert!(outside.is_empty(), "{path}: {outside:?}");
         }

@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn fields_in_several_objects_take_the_first_that_is_not_null() {
-        let (first, second) = (json!({"truncate": null, "n": 3}), json!({"truncate": true, "n": 4}));
+        let first = json!({"truncate": null, "n": 3});
+        let second = json!({"truncate": true, "n": 4});
         let fields = Fields::new([first.as_object(), None, second.as_object()]);
         assert_eq!(fields.bool("truncate").ok(), Some(Some(true)));
         assert_eq!(fields.size("n").ok(), Some(Some(3)));

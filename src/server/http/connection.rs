@@ -75,7 +75,7 @@ impl Connections {
                 (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
             }
         }
-        // From now on each response tells its client that the connection will be closed.
+        // From now on each response announces that the connection will be closed.
         self.shutting_down.store(true, Ordering::Relaxed);
         // Accept the connections already waiting in the backlog, then stop listening.
         while let Ok((stream, permit)) = tokio::time::timeout(BACKLOG_TIMEOUT, self.accept(&listener)).await {
