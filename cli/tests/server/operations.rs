@@ -125,5 +125,5 @@ fn metrics_count_requests_by_outcome() {
     }
     let text = server.get("/metrics").body;
     assert!(text.contains("likewise_model_info{architecture=\"MPNet\","), "{text}");
-    assert!(text.contains("precision=\"f32\",threads=\"2\"} 1"), "{text}");
+    assert!(text.contains(",precision=\"f32\",simd=\"") && text.contains(",threads=\"2\"} 1"), "{text}");
 }
