@@ -114,7 +114,7 @@ fn feature_extraction_returns_the_bits_of_the_library() {
 /// The option `truncate` of a request overrides the argument.
 #[test]
 fn long_text_without_a_truncate_option_follows_the_argument() {
-    let server = Server::with_tiny_mpnet(&["--on-long", "error"]);
+    let server = Server::with_tiny_mpnet(&["--truncation", "error"]);
     let long = "word ".repeat(500);
     assert_eq!(server.post("/", &json!({"inputs": long})).status, 422);
     assert_eq!(server.post("/", &json!({"inputs": long, "truncate": true})).status, 200);
