@@ -1,10 +1,12 @@
-//! The service under load: many clients with short requests of mixed kinds, against `likewise bench` on the same texts.
+//! The service under load: many clients with short requests, compared with `likewise bench` on the
+//! same texts.
 //!
 //!     cargo bench --bench serve -- --model path/to/all-MiniLM-L6-v2 --input sentences.txt --clients 64
 //!
-//! Without a model it is one of the size of all-MiniLM-L6-v2 with computed weights, and texts are made up. Server and
-//! clients share the machine's cores. Before anything is timed, every answer is compared with that of the library. Each
-//! round runs both, one after the other; what is told is the median of the rounds' ratios.
+//! The default model has the size of all-MiniLM-L6-v2 and synthetic weights; the default texts are
+//! generated. Server and clients share the machine's cores. Before the timing starts, every
+//! response is compared with the library's result. Each round runs both programs, one after the
+//! other; the result is the median of the rounds' ratios.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -18,13 +20,13 @@ use std::time::Instant;
 use likewise::Embedder;
 use serde_json::{Value, json};
 
-/// What is measured with.
+/// The arguments of the benchmark.
 struct Setup {
     model: PathBuf,
     input: PathBuf,
     clients: usize,
     rounds: usize,
-    /// Deleted at the end.
+    /// The folder of generated files, deleted at the end.
     _folder: tempfile::TempDir,
 }
 
@@ -53,8 +55,11 @@ fn main() {
 
 fn setup() -> Setup {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut model, mut input, mut clients, mut rounds) = (None, None, 64, 3);
-    // `cargo bench` adds an argument of its own.
+    let mut model = None;
+    let mut input = None;
+    let mut clients = 64;
+    let mut rounds = 3;
+    // `cargo bench` adds the argument `--bench`.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name}: expected a value"));
@@ -93,7 +98,7 @@ fn setup() -> Setup {
     Setup { model, input, clients, rounds, _folder: folder }
 }
 
-/// Requests of one to five texts, in turn for vectors and for scores.
+/// Creates requests of one to five texts, alternately for vectors and for scores.
 fn requests(texts: &[String]) -> Vec<Value> {
     let mut requests = Vec::new();
     let mut rest = texts;
@@ -110,21 +115,21 @@ fn requests(texts: &[String]) -> Vec<Value> {
     requests
 }
 
-/// Every answer must be the library's, bit by bit.
+/// Checks that every response has the bits of the library's result.
 fn check(server: &Server, model: &PathBuf, texts: &[String], requests: &[Value]) {
     let library = Embedder::open(model).expect("a model");
     let vectors = library.embed(texts).expect("vectors");
     let mut connection = Connection::to(server);
     let mut next = 0;
     for request in requests {
-        let answer: Value = serde_json::from_str(&connection.post(&request.to_string())).expect("JSON");
-        let numbers = |value: &Value| -> Vec<f32> {
-            value.as_array().expect("numbers").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
+        let response: Value = serde_json::from_str(&connection.post(&request.to_string())).expect("JSON");
+        let floats = |value: &Value| -> Vec<f32> {
+            value.as_array().expect("floats").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
         };
         match &request["inputs"] {
             Value::Array(inputs) => {
-                for (i, row) in answer.as_array().expect("rows").iter().enumerate() {
-                    assert!(common::same_bits(&numbers(row), vectors.row(next + i)), "text {}", next + i);
+                for (i, row) in response.as_array().expect("rows").iter().enumerate() {
+                    assert!(common::same_bits(&floats(row), vectors.row(next + i)), "text {}", next + i);
                 }
                 next += inputs.len();
             }
@@ -132,7 +137,7 @@ fn check(server: &Server, model: &PathBuf, texts: &[String], requests: &[Value])
                 let count = inputs["sentences"].as_array().expect("sentences").len();
                 let score = |i| library.score(vectors.row(next), vectors.row(next + i)).expect("a score");
                 let expected: Vec<f32> = (1..=count).map(score).collect();
-                assert!(common::same_bits(&numbers(&answer), &expected), "texts from {next}");
+                assert!(common::same_bits(&floats(&response), &expected), "texts from {next}");
                 next += 1 + count;
             }
         }
@@ -140,7 +145,7 @@ fn check(server: &Server, model: &PathBuf, texts: &[String], requests: &[Value])
     assert_eq!(next, texts.len());
 }
 
-/// Texts a second by `likewise bench`.
+/// The texts per second of `likewise bench`.
 fn bench(setup: &Setup) -> f64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
     command.args(["bench", "--json", "--repeat", "3", "--model"]).arg(&setup.model).arg("--input").arg(&setup.input);
@@ -150,7 +155,7 @@ fn bench(setup: &Setup) -> f64 {
     result["texts_per_s"].as_f64().expect("a number")
 }
 
-/// Sends all requests, by so many clients at a time; the seconds that each took.
+/// Sends all requests from concurrent clients, and returns the seconds of each request.
 fn load(server: &Server, requests: &[Value], clients: usize) -> Vec<f64> {
     let bodies: Vec<String> = requests.iter().map(Value::to_string).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -178,7 +183,8 @@ struct Server {
 impl Server {
     fn start(model: &PathBuf) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
-        // No cache: everything is computed. No log but of trouble: at full speed it would be the terminal that is measured.
+        // Without a cache, so that every response is computed. With a quiet log, because a terminal
+        // would be the bottleneck.
         command
             .args(["serve", "--port", "0", "--response-cache-bytes", "0", "--log-level", "warn", "--model"])
             .arg(model);
@@ -197,7 +203,7 @@ impl Drop for Server {
     }
 }
 
-/// A connection that is kept.
+/// A connection for many requests.
 struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -207,12 +213,13 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// The body of the answer, which must be 200.
+    /// Sends a request and returns the body of the response, whose status must be 200.
     fn post(&mut self, body: &str) -> String {
         let head =
             format!("POST / HTTP/1.1\r\nhost: t\r\nx-wait-for-model: true\r\ncontent-length: {}\r\n\r\n", body.len());
         self.0.get_mut().write_all((head + body).as_bytes()).expect("sent");
-        let (mut line, mut length) = (String::new(), 0);
+        let mut line = String::new();
+        let mut length = 0;
         self.0.read_line(&mut line).expect("a status");
         assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
         while line != "\r\n" {

@@ -1,10 +1,10 @@
-"""What the Python clients' scripts share: the published scores, and a line of output for each call."""
+"""Shared by the scripts of the Python clients: the published scores, and a line of output for each call."""
 
 import sys
 
 SOURCE = "That is a happy person"
 SENTENCES = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"]
-# What the hosted API gave for all-MiniLM-L6-v2.
+# The scores of the hosted API for all-MiniLM-L6-v2.
 PUBLISHED = [0.6945773363113403, 0.9429150819778442, 0.2568760812282562]
 ID = "sentence-transformers/all-MiniLM-L6-v2"
 UNKNOWN = "sentence-transformers/not-served"
@@ -19,7 +19,7 @@ def near(got, expected=PUBLISHED):
 class Checks:
     def __init__(self, client):
         self.client, self.failed, self.elsewhere = client, 0, []
-        # A client may swallow the refusal of a request that it can do without, so what was refused is also kept.
+        # A client may ignore the error of an optional request, so rejected hosts are also recorded.
         sys.addaudithook(self._stay_here)
 
     def _stay_here(self, event, args):
@@ -43,7 +43,7 @@ class Checks:
         self.line(call, got, ok)
 
     def holds(self, call, function):
-        """`function` gives what to print and whether it is right."""
+        """`function` returns the text to print and whether the check passes."""
         self._run(call, function)
 
     def scores(self, call, function):
@@ -73,7 +73,7 @@ class Checks:
         self._run(call, check)
 
     def fails(self, call, function, status, words, sentence_of):
-        """The error that the user sees has the server's sentence with `words` in it and the request's id."""
+        """The error that the user sees contains the server's message, with `words` in it, and the request id."""
 
         def check():
             try:

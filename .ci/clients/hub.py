@@ -1,5 +1,5 @@
 """One version of huggingface_hub against a running server. Usage: hub.py URL URL_OF_A_SERVER_WITH_A_KEY
-HF_ENDPOINT and HF_INFERENCE_ENDPOINT must be URL: what the client asks the hub for before it posts, and the places of
+HF_ENDPOINT and HF_INFERENCE_ENDPOINT must be URL: what the client asks the hub for before it posts, and the URLs of
 models named by repository id."""
 
 import asyncio
@@ -18,11 +18,11 @@ from checks import ID, KEY, SENTENCES, SOURCE, UNKNOWN, Checks, near
 url, locked = sys.argv[1:]
 version = tuple(int(x) for x in huggingface_hub.__version__.split(".")[:2])
 checks = Checks(f"huggingface_hub {huggingface_hub.__version__}")
-# From 0.29 on the place of models named by id is a constant that no variable changes; it is read when the client is
-# imported, so this comes first. The client itself stays as it is.
+# From 0.29 on the URL of models named by id is a constant that no environment variable changes. The client reads it when it
+# is imported, so the constant is replaced before that. The client itself is unmodified.
 if version >= (0, 29):
     constants.INFERENCE_PROXY_TEMPLATE = url + "/{provider}"
-# InferenceApi says at every call that it is deprecated, and when it is asked for a task other than the model's first.
+# InferenceApi warns at every call that it is deprecated, and about tasks other than the model's first.
 warnings.simplefilter("ignore")
 huggingface_hub.logging.set_verbosity_error()
 
@@ -30,7 +30,7 @@ from huggingface_hub import InferenceClient  # noqa: E402
 
 has = inspect.signature(InferenceClient.__init__).parameters
 takes = inspect.signature(InferenceClient.feature_extraction).parameters
-# Since 0.31 nothing named means any provider; these calls are about this one.
+# Since 0.31 the default is any provider; these calls need hf-inference.
 ours = {"provider": "hf-inference"} if "provider" in has else {}
 model_url = f"{url}/models/{ID}"
 
@@ -45,7 +45,7 @@ def similar(**client):
 
 checks.scores("InferenceClient(URL).sentence_similarity", similar(model=url))
 checks.scores("InferenceClient(URL/models/ID).sentence_similarity", similar(model=model_url))
-# 0.28 takes a base_url and does not use it.
+# 0.28 accepts a base_url and ignores it.
 if "base_url" in has and version != (0, 28):
     checks.scores("InferenceClient(base_url=URL/models/ID).sentence_similarity", similar(base_url=model_url))
 if ours:
@@ -62,8 +62,8 @@ client = InferenceClient(url)
 
 def beyond_ascii():
     text, got = "Füße im 東京 😀", client.feature_extraction("Füße im 東京 😀")
-    # Some versions send UTF-8, others escapes, in pairs of surrogates. Each must be read as the same text, which is not
-    # what is left of it without its letters beyond ASCII.
+    # Some versions send UTF-8, others escapes with surrogate pairs. Both must give the same text, and not the text without
+    # its characters beyond ASCII.
     bodies = [json.dumps({"inputs": text}, ensure_ascii=escaped).encode() for escaped in (True, False)]
     answers = [json.load(urllib.request.urlopen(url, body)) for body in bodies]
     same = all(float(abs(got - answer).max()) <= 1e-7 for answer in answers)
@@ -72,7 +72,7 @@ def beyond_ascii():
 
 
 if version < (0, 16):
-    # Keeps the first of what it gets, which is the vector only where one text gives a list of one.
+    # These versions keep the first element of the response, which is the vector only if one text gives a list of one.
     checks.vector(
         "InferenceClient(URL/embed).feature_extraction(text)",
         lambda: InferenceClient(f"{url}/embed").feature_extraction(SOURCE),
@@ -94,11 +94,11 @@ if "normalize" in takes:
     def without_normalize():
         unit, other = (client.feature_extraction(SOURCE, normalize=n) for n in (True, False))
         length = float(other @ other) ** 0.5
-        # all-MiniLM-L6-v2 ends with Normalize, which is what is left out.
+        # all-MiniLM-L6-v2 ends with a Normalize module, which is skipped.
         return f"length {length:.4f}", abs(length - 1) > 0.01 and abs(float(unit @ other) / length - 1) <= 1e-6
 
     checks.holds("feature_extraction(normalize=False)", without_normalize)
-    # The type of this option was spelled with a capital before it was not.
+    # Older versions capitalize the values of this option.
     left, right = ("left", "right") if version >= (1, 0) else ("Left", "Right")
     middle = "and so on " * 300
 
@@ -107,7 +107,7 @@ if "normalize" in takes:
         same = float(abs(a - b).max()) == 0
         return f"the same vector: {same}", same
 
-    # What is cut off can be anything; had the other end been cut, these would differ.
+    # The texts differ only on the side that is cut, so their vectors are equal.
     checks.holds(
         f"feature_extraction(truncation_direction={left!r})",
         lambda: side(left, [f"the dog {middle} sleeps", f"a cat {middle} sleeps"]),
@@ -144,7 +144,7 @@ if "dimensions" in takes:
         sentence_of,
     )
 
-# 0.28 has the hosted API's address in its code, so ids cannot be led here.
+# 0.28 contains the hosted API's address, so models named by id cannot be redirected.
 if version != (0, 28):
     checks.scores("InferenceClient(ID).sentence_similarity", similar(model=ID))
     checks.scores("InferenceClient().sentence_similarity, the recommended model", similar(**ours))
@@ -174,7 +174,7 @@ if hasattr(InferenceClient, "get_endpoint_info"):
 
     def endpoint_info(model):
         info = InferenceClient(model=model, **ours).get_endpoint_info()
-        # A URL without a model means the first that is served.
+        # A URL without a model means the server's first model.
         expected = ("sentence-transformers/all-mpnet-base-v2" if model == url else ID, 256)
         return info["model_id"], (info["model_id"], info["max_input_length"]) == expected
 
@@ -189,14 +189,14 @@ if hasattr(InferenceClient, "get_endpoint_info"):
 if hasattr(InferenceClient, "get_model_status"):
 
     def status():
-        # What the client reads: it raises when one of the four is missing.
+        # The client raises an error if one of the four keys is missing.
         found = InferenceClient(model=ID, **ours).get_model_status()
         return found, (found.loaded, found.state, found.framework) == (True, "Loaded", "sentence-transformers")
 
     checks.holds("get_model_status", status)
 
 if version >= (1, 28):
-    # A registry of another form would make each call of the client fail, for a day.
+    # A registry in another format would make every call of the client fail for a day.
     def harnesses():
         with open(os.path.join(constants.HF_HOME, ".agent_harnesses.json")) as file:
             kept = json.load(file)

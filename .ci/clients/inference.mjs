@@ -5,7 +5,7 @@ import { subscribe } from "node:diagnostics_channel";
 const [url, locked] = process.argv.slice(2);
 const SOURCE = "That is a happy person";
 const SENTENCES = ["That is a happy dog", "That is a very happy person", "Today is a sunny day"];
-// What the hosted API gave for all-MiniLM-L6-v2.
+// The scores of the hosted API for all-MiniLM-L6-v2.
 const PUBLISHED = [0.6945773363113403, 0.9429150819778442, 0.2568760812282562];
 const ID = "sentence-transformers/all-MiniLM-L6-v2";
 const UNKNOWN = "sentence-transformers/not-served";
@@ -42,12 +42,12 @@ const vectors = (call, run) => holds(call, async () => {
   const got = sentences.map((x) => dot(source, x));
   return [got.map((x) => x.toFixed(7)).join(" "), near(got)];
 });
-// The server's sentence must be what the user reads, and not only be somewhere in the error.
+// The user must see the server's message as the error's message, not only somewhere in the error.
 const fails = (call, words, run, status) => holds(call, async () => {
   try {
     return [`no error but ${JSON.stringify(await run())}`, false];
   } catch (error) {
-    // Only the newest says more than a sentence.
+    // Only the newest version adds to the message.
     const answer = error.httpResponse;
     const known =
       !answer || (answer.status === status && answer.requestId !== "" && error.message.includes(answer.body.error));
@@ -58,7 +58,7 @@ const fails = (call, words, run, status) => holds(call, async () => {
 const hosts = new Set();
 subscribe("undici:client:beforeConnect", ({ connectParams }) => hosts.add(connectParams.hostname));
 
-// Where a version has the hosted API's address in its code, its option `fetch` leads elsewhere; that is what it is for.
+// Versions that contain the hosted API's address are redirected by their option `fetch`.
 const asked = [];
 const to = (server) => (address, init) => {
   const { pathname, search } = new URL(address);
@@ -72,7 +72,7 @@ const model = ID;
 {
   client = "@huggingface/inference 1.8.0";
   const { HfInference } = await import("inference-1.8.0");
-  // It has neither the option nor sentenceSimilarity: people asked featureExtraction for both.
+  // This version has neither the option nor sentenceSimilarity: users called featureExtraction for both tasks.
   const ours = fetch;
   const hf = new HfInference();
   globalThis.fetch = (address, init) => ours(url + new URL(address).pathname, init);
@@ -84,7 +84,7 @@ const model = ID;
   globalThis.fetch = ours;
 }
 
-// 2.6.4 is the last that has its options in the body, 2.8.1 the last of its line.
+// 2.6.4 is the last version with options in the body, 2.8.1 the last version of its line.
 for (const version of ["2.6.4", "2.8.1"]) {
   client = `@huggingface/inference ${version}`;
   const { HfInference } = await import(`inference-${version}`);
@@ -95,7 +95,7 @@ for (const version of ["2.6.4", "2.8.1"]) {
     hf.sentenceSimilarity({ model, inputs: snake }, { ...here, ...options }));
   await vector("featureExtraction({model: ID, inputs: text}), with fetch", () =>
     hf.featureExtraction({ model, inputs: SOURCE }, here));
-  // Says that it is deprecated.
+  // This version warns that it is deprecated.
   const warn = console.warn;
   console.warn = () => {};
   await scores("sentenceSimilarity({model: URL})", () => hf.sentenceSimilarity({ model: url, inputs: snake }));
@@ -112,7 +112,7 @@ for (const version of ["2.6.4", "2.8.1"]) {
   await fails("with a wrong token", "API key", as("wrong"));
 }
 
-// 3.1.3 posts to /models/, 3.6.2 to /pipeline/; both move the source to the parameters.
+// 3.1.3 uses /models/, 3.6.2 uses /pipeline/; both move the source to the parameters.
 for (const version of ["3.1.3", "3.6.2"]) {
   client = `@huggingface/inference ${version}`;
   const { HfInference } = await import(`inference-${version}`);
@@ -136,7 +136,7 @@ for (const version of ["3.1.3", "3.6.2"]) {
 for (const version of ["3.15.0", "4.13.30"]) {
   client = `@huggingface/inference ${version}`;
   const { InferenceClient, setLogger } = await import(`inference-${version}`);
-  // Says which provider it chose.
+  // This version logs the provider that it chose.
   setLogger?.({ ...console, log: () => {} });
   const log = console.log;
   const hf = new InferenceClient();
@@ -179,7 +179,7 @@ for (const version of ["3.15.0", "4.13.30"]) {
   await holds("sentenceSimilarity({model: ID, provider}), with fetch", async () => {
     asked.length = 0;
     const got = await hf.sentenceSimilarity({ model, provider: "hf-inference", inputs: snake }, here);
-    // Else the mapping was never asked for, and the next line of the server's interface is not tested.
+    // Otherwise the client did not request the mapping, and the mapping is not tested.
     const right = [`GET /api/models/${ID}?`, "POST /hf-inference/"].every((start) => asked.some((x) => x.startsWith(start)));
     return [`${got.join(" ")} (${asked.join(", ")})`, near(got) && right];
   });
@@ -194,7 +194,7 @@ for (const version of ["3.15.0", "4.13.30"]) {
   const as = (token) => () => new InferenceClient(token).endpoint(locked).sentenceSimilarity({ inputs: snake });
   await scores("with the right token", as(KEY));
   await fails("with a wrong token", "API key", as("hf_wrong"), 401);
-  // This request goes through the global fetch and nothing else, and what is asked is kept for the whole process.
+  // This request always uses the global fetch, and its response is cached for the whole process.
   const ours = fetch;
   globalThis.fetch = (address, init) => ours(url + new URL(address).pathname, init);
   await scores("sentenceSimilarity({provider}), the recommended model", () =>

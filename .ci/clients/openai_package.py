@@ -13,14 +13,14 @@ from checks import ID, KEY, SENTENCES, SOURCE, UNKNOWN, Checks
 
 url, locked = sys.argv[1:]
 checks = Checks(f"openai {openai.__version__}")
-# The package repeats what failed; a test wants the first answer.
+# The package retries failed requests; the test needs the first response.
 client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 create = client.embeddings.create
 texts = [SOURCE, *SENTENCES]
 
 
 def sentence_of(error):
-    # The package shows nothing of an error but this.
+    # The package shows only this part of an error.
     return error.response.json()["error"]["message"]
 
 
@@ -34,7 +34,7 @@ def one(**options):
     return lambda: matrix(create(model=ID, input=SOURCE, **options))[0]
 
 
-# Without encoding_format the package asks for base64 and decodes it.
+# Without encoding_format the package requests base64 and decodes it.
 checks.vectors("embeddings.create(list)", lambda: matrix(create(model=ID, input=texts)))
 checks.vectors("embeddings.create(list, float)", lambda: matrix(create(model=ID, input=texts, encoding_format="float")))
 checks.vector("embeddings.create(text)", one())
@@ -59,7 +59,7 @@ def post(path, body):
 
 
 def ids():
-    # As text-embeddings-inference does, nothing is put around ids: the special tokens are among them.
+    # As in text-embeddings-inference, ids already contain the special tokens.
     tokens = [[token["id"] for token in text] for text in post("/tokenize", {"inputs": texts})]
     return matrix(create(model=ID, input=tokens))
 

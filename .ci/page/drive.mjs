@@ -1,6 +1,6 @@
 // Drives the page and the documentation of a running `likewise serve` in headless Chromium, and compares what they show
-// with what the server answers. Usage: [KEY=...] node drive.mjs BASE_URL OUT_DIR
-// Exit code 1 if anything is not as it should be. CHROMIUM names another browser than /usr/bin/chromium.
+// with the server's responses. Usage: [KEY=...] node drive.mjs BASE_URL OUT_DIR
+// Exit code 1 if a check fails. CHROMIUM names another browser than /usr/bin/chromium.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ const origin = new URL(base).origin;
 const key = process.env.KEY;
 mkdirSync(out, { recursive: true });
 
-// ---- The server, asked without the page ----
+// ---- Requests to the server without the page ----
 
 async function call(path, body) {
   const headers = { 'content-type': 'application/json', ...(key && { authorization: `Bearer ${key}` }) };
@@ -81,7 +81,7 @@ const fulfil = (body, code = 200, headers = {}) => (route) => route.fulfill({ st
 
 async function compare(page, source, sentences) {
   if (source !== undefined) await page.fill('#source', source);
-  // Not `fill`, which types: too slow for thousands of lines.
+  // `fill` types, which is too slow for thousands of lines.
   if (sentences) await page.locator('#sentences').evaluate((field, lines) => { field.value = lines; }, sentences.join('\n'));
   const answer = answering(page, '/similarity');
   await page.click('#compare-form button[type=submit]');
@@ -428,7 +428,7 @@ check('narrow and wide, light and dark', async () => {
     const edges = await page.evaluate(() => [...document.querySelectorAll('.intro, .card')].filter((one) => one.checkVisibility())
       .map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right]));
     const [[left, right]] = edges;
-    // Each card begins or ends at the edge of the page's column: two stand side by side, or all below each other.
+    // Each card begins or ends at the edge of the page's column: two cards side by side, or all in one column.
     ok(edges.every(([from, to]) => Math.abs(from - left) < 1 || Math.abs(to - right) < 1), `${width} px: cards in line: ${edges}`);
     if (name) await page.screenshot({ path: join(out, `${name}.png`), fullPage: true });
     await compare(page, 'x'.repeat(300), ['y'.repeat(300), ...SENTENCES]);
@@ -438,7 +438,7 @@ check('narrow and wide, light and dark', async () => {
     const docs = await open('/docs', { width, scheme });
     await until('the documentation is there', () => docs.locator('article').count());
     await noOverflow(docs, `the documentation at ${width} px`);
-    // Open as far as a reader would have it; all of it would make a picture of seventy thousand lines.
+    // Only some sections are open; all of them would make a picture of seventy thousand lines.
     for (const n of [0, 1, 9]) await docs.locator('summary').nth(n).click();
     await noOverflow(docs, `the documentation at ${width} px, opened`);
     await readable(docs, `the documentation, ${scheme}, ${width} px`);

@@ -1,4 +1,4 @@
-// What is to be seen on a page, as values that can be compared; and the comparisons themselves.
+// Reads what a page shows as values, and compares them.
 import { isDeepStrictEqual } from 'node:util';
 
 export function ok(condition, message) {
@@ -57,7 +57,7 @@ export async function focusLook(page) {
   const focused = await page.screenshot({ clip });
   const element = await page.evaluateHandle(() => document.activeElement);
   const hide = 'outline-color: transparent !important';
-  // Hidden by the means of the test alone, so that the page's own rules stay as they are.
+  // The test hides elements by its own style, so that the page's rules are unchanged.
   await element.evaluate((focus, rule) => [focus, focus.nextElementSibling].forEach((one) => one && rule.split(';').forEach((line) => {
     const [name, value] = line.split(':');
     one.style.setProperty(name.trim(), value.replace('!important', '').trim(), 'important');
@@ -108,7 +108,7 @@ function measuring(what) {
         const style = getComputedStyle(cell);
         const strength = parseFloat(cell.style.getPropertyValue('--strength')) / 100;
         const end = rgba(style.getPropertyValue('--end'));
-        // A cell is dimmed if it is not as far from the zero colour as its strength would have it.
+        // A cell is dimmed if its colour is closer to the zero colour than its value requires.
         const shade = rgba(`color-mix(in oklab, rgb(${end.slice(0, 3).map((x) => x * 255).join(' ')}) ${strength * 100}%, rgb(${zero.slice(0, 3).map((x) => x * 255).join(' ')}))`);
         const own = rgba(style.backgroundColor);
         return {
@@ -122,7 +122,7 @@ function measuring(what) {
   }
   if (what === 'focus') {
     const focus = document.activeElement;
-    // A radio button is drawn by the words beside it.
+    // The text beside a radio button draws the button.
     const drawn = focus.type === 'radio' ? focus.nextElementSibling : focus;
     const style = getComputedStyle(drawn);
     const box = drawn.getBoundingClientRect();

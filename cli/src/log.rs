@@ -1,7 +1,8 @@
 //! The server's log on stderr, which never blocks the server.
 //!
-//! A process that reads stderr may be slow, stop reading or close it. So a separate thread writes the lines. If it cannot keep
-//! up, lines are dropped, and the next line is the number of dropped lines.
+//! A process that reads stderr may be slow, stop reading or close it. So a separate thread writes
+//! the lines. If it cannot keep up, lines are dropped, and the next line is the number of dropped
+//! lines.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -54,8 +55,8 @@ pub(crate) fn start(format: LogFormat, level: LevelFilter) -> Result<Log, Box<dy
     Ok(Log { finished, lines })
 }
 
-/// Writes lines to stderr until an empty one arrives. The channel never closes, because the subscriber keeps a sender for as
-/// long as the process lives.
+/// Writes lines to stderr until an empty one arrives. The channel never closes, because the
+/// subscriber keeps a sender for as long as the process lives.
 fn write_lines(receiver: Receiver<Vec<u8>>, dropped: &AtomicUsize) {
     let mut stderr = std::io::stderr();
     for line in receiver.into_iter().take_while(|line| !line.is_empty()) {

@@ -11,11 +11,13 @@ const SCRIPT: &str = include_str!("page/page.js");
 const DOCS: &str = include_str!("page/docs.html");
 const DOCS_SCRIPT: &str = include_str!("page/docs.js");
 
-/// The description of the API. It is written by hand, and checked against a running server by `.ci/schemathesis`.
+/// The description of the API. It is written by hand, and checked against a running server by
+/// `.ci/schemathesis`.
 static OPENAPI: LazyLock<String> =
     LazyLock::new(|| include_str!("openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION")));
 
-/// GET `/`: the page for browsers. Other programs receive a short JSON response, as from the hosted API.
+/// GET `/`: the page for browsers. Other programs receive a short JSON response, as from the hosted
+/// API.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|kinds| kinds.contains("text/html")) {
@@ -50,7 +52,8 @@ pub(super) async fn openapi() -> Response {
     asset("application/json", &OPENAPI)
 }
 
-/// The response with a file. The headers forbid browsers to load anything from elsewhere, and make them revalidate the file.
+/// The response with a file. The headers forbid browsers to load anything from elsewhere, and make
+/// them revalidate the file.
 fn asset(kind: &'static str, body: &'static str) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -1,6 +1,7 @@
 //! Metrics in the text format of Prometheus.
 //!
-//! Names that begin with `te_` have the same meaning as in text-embeddings-inference, so that its dashboards work.
+//! Names that begin with `te_` have the same meaning as in text-embeddings-inference, so that its
+//! dashboards work.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -143,7 +144,8 @@ impl MetricsBuilder {
     }
 
     fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
-        // All names, labels and buckets are constants of this file, and a test creates every metric.
+        // All names, labels and buckets are constants of this file, and a test creates every
+        // metric.
         let metric = metric.expect("metrics are well formed");
         self.0.register(Box::new(metric.clone())).expect("metric names are unique");
         metric

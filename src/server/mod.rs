@@ -1,4 +1,5 @@
-//! The HTTP service: the API of the Hugging Face Inference API, text-embeddings-inference and OpenAI's embeddings.
+//! The HTTP service: the API of the Hugging Face Inference API, text-embeddings-inference and
+//! OpenAI's embeddings.
 //!
 //! A request passes three layers, each of which uses only the next ones:
 //!
@@ -8,7 +9,8 @@
 //! | `api` | the request and response formats of the three APIs |
 //! | `inference` | admission, the response cache, tokenization, batching, the models |
 //!
-//! [`Server`] listens at an address. [`router`] returns the routes alone, to be mounted in another axum application.
+//! [`Server`] listens at an address. [`router`] returns the routes alone, to be mounted in another
+//! axum application.
 
 mod api;
 mod demo_page;
@@ -34,12 +36,14 @@ use inference::models::Models;
 use inference::service::InferenceService;
 use metrics::Metrics;
 
-/// Starts to load the models and returns the routes of the service, to be mounted in another axum application.
+/// Starts to load the models and returns the routes of the service, to be mounted in another axum
+/// application.
 ///
-/// Requests are answered as by [`Server`], with the same keys, limits and metrics. The routes must run on a tokio runtime with
-/// its time driver; a multi-threaded one is recommended. Three limits belong to connections and not to routes, so the
-/// application must set them itself: the number of connections, [`Limits::header_timeout`], and the time for a client to read
-/// a response. The worker threads end when the last clone of the router is dropped.
+/// Requests are answered as by [`Server`], with the same keys, limits and metrics. The routes must
+/// run on a tokio runtime with its time driver; a multi-threaded one is recommended. Three limits
+/// belong to connections and not to routes, so the application must set them itself: the number of
+/// connections, [`Limits::header_timeout`], and the time for a client to read a response. The
+/// worker threads end when the last clone of the router is dropped.
 ///
 /// The demo page uses relative links, so nest the router under a path that ends with a slash.
 ///
@@ -48,7 +52,7 @@ use metrics::Metrics;
 /// use likewise::{Embedder, ModelFiles};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let model = ModelSpec::new("mpnet", Embedder::builder(), ModelFiles::open("path/to/all-mpnet-base-v2")?);
+/// let model = ModelSpec::new("mpnet", Embedder::builder(), ModelFiles::folder("path/to/all-mpnet-base-v2"));
 /// let similarity = router(vec![model], Settings::default())?;
 /// let app: axum::Router = axum::Router::new().nest("/similarity/", similarity);
 /// # Ok(())
@@ -91,13 +95,15 @@ impl Server {
     /// Listens at an address, and starts to load the models.
     ///
     /// # Errors
-    /// If the address is not available, or if the operating system creates no thread to load the models.
+    /// If the address is not available, or if the operating system creates no thread to load the
+    /// models.
     pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self { listener, service: Service::start(models, &settings)?, limits: settings.limits })
     }
 
-    /// The address that the server listens at, with the port that was chosen if port 0 was requested.
+    /// The address that the server listens at, with the port that was chosen if port 0 was
+    /// requested.
     ///
     /// # Errors
     /// If the operating system does not report it.
@@ -110,8 +116,8 @@ impl Server {
         self.service.state.inference.models().names().map(str::to_owned).collect()
     }
 
-    /// Serves requests until `stop` completes, then waits up to `shutdown_timeout` for requests in flight. Requires the
-    /// multi-threaded runtime of tokio.
+    /// Serves requests until `stop` completes, then waits up to `shutdown_timeout` for requests in
+    /// flight. Requires the multi-threaded runtime of tokio.
     pub async fn run(self, stop: impl Future<Output = ()>, shutdown_timeout: Duration) {
         let Service { router, state, shutting_down } = self.service;
         Connections::new(router, &self.limits, shutting_down).serve(self.listener, stop, shutdown_timeout).await;

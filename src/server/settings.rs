@@ -32,7 +32,7 @@ pub struct Limits {
     pub max_response_floats: usize,
     /// Tokens in a model's queue.
     pub max_queued_tokens: usize,
-    /// Tokens of a batch. A text that alone has more is a batch by itself.
+    /// Tokens of a batch. A text with more tokens is computed alone.
     pub max_batch_tokens: usize,
     /// Requests in flight.
     pub max_concurrent_requests: usize,

@@ -11,7 +11,8 @@ use crate::arguments::{QUICKSTART_NOTE, RunArgs, default_model};
 use crate::log::{self, LogFormat};
 use crate::outcome::{Outcome, UsageError};
 
-/// The largest count that an argument may have. No machine has more of anything, and sums of a few counts do not overflow.
+/// The largest count that an argument may have. No machine has more of anything, and sums of a few
+/// counts do not overflow.
 const MAX_COUNT: u64 = 1_000_000_000_000;
 
 /// The longest time that an argument may have: a day. Clocks overflow at far larger values.
@@ -106,7 +107,7 @@ struct LimitArgs {
     #[arg(long, default_value_t = Limits::default().max_queued_tokens, value_name = "N", value_parser = parse_count)]
     max_queued_tokens: usize,
 
-    /// Maximum tokens of a batch; a longer text is a batch by itself
+    /// Maximum tokens of a batch; a longer text is computed alone
     #[arg(long, default_value_t = Limits::default().max_batch_tokens, value_name = "N", value_parser = parse_count)]
     max_batch_tokens: usize,
 
@@ -197,7 +198,8 @@ fn check_names(models: &[ModelSpec]) -> Result<(), UsageError> {
 
 fn settings(args: &Args) -> Result<Settings, UsageError> {
     if args.api_keys.iter().any(|key| key.trim().is_empty()) {
-        // An empty variable may be a key that was lost on the way. Access without a key must not be an accident.
+        // An empty variable may be a key that was lost on the way. Access without a key must not be
+        // an accident.
         return Err(UsageError("an API key is empty (--api-key, LIKEWISE_API_KEY)".to_owned()));
     }
     let mut settings = Settings::default();
@@ -270,7 +272,8 @@ fn model_spec(argument: &str, how: &RunArgs) -> likewise::Result<ModelSpec> {
     Ok(ModelSpec::new(name, how.builder(), files))
 }
 
-/// Returns two futures, which complete at the first and at the second request to end the process by a signal.
+/// Returns two futures, which complete at the first and at the second request to end the process by
+/// a signal.
 fn shutdown_signals() -> std::io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
     let (sender, receiver) = tokio::sync::watch::channel(0);
     let count_signal = move || sender.send_modify(|count| *count += 1);

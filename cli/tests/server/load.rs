@@ -1,4 +1,4 @@
-//! Many clients, too many clients, and clients that take much.
+//! Load: many clients, too many clients, and expensive requests.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,17 +8,17 @@ use likewise::Embedder;
 use serde_json::json;
 
 use crate::common::{model, same_bits};
-use crate::server::{Connection, Server, read_answer, request};
+use crate::harness::{Connection, Server, read_response, request};
 
-/// The texts of many requests share passes. Each must get its own answer, with the bits that it has alone.
+/// The texts of many requests share batches. Each vector must have the bits of the text alone.
 #[test]
-fn many_clients_at_once() {
+fn concurrent_clients_get_the_bits_of_the_library() {
     for tokens in ["192", "1", "5000"] {
-        many_clients(&Server::with_tiny_mpnet(&["--max-batch-tokens", tokens]));
+        check_concurrent_clients(&Server::with_tiny_mpnet(&["--max-batch-tokens", tokens]));
     }
 }
 
-fn many_clients(server: &Server) {
+fn check_concurrent_clients(server: &Server) {
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     std::thread::scope(|scope| {
         for client in 0..16 {
@@ -28,9 +28,9 @@ fn many_clients(server: &Server) {
                     let count = 1 + (client * 7 + turn * 3) % 40;
                     let texts: Vec<String> =
                         (0..count).map(|i| format!("client {client} turn {turn} text {i}")).collect();
-                    let answer = server.post("/", &json!({"inputs": texts})).json();
+                    let response = server.post("/", &json!({"inputs": texts})).json();
                     let expected = library.embed(&texts).expect("vectors");
-                    let rows = answer.as_array().expect("rows");
+                    let rows = response.as_array().expect("rows");
                     assert_eq!(rows.len(), count);
                     for (row, expected) in rows.iter().zip(expected.rows()) {
                         let row = row.as_array().expect("a row").iter().map(|x| x.as_f64().expect("a number") as f32);
@@ -42,16 +42,16 @@ fn many_clients(server: &Server) {
     });
 }
 
-/// What waits beyond the limit is refused, and everything else is answered.
+/// Requests beyond the queue's limit are rejected, and all others are answered.
 #[test]
-fn a_queue_that_is_full() {
+fn full_queue_rejects_large_requests_with_429() {
     let server = Server::with_tiny_mpnet(&["--max-queued-tokens", "12000"]);
     let body = json!({"inputs": vec!["some words that take a few tokens each"; 400]});
-    // What is more than may ever wait is refused for good.
+    // A request with more tokens than the queue may hold can never be served.
     let never = server.post("/", &json!({"inputs": vec!["some words that take a few tokens each"; 1000]}));
     assert_eq!((never.status, never.body.contains("the limit is 12000")), (422, true), "{never:?}");
-    let mut refused = false;
-    // Whether two clients meet in the queue is a matter of luck, so they try more than once.
+    let mut rejected = false;
+    // Two clients meet in the queue only by chance, so they try several times.
     for _ in 0..20 {
         let statuses: Vec<u16> = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| server.post("/", &body).status)).collect();
@@ -59,40 +59,42 @@ fn a_queue_that_is_full() {
         });
         assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
         assert!(statuses.contains(&200), "{statuses:?}");
-        refused |= statuses.contains(&429);
-        if refused {
+        rejected |= statuses.contains(&429);
+        if rejected {
             break;
         }
     }
-    assert!(refused, "nobody was refused");
+    assert!(rejected, "no request was rejected");
     assert_eq!(server.post("/", &body).status, 200);
 }
 
-/// However much waits, a short request is taken.
+/// A short request is admitted even if the queue is full.
 #[test]
-fn large_requests_do_not_shut_out_small_ones() {
+fn small_request_beside_a_full_queue_is_admitted() {
     let server = Server::with_tiny_mpnet(&[]);
     let large = json!({"inputs": vec!["a sentence of some words ".repeat(6); 1500]}).to_string();
     std::thread::scope(|scope| {
         let server = &server;
         let large = &large;
         let slow: Vec<_> = (0..3)
-            .map(|_| scope.spawn(move || server.ask("POST", "/", &[("x-use-cache", "0")], large.as_bytes()).status))
+            .map(|_| {
+                scope.spawn(move || server.send_request("POST", "/", &[("x-use-cache", "0")], large.as_bytes()).status)
+            })
             .collect();
         server.wait_until("something waits", || server.metric("te_queue_size{model=\"org/tiny\"}") > 0.0);
         for i in 0..10 {
             assert_eq!(server.post("/", &json!({"inputs": format!("small {i}")})).status, 200);
         }
-        // Of the large ones those that do not fit are told to come again.
+        // Large requests that do not fit into the queue are rejected.
         for client in slow {
             assert!([200, 429].contains(&client.join().expect("a client")));
         }
     });
 }
 
-/// What a client that has left wanted is not computed, and its place in the queue is free.
+/// The texts of a disconnected client are not computed, and their tokens no longer count.
 #[test]
-fn a_client_that_leaves() {
+fn texts_of_a_disconnected_client_leave_the_queue() {
     let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-queued-tokens", "10000000"]);
     let count = 10_000;
     let body = json!({"inputs": vec!["a sentence of some words ".repeat(12); count]}).to_string();
@@ -100,37 +102,37 @@ fn a_client_that_leaves() {
     stream.write_all(&request("POST", "/", &[], body.as_bytes())).expect("sent");
     let waiting = || server.metric("te_queue_size{model=\"org/tiny\"}");
     while waiting() == 0.0 {
-        assert_eq!(server.metric("te_embed_count"), 0.0, "it was answered before it could leave");
+        assert_eq!(server.metric("te_embed_count"), 0.0, "the request completed before the client could disconnect");
     }
     drop(stream);
     server.wait_until("nothing waits", || waiting() == 0.0);
     let computed = server.metric("te_batch_next_size_sum");
-    assert!(computed < count as f64, "{computed} texts were computed for nobody");
+    assert!(computed < count as f64, "{computed} texts of the disconnected client were computed");
     assert_eq!(server.metric("likewise_queued_tokens{model=\"org/tiny\"}"), 0.0);
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
 
 #[test]
-fn an_answer_in_time_or_none() {
+fn request_beyond_the_timeout_gets_503() {
     let server = Server::with_tiny_mpnet(&["--request-timeout", "0.02"]);
     let long = json!({"inputs": vec!["a sentence of some words ".repeat(6); 5000]});
-    let answer = server.post("/", &long);
-    assert_eq!((answer.status, answer.body.contains("no response within 0.02 s")), (503, true), "{answer:?}");
-    assert!(answer.header("retry-after").is_some(), "{answer:?}");
-    // What waited for it left the queue.
+    let response = server.post("/", &long);
+    assert_eq!((response.status, response.body.contains("no response within 0.02 s")), (503, true), "{response:?}");
+    assert!(response.header("retry-after").is_some(), "{response:?}");
+    // Its texts leave the queue.
     server.wait_until("nothing waits", || server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0);
     let short = json!({"inputs": "a"});
     assert!((0..100).any(|_| server.post("/", &short).status == 200), "it does not recover");
 }
 
-/// One large request does not keep a small one waiting until it is done.
+/// A large request does not delay a small one until it is complete.
 #[test]
-fn fair_between_requests() {
+fn small_request_beside_a_large_one_is_answered_first() {
     let server = Server::with_tiny_mpnet(&["--payload-limit", "20000000", "--max-queued-tokens", "10000000"]);
     let large = json!({"inputs": vec!["a sentence of some words ".repeat(12); 10_000]}).to_string();
     std::thread::scope(|scope| {
         let server = &server;
-        let slow = scope.spawn(move || server.ask("POST", "/", &[], large.as_bytes()).status);
+        let slow = scope.spawn(move || server.send_request("POST", "/", &[], large.as_bytes()).status);
         while server.metric("te_queue_size{model=\"org/tiny\"}") == 0.0 {
             assert!(!slow.is_finished());
         }
@@ -142,21 +144,23 @@ fn fair_between_requests() {
     });
 }
 
-/// 512 clients at once and a queue that is too small for them: each is answered or told to come again.
+/// 512 clients and a queue that is too small for them: each request is answered or rejected with
+/// 429.
 #[test]
-fn more_clients_than_can_be_served() {
+fn excess_clients_are_answered_or_get_429() {
     let options = ["--max-queued-tokens", "1000", "--max-concurrent-requests", "200", "--log-level", "error"];
     let server = Server::with_tiny_mpnet(&options);
-    let (mut answered, mut refused) = (0, 0);
+    let mut answered = 0;
+    let mut rejected = 0;
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let server = &server;
         let client = |client: usize| {
             move || {
                 let mut connection = Connection::to(server);
-                // Every other request is one of those that have to find room in the queue.
+                // Every other request is too large to be always admitted.
                 let count = [2, 40][client % 2];
                 let text = |turn| json!({"inputs": vec![format!("client {client} turn {turn}"); count]}).to_string();
-                let post = |turn| connection.post("/", &text(turn)).expect("an answer").0;
+                let post = |turn| connection.post("/", &text(turn)).expect("a response").0;
                 (0..10).map(post).collect::<Vec<u16>>()
             }
         };
@@ -167,25 +171,26 @@ fn more_clients_than_can_be_served() {
     for status in statuses {
         match status {
             200 => answered += 1,
-            429 => refused += 1,
+            429 => rejected += 1,
             other => panic!("{other}"),
         }
     }
-    println!("512 clients, 10 requests each: {answered} answered, {refused} refused");
-    assert!(answered > 0 && refused > 0);
+    println!("512 clients, 10 requests each: {answered} answered, {rejected} rejected");
+    assert!(answered > 0 && rejected > 0);
     assert_eq!(server.metric("likewise_requests_in_flight"), 0.0);
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
 
-/// Many clients with the largest of texts, some of whom leave, take no more memory than a few.
+/// Many clients with very long texts, some of which disconnect, take no more memory than a few.
 #[test]
-fn memory_of_large_texts() {
+fn large_texts_of_many_clients_keep_memory_bounded() {
     let server = Server::with_tiny_mpnet(&["--log-level", "error"]);
     let body = json!({"inputs": "x".repeat(1_900_000)}).to_string();
     let whole = request("POST", "/tokenize", &[], body.as_bytes());
     let mut most = 0;
     std::thread::scope(|scope| {
-        let (server, whole) = (&server, &whole);
+        let server = &server;
+        let whole = &whole;
         let clients: Vec<_> = (0..12)
             .map(|i| {
                 scope.spawn(move || {
@@ -194,7 +199,7 @@ fn memory_of_large_texts() {
                     if i % 3 == 0 {
                         return None;
                     }
-                    Some(read_answer(&mut stream).status)
+                    Some(read_response(&mut stream).status)
                 })
             })
             .collect();
@@ -212,9 +217,9 @@ fn memory_of_large_texts() {
     assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 200);
 }
 
-/// A client that asks and does not read its answer is given up.
+/// The server closes the connection of a client that does not read its response.
 #[test]
-fn a_client_that_does_not_read() {
+fn client_that_does_not_read_is_disconnected() {
     let server = Server::with_tiny_mpnet(&["--body-timeout", "0.5"]);
     let body = json!({"inputs": vec!["a"; 10_000]}).to_string();
     let mut stream = server.connect();
@@ -224,7 +229,7 @@ fn a_client_that_does_not_read() {
         assert!(start.elapsed() < Duration::from_secs(60), "{}", server.log());
         std::thread::sleep(Duration::from_millis(10));
     }
-    // More than fits into the buffers between is lost, so reading it now ends too early.
+    // The response is larger than the socket buffers, so a late reader receives only a part of it.
     std::thread::sleep(Duration::from_millis(1500));
     let mut bytes = Vec::new();
     drop(std::io::Read::read_to_end(&mut stream, &mut bytes));
@@ -232,9 +237,9 @@ fn a_client_that_does_not_read() {
     assert!(bytes.len() < length, "{} of {length} bytes arrived", bytes.len());
 }
 
-/// A hundred thousand requests, each with texts of its own, leave no more memory behind than the first twenty thousand.
+/// Memory after 100,000 requests with different texts is about the same as after 20,000.
 #[test]
-fn memory_over_many_requests() {
+fn memory_after_many_requests_does_not_grow() {
     let server = Server::with_tiny_mpnet(&["--response-cache-bytes", "1000000", "--log-level", "error"]);
     let round = |from: usize, to: usize| {
         std::thread::scope(|scope| {
@@ -245,7 +250,7 @@ fn memory_over_many_requests() {
                     for i in (from..to).skip(client).step_by(8) {
                         let body = json!({"inputs": {"source_sentence": format!("text {i}"), "sentences": ["a dog", "the sun"]}});
                         let path = ["/", "/models/org/tiny", "/similarity"][i % 3];
-                        assert_eq!(connection.post(path, &body.to_string()).expect("an answer").0, 200);
+                        assert_eq!(connection.post(path, &body.to_string()).expect("a response").0, 200);
                     }
                 });
             }
@@ -256,6 +261,7 @@ fn memory_over_many_requests() {
     round(20_000, 100_000);
     let after = server.resident_kb();
     println!("{before} kB after 20,000 requests, {after} kB after 100,000");
-    // A tenth is the allocator's: a leak of ten bytes a request would be more.
+    // The tolerance of a tenth is for the allocator: a leak of ten bytes per request would exceed
+    // it.
     assert!(after < before + before / 10, "{before} kB, then {after} kB");
 }

@@ -1,14 +1,18 @@
-//! `likewise serve`, asked as its clients ask.
+//! `likewise serve`, tested by requests like those of its clients.
 
 #![cfg(all(unix, feature = "serve"))]
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
-mod inference;
+mod access;
+mod harness;
+mod hugging_face_api;
 mod load;
-mod malformed;
+mod logging;
+mod malformed_requests;
+mod models;
+mod mounting;
 mod operations;
-mod server;
 mod shutdown;
 mod tei_and_openai_api;

@@ -1,37 +1,38 @@
-//! The routes of text-embeddings-inference and OpenAI, what the clients of the hub ask besides, and the site.
+//! The routes of text-embeddings-inference and OpenAI, the metadata routes for clients of the hub,
+//! and the pages.
 
 use base64::Engine;
 use likewise::Embedder;
 use serde_json::{Value, json};
 
 use crate::common::{model, same_bits};
-use crate::server::{SENTENCES, SOURCE, Server, expected, numbers, question};
+use crate::harness::{SENTENCES, SOURCE, Server, example_body, expected_scores, floats};
 
 fn length(vector: &[f32]) -> f32 {
     vector.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
 #[test]
-fn embed() {
+fn embed_returns_the_bits_of_the_library() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let vectors = library.embed(&SENTENCES).expect("vectors");
     let embed = |body: Value| server.post("/embed", &body);
-    // Always a list of vectors, of length 1 unless that is not wanted.
+    // Always a list of vectors, of length 1 unless `normalize` is false.
     let one = embed(json!({"inputs": SENTENCES[0]})).json();
-    assert!(same_bits(&numbers(&one[0]), vectors.row(0)));
+    assert!(same_bits(&floats(&one[0]), vectors.row(0)));
     assert_eq!(one.as_array().map(Vec::len), Some(1));
     let all = embed(json!({"inputs": SENTENCES, "model": "tiny"})).json();
     for (i, row) in all.as_array().expect("rows").iter().enumerate() {
-        assert!(same_bits(&numbers(row), vectors.row(i)), "vector {i}");
+        assert!(same_bits(&floats(row), vectors.row(i)), "vector {i}");
     }
-    let raw = numbers(&embed(json!({"inputs": SENTENCES[0], "normalize": false})).json()[0]);
+    let raw = floats(&embed(json!({"inputs": SENTENCES[0], "normalize": false})).json()[0]);
     assert!((length(&raw) - 1.0).abs() > 1e-3);
-    // The first numbers are a vector of their own, of length 1 like the whole.
-    let short = numbers(&embed(json!({"inputs": SENTENCES[0], "dimensions": 5})).json()[0]);
-    let (part, whole) = (length(&raw[..5]), &raw[..5]);
+    // A vector with fewer dimensions is normalized again.
+    let short = floats(&embed(json!({"inputs": SENTENCES[0], "dimensions": 5})).json()[0]);
+    let part = length(&raw[..5]);
     assert_eq!(short.len(), 5);
-    for (short, raw) in short.iter().zip(whole) {
+    for (short, raw) in short.iter().zip(&raw[..5]) {
         approx::assert_abs_diff_eq!(*short, raw / part, epsilon = 1e-6);
     }
     let width = vectors.width();
@@ -40,9 +41,10 @@ fn embed() {
     }
 }
 
-/// As in the reference, every model has a prompt for queries and one for documents, which may be empty.
+/// As in sentence-transformers, every model has a prompt for queries and one for documents, which
+/// may be empty.
 #[test]
-fn prompts() {
+fn prompt_name_selects_a_prompt_of_the_model() {
     let server = Server::with_tiny_mpnet(&[]);
     let embed = |name: &str| server.post("/embed", &json!({"inputs": "a", "prompt_name": name}));
     assert_eq!(embed("query").body, server.post("/embed", &json!({"inputs": "a"})).body);
@@ -51,9 +53,9 @@ fn prompts() {
     assert_eq!((unknown.status, unknown.body.contains("passage")), (422, true), "{unknown:?}");
 }
 
-/// Ids that are the tokens of a text give its vector.
+/// The token ids of a text give the text's vector.
 #[test]
-fn ids_instead_of_texts() {
+fn token_ids_as_inputs_give_the_vectors_of_their_texts() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let ids: Vec<Vec<u32>> = SENTENCES.iter().map(|text| library.tokenize(text).expect("tokens").ids).collect();
@@ -64,7 +66,7 @@ fn ids_instead_of_texts() {
     assert_eq!(one[0], serde_json::from_str::<Value>(&expected).expect("JSON")[0]);
     let unknown = server.post("/embed", &json!({"inputs": [0, 999_999, 2]}));
     assert_eq!((unknown.status, unknown.body.contains("999999")), (422, true), "{unknown:?}");
-    // More than the model reads are cut, on the side that is asked for, or refused.
+    // More ids than the model's maximum are truncated on the requested side, or rejected.
     let many: Vec<u32> = (0..1000).map(|i| 5 + i % 90).collect();
     let long = |more: Value| {
         let mut body = json!({"inputs": many});
@@ -80,9 +82,9 @@ fn ids_instead_of_texts() {
     assert_eq!(long(json!({"truncate": false})).status, 422);
 }
 
-/// Of a text that is too long the end is read if the client wants that.
+/// The client chooses which side of a long text is cut.
 #[test]
-fn the_side_that_is_cut() {
+fn truncation_direction_selects_the_side_that_is_cut() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let limit = library.info().max_length;
@@ -105,16 +107,16 @@ fn the_side_that_is_cut() {
     assert_eq!(server.post("/embed", &json!({"inputs": text, "truncation_direction": "up"})).status, 400);
 }
 
-/// The vectors of the tokens are those that a trace sees, and their mean is the pooled vector.
+/// There is a vector for each token of a trace, and their mean is the pooled vector.
 #[test]
-fn embed_all() {
+fn embed_all_returns_the_token_vectors_of_a_trace() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
-    let answer = server.post("/embed_all", &json!({"inputs": SENTENCES})).json();
-    let texts = answer.as_array().expect("texts");
+    let response = server.post("/embed_all", &json!({"inputs": SENTENCES})).json();
+    let texts = response.as_array().expect("texts");
     assert_eq!(texts.len(), SENTENCES.len());
     for (text, sentence) in texts.iter().zip(SENTENCES) {
-        let rows: Vec<Vec<f32>> = text.as_array().expect("tokens").iter().map(numbers).collect();
+        let rows: Vec<Vec<f32>> = text.as_array().expect("tokens").iter().map(floats).collect();
         let trace = library.trace(&[sentence]).expect("a trace");
         assert_eq!(rows.len(), trace.token_counts[0]);
         for (d, pooled) in trace.pooled.iter().enumerate() {
@@ -122,7 +124,7 @@ fn embed_all() {
             approx::assert_abs_diff_eq!(mean as f32, *pooled, epsilon = 1e-6);
         }
     }
-    // Alone and in company the same.
+    // The vectors of a text are the same alone and in a batch.
     let alone = server.post("/embed_all", &json!({"inputs": SENTENCES[1]})).json();
     assert_eq!(alone[0], texts[1]);
     let small = Server::with_tiny_mpnet(&["--max-response-floats", "100"]);
@@ -130,24 +132,24 @@ fn embed_all() {
 }
 
 #[test]
-fn similarity_as_tei_asks() {
+fn tei_similarity_returns_the_scores_of_the_command() {
     let server = Server::with_tiny_mpnet(&[]);
-    assert_eq!(server.post("/similarity", &question()).body, expected());
+    assert_eq!(server.post("/similarity", &example_body()).body, expected_scores());
     let with =
-        json!({"inputs": question()["inputs"], "parameters": {"truncate": true, "truncation_direction": "right"}});
-    assert_eq!(server.post("/similarity", &with).body, expected());
-    let refused = json!({"inputs": {"source_sentence": SOURCE, "sentences": ["word ".repeat(500)]}, "parameters": {"truncate": false}});
-    assert_eq!(server.post("/similarity", &refused).status, 422);
+        json!({"inputs": example_body()["inputs"], "parameters": {"truncate": true, "truncation_direction": "right"}});
+    assert_eq!(server.post("/similarity", &with).body, expected_scores());
+    let rejected = json!({"inputs": {"source_sentence": SOURCE, "sentences": ["word ".repeat(500)]}, "parameters": {"truncate": false}});
+    assert_eq!(server.post("/similarity", &rejected).status, 422);
 }
 
 #[test]
-fn tokenize_and_decode() {
+fn tokenize_and_decode_agree_with_the_library() {
     let server = Server::start(&[model("tiny-bert").display().to_string()], &[]);
     server.wait_until_ready();
     let library = Embedder::open(model("tiny-bert")).expect("a model");
     let text = "Grüße, happy dog!";
-    let answer = server.post("/tokenize", &json!({"inputs": [text, "dog"]})).json();
-    let tokens = answer[0].as_array().expect("tokens");
+    let response = server.post("/tokenize", &json!({"inputs": [text, "dog"]})).json();
+    let tokens = response[0].as_array().expect("tokens");
     let expected = library.tokenize(text).expect("tokens");
     let ids: Vec<u32> = tokens.iter().map(|token| token["id"].as_u64().expect("an id") as u32).collect();
     assert_eq!(ids, expected.ids);
@@ -174,18 +176,18 @@ fn tokenize_and_decode() {
 }
 
 #[test]
-fn as_openai_asks() {
+fn openai_embeddings_return_the_bits_of_the_library() {
     let server = Server::with_tiny_mpnet(&[]);
     let library = Embedder::open(model("tiny-mpnet")).expect("a model");
     let vectors = library.embed(&SENTENCES).expect("vectors");
     let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
     for path in ["/v1/embeddings", "/embeddings"] {
-        let answer = server.post(path, &json!({"input": SENTENCES, "model": "org/tiny", "user": "somebody"})).json();
-        assert_eq!((&answer["object"], &answer["model"]), (&json!("list"), &json!("org/tiny")));
-        assert_eq!(answer["usage"], json!({"prompt_tokens": tokens, "total_tokens": tokens}));
-        for (i, one) in answer["data"].as_array().expect("data").iter().enumerate() {
+        let response = server.post(path, &json!({"input": SENTENCES, "model": "org/tiny", "user": "somebody"})).json();
+        assert_eq!((&response["object"], &response["model"]), (&json!("list"), &json!("org/tiny")));
+        assert_eq!(response["usage"], json!({"prompt_tokens": tokens, "total_tokens": tokens}));
+        for (i, one) in response["data"].as_array().expect("data").iter().enumerate() {
             assert_eq!((&one["object"], &one["index"]), (&json!("embedding"), &json!(i)));
-            assert!(same_bits(&numbers(&one["embedding"]), vectors.row(i)));
+            assert!(same_bits(&floats(&one["embedding"]), vectors.row(i)));
         }
     }
     let packed = server.post("/v1/embeddings", &json!({"input": SENTENCES[1], "encoding_format": "base64"})).json();
@@ -195,18 +197,18 @@ fn as_openai_asks() {
         bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect();
     assert!(same_bits(&unpacked, vectors.row(1)));
     let short = server.post("/v1/embeddings", &json!({"input": "a", "dimensions": 7})).json();
-    approx::assert_abs_diff_eq!(length(&numbers(&short["data"][0]["embedding"])), 1.0, epsilon = 1e-6);
-    // Errors in the form that OpenAI's clients show.
+    approx::assert_abs_diff_eq!(length(&floats(&short["data"][0]["embedding"])), 1.0, epsilon = 1e-6);
+    // Errors have the format that OpenAI's clients show.
     for (body, status, part) in [
         (json!({"input": "a", "model": "text-embedding-3-small"}), 404, "does not exist"),
         (json!({"input": "a", "encoding_format": "int8"}), 400, "encoding_format"),
         (json!({"inputs": "a"}), 400, "`input`"),
         (json!({"input": []}), 400, "at least one"),
     ] {
-        let answer = server.post("/v1/embeddings", &body);
-        assert_eq!(answer.status, status, "{answer:?}");
-        assert!(answer.json()["error"]["message"].as_str().is_some_and(|text| text.contains(part)), "{answer:?}");
-        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        let response = server.post("/v1/embeddings", &body);
+        assert_eq!(response.status, status, "{response:?}");
+        assert!(response.json()["error"]["message"].as_str().is_some_and(|text| text.contains(part)), "{response:?}");
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
     }
     let models = server.get("/v1/models").json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("org/tiny")));
@@ -214,12 +216,12 @@ fn as_openai_asks() {
 }
 
 #[test]
-fn what_clients_ask_before_they_post() {
+fn hub_metadata_routes_describe_the_models() {
     let server = Server::with_tiny_mpnet(&[]);
     for query in ["", "?expand=inferenceProviderMapping", "?expand[]=inferenceProviderMapping"] {
-        let told = server.get(&format!("/api/models/org/tiny{query}")).json();
-        assert_eq!(told["inferenceProviderMapping"]["hf-inference"]["status"], "live", "{told}");
-        assert_eq!((&told["id"], &told["pipeline_tag"]), (&json!("org/tiny"), &json!("sentence-similarity")));
+        let model = server.get(&format!("/api/models/org/tiny{query}")).json();
+        assert_eq!(model["inferenceProviderMapping"]["hf-inference"]["status"], "live", "{model}");
+        assert_eq!((&model["id"], &model["pipeline_tag"]), (&json!("org/tiny"), &json!("sentence-similarity")));
     }
     assert_eq!(server.get("/api/models/other").status, 404);
     let tasks = server.get("/api/tasks").json();
@@ -241,9 +243,9 @@ fn what_clients_ask_before_they_post() {
 }
 
 #[test]
-fn the_site() {
+fn demo_page_loads_nothing_from_other_hosts() {
     let server = Server::with_tiny_mpnet(&[]);
-    let html = |path: &str| server.ask("GET", path, &[("accept", "text/html,application/xhtml+xml")], b"");
+    let html = |path: &str| server.send_request("GET", path, &[("accept", "text/html,application/xhtml+xml")], b"");
     assert_eq!(server.get("/").json(), json!({"ok": "ok"}));
     for (path, kind, part) in [
         ("/", "text/html", "<title>"),
@@ -252,16 +254,22 @@ fn the_site() {
         ("/page.js", "text/javascript", "similarity"),
         ("/docs.js", "text/javascript", "openapi.json"),
     ] {
-        let answer = html(path);
-        assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.header("content-type").is_some_and(|found| found.starts_with(kind)), "{path}: {}", answer.head);
-        assert!(answer.body.contains(part), "{path}");
-        let policy = answer.header("content-security-policy").expect("a policy");
+        let response = html(path);
+        assert_eq!(response.status, 200, "{path}");
+        assert!(
+            response.header("content-type").is_some_and(|found| found.starts_with(kind)),
+            "{path}: {}",
+            response.head
+        );
+        assert!(response.body.contains(part), "{path}");
+        let policy = response.header("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-        // Nothing is fetched from anywhere else.
+        // The page contains no address of another host.
         for word in ["http://", "https://", "//cdn", "@import"] {
-            let found =
-                answer.body.match_indices(word).map(|(at, _)| answer.body[at..].chars().take(40).collect::<String>());
+            let found = response
+                .body
+                .match_indices(word)
+                .map(|(at, _)| response.body[at..].chars().take(40).collect::<String>());
             let outside: Vec<String> = found.filter(|found| !found.starts_with("http://www.w3.org/")).collect();
             assert!(outside.is_empty(), "{path}: {outside:?}");
         }

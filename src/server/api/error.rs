@@ -1,8 +1,9 @@
 //! The response to a request that fails.
 //!
-//! All errors have one format: `{"error": "one sentence", "error_type": "kind"}` as application/json with a content length.
-//! The clients of huggingface_hub and huggingface.js show `error` if it is a string, and nothing if it is a list. OpenAI's
-//! clients read another format, so its routes use that one.
+//! All errors have one format: `{"error": "one sentence", "error_type": "kind"}` as
+//! application/json with a content length. The clients of huggingface_hub and huggingface.js show
+//! `error` if it is a string, and nothing if it is a list. OpenAI's clients read another format, so
+//! its routes use that one.
 
 use std::time::Duration;
 
@@ -117,7 +118,8 @@ impl ApiError {
         Self::retry(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too many requests are waiting; try again later")
     }
 
-    /// 500: a bug, or a model that cannot be loaded. (Not 503: some clients would retry forever without a pause.)
+    /// 500: a bug, or a model that cannot be loaded. (Not 503: some clients would retry forever
+    /// without a pause.)
     pub(in crate::server) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -208,7 +210,8 @@ impl IntoResponse for ApiError {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            // Without exactly this text huggingface_hub reports a 401 as a model that does not exist.
+            // Without exactly this text huggingface_hub reports a 401 as a model that does not
+            // exist.
             let text = HeaderValue::from_static("Invalid credentials in Authorization header");
             headers.insert(HeaderName::from_static("x-error-message"), text);
         }

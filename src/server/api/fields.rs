@@ -1,7 +1,7 @@
 //! Fields of a JSON body, with errors that say what was expected and found.
 //!
-//! Depending on the client, a key may be in several objects of a body; the first object that has it wins. Unknown keys are
-//! ignored and null counts as absent, as in the hosted API.
+//! Depending on the client, a key may be in several objects of a body; the first object that has it
+//! wins. Unknown keys are ignored and null counts as absent, as in the hosted API.
 
 use serde_json::{Map, Value};
 
@@ -69,7 +69,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Reads the first value of a key. The values in all objects are checked, so that none hides an error in another.
+    /// Reads the first value of a key. The values in all objects are checked, so that none hides an
+    /// error in another.
     fn read<T>(&self, key: &str, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, ApiError> {
         let mut first = None;
         for value in self.values(key) {
@@ -215,7 +216,8 @@ mod tests {
 
     #[test]
     fn fields_in_several_objects_take_the_first_that_is_not_null() {
-        let (first, second) = (json!({"truncate": null, "n": 3}), json!({"truncate": true, "n": 4}));
+        let first = json!({"truncate": null, "n": 3});
+        let second = json!({"truncate": true, "n": 4});
         let fields = Fields::new([first.as_object(), None, second.as_object()]);
         assert_eq!(fields.bool("truncate").ok(), Some(Some(true)));
         assert_eq!(fields.size("n").ok(), Some(Some(3)));

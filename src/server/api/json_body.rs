@@ -18,7 +18,8 @@ use crate::server::inference::blocking::run_inline;
 /// Bodies of at most this many bytes are parsed inline: it takes about a millisecond.
 const MAX_INLINE_BODY_BYTES: usize = 200_000;
 
-/// The headers of a request and its body, a JSON object. A large body holds a permit for blocking work until it is dropped.
+/// The headers of a request and its body, a JSON object. A large body holds a permit for blocking
+/// work until it is dropped.
 ///
 /// The content type is ignored, because curl and old JavaScript clients do not send a useful one.
 pub(in crate::server) struct JsonBody {
@@ -64,7 +65,8 @@ async fn read_body(headers: &HeaderMap, body: &mut Body, state: &ApiState) -> Re
         if bytes.len() + data.len() > limit {
             return Err(ApiError::payload_too_large(limit));
         }
-        // Permits count the bytes that have arrived, not the announced ones, so slow clients hold few.
+        // Permits count the bytes that have arrived, not the announced ones, so slow clients hold
+        // few.
         let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let more = state.body_bytes.acquire_many(count).await.map_err(|error| ApiError::internal(error.to_string()))?;
         match &mut permits {
@@ -76,8 +78,8 @@ async fn read_body(headers: &HeaderMap, body: &mut Body, state: &ApiState) -> Re
     Ok(bytes)
 }
 
-/// Reads the rest of a body and discards it. Some clients read no response before they have sent the whole body, and fail
-/// if the connection is closed meanwhile.
+/// Reads the rest of a body and discards it. Some clients read no response before they have sent
+/// the whole body, and fail if the connection is closed meanwhile.
 pub(in crate::server) async fn discard_body(mut body: Body) {
     const MAX_BYTES: usize = 64 << 20;
     const MAX_DURATION: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
-//! The request and response formats of the three APIs: Hugging Face, text-embeddings-inference and OpenAI.
+//! The request and response formats of the three APIs: Hugging Face, text-embeddings-inference and
+//! OpenAI.
 
 pub(in crate::server) mod error;
 mod fields;

@@ -1,4 +1,5 @@
-//! The routes of text-embeddings-inference. All accept a `model` in addition, for servers with several models.
+//! The routes of text-embeddings-inference. All accept a `model` in addition, for servers with
+//! several models.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Connections. Each is served by its own task until it closes or the server shuts down.
 //!
-//! axum's own accept loop lacks three limits: on the time for a request's head, on the time for reading a response, and on
-//! the number of connections.
+//! axum's own accept loop lacks three limits: on the time for a request's head, on the time for
+//! reading a response, and on the number of connections.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -60,7 +60,8 @@ impl Connections {
         }
     }
 
-    /// Serves connections until `stop` completes, then waits up to `timeout` for requests in flight.
+    /// Serves connections until `stop` completes, then waits up to `timeout` for requests in
+    /// flight.
     pub(in crate::server) async fn serve(
         self,
         listener: TcpListener,
@@ -74,7 +75,7 @@ impl Connections {
                 (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
             }
         }
-        // From now on each response tells its client that the connection will be closed.
+        // From now on each response announces that the connection will be closed.
         self.shutting_down.store(true, Ordering::Relaxed);
         // Accept the connections already waiting in the backlog, then stop listening.
         while let Ok((stream, permit)) = tokio::time::timeout(BACKLOG_TIMEOUT, self.accept(&listener)).await {
@@ -82,8 +83,9 @@ impl Connections {
         }
         drop(listener);
         tracing::info!(connections = self.open.count(), "shutting down");
-        // Closing a connection between two requests may lose the second one, which may be on its way. During the delay busy
-        // connections close after their next response. After it, idle connections are closed.
+        // Closing a connection between two requests may lose the second one, which may be on its
+        // way. During the delay busy connections close after their next response. After it, idle
+        // connections are closed.
         tokio::time::sleep(DRAIN_DELAY.min(timeout)).await;
         if tokio::time::timeout(timeout.saturating_sub(DRAIN_DELAY), self.open.shutdown()).await.is_err() {
             tracing::warn!(shutdown_timeout_s = timeout.as_secs_f64(), "some requests did not finish in time");
@@ -92,13 +94,15 @@ impl Connections {
 
     /// Spawns the task of a connection.
     fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
-        // A response may have millions of floats. A client that never reads it would keep it in memory.
+        // A response may have millions of floats. A client that never reads it would keep it in
+        // memory.
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
         let service = TowerToHyperService::new(self.router.clone());
         let connection = self.open.watch(self.http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
-            // A client that disconnects, or does not use HTTP, is not worth more than a debug message.
+            // A client that disconnects, or does not use HTTP, is not worth more than a debug
+            // message.
             if let Err(error) = connection.await {
                 if is_write_timeout(&error) {
                     tracing::debug!("write timed out: client is not reading the response");
@@ -117,12 +121,14 @@ impl Connections {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    // Small responses should leave at once. If the option cannot be set, they leave a little later.
+                    // Small responses should leave at once. If the option cannot be set, they leave
+                    // a little later.
                     drop(stream.set_nodelay(true));
                     return (stream, permit);
                 }
                 Err(error) => {
-                    // Either this connection failed, or the process has no more file descriptors: then waiting helps.
+                    // Either this connection failed, or the process has no more file descriptors:
+                    // then waiting helps.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }

@@ -22,7 +22,7 @@ use crate::server::settings::Settings;
 
 /// Builds all routes. The outermost layer sees a request first.
 ///
-/// When `shutting_down` is set, every response tells its client that the connection will be closed.
+/// When `shutting_down` is set, every response announces that the connection will be closed.
 pub(in crate::server) fn build(
     state: Arc<ApiState>,
     settings: &Settings,

@@ -1,8 +1,8 @@
 //! Work that takes long or needs much memory, limited to a few pieces at a time.
 //!
-//! A body of 2 MB may take a hundred megabytes once it is parsed, and as much again while its text is tokenized. With as
-//! many such pieces at a time as there are cores, neither memory nor the cores are overcommitted, whatever the number of
-//! clients.
+//! A body of 2 MB may take a hundred megabytes once it is parsed, and as much again while its text
+//! is tokenized. With as many such pieces at a time as there are cores, neither memory nor the
+//! cores are overcommitted, whatever the number of clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +49,8 @@ impl BlockingLimiter {
         self.0.clone().acquire_owned().await.map_err(|error| InferenceError::Failed(error.to_string()))
     }
 
-    /// Runs a piece of work on a thread for blocking work. If the caller stops waiting, the work's flag is set, and the
-    /// work keeps its permit until it returns.
+    /// Runs a piece of work on a thread for blocking work. If the caller stops waiting, the work's
+    /// flag is set, and the work keeps its permit until it returns.
     pub(in crate::server) async fn run<T, E>(
         &self,
         work: impl FnOnce(&Cancelled) -> Result<T, E> + Send + 'static,
@@ -71,9 +71,11 @@ impl BlockingLimiter {
     }
 }
 
-/// Runs a piece of work on this thread. If `is_long`, another thread takes over this one's connections meanwhile.
+/// Runs a piece of work on this thread. If `is_long`, another thread takes over this one's
+/// connections meanwhile.
 pub(in crate::server) fn run_inline<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
-    // A current-thread runtime, which an application that mounts the router may use, has no other thread.
+    // A current-thread runtime, which an application that mounts the router may use, has no other
+    // thread.
     let can_hand_over =
         || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
     if is_long && can_hand_over() { tokio::task::block_in_place(work) } else { work() }

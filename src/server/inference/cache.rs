@@ -1,7 +1,8 @@
 //! Responses that were computed before.
 //!
-//! A model's response depends on the request alone, so the same request may get it again. The cache is bounded by the bytes
-//! of requests and results together, and evicts the entries that are used least.
+//! A model's response depends on the request alone, so the same request may get it again. The cache
+//! is bounded by the bytes of requests and results together, and evicts the entries that are used
+//! least.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub(super) struct ResponseCache {
 impl ResponseCache {
     /// Creates a cache of about this many bytes; returns `None` for 0.
     pub(super) fn with_capacity(bytes: usize) -> Option<Self> {
-        /// The size of a typical entry: a sentence or two and a vector. It serves to estimate the number of entries.
+        /// The size of a typical entry: a sentence or two and a vector. It serves to estimate the
+        /// number of entries.
         const TYPICAL_ENTRY_BYTES: usize = 2000;
         /// Memory for this many entries is allocated at once, and for more as they arrive.
         const MAX_INITIAL_ENTRIES: usize = 100_000;

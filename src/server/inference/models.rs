@@ -17,7 +17,8 @@ use crate::server::settings::Limits;
 /// How long loading a model is expected to take. It only serves to estimate the time that remains.
 const EXPECTED_LOADING_TIME: Duration = Duration::from_secs(2);
 
-/// How long a client that does not wait for a loading model is delayed, because some clients retry without a pause.
+/// How long a client that does not wait for a loading model is delayed, because some clients retry
+/// without a pause.
 const LOADING_RESPONSE_DELAY: Duration = Duration::from_secs(1);
 
 /// A model to serve.
@@ -91,7 +92,8 @@ impl ModelState {
 }
 
 impl Models {
-    /// Starts a thread that loads all models, one after another. Each gets a queue with these limits.
+    /// Starts a thread that loads all models, one after another. Each gets a queue with these
+    /// limits.
     ///
     /// # Errors
     /// If the operating system creates no thread.
@@ -155,8 +157,8 @@ impl Models {
         self.find(id).map(|entry| entry.name.as_str())
     }
 
-    /// Finds a model. An exact match wins. Otherwise an organisation prefix that only one side has is ignored, if that
-    /// leaves exactly one model.
+    /// Finds a model. An exact match wins. Otherwise an organisation prefix that only one side has
+    /// is ignored, if that leaves exactly one model.
     fn find(&self, id: &str) -> Option<&ModelEntry> {
         let exact = self.entries.iter().find(|entry| entry.name == id);
         exact.or_else(|| {
@@ -165,8 +167,8 @@ impl Models {
         })
     }
 
-    /// Returns a named model, or the default one. If it is still loading, the call waits for it, or fails after
-    /// [`LOADING_RESPONSE_DELAY`] unless `wait` is set.
+    /// Returns a named model, or the default one. If it is still loading, the call waits for it, or
+    /// fails after [`LOADING_RESPONSE_DELAY`] unless `wait` is set.
     ///
     /// # Errors
     /// If no such model is served, if it is still loading, or if it could not be loaded.

@@ -1,11 +1,12 @@
 //! Batches the texts of many requests.
 //!
-//! A request puts its texts into the model's queue and waits for their vectors. The model has as many workers as threads.
-//! Each worker takes the texts of one batch out of the queue, whichever requests they belong to. Batching never changes a
-//! response, because a text's vector has the same bits in any batch.
+//! A request puts its texts into the model's queue and waits for their vectors. The model has as
+//! many workers as threads. Each worker takes the texts of one batch out of the queue, whichever
+//! requests they belong to. Batching never changes a response, because a text's vector has the same
+//! bits in any batch.
 //!
-//! Requests take turns. In each turn a request may add about [`TOKENS_PER_TURN`] tokens to the next batch, so a request with
-//! ten thousand sentences does not delay one with a single sentence.
+//! Requests take turns. In each turn a request may add about [`TOKENS_PER_TURN`] tokens to the next
+//! batch, so a request with ten thousand sentences does not delay one with a single sentence.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +24,8 @@ use crate::server::settings::Limits;
 /// Tokens that a request may add to a batch before it is the next request's turn.
 const TOKENS_PER_TURN: usize = 64;
 
-/// A request of at most this many tokens is always admitted, so a few large requests never lock out all small ones. The
-/// number of requests in flight is limited elsewhere.
+/// A request of at most this many tokens is always admitted, so a few large requests never lock out
+/// all small ones. The number of requests in flight is limited elsewhere.
 const ALWAYS_ADMITTED_TOKENS: usize = 4 * TOKENS_PER_TURN;
 
 /// The queue of one model.
@@ -106,10 +107,12 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Computes the vectors of some texts. If the caller stops waiting, texts that no worker has taken leave the queue.
+    /// Computes the vectors of some texts. If the caller stops waiting, texts that no worker has
+    /// taken leave the queue.
     ///
     /// # Errors
-    /// If the request has more tokens than the queue may hold, if the queue is full or closed, or if the computation fails.
+    /// If the request has more tokens than the queue may hold, if the queue is full or closed, or
+    /// if the computation fails.
     pub(super) async fn embed(&self, texts: Vec<EncodedText>) -> std::result::Result<QueueOutput, InferenceError> {
         let mut ticket = self.submit(texts)?;
         match (&mut ticket.receiver).await {
@@ -176,8 +179,8 @@ impl Queue {
         }
     }
 
-    /// Takes the texts of the next batch, and decides whether all threads compute it as a team. Returns `None` when the
-    /// queue is closed and empty.
+    /// Takes the texts of the next batch, and decides whether all threads compute it as a team.
+    /// Returns `None` when the queue is closed and empty.
     fn take(&self) -> Option<(Vec<QueuedText>, bool)> {
         let mut state = self.lock();
         loop {
@@ -273,7 +276,8 @@ impl QueuedRequest {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        // The request is not in the queue if workers have taken all its texts, as they have when its output has arrived.
+        // The request is not in the queue if workers have taken all its texts, as they have when
+        // its output has arrived.
         if let Some(at) = state.requests.iter().position(|request| request.number == self.number) {
             let tokens = state.requests.remove(at).map_or(0, |request| request.tokens());
             state.tokens -= tokens;

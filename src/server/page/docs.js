@@ -1,4 +1,4 @@
-// The documentation of the HTTP interface, made from openapi.json. All of its text enters the page as text only.
+// Renders openapi.json as the documentation of the HTTP interface. All text enters the page as text only, never as markup.
 'use strict';
 
 const byId = (id) => document.getElementById(id);
@@ -57,7 +57,7 @@ function fieldsOf(given, prefix = '', depth = 0) {
   if (depth > DEEPEST) return [];
   const rows = (schema.allOf ?? []).flatMap((part) => fieldsOf(part, prefix, depth + 1));
   const choices = (schema.oneOf ?? schema.anyOf ?? []).map((choice) => fieldsOf(choice, prefix, depth + 1));
-  // What only some of the choices require is not required.
+  // A field is required only if all choices require it.
   const always = (row) => choices.every((choice) => choice.some((other) => other.name === row.name && other.required));
   rows.push(...choices.flat().map((row) => ({ ...row, required: always(row) })));
   if (schema.items) rows.push(...fieldsOf(schema.items, `${prefix}[]`, depth + 1));
@@ -67,7 +67,7 @@ function fieldsOf(given, prefix = '', depth = 0) {
     rows.push({ name: path, schema: field, required: (schema.required ?? []).includes(name), says: field.description });
     rows.push(...fieldsOf(field, path, depth + 1));
   }
-  // Alternatives often share fields; the first one speaks for all.
+  // Alternatives often share fields; the first one is shown for all.
   return rows.filter((row, i) => rows.findIndex((other) => other.name === row.name) === i);
 }
 
@@ -123,7 +123,7 @@ function snippet(text, copyLabel) {
   const button = make('button', { type: 'button', 'aria-label': copyLabel }, 'Copy');
   button.addEventListener('click', async () => {
     getSelection().selectAllChildren(code);
-    // Browsers give the clipboard only to pages from this machine or over TLS; the selection is there in any case.
+    // Browsers allow the clipboard only for pages from this machine or over TLS. Otherwise the text is selected.
     const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
     button.textContent = copied ? 'Copied' : 'Selected';
     byId('copied').textContent = copied ? 'Copied.' : 'Selected; copy it with your keyboard.';
@@ -165,10 +165,10 @@ function responses(operation, says, examples) {
     }
     const [type, media] = Object.entries(response.content ?? {})[0] ?? [];
     const what = media?.schema ? `: ${typeOf(media.schema)}` : type ? `: ${type}` : '';
-    says.append(part(`Answer ${status}${what}`, make('p', {}, prose(response.description)),
-      media?.schema && table(fieldsOf(media.schema), `Fields of the answer ${status}`)));
+    says.append(part(`Response ${status}${what}`, make('p', {}, prose(response.description)),
+      media?.schema && table(fieldsOf(media.schema), `Fields of the response ${status}`)));
     const example = media && mediaExample(media);
-    if (example !== undefined && example !== null) examples.append(part(`Answer ${status}`, snippet(pretty(example))));
+    if (example !== undefined && example !== null) examples.append(part(`Response ${status}`, snippet(pretty(example))));
   }
   if (!refused.length) return;
   const rows = refused.map(({ name, says: reason }) => make('tr', {},

@@ -1,5 +1,5 @@
 // The page of `likewise serve`: scores of sentences against a source, and which tokens of two sentences are alike.
-// What people or the server wrote enters the page as text only, never as markup.
+// Texts of users and of the server enter the page as text only, never as markup.
 'use strict';
 
 const byId = (id) => document.getElementById(id);
@@ -27,7 +27,7 @@ let apiKey = null;
 try {
   apiKey = sessionStorage.getItem(KEY_NAME);
 } catch {
-  // Without storage the key lasts as long as the page.
+  // Without storage the key is lost when the page closes.
 }
 
 /** The newest request of each kind. A newer one ends the older, whose answer must never be shown over it. */
@@ -75,7 +75,7 @@ function useKey(event) {
   try {
     sessionStorage.setItem(KEY_NAME, apiKey);
   } catch {
-    // See above.
+    // Without storage, as above.
   }
   byId('key-form').hidden = true;
   byId('source').focus();
@@ -132,7 +132,7 @@ function showModel() {
   if (!model) return;
   byId('model-name').textContent = model.id;
   const state = STATES[model.state] ?? model.state;
-  // A live region that is written to speaks again, even if nothing has changed.
+  // Writing to a live region makes screen readers repeat it, even if its text is the same.
   if (byId('model-state').textContent !== state) byId('model-state').textContent = state;
   byId('model-state').dataset.state = model.state;
   byId('model-error').textContent = model.state === 'failed' ? model.error ?? 'This model could not be loaded.' : '';

@@ -1,5 +1,5 @@
-//! What huggingface_hub and huggingface.js request in addition to inference. On the hub other hosts answer these requests; a
-//! client whose `HF_ENDPOINT` is this server sends them here.
+//! What huggingface_hub and huggingface.js request in addition to inference. On the hub other hosts
+//! answer these requests; a client whose `HF_ENDPOINT` is this server sends them here.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ pub(in crate::server) fn routes() -> Router<Arc<ApiState>> {
     routes
 }
 
-/// GET `/api/models/{id}`: whether and where a model is served. A client that requests one property receives all.
+/// GET `/api/models/{id}`: whether and where a model is served. A client that requests one property
+/// receives all.
 async fn model(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Response, ApiError> {
     let id = path.id().unwrap_or_default();
     resolve(&state, &id)?;
@@ -55,7 +56,8 @@ async fn tasks(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError>
     Ok(json_response(&json!({ "sentence-similarity": task, "feature-extraction": task }))?)
 }
 
-/// GET `/api/agent-harnesses`: huggingface_hub requests a list of programs that it might run under. This list is empty.
+/// GET `/api/agent-harnesses`: huggingface_hub requests a list of programs that it might run under.
+/// This list is empty.
 async fn agent_harnesses() -> Result<Response, ApiError> {
     Ok(json_response(&json!({ "standardEnvVars": [], "harnesses": {} }))?)
 }

@@ -1,4 +1,5 @@
-//! The Hugging Face Inference API: sentence similarity and feature extraction by POST, on any of its paths.
+//! The Hugging Face Inference API: sentence similarity and feature extraction by POST, on any of
+//! its paths.
 //!
 //! | path | meaning |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! The body of a request to the Inference API.
 //!
-//! Over the years clients have spelled the same request in a dozen ways. The source is `source_sentence` or `sourceSentence`,
-//! inside `inputs`, inside `parameters` or at the root; options are at the root, in `parameters` or in `options`. All
-//! spellings are accepted.
+//! Over the years clients have spelled the same request in a dozen ways. The source is
+//! `source_sentence` or `sourceSentence`, inside `inputs`, inside `parameters` or at the root;
+//! options are at the root, in `parameters` or in `options`. All spellings are accepted.
 
 use serde_json::Value;
 
@@ -59,7 +59,8 @@ impl ParsedRequest {
         };
         let encode = options.encode_options()?;
         if is_similarity {
-            // `normalize` applies to embeddings only: sentence-transformers compares vectors as the model returns them.
+            // `normalize` applies to embeddings only: sentence-transformers compares vectors as the
+            // model returns them.
             let inputs = similarity_inputs(&texts)?;
             let request = InferenceRequest { inputs, output: OutputKind::Scores, encode };
             return Ok(Self { request, is_single: true });

@@ -20,7 +20,8 @@ impl ApiKeys {
         Self(keys.into())
     }
 
-    /// Whether a request has one of the keys. The time it takes reveals only the lengths of the keys.
+    /// Whether a request has one of the keys. The time it takes reveals only the lengths of the
+    /// keys.
     fn allow(&self, headers: &HeaderMap) -> bool {
         if self.0.is_empty() {
             return true;

@@ -18,12 +18,13 @@ const EXPOSED_HEADERS: [&str; 7] = [
     "retry-after",
 ];
 
-/// The layer that allows pages of other origins to call the API. Returns `None` if no other origin is allowed.
+/// The layer that allows pages of other origins to call the API. Returns `None` if no other origin
+/// is allowed.
 pub(in crate::server::http) fn cors_layer(origins: &AllowedOrigins) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        // Clients send headers of their own. Allowing all is safe: the only one that grants access is the key, which a
-        // page must know.
+        // Clients send headers of their own. Allowing all is safe: the only one that grants access
+        // is the key, which a page must know.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED_HEADERS.map(HeaderName::from_static))
         .max_age(Duration::from_secs(3600));

@@ -24,7 +24,8 @@ pub(in crate::server::http) struct RequestLogger {
     pub(in crate::server::http) shutting_down: Arc<AtomicBool>,
 }
 
-/// What the log reports about a request. Texts and keys are not in it. (HTTP allows no line breaks in a path.)
+/// What the log reports about a request. Texts and keys are not in it. (HTTP allows no line breaks
+/// in a path.)
 struct RequestLog {
     method: Method,
     path: String,
@@ -35,7 +36,8 @@ struct RequestLog {
 /// Logs the request if it is dropped before it has a response, because the client has disconnected.
 struct DisconnectGuard(Option<RequestLog>);
 
-/// Gives every response a request id, gives errors the format of the route, logs the response and counts it.
+/// Gives every response a request id, gives errors the format of the route, logs the response and
+/// counts it.
 pub(in crate::server::http) async fn log_request(
     State(logger): State<RequestLogger>,
     request: Request,

@@ -1,4 +1,4 @@
-//! A server of a test's own, and a client that sends bytes as they are.
+//! A server process for one test, and a client that sends raw bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,11 +20,11 @@ pub(crate) struct Server {
     log: Arc<Mutex<String>>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
-    /// The status line and headers, in lower case.
+    /// The status line and the headers, in lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }
@@ -39,14 +39,14 @@ impl Server {
         Self::of(command)
     }
 
-    /// Runs a command that serves.
+    /// Starts a command that serves, and waits until it listens.
     pub(crate) fn of(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().expect("likewise");
         let mut stderr = BufReader::new(process.stderr.take().expect("stderr"));
         let mut line = String::new();
         while !line.starts_with("listening") {
             line.clear();
-            assert!(stderr.read_line(&mut line).expect("a line") > 0, "it ended without listening");
+            assert!(stderr.read_line(&mut line).expect("a line") > 0, "the server ended before it listened");
         }
         let address = line.strip_prefix("listening at http://").and_then(|rest| rest.split_whitespace().next());
         let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -72,11 +72,15 @@ impl Server {
         self.wait_until("the models are loaded", || self.get("/health").status == 200);
     }
 
-    /// Waits until something is so, for at most a minute.
-    pub(crate) fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
+    /// Waits until a condition holds, for at most a minute.
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let start = Instant::now();
-        while !so() {
-            assert!(start.elapsed() < Duration::from_secs(60), "not so: {what}; the log: {}", self.log());
+        while !condition() {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "after a minute not true: {what}; the log: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -87,46 +91,47 @@ impl Server {
         stream
     }
 
-    /// Sends bytes as they are and reads all that comes back.
-    pub(crate) fn send(&self, request: &[u8]) -> Answer {
+    /// Sends raw bytes and reads the response until the connection closes.
+    pub(crate) fn send(&self, request: &[u8]) -> Response {
         let mut stream = self.connect();
-        // A server that refuses a request may close before all of it is sent; what it answered has come.
+        // A server that rejects a request may close the connection before all bytes are sent. Its
+        // response has arrived by then.
         drop(stream.write_all(request));
-        read_answer(&mut stream)
+        read_response(&mut stream)
     }
 
-    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send_request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.send(&request(method, path, headers, body))
     }
 
-    pub(crate) fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], b"")
+    pub(crate) fn get(&self, path: &str) -> Response {
+        self.send_request("GET", path, &[], b"")
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
-        self.ask("POST", path, &[], body.to_string().as_bytes())
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Response {
+        self.send_request("POST", path, &[], body.to_string().as_bytes())
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("the log").clone()
     }
 
-    /// What `/metrics` says of one series; 0 if it is not there.
+    /// The value of one series in `/metrics`; 0 if the series does not exist.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").body;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).map(str::parse);
         value.map_or(0.0, |value| value.expect("a number"))
     }
 
-    /// Kilobytes of memory that it has now.
+    /// The resident memory of the process in kB.
     pub(crate) fn resident_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    /// The kilobytes of its maps of a file, by the keys of /proc/PID/smaps.
+    /// The memory of the process's maps of a file in kB, by the keys of /proc/PID/smaps.
     #[cfg(target_os = "linux")]
     pub(crate) fn maps_of(&self, file: &std::path::Path) -> std::collections::HashMap<String, u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps", self.process.id())).expect("smaps");
@@ -155,7 +160,7 @@ impl Server {
         assert!(Command::new("kill").args([name, &id]).status().expect("kill").success());
     }
 
-    /// How the process ends, which it must within a minute.
+    /// The exit code of the process, which must end within a minute.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(60) {
@@ -175,7 +180,7 @@ impl Drop for Server {
     }
 }
 
-/// A request, after which the server is to close the connection.
+/// The bytes of a request that asks the server to close the connection.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {
@@ -185,17 +190,17 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     [head.as_bytes(), body].concat()
 }
 
-/// Reads until the server closes the connection.
-pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
+/// Reads a response until the server closes the connection.
+pub(crate) fn read_response(stream: &mut TcpStream) -> Response {
     let mut bytes = Vec::new();
     drop(stream.read_to_end(&mut bytes));
     let text = String::from_utf8(bytes).expect("UTF-8");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         assert!(self.head.contains("content-type: application/json"), "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
@@ -207,7 +212,7 @@ impl Answer {
     }
 }
 
-/// A connection that is kept for many requests.
+/// A connection for many requests.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     will_close: bool,
@@ -223,12 +228,13 @@ impl Connection {
         Self { stream: BufReader::new(stream), will_close: false }
     }
 
-    /// Whether the last answer said that this connection will be closed.
+    /// Whether the last response announced that the connection will be closed.
     pub(crate) fn will_close(&self) -> bool {
         self.will_close
     }
 
-    /// The status and the body of an answer; None if the connection ended without one.
+    /// Sends a request and returns the status and the body of the response; `None` if the
+    /// connection ends without one.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> Option<(u16, String)> {
         let length = body.len();
         let request = format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}");
@@ -256,13 +262,13 @@ impl Connection {
     }
 }
 
-/// The example's question.
-pub(crate) fn question() -> Value {
+/// The body of the published example.
+pub(crate) fn example_body() -> Value {
     json!({"inputs": {"source_sentence": SOURCE, "sentences": SENTENCES}})
 }
 
-/// What `likewise similarity --json` prints for the example.
-pub(crate) fn expected() -> String {
+/// The output of `likewise similarity --json` for the example.
+pub(crate) fn expected_scores() -> String {
     let arguments = ["similarity", "--json", "--model"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
     let output =
@@ -270,7 +276,7 @@ pub(crate) fn expected() -> String {
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
 }
 
-/// Numbers of a JSON array.
-pub(crate) fn numbers(value: &Value) -> Vec<f32> {
+/// The floats of a JSON array.
+pub(crate) fn floats(value: &Value) -> Vec<f32> {
     value.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
 }

@@ -1,26 +1,33 @@
-//! What no client should send, and what it gets.
+//! Malformed requests and their responses.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, question, read_answer, request};
+use crate::harness::{Response, Server, example_body, read_response, request};
 
-/// A request that is refused: method, path, body, status, and a part of the error.
+/// A request that is rejected: method, path, body, status, and a part of the error.
 type Case = (&'static str, String, Vec<u8>, u16, &'static str);
 
 const SIMILAR: &str = "/pipeline/sentence-similarity/org/tiny";
 
-fn bodies() -> Vec<Case> {
-    let post = |path: &str, body: &str, status, part| -> Case {
-        ("POST", path.to_owned(), body.as_bytes().to_vec(), status, part)
-    };
-    let bytes = |body: &[u8], part| -> Case { ("POST", "/".to_owned(), body.to_vec(), 400, part) };
-    let bare = |method, path: &str, status, part| -> Case { (method, path.to_owned(), Vec::new(), status, part) };
+fn post(path: &str, body: &str, status: u16, part: &'static str) -> Case {
+    ("POST", path.to_owned(), body.as_bytes().to_vec(), status, part)
+}
+
+fn bytes(body: &[u8], part: &'static str) -> Case {
+    ("POST", "/".to_owned(), body.to_vec(), 400, part)
+}
+
+fn without_body(method: &'static str, path: &str, status: u16, part: &'static str) -> Case {
+    (method, path.to_owned(), Vec::new(), status, part)
+}
+
+/// Bodies that are not JSON, or not an object.
+fn invalid_json() -> Vec<Case> {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(500), close.repeat(500));
     vec![
-        // Not JSON, or not an object.
         post("/", "", 400, "the body is not JSON"),
         post("/", "{", 400, "the body is not JSON"),
         post("/", "{\"inputs\": \"a\"", 400, "the body is not JSON"),
@@ -43,11 +50,16 @@ fn bodies() -> Vec<Case> {
         bytes(b"\xef\xbb\xbf{\"inputs\": \"a\"}", "the body is not JSON"),
         bytes(b"\x00\x00\x00", "the body is not JSON"),
         bytes(b"{\"inputs\": \"\xc3\"}", "the body is not UTF-8"),
-        // Half of a pair of surrogates is no text.
+        // Half of a surrogate pair is not a character.
         post("/", r#"{"inputs": "\ud800"}"#, 400, "the body is not JSON"),
         post("/", r#"{"inputs": "\udc00\ud800"}"#, 400, "the body is not JSON"),
         post("/", "{\"inputs\": \"a\nb\"}", 400, "the body is not JSON"),
-        // Inputs.
+    ]
+}
+
+/// Wrong inputs of feature extraction and similarity.
+fn invalid_inputs() -> Vec<Case> {
+    vec![
         post("/", "{}", 400, "`inputs`: expected a string or an array of strings, found nothing"),
         post("/", r#"{"input": "a"}"#, 400, "`inputs`"),
         post("/", r#"{"inputs": null}"#, 400, "found nothing"),
@@ -59,7 +71,6 @@ fn bodies() -> Vec<Case> {
         post("/", r#"{"inputs": ["a", null]}"#, 400, "`inputs[1]`: expected a string, found null"),
         post("/", r#"{"inputs": [["a"]]}"#, 400, "`inputs[0]`"),
         post("/", r#"{"inputs": [{"a": 1}]}"#, 400, "`inputs[0]`"),
-        // Similarity.
         post(
             "/",
             r#"{"inputs": {"sentences": ["a"]}}"#,
@@ -76,7 +87,11 @@ fn bodies() -> Vec<Case> {
         post("/", r#"{"inputs": {"source_sentence": "a", "sentences": ["b", 3]}}"#, 400, "`inputs.sentences[1]`"),
         post(SIMILAR, r#"{"inputs": "a"}"#, 400, "inputs.source_sentence"),
         post("/similarity", r#"{"inputs": "a"}"#, 400, "inputs.source_sentence"),
-        // Options.
+    ]
+}
+
+fn invalid_options() -> Vec<Case> {
+    vec![
         post("/", r#"{"inputs": "a", "normalize": "yes"}"#, 400, "`normalize`: expected true or false"),
         post("/", r#"{"inputs": "a", "truncate": 1}"#, 400, "`truncate`: expected true or false, found 1"),
         post("/", r#"{"inputs": "a", "prompt_name": 3}"#, 400, "`prompt_name`: expected a string, found 3"),
@@ -99,7 +114,11 @@ fn bodies() -> Vec<Case> {
         ),
         post("/", r#"{"inputs": "a", "truncate": true, "parameters": {"truncate": "x"}}"#, 400, "`truncate`"),
         post(&format!("/models/{}", "x".repeat(5000)), r#"{"inputs": "a"}"#, 404, "..."),
-        // Token ids.
+    ]
+}
+
+fn invalid_token_ids() -> Vec<Case> {
+    vec![
         post("/embed", r#"{"inputs": [1, "a"]}"#, 400, "`inputs[1]`: expected a token id"),
         post("/embed", r#"{"inputs": [[]]}"#, 400, "at least one"),
         post("/embed", r#"{"inputs": [-1]}"#, 400, "found -1"),
@@ -113,7 +132,12 @@ fn bodies() -> Vec<Case> {
         post("/tokenize", r#"{"inputs": "a", "add_special_tokens": "x"}"#, 400, "`add_special_tokens`"),
         post("/embed", r#"{"inputs": "a", "model": 1}"#, 400, "`model`: expected a string"),
         post("/embed", r#"{"inputs": "a", "model": "other"}"#, 404, "Model other does not exist"),
-        // Paths.
+    ]
+}
+
+/// Paths and methods that do not exist.
+fn invalid_paths() -> Vec<Case> {
+    vec![
         post("/pipeline/translation/org/tiny", r#"{"inputs": "a"}"#, 404, "translation"),
         post("/models/org/tiny/pipeline/", r#"{"inputs": "a"}"#, 404, "no route for"),
         post("/models/org/tiny/pipeline/x/y", r#"{"inputs": "a"}"#, 404, "no route for"),
@@ -127,16 +151,16 @@ fn bodies() -> Vec<Case> {
         post("/models/", r#"{"inputs": "a"}"#, 404, "no route for"),
         post("/models", "{}", 404, "no route for"),
         post("//", "{}", 404, "no route for"),
-        bare("GET", "/models/org/tiny", 405, "does not support GET"),
-        bare("GET", "/embed", 405, "does not support GET"),
-        bare("DELETE", "/", 405, "does not support DELETE"),
-        bare("PUT", "/models/org/tiny", 405, "does not support PUT"),
-        bare("POST", "/health", 405, "does not support POST"),
-        bare("BREW", "/", 405, "does not support BREW"),
-        bare("GET", "/nowhere", 404, "no route for /nowhere"),
-        bare("GET", "/page/../../Cargo.toml", 404, "no route for"),
-        bare("GET", "/api/models/../../etc", 404, "no route for"),
-        bare("GET", "/api/models/..%2fetc", 404, "does not exist"),
+        without_body("GET", "/models/org/tiny", 405, "does not support GET"),
+        without_body("GET", "/embed", 405, "does not support GET"),
+        without_body("DELETE", "/", 405, "does not support DELETE"),
+        without_body("PUT", "/models/org/tiny", 405, "does not support PUT"),
+        without_body("POST", "/health", 405, "does not support POST"),
+        without_body("BREW", "/", 405, "does not support BREW"),
+        without_body("GET", "/nowhere", 404, "no route for /nowhere"),
+        without_body("GET", "/page/../../Cargo.toml", 404, "no route for"),
+        without_body("GET", "/api/models/../../etc", 404, "no route for"),
+        without_body("GET", "/api/models/..%2fetc", 404, "does not exist"),
     ]
 }
 
@@ -159,42 +183,44 @@ fn large_bodies() -> Vec<Case> {
     ]
 }
 
-fn check(server: &Server, (method, path, body, status, part): &Case) -> Answer {
-    let answer = server.ask(method, path, &[], body);
+fn check(server: &Server, (method, path, body, status, part): &Case) -> Response {
+    let response = server.send_request(method, path, &[], body);
     let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-    assert_eq!(answer.status, *status, "{method} {path} {shown}: {answer:?}");
-    let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(response.status, *status, "{method} {path} {shown}: {response:?}");
+    let error = response.json()["error"].as_str().unwrap_or_default().to_owned();
     assert!(error.contains(part), "{method} {path} {shown}: {error}");
     assert!(error.len() < 400 && !error.contains('\n'), "one sentence, not {error}");
-    let length = answer.body.len().to_string();
-    assert_eq!(answer.header("content-length"), Some(length.as_str()), "{answer:?}");
-    assert!(answer.header("x-request-id").is_some(), "{answer:?}");
-    answer
+    let length = response.body.len().to_string();
+    assert_eq!(response.header("content-length"), Some(length.as_str()), "{response:?}");
+    assert!(response.header("x-request-id").is_some(), "{response:?}");
+    response
 }
 
-/// After all of it the server still answers as before.
-fn is_well(server: &Server) {
+/// Checks that the server still works after all requests.
+fn check_server_still_works(server: &Server) {
     assert_eq!(server.get("/health").status, 200);
-    assert_eq!(server.post("/", &question()).status, 200);
+    assert_eq!(server.post("/", &example_body()).status, 200);
     assert_eq!(server.metric("likewise_requests_in_flight"), 0.0);
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
 #[test]
-fn malformed_requests() {
+fn malformed_request_gets_the_documented_error() {
     let server = Server::with_tiny_mpnet(&[]);
-    let cases: Vec<Case> = bodies().into_iter().chain(large_bodies()).collect();
+    let cases: Vec<Case> =
+        [invalid_json(), invalid_inputs(), invalid_options(), invalid_token_ids(), invalid_paths(), large_bodies()]
+            .concat();
     for case in &cases {
         check(&server, case);
     }
     println!("{} malformed requests, each answered as documented", cases.len());
     assert!(cases.len() >= 60);
-    is_well(&server);
+    check_server_still_works(&server);
 }
 
-/// Strange, and answered all the same.
+/// Unusual requests that are valid.
 #[test]
-fn unusual_requests() {
+fn unusual_but_valid_request_gets_200() {
     let server = Server::with_tiny_mpnet(&[]);
     for body in [
         json!({"inputs": ""}),
@@ -208,21 +234,21 @@ fn unusual_requests() {
         json!({"inputs": "a", "parameters": null, "options": {}, "unknown": {"a": [1, 2]}}),
         json!({"inputs": "a", "normalize": null, "dimensions": null, "prompt_name": null}),
     ] {
-        let answer = server.post("/", &body);
-        assert_eq!(answer.status, 200, "{}: {answer:?}", &body.to_string()[..40.min(body.to_string().len())]);
-        assert!(!answer.body.contains("null") && !answer.body.contains("NaN"), "{answer:?}");
+        let response = server.post("/", &body);
+        assert_eq!(response.status, 200, "{}: {response:?}", &body.to_string()[..40.min(body.to_string().len())]);
+        assert!(!response.body.contains("null") && !response.body.contains("NaN"), "{response:?}");
     }
-    // A key twice: the last counts, as for every client's JSON.
-    let twice = server.ask("POST", "/", &[], br#"{"inputs": 1, "inputs": "a"}"#);
+    // Of a duplicate key the last value counts, as in most JSON parsers.
+    let twice = server.send_request("POST", "/", &[], br#"{"inputs": 1, "inputs": "a"}"#);
     assert_eq!(twice.status, 200, "{twice:?}");
-    is_well(&server);
+    check_server_still_works(&server);
 }
 
-/// What is wrong with the HTTP, not with the body.
+/// Errors in HTTP itself, not in the body.
 #[test]
-fn bad_http() {
+fn invalid_http_gets_400_or_closes_the_connection() {
     let server = Server::with_tiny_mpnet(&["--body-timeout", "5", "--header-timeout", "2"]);
-    let body = question().to_string();
+    let body = example_body().to_string();
     let chunks = |parts: &[&str]| {
         let head = "POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
         let parts = parts.iter().map(|part| format!("{:x}\r\n{part}\r\n", part.len()));
@@ -232,11 +258,11 @@ fn bad_http() {
     assert_eq!(server.send(chunks(&[first, second]).as_bytes()).status, 200);
     let one_by_one: Vec<String> = body.chars().map(String::from).collect();
     assert_eq!(server.send(chunks(&one_by_one.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes()).status, 200);
-    // Chunks that add up to too much, although no length was told.
+    // Chunks that exceed the limit together, without an announced length.
     let much = "x".repeat(500_000);
-    let answer = server.send(chunks(&[much.as_str(); 5]).as_bytes());
-    assert_eq!((answer.status, answer.body.contains("2000000 bytes")), (413, true), "{answer:?}");
-    // A length that is a lie is not waited for.
+    let response = server.send(chunks(&[much.as_str(); 5]).as_bytes());
+    assert_eq!((response.status, response.body.contains("2000000 bytes")), (413, true), "{response:?}");
+    // An announced length beyond the limit is rejected at once.
     let lie = b"POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 999999999999\r\n\r\n{}";
     assert_eq!(server.send(lie).status, 413);
     for (name, value, part) in [
@@ -244,10 +270,10 @@ fn bad_http() {
         ("x-use-cache", "2", "x-use-cache"),
         ("x-use-cache", "\u{ff}", "x-use-cache"),
     ] {
-        let answer = server.ask("POST", "/", &[(name, value)], body.as_bytes());
-        assert_eq!((answer.status, answer.body.contains(part)), (400, true), "{answer:?}");
+        let response = server.send_request("POST", "/", &[(name, value)], body.as_bytes());
+        assert_eq!((response.status, response.body.contains(part)), (400, true), "{response:?}");
     }
-    // Not HTTP, or not as it should be: the connection is answered 400 or closed, and nothing worse.
+    // Invalid HTTP: the server responds with 400 or closes the connection.
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01"[..],
         b"hello\r\n\r\n",
@@ -260,39 +286,39 @@ fn bad_http() {
     ] {
         let mut stream = server.connect();
         drop(stream.write_all(bytes));
-        let mut answer = Vec::new();
-        drop(std::io::Read::read_to_end(&mut stream, &mut answer));
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split(' ').nth(1).unwrap_or("none").to_owned();
-        assert!(["none", "400", "408", "200"].contains(&status.as_str()), "{bytes:?}: {answer}");
+        let mut response = Vec::new();
+        drop(std::io::Read::read_to_end(&mut stream, &mut response));
+        let response = String::from_utf8_lossy(&response);
+        let status = response.split(' ').nth(1).unwrap_or("none").to_owned();
+        assert!(["none", "400", "408", "200"].contains(&status.as_str()), "{bytes:?}: {response}");
     }
     let header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     assert_eq!(server.send(header.as_bytes()).status, 431);
-    is_well(&server);
+    check_server_still_works(&server);
 }
 
-/// Those who send slowly are answered 408, or cut off if even the head does not come.
+/// A slow body gets 408. A slow head closes the connection.
 #[test]
-fn slow_clients() {
+fn slow_client_gets_408_and_does_not_block_others() {
     let server = Server::with_tiny_mpnet(&["--body-timeout", "0.4", "--header-timeout", "0.4"]);
-    let whole = request("POST", "/", &[], question().to_string().as_bytes());
+    let whole = request("POST", "/", &[], example_body().to_string().as_bytes());
     let head = whole.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
 
     let mut slow = server.connect();
     slow.write_all(&whole[..head + 10]).expect("sent");
     let start = Instant::now();
-    let answer = read_answer(&mut slow);
-    assert_eq!((answer.status, answer.json()["error_type"].as_str()), (408, Some("timeout")), "{answer:?}");
+    let response = read_response(&mut slow);
+    assert_eq!((response.status, response.json()["error_type"].as_str()), (408, Some("timeout")), "{response:?}");
     assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()));
 
-    // A byte at a time: each comes in time, all of them do not.
+    // One byte at a time: each arrives in time, but the whole body does not.
     let mut slow = server.connect();
     slow.write_all(&whole[..head]).expect("sent");
     for byte in &whole[head..head + 20] {
         std::thread::sleep(Duration::from_millis(40));
         drop(slow.write_all(std::slice::from_ref(byte)));
     }
-    assert_eq!(read_answer(&mut slow).status, 408);
+    assert_eq!(read_response(&mut slow).status, 408);
 
     let mut slow = server.connect();
     slow.write_all(&whole[..head - 10]).expect("sent");
@@ -301,11 +327,11 @@ fn slow_clients() {
     drop(std::io::Read::read_to_end(&mut slow, &mut rest));
     assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()), "{:?}", start.elapsed());
 
-    // Meanwhile others are served, however many send slowly.
+    // Many slow clients do not block a fast one.
     let server = Server::with_tiny_mpnet(&["--max-concurrent-requests", "10"]);
     let mut many: Vec<_> = (0..300).map(|_| server.connect()).collect();
     many.iter_mut().for_each(|stream| stream.write_all(&whole[..head + 5]).expect("sent"));
-    assert_eq!(server.post("/", &question()).status, 200);
+    assert_eq!(server.post("/", &example_body()).status, 200);
     drop(many);
-    is_well(&server);
+    check_server_still_works(&server);
 }
