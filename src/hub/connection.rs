@@ -49,13 +49,17 @@ pub(super) fn proxy(settings: &Settings) -> Result<Option<Proxy>> {
 /// Returns the certificate authorities and the cryptography of TLS connections.
 ///
 /// # Errors
-/// If the file of certificate authorities cannot be read or is invalid.
+/// If the file of certificate authorities cannot be read or is invalid, or the TLS provider is
+/// unusable.
 pub(super) fn tls_config(settings: &Settings) -> Result<TlsConfig> {
     let roots = match &settings.ca_certificates {
         None => RootCerts::WebPki,
         Some(path) => read_certificates(path)?,
     };
     let config = TlsConfig::builder().root_certs(roots);
+    if let Some(provider) = &settings.tls_provider {
+        tls_support::check_provider(provider)?;
+    }
     let provider = settings.tls_provider.clone().or_else(tls_support::default_provider);
     Ok(match provider {
         Some(provider) => config.unversioned_rustls_crypto_provider(provider).build(),

@@ -23,6 +23,19 @@ pub(super) fn default_provider() -> Option<Arc<CryptoProvider>> {
     None
 }
 
+/// Checks that a provider can serve a TLS version. ureq panics on one that cannot.
+///
+/// # Errors
+/// If the provider lacks cipher suites or key exchange groups.
+pub(super) fn check_provider(provider: &Arc<CryptoProvider>) -> Result<()> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider.clone());
+    builder.with_safe_default_protocol_versions().map(drop).map_err(|error| Error::HubSetting {
+        setting: "tls_provider",
+        expected: "a provider with cipher suites and key exchange groups",
+        found: error.to_string(),
+    })
+}
+
 /// Checks that the default provider runs on this CPU.
 ///
 /// # Errors

@@ -70,7 +70,7 @@ fn pull_prints_only_the_model_folder() {
     }
     assert_eq!(file_contents(&home.snapshot()), Repository::of("tiny-bert").model_files());
     for (model, parts) in [
-        ("nobody/nothing", &["nobody/nothing", "no such repository", "token"][..]),
+        ("nobody/nothing", &["nobody/nothing", "not on the hub", "token"][..]),
         ("org/tiny@nightly", &["no such branch", "Invalid rev id"]),
         ("../x", &["not a hub id"]),
         ("org/tiny@", &["revision"]),

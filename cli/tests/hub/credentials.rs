@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use likewise::hub::{Hub, Secret, Settings, TokenSource};
+use likewise::hub::{CryptoProvider, Hub, Secret, Settings, TokenSource};
 use likewise::{Error, HubErrorKind};
+use rustls::crypto::{GetRandomFailed, SecureRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -217,7 +219,17 @@ fn tls_connection_requires_a_trusted_certificate_for_the_host() {
     assert_eq!(plain.take_log().len(), 0);
 }
 
-/// A provider without cipher suites cannot connect: the failure shows that it is used.
+/// A random number generator that counts its calls, which shows whether its provider is used.
+#[derive(Debug)]
+struct CountingRandom(AtomicUsize);
+
+impl SecureRandom for CountingRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        rustls_graviola::default_provider().secure_random.fill(bytes)
+    }
+}
+
 #[test]
 fn tls_provider_of_the_settings_replaces_the_default() {
     let hub = encrypted();
@@ -226,15 +238,15 @@ fn tls_provider_of_the_settings_replaces_the_default() {
     settings.timeout = Duration::from_secs(5);
     settings.token = TokenSource::Value(Secret::new(TOKEN));
     settings.ca_certificates = Some(certificate("authority.pem"));
-    let mut provider = rustls_graviola::default_provider();
-    settings.tls_provider = Some(Arc::new(provider.clone()));
-    Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
-    std::fs::remove_dir_all(cache.path()).expect("removed");
-    hub.take_log();
-    provider.cipher_suites.clear();
+    static RANDOM: CountingRandom = CountingRandom(AtomicUsize::new(0));
+    let provider = CryptoProvider { secure_random: &RANDOM, ..rustls_graviola::default_provider() };
     settings.tls_provider = Some(Arc::new(provider));
-    Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("no cipher suite");
-    assert_eq!(hub.take_log().len(), 0);
+    Hub::new(settings.clone()).pull(ID, "main", &mut |_| {}).expect("a model");
+    assert!(RANDOM.0.load(Ordering::Relaxed) > 0);
+    let unusable = CryptoProvider { cipher_suites: Vec::new(), ..rustls_graviola::default_provider() };
+    settings.tls_provider = Some(Arc::new(unusable));
+    let error = Hub::new(settings).pull(ID, "main", &mut |_| {}).expect_err("no cipher suite");
+    assert!(matches!(error, Error::HubSetting { setting: "tls_provider", .. }), "{error:?}");
 }
 
 #[test]

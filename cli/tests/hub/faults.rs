@@ -60,59 +60,111 @@ fn transient_fault_is_retried_until_the_model_is_complete() {
     }
 }
 
-/// Each permanent fault with the expected error. After it is fixed, the next pull succeeds.
+/// A method, a part of a path, a fault of all these requests, and the check of the error.
+type PermanentFault<'a> = (&'static str, &'a str, Fault, fn(&Error) -> bool);
+
+const LISTING: &str = "/api/models/";
+
+fn is_unavailable(error: &Error) -> bool {
+    matches!(error, Error::HubStatus { kind: HubErrorKind::Unavailable, .. })
+}
+
+fn is_unreachable(error: &Error) -> bool {
+    matches!(error, Error::HubUnreachable { attempts: 6, .. })
+}
+
+fn is_protocol_error(error: &Error) -> bool {
+    matches!(error, Error::HubProtocol { .. })
+}
+
+fn is_wrong_size(error: &Error) -> bool {
+    matches!(error, Error::HubCorruptDownload { what: "size", .. })
+}
+
+fn header(name: &'static str, value: Option<&str>) -> Fault {
+    Fault::Header(name, value.map(str::to_owned))
+}
+
+/// Asserts that a fault causes the expected error and leaves no incomplete file under its final
+/// name, and that the next pull without the fault succeeds.
+fn check_permanent_fault((method, path, fault, is_expected): PermanentFault<'_>) {
+    let test = tiny_hub();
+    test.hub.add_fault(method, path, usize::MAX, fault.clone());
+    let what = format!("{method} {path} {fault:?}");
+    let error = test.pull().expect_err(&what);
+    assert!(is_expected(&error), "{what}: {}", likewise::error_chain(&error));
+    println!("{what}\n    {}", likewise::error_chain(&error));
+    test.assert_blobs_are_correct(&what);
+    assert!(!test.repository().join("refs").exists(), "{what}: a ref exists");
+    assert!(!test.repository().join("snapshots").join(COMMIT).join("model.safetensors").exists(), "{what}");
+    let left = crate::download::walk(test.cache.path());
+    let outside = left.keys().find(|name| !name.starts_with("models--org--tiny/") && !name.starts_with(".locks/"));
+    assert_eq!(outside, None, "{what}");
+    let damaged = matches!(error, Error::HubCorruptDownload { .. });
+    assert!(!damaged || !left.keys().any(|name| name.ends_with(".incomplete")), "{what}: corrupt bytes remain");
+    // The next pull without the fault succeeds.
+    test.hub.clear_faults();
+    let folder = test.pull().unwrap_or_else(|error| panic!("{what}: {}", likewise::error_chain(&error)));
+    assert_eq!(file_contents(&folder), Repository::of("tiny-bert").model_files(), "{what}");
+    test.assert_blobs_are_correct(&what);
+}
+
 #[test]
-fn permanent_fault_is_an_error_of_its_kind() {
-    type Kind = fn(&Error) -> bool;
-    let refused: Kind = |e| matches!(e, Error::HubStatus { kind: HubErrorKind::Unavailable, .. });
-    let unreachable: Kind = |e| matches!(e, Error::HubUnreachable { attempts: 6, .. });
-    let answer: Kind = |e| matches!(e, Error::HubProtocol { .. });
-    let size: Kind = |e| matches!(e, Error::HubCorruptDownload { what: "size", .. });
-    let listing = "/api/models/";
-    let head = "/resolve/";
-    let large = &large();
-    let header = |name, value: Option<&str>| Fault::Header(name, value.map(str::to_owned));
-    let listed = |sha: &str, name: &str| {
-        Fault::Body(
-            serde_json::json!({"sha": sha, "siblings": [{"rfilename": name}, {"rfilename": "model.safetensors"}]})
-                .to_string(),
-        )
+fn permanent_fault_of_the_listing_is_an_error_of_its_kind() {
+    let listed = |sha: &str| {
+        let siblings = serde_json::json!([{"rfilename": "a"}, {"rfilename": "model.safetensors"}]);
+        Fault::Body(serde_json::json!({"sha": sha, "siblings": siblings}).to_string())
     };
-    let cases: Vec<(&'static str, &str, Fault, Kind)> = vec![
-        ("GET", listing, Fault::Status(503, &[]), refused),
-        ("GET", listing, Fault::Status(429, &[("Retry-After", "3600")]), refused),
-        ("GET", listing, Fault::Status(418, &[]), |e| {
+    let cases: Vec<PermanentFault<'_>> = vec![
+        ("GET", LISTING, Fault::Status(503, &[]), is_unavailable),
+        ("GET", LISTING, Fault::Status(429, &[("Retry-After", "3600")]), is_unavailable),
+        ("GET", LISTING, Fault::Status(418, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 418, .. })
         }),
-        ("GET", listing, Fault::Status(403, &[]), |e| {
+        ("GET", LISTING, Fault::Status(403, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::Forbidden, .. })
         }),
-        ("GET", listing, Fault::CloseAfter(0), unreachable),
-        ("GET", listing, Fault::CloseAfter(10), unreachable),
-        ("GET", listing, Fault::Stall(10), unreachable),
-        ("GET", listing, Fault::Endless, answer),
-        ("GET", listing, Fault::EndlessHeaders, |e| matches!(e, Error::HubUnreachable { attempts: 1, .. })),
-        ("GET", listing, Fault::Body("<html>".to_owned()), |e| matches!(e, Error::Json { .. })),
-        ("GET", listing, Fault::Body("{\"sha\": 1}".to_owned()), |e| matches!(e, Error::Json { .. })),
-        ("GET", listing, listed("../../../../../../../../../../../../../x", "a"), answer),
-        ("GET", listing, listed("main", "a"), answer),
-        ("GET", listing, header("content-encoding", Some("gzip")), answer),
-        ("HEAD", head, Fault::Status(500, &[]), refused),
-        ("HEAD", head, Fault::Status(404, &[("X-Error-Code", "EntryNotFound")]), |e| {
+        ("GET", LISTING, Fault::CloseAfter(0), is_unreachable),
+        ("GET", LISTING, Fault::CloseAfter(10), is_unreachable),
+        ("GET", LISTING, Fault::Stall(10), is_unreachable),
+        ("GET", LISTING, Fault::Endless, is_protocol_error),
+        ("GET", LISTING, Fault::EndlessHeaders, |e| matches!(e, Error::HubUnreachable { attempts: 1, .. })),
+        ("GET", LISTING, Fault::Body("<html>".to_owned()), |e| matches!(e, Error::Json { .. })),
+        ("GET", LISTING, Fault::Body("{\"sha\": 1}".to_owned()), |e| matches!(e, Error::Json { .. })),
+        ("GET", LISTING, listed("../../../../../../../../../../../../../x"), is_protocol_error),
+        ("GET", LISTING, listed("main"), is_protocol_error),
+        ("GET", LISTING, header("content-encoding", Some("gzip")), is_protocol_error),
+    ];
+    cases.into_iter().for_each(check_permanent_fault);
+}
+
+#[test]
+fn permanent_fault_of_the_metadata_is_an_error_of_its_kind() {
+    let cases: Vec<PermanentFault<'_>> = vec![
+        ("HEAD", "/resolve/", Fault::Status(500, &[]), is_unavailable),
+        ("HEAD", "/resolve/", Fault::Status(404, &[("X-Error-Code", "EntryNotFound")]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::FileNotFound, .. })
         }),
-        ("HEAD", "/model.safetensors", header("x-repo-commit", None), answer),
-        ("HEAD", "/model.safetensors", header("x-repo-commit", Some(&"f".repeat(40))), answer),
-        ("HEAD", "/model.safetensors", header("x-linked-etag", None), answer),
-        ("HEAD", "/model.safetensors", header("x-linked-etag", Some("\"../../evil\"")), answer),
-        ("HEAD", "/model.safetensors", header("x-linked-size", None), answer),
-        ("HEAD", "/model.safetensors", header("x-linked-size", Some("-1")), answer),
+        ("HEAD", "/model.safetensors", header("x-repo-commit", None), is_protocol_error),
+        ("HEAD", "/model.safetensors", header("x-repo-commit", Some(&"f".repeat(40))), is_protocol_error),
+        ("HEAD", "/model.safetensors", header("x-linked-etag", None), is_protocol_error),
+        ("HEAD", "/model.safetensors", header("x-linked-etag", Some("\"../../evil\"")), is_protocol_error),
+        ("HEAD", "/model.safetensors", header("x-linked-size", None), is_protocol_error),
+        ("HEAD", "/model.safetensors", header("x-linked-size", Some("-1")), is_protocol_error),
         // The file is shorter than announced, and longer.
-        ("HEAD", "/model.safetensors", header("x-linked-size", Some("18446744073709551615")), size),
-        ("HEAD", "/model.safetensors", header("x-linked-size", Some("100")), size),
+        ("HEAD", "/model.safetensors", header("x-linked-size", Some("18446744073709551615")), is_wrong_size),
+        ("HEAD", "/model.safetensors", header("x-linked-size", Some("100")), is_wrong_size),
         ("HEAD", "/model.safetensors", Fault::Status(401, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, status: 401, .. })
         }),
+    ];
+    cases.into_iter().for_each(check_permanent_fault);
+}
+
+#[test]
+fn permanent_fault_of_the_content_is_an_error_of_its_kind() {
+    let large = &large();
+    let cases: Vec<PermanentFault<'_>> = vec![
         // The CDN's status says nothing about the hub's repositories.
         ("GET", large, Fault::Status(404, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 404, .. })
@@ -120,8 +172,8 @@ fn permanent_fault_is_an_error_of_its_kind() {
         ("GET", large, Fault::Status(401, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::UnexpectedStatus, status: 401, .. })
         }),
-        ("GET", large, Fault::CloseAfter(0), unreachable),
-        ("GET", large, Fault::Status(503, &[]), refused),
+        ("GET", large, Fault::CloseAfter(0), is_unreachable),
+        ("GET", large, Fault::Status(503, &[]), is_unavailable),
         ("GET", large, Fault::Status(403, &[]), |e| {
             matches!(e, Error::HubStatus { kind: HubErrorKind::Forbidden, .. })
         }),
@@ -129,34 +181,19 @@ fn permanent_fault_is_an_error_of_its_kind() {
         ("GET", "tokenizer.json", Fault::WrongBytes, |e| {
             matches!(e, Error::HubCorruptDownload { what: "git sha1", .. })
         }),
-        ("GET", large, Fault::WrongLength(1), size),
-        ("GET", large, Fault::WrongLength(-1), size),
-        ("GET", large, Fault::Endless, size),
-        ("GET", "/model.safetensors", header("location", Some("/org/tiny/resolve/main/model.safetensors")), answer),
-        ("GET", "/model.safetensors", header("location", None), answer),
-        ("GET", "/model.safetensors", header("location", Some("file:///etc/passwd")), answer),
+        ("GET", large, Fault::WrongLength(1), is_wrong_size),
+        ("GET", large, Fault::WrongLength(-1), is_wrong_size),
+        ("GET", large, Fault::Endless, is_wrong_size),
+        (
+            "GET",
+            "/model.safetensors",
+            header("location", Some("/org/tiny/resolve/main/model.safetensors")),
+            is_protocol_error,
+        ),
+        ("GET", "/model.safetensors", header("location", None), is_protocol_error),
+        ("GET", "/model.safetensors", header("location", Some("file:///etc/passwd")), is_protocol_error),
     ];
-    for (method, path, fault, kind) in cases {
-        let test = tiny_hub();
-        test.hub.add_fault(method, path, usize::MAX, fault.clone());
-        let what = format!("{method} {path} {fault:?}");
-        let error = test.pull().expect_err(&what);
-        assert!(kind(&error), "{what}: {}", likewise::error_chain(&error));
-        println!("{what}\n    {}", likewise::error_chain(&error));
-        test.assert_blobs_are_correct(&what);
-        assert!(!test.repository().join("refs").exists(), "{what}: a ref exists");
-        assert!(!test.repository().join("snapshots").join(COMMIT).join("model.safetensors").exists(), "{what}");
-        let left = crate::download::walk(test.cache.path());
-        let outside = left.keys().find(|name| !name.starts_with("models--org--tiny/") && !name.starts_with(".locks/"));
-        assert_eq!(outside, None, "{what}");
-        let damaged = matches!(error, Error::HubCorruptDownload { .. });
-        assert!(!damaged || !left.keys().any(|name| name.ends_with(".incomplete")), "{what}: corrupt bytes remain");
-        // The next pull without the fault succeeds.
-        test.hub.clear_faults();
-        let folder = test.pull().unwrap_or_else(|error| panic!("{what}: {}", likewise::error_chain(&error)));
-        assert_eq!(file_contents(&folder), Repository::of("tiny-bert").model_files(), "{what}");
-        test.assert_blobs_are_correct(&what);
-    }
+    cases.into_iter().for_each(check_permanent_fault);
 }
 
 #[test]

@@ -100,10 +100,14 @@ impl FakeHub {
             .each_ref()
             .map(|listener| format!("{scheme}://{host}:{}", listener.local_addr().expect("an address").port()));
         for (i, listener) in listeners.into_iter().enumerate() {
-            let (state, wrap, cdn) = (state.clone(), wrap.clone(), cdn.clone());
+            let state = state.clone();
+            let wrap = wrap.clone();
+            let cdn = cdn.clone();
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
-                    let (state, wrap, cdn) = (state.clone(), wrap.clone(), cdn.clone());
+                    let state = state.clone();
+                    let wrap = wrap.clone();
+                    let cdn = cdn.clone();
                     std::thread::spawn(move || {
                         if let Some(stream) = stream.ok().and_then(|stream| wrap(stream)) {
                             // The client may disconnect at any time.

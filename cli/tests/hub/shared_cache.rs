@@ -29,7 +29,8 @@ fn remove(test: &TestHub, folder: &Path, name: &str) {
 }
 
 /// Without modules.json sentence-transformers uses default pooling. Without other files the model
-/// has no prompts or another tokenizer. So one request must find out whether the commit contains them.
+/// has no prompts or another tokenizer. So one request must find out whether the commit contains
+/// them.
 #[test]
 fn optional_file_that_the_cache_lacks_is_requested_once() {
     const OPTIONAL: [&str; 3] = ["modules.json", "config_sentence_transformers.json", "tokenizer_config.json"];
