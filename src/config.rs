@@ -20,17 +20,17 @@ impl JsonObject {
     /// # Errors
     /// If it is not JSON or not an object.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        match parse(file, bytes)? {
+        match parse_json(file, bytes)? {
             Value::Object(map) => Ok(Self { file: file.to_owned(), map }),
-            other => Err(Error::config(file, "(the whole file)", "an object", kind(&other))),
+            other => Err(Error::config(file, "(the whole file)", "an object", json_type(&other))),
         }
     }
 
     /// The keys of an object that was parsed as part of a file.
-    pub(crate) fn of(file: &str, value: &Value) -> Result<Self> {
+    pub(crate) fn from_value(file: &str, value: &Value) -> Result<Self> {
         match value {
             Value::Object(map) => Ok(Self { file: file.to_owned(), map: map.clone() }),
-            other => Err(Error::config(file, "(the whole element)", "an object", kind(other))),
+            other => Err(Error::config(file, "(the whole element)", "an object", json_type(other))),
         }
     }
 
@@ -50,7 +50,7 @@ impl JsonObject {
     }
 
     /// The error that a key has a value that cannot be used.
-    pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> Error {
+    pub(crate) fn invalid_value(&self, key: &str, expected: impl Into<String>) -> Error {
         let found = self.map.get(key).map_or_else(|| "nothing".to_owned(), shown);
         Error::config(&self.file, key, expected, found)
     }
@@ -62,11 +62,11 @@ impl JsonObject {
         expected: &str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>> {
-        self.get(key).map(|value| read(value).ok_or_else(|| self.wrong(key, expected))).transpose()
+        self.get(key).map(|value| read(value).ok_or_else(|| self.invalid_value(key, expected))).transpose()
     }
 
     /// A whole number of at least 1 that fits the sizes of this program.
-    pub(crate) fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub(crate) fn positive_integer(&self, key: &str) -> Result<Option<usize>> {
         // Products of a few such sizes (parameters, bytes) stay far below 2⁶⁴, so none of them can overflow.
         const MOST: u64 = 1 << 24;
         let read = |value: &Value| value.as_u64().filter(|n| (1..=MOST).contains(n)).map(|n| n as usize);
@@ -74,18 +74,18 @@ impl JsonObject {
     }
 
     /// A token id.
-    pub(crate) fn id(&self, key: &str) -> Result<Option<u32>> {
+    pub(crate) fn token_id(&self, key: &str) -> Result<Option<u32>> {
         self.optional(key, "a token id", |value| value.as_u64().and_then(|n| u32::try_from(n).ok()))
     }
 
     /// A positive number.
-    pub(crate) fn positive(&self, key: &str) -> Result<Option<f32>> {
+    pub(crate) fn positive_number(&self, key: &str) -> Result<Option<f32>> {
         let read = |value: &Value| value.as_f64().map(|x| x as f32).filter(|x| *x > 0.0 && x.is_finite());
         self.optional(key, "a positive number", read)
     }
 
     /// The keys that begin with a prefix and are neither absent nor null.
-    pub(crate) fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys_with_prefix(&self, prefix: &str) -> impl Iterator<Item = &str> {
         self.map
             .iter()
             .filter(move |(key, value)| key.starts_with(prefix) && !value.is_null())
@@ -93,32 +93,32 @@ impl JsonObject {
     }
 
     /// true or false.
-    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>> {
         self.optional(key, "true or false", Value::as_bool)
     }
 
     /// A string.
-    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+    pub(crate) fn string(&self, key: &str) -> Result<Option<&str>> {
         self.optional(key, "a string", Value::as_str)
     }
 
     /// An object whose values are strings; empty if the key is absent.
-    pub(crate) fn map_of_strings(&self, key: &str) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn string_map(&self, key: &str) -> Result<BTreeMap<String, String>> {
         let Some(value) = self.get(key) else { return Ok(BTreeMap::new()) };
         let read = |map: &Map<String, Value>| {
             map.iter().map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect::<Option<BTreeMap<_, _>>>()
         };
-        value.as_object().and_then(read).ok_or_else(|| self.wrong(key, "an object of strings"))
+        value.as_object().and_then(read).ok_or_else(|| self.invalid_value(key, "an object of strings"))
     }
 }
 
 /// Parses JSON.
-pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|source| Error::Json { file: file.to_owned(), source })
 }
 
 /// What kind of value it is, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -132,5 +132,5 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 /// A value as a message shows it: itself if it is short, else its kind.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
-    if text.len() <= 80 { text } else { kind(value).to_owned() }
+    if text.len() <= 80 { text } else { json_type(value).to_owned() }
 }

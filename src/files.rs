@@ -91,7 +91,7 @@ impl ModelFiles {
     }
 
     /// The files in a folder below, by their names in it. "" is this one.
-    pub(crate) fn below(&self, path: &str) -> Self {
+    pub(crate) fn subfolder(&self, path: &str) -> Self {
         let below = if path.is_empty() { String::new() } else { format!("{path}/") };
         Self { below: format!("{}{below}", self.below), ..self.clone() }
     }
@@ -130,7 +130,7 @@ impl ModelFiles {
     }
 
     /// The names of the files that say whose the model is and what may be done with it.
-    pub(crate) fn notices(&self) -> Result<Vec<String>> {
+    pub(crate) fn license_and_readme_files(&self) -> Result<Vec<String>> {
         let mut names: BTreeSet<String> = self.memory.keys().cloned().collect();
         if let Some(folder) = &self.folder {
             let failed = |source| Error::Io { path: folder.clone(), action: "list", source };
@@ -142,7 +142,7 @@ impl ModelFiles {
                 }
             }
         }
-        Ok(names.into_iter().filter(|name| says_whose(name)).collect())
+        Ok(names.into_iter().filter(|name| is_license_or_readme(name)).collect())
     }
 
     /// A whole file, or None if there is none.
@@ -162,9 +162,9 @@ impl ModelFiles {
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = inside(folder, &name)?;
         if name.contains('/') {
-            no_way_out(folder, &name, &path)?;
+            reject_symlink_escape(folder, &name, &path)?;
         }
-        let bytes = if is_vocabulary(&name) { read_up_to(&path, VOCABULARY) } else { read_table(&path) };
+        let bytes = if is_vocabulary(&name) { read_up_to(&path, VOCABULARY) } else { read_small_file(&path) };
         Ok(bytes?.map(Cow::Owned))
     }
 
@@ -209,7 +209,7 @@ impl ModelFiles {
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = inside(folder, &name)?;
         if named {
-            no_way_out(folder, &name, &path)?;
+            reject_symlink_escape(folder, &name, &path)?;
         }
         if !self.mapped {
             return Ok(read_up_to(&path, u64::MAX)?.map(|bytes| WeightBytes::Memory(Arc::new(Cow::Owned(bytes)))));
@@ -227,7 +227,7 @@ const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "vocab.txt", "m
 
 /// Bytes of a file, by its name, that are read at most.
 #[cfg(feature = "hub")]
-pub(crate) fn most_read(name: &str) -> u64 {
+pub(crate) fn size_limit(name: &str) -> u64 {
     match name {
         _ if name.ends_with(".safetensors") => u64::MAX,
         _ if is_vocabulary(name) => VOCABULARY,
@@ -278,12 +278,12 @@ pub(crate) fn read_up_to(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// [`read_up_to`] of a file that says what there is.
-pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read_small_file(path: &Path) -> Result<Option<Vec<u8>>> {
     read_up_to(path, TABLE)
 }
 
 /// Whether a file by its name says whose the model is and what may be done with it.
-pub(crate) fn says_whose(name: &str) -> bool {
+pub(crate) fn is_license_or_readme(name: &str) -> bool {
     const BEGINNINGS: [&str; 5] = ["license", "licence", "copying", "notice", "readme"];
     BEGINNINGS.iter().any(|word| name.to_lowercase().starts_with(word))
 }
@@ -306,7 +306,7 @@ pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 
 /// Refuses a link that leads out of the folder. (Where a file stands whose name nobody but us has chosen, whoever made the folder
 /// may have put a link to anywhere.) A hub's cache consists of links, so there the way to its blobs is open.
-fn no_way_out(folder: &Path, name: &str, path: &Path) -> Result<()> {
+fn reject_symlink_escape(folder: &Path, name: &str, path: &Path) -> Result<()> {
     // What is not there is found out by whoever opens it.
     let (Ok(folder), Ok(target)) = (folder.canonicalize(), path.canonicalize()) else { return Ok(()) };
     let mut allowed = vec![folder.clone()];

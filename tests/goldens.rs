@@ -136,13 +136,13 @@ fn ids_offsets_and_truncation() {
             let ids: Vec<u64> = got.ids.iter().map(|&id| u64::from(id)).collect();
             assert_eq!(serde_json::json!(ids), golden.json["ids"][i], "{name}: ids of {text:?}");
             assert_eq!(serde_json::json!(got.offsets), golden.json["offsets"][i], "{name}: offsets of {text:?}");
-            assert_eq!((got.usage.tokens, got.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
+            assert_eq!((got.usage.total, got.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
             truncated += usize::from(got.usage.truncated());
         }
         assert!(truncated > 0, "{name}: no golden text is truncated");
         let embedded = model.embed(&golden.texts).expect("vectors");
         for (i, usage) in embedded.usage().iter().enumerate() {
-            assert_eq!((usage.tokens, usage.used), (tokens[i], used[i]), "{name}: usage of {:?}", golden.texts[i]);
+            assert_eq!((usage.total, usage.used), (tokens[i], used[i]), "{name}: usage of {:?}", golden.texts[i]);
         }
     }
 }

@@ -56,7 +56,7 @@ fn ids_are_the_references() {
             let expected: Vec<u32> =
                 expected.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect();
             let got = model.tokenize(text).expect("tokens");
-            assert_eq!(got.usage.tokens, expected.len(), "{name}: tokens of {text:?}");
+            assert_eq!(got.usage.total, expected.len(), "{name}: tokens of {text:?}");
             // What the model does not read: the end of the text, but not its last token.
             let (last, kept) = (expected.len() - 1, got.usage.used - 1);
             assert_eq!(got.ids[..kept], expected[..kept], "{name}: ids of {text:?}");

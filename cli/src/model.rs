@@ -257,7 +257,7 @@ impl SourceArgs {
 /// Says on stderr how many texts were longer than the model reads.
 pub(crate) fn report_truncation(usage: &[TokenUsage]) -> Outcome {
     let cut: Vec<&TokenUsage> = usage.iter().filter(|usage| usage.truncated()).collect();
-    if let Some(longest) = cut.iter().max_by_key(|usage| usage.tokens) {
+    if let Some(longest) = cut.iter().max_by_key(|usage| usage.total) {
         let texts = if usage.len() == 1 { "text" } else { "texts" };
         let are = if cut.len() == 1 { "was" } else { "were" };
         // Not eprintln!, which panics if nobody reads stderr.
@@ -267,7 +267,7 @@ pub(crate) fn report_truncation(usage: &[TokenUsage]) -> Outcome {
             cut.len(),
             usage.len(),
             longest.used,
-            longest.tokens
+            longest.total
         ));
     }
     Ok(())

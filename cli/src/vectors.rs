@@ -91,7 +91,7 @@ impl<'a> Rows<'a> {
 
     fn write_jsonl(&self, out: &mut dyn Write, texts: &[String], usage: &[TokenUsage]) -> Outcome {
         for (i, (text, usage)) in texts.iter().zip(usage).enumerate() {
-            let (tokens, used, truncated) = (usage.tokens, usage.used, usage.truncated());
+            let (tokens, used, truncated) = (usage.total, usage.used, usage.truncated());
             let (text, vector) = (serde_json::to_string(text)?, self.json(i, texts.len())?);
             let counts = format!("\"tokens\":{tokens},\"used\":{used},\"truncated\":{truncated}");
             writeln!(out, "{{\"text\":{text},\"embedding\":{vector},{counts}}}")?;
@@ -121,7 +121,7 @@ impl<'a> Rows<'a> {
         let counts = |count: fn(&TokenUsage) -> usize| -> Vec<u8> {
             usage.iter().flat_map(|usage| (count(usage) as u32).to_le_bytes()).collect()
         };
-        let (tokens, used) = (counts(|usage| usage.tokens), counts(|usage| usage.used));
+        let (tokens, used) = (counts(|usage| usage.total), counts(|usage| usage.used));
         let tensors = [
             ("embeddings", TensorView::new(self.dtype().1, vec![texts, self.len() / texts], &embeddings)?),
             ("tokens", TensorView::new(Dtype::U32, vec![texts], &tokens)?),

@@ -111,9 +111,9 @@ impl Checkpoint {
     }
 
     fn open_shards(files: &ModelFiles, index: &crate::config::JsonObject) -> Result<Self> {
-        let map = index.map_of_strings("weight_map")?;
+        let map = index.string_map("weight_map")?;
         if map.is_empty() {
-            return Err(index.wrong("weight_map", "an object that names a shard for each tensor"));
+            return Err(index.invalid_value("weight_map", "an object that names a shard for each tensor"));
         }
         let mut names: Vec<&str> = map.values().map(String::as_str).collect();
         names.sort_unstable();

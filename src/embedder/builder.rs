@@ -125,7 +125,7 @@ impl Builder {
     pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
         let modules = ModuleList::read(files)?;
-        let of_encoder = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
+        let of_encoder = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
         let config = JsonObject::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
         let blueprint = Blueprint::from_config(&config)?;
         if of_encoder.read(ADAPTER)?.is_some() {
@@ -138,7 +138,7 @@ impl Builder {
         // Without modules.json the reference does not look for it either.
         let sentence = sentence.filter(|_| modules.is_some());
         let similarity = Similarity::from_config(sentence.as_ref())?;
-        let mut prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        let mut prompts = sentence.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.string_map("prompts"))?;
         // As in the reference since 5.0: every model has these two.
         for name in ["query", "document"] {
             prompts.entry(name.to_owned()).or_default();
@@ -157,7 +157,9 @@ impl Builder {
             },
         };
         if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
-            return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
+            return Err(
+                config.invalid_value("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8"))
+            );
         }
         let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
         let ending = OutputOptions {
@@ -214,9 +216,9 @@ fn as_packed(
 /// Refuses what config_sentence_transformers.json may ask for and is not built.
 fn refuse_other_models(config: Option<&JsonObject>) -> Result<()> {
     let Some(config) = config else { return Ok(()) };
-    let other = config.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
+    let other = config.string("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
     if other || config.is_null("model_type") {
-        return Err(config.wrong("model_type", "SentenceTransformer"));
+        return Err(config.invalid_value("model_type", "SentenceTransformer"));
     }
     Ok(())
 }
@@ -227,7 +229,9 @@ fn dimensions(asked: Option<usize>, config: Option<&JsonObject>, width: usize) -
     match asked {
         Some(asked) if !(1..=width).contains(&asked) => Err(Error::Dimensions { asked, most: width }),
         Some(asked) => Ok(Some(asked)),
-        None => Ok(config.map_or(Ok(None), |keys| keys.size("truncate_dim"))?.map(|stated| stated.min(width))),
+        None => {
+            Ok(config.map_or(Ok(None), |keys| keys.positive_integer("truncate_dim"))?.map(|stated| stated.min(width)))
+        }
     }
 }
 
@@ -238,7 +242,7 @@ fn choose_prompt(
     prompts: &BTreeMap<String, String>,
     asked: Option<String>,
 ) -> Result<String> {
-    let default = config.map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
+    let default = config.map_or(Ok(None), |keys| keys.string("default_prompt_name"))?;
     let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
     prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
         name,

@@ -68,7 +68,7 @@ impl Builder {
         let weights = checkpoint.file_names();
         // A set, because what says whose the model is may be among what was read.
         let mut names: BTreeSet<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
-        names.extend(files.notices()?);
+        names.extend(files.license_and_readme_files()?);
         for name in &names {
             let Some(bytes) = files.read(name)? else { continue };
             let path = inside(folder, name)?;

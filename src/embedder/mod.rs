@@ -218,7 +218,7 @@ impl Embedder {
     /// # Errors
     /// If the tokenizer refuses it.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenizer.tokens(&with_prompt(&self.prompt, text))
+        self.tokenizer.tokenize(&with_prompt(&self.prompt, text))
     }
 
     /// Every intermediate result of one pass over some texts, by one thread. The bits are those of [`Self::embed`].
@@ -272,7 +272,7 @@ impl Embedder {
             parameters: results::parameters(&blueprint),
             modules: self.head.describe(),
             similarity: self.similarity,
-            max_length: self.tokenizer.limit(),
+            max_length: self.tokenizer.max_tokens(),
             width: self.width(),
             dtype: self.encoder.dtype(),
             level: self.level,
@@ -295,12 +295,12 @@ impl Embedder {
 
     /// The most tokens of a pass that one thread makes alone.
     fn longest_pass(&self) -> usize {
-        self.tokenizer.limit().max(MOST_TOKENS)
+        self.tokenizer.max_tokens().max(MOST_TOKENS)
     }
 
     fn memory(&self, precision: Precision) -> MemoryEstimate {
         let longest = self.longest_pass();
-        let (model, entries) = self.tokenizer.model();
+        let (model, entries) = self.tokenizer.model_and_vocab_size();
         let matrices = self.encoder.packed_bytes(precision);
         let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
         MemoryEstimate {

@@ -70,12 +70,12 @@ impl Embedder {
                 Encoded { prompt: self.skipped(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
-                let used = ids.len().min(self.tokenizer.limit());
+                let used = ids.len().min(self.tokenizer.max_tokens());
                 let kept = match reading.side {
                     None | Some(TruncationSide::Right) => &ids[..used],
                     Some(TruncationSide::Left) => &ids[ids.len() - used..],
                 };
-                self.checked(number, kept.to_vec(), TokenUsage { tokens: ids.len(), used }, truncation)?
+                self.checked(number, kept.to_vec(), TokenUsage { total: ids.len(), used }, truncation)?
             }
         };
         Ok(EncodedText { encoded, of_tokens })
@@ -83,7 +83,7 @@ impl Embedder {
 
     /// All tokens of a text, with its prompt; with special ones around it if `special`.
     pub(crate) fn pieces(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<TokenSpan>> {
-        self.tokenizer.pieces(&with_prompt(self.prompt_text(prompt)?, text), special)
+        self.tokenizer.token_spans(&with_prompt(self.prompt_text(prompt)?, text), special)
     }
 
     /// The text that some ids stand for.

@@ -42,7 +42,7 @@ impl Embedder {
         truncation: TruncationPolicy,
         side: Option<TruncationSide>,
     ) -> Result<Encoded> {
-        let (ids, usage) = self.tokenizer.ids(&with_prompt(prompt, text), side)?;
+        let (ids, usage) = self.tokenizer.encode(&with_prompt(prompt, text), side)?;
         self.checked(number, ids, usage, truncation)
     }
 
@@ -50,7 +50,7 @@ impl Embedder {
     pub(super) fn skipped(&self, prompt: &str) -> Result<usize> {
         match self.head.includes_prompt() || prompt.is_empty() {
             true => Ok(0),
-            false => self.tokenizer.length_before_end(prompt),
+            false => self.tokenizer.prompt_len(prompt),
         }
     }
 
@@ -63,7 +63,7 @@ impl Embedder {
         truncation: TruncationPolicy,
     ) -> Result<Encoded> {
         if truncation == TruncationPolicy::Error && usage.truncated() {
-            return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
+            return Err(Error::TooLong { text: number, tokens: usage.total, limit: self.tokenizer.max_tokens() });
         }
         let vocabulary = self.encoder.blueprint().vocabulary;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {

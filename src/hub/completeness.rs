@@ -12,7 +12,7 @@ use super::file_selection::{
 };
 use crate::config::JsonObject;
 use crate::error::Result;
-use crate::files::read_table;
+use crate::files::read_small_file;
 
 /// What a snapshot lacks of what its model needs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Missing {
 pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     let read = |name: &str| -> Result<Option<(String, Vec<u8>)>> {
         let path = snapshot.join(name);
-        Ok(read_table(&path)?.map(|bytes| (path.display().to_string(), bytes)))
+        Ok(read_small_file(&path)?.map(|bytes| (path.display().to_string(), bytes)))
     };
     // Through links, all of them.
     let has = |name: &str| snapshot.join(name).is_file();
@@ -85,7 +85,8 @@ impl<'a> Known<'a> {
         let commit = snapshot.file_name().map(|name| name.to_string_lossy().into_owned());
         let repository = folder.zip(commit).map(|(folder, commit)| (Repository::at(folder), commit));
         // Of another form it may be one day, and then it says nothing.
-        let tree = repository.as_ref().and_then(|(repository, commit)| read_table(&repository.tree(commit)).ok()?);
+        let tree =
+            repository.as_ref().and_then(|(repository, commit)| read_small_file(&repository.tree(commit)).ok()?);
         let tree: Option<Value> = tree.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let tree = tree.filter(|tree| tree["format_version"] == 1);
         let listed = tree.and_then(|tree| Some(tree["files"].as_object()?.keys().cloned().collect()));

@@ -14,7 +14,7 @@ use super::retry::{Failure, Patience};
 use super::settings::{Progress, Settings, Tell};
 use super::url::{Url, escaped};
 use crate::error::{Error, Result};
-use crate::files::most_read;
+use crate::files::size_limit;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
@@ -90,7 +90,7 @@ impl Files<'_> {
             return Err(answer(url, "a size (X-Linked-Size or Content-Length)", found(size)).into());
         };
         // What will not be read need not be fetched.
-        let most = most_read(name);
+        let most = size_limit(name);
         if bytes > most {
             return Err(answer(url, format!("at most {most} bytes"), bytes.to_string()).into());
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::cache::is_plain;
 use crate::config::{self, JsonObject};
 use crate::error::{Error, Result};
-use crate::files::says_whose;
+use crate::files::is_license_or_readme;
 use crate::modules::MOST_MODULES;
 
 pub(super) const MODULES: &str = "modules.json";
@@ -52,7 +52,7 @@ pub(super) fn of_any(names: &BTreeSet<String>) -> Vec<String> {
     let wanted = |name: &&String| {
         is_small(name)
             || *name == MODULES
-            || (says_whose(name) && !name.contains('/') && is_plain(name) && name.len() < 100)
+            || (is_license_or_readme(name) && !name.contains('/') && is_plain(name) && name.len() < 100)
     };
     names.iter().filter(wanted).cloned().collect()
 }
@@ -70,9 +70,11 @@ pub(super) struct Module {
 /// # Errors
 /// If it is not a list of modules, or a path leaves the repository.
 pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
-    let entries = match config::parse(label, bytes)? {
+    let entries = match config::parse_json(label, bytes)? {
         Value::Array(entries) => entries,
-        other => return Err(Error::config(label, "(the whole file)", "an array of modules", config::kind(&other))),
+        other => {
+            return Err(Error::config(label, "(the whole file)", "an array of modules", config::json_type(&other)));
+        }
     };
     if entries.len() > MOST_MODULES {
         let expected = format!("at most {MOST_MODULES} modules");
@@ -80,12 +82,12 @@ pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
     }
     let mut modules = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
-        let entry = JsonObject::of(&format!("{label}: element {i}"), entry)?;
-        let path = entry.text("path")?.unwrap_or_default().trim_end_matches('/').to_owned();
+        let entry = JsonObject::from_value(&format!("{label}: element {i}"), entry)?;
+        let path = entry.string("path")?.unwrap_or_default().trim_end_matches('/').to_owned();
         if !path.is_empty() && !is_plain(&path) {
-            return Err(entry.wrong("path", "a folder of the repository, of letters, digits, `.`, `_` and `-`"));
+            return Err(entry.invalid_value("path", "a folder of the repository, of letters, digits, `.`, `_` and `-`"));
         }
-        let class = entry.text("type")?.unwrap_or_default();
+        let class = entry.string("type")?.unwrap_or_default();
         modules.push(Module { path, class: class.rsplit('.').next().unwrap_or_default().to_owned() });
     }
     Ok(modules)
@@ -149,9 +151,9 @@ pub(super) fn weights(names: &BTreeSet<String>, encoder: &str) -> Weights {
 /// If it is not an index, or a shard is not a plain file name.
 pub(super) fn shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
     let index = JsonObject::parse(label, bytes)?;
-    let shards: BTreeSet<String> = index.map_of_strings("weight_map")?.into_values().collect();
+    let shards: BTreeSet<String> = index.string_map("weight_map")?.into_values().collect();
     if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(".safetensors")) {
-        return Err(index.wrong("weight_map", "an object of names of safetensors files in the repository"));
+        return Err(index.invalid_value("weight_map", "an object of names of safetensors files in the repository"));
     }
     Ok(shards)
 }

@@ -18,7 +18,7 @@ use super::settings::{Progress, Settings, Tell};
 use super::url::escaped;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::files::{read_table, says_whose};
+use crate::files::{is_license_or_readme, read_small_file};
 
 /// Bytes of the list of a repository's files; the largest known has a few megabytes.
 const LISTING: usize = 32 << 20;
@@ -219,7 +219,7 @@ impl Hub {
         let files = Files { client, settings: &self.settings, layout: &layout, id, commit };
         let table = |name: &str| -> Result<(String, Vec<u8>)> {
             let path = layout.file(commit, name);
-            Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
+            Ok((path.display().to_string(), read_small_file(&path)?.unwrap_or_default()))
         };
         let modules = if names.contains(MODULES) {
             files.fetch(MODULES, tell)?;
@@ -246,7 +246,7 @@ impl Hub {
         for name in file_selection::of_any(names).iter().chain(&file_selection::of_modules(names, &modules)) {
             match files.fetch(name, tell) {
                 // No model needs it.
-                Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if says_whose(name) => {}
+                Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if is_license_or_readme(name) => {}
                 other => other?,
             }
         }
@@ -279,7 +279,7 @@ impl Hub {
         let client = self.client()?;
         let url = client.url(&format!("api/models/{id}/revision/{}", escaped(revision)))?;
         let bytes = patience.until_done(tell, || client.read(&url, LISTING))?;
-        let Listing { sha, siblings } = config::parse(&url.shown(), &bytes)?;
+        let Listing { sha, siblings } = config::parse_json(&url.shown(), &bytes)?;
         if !is_commit(&sha) || (is_commit(revision) && revision != sha) {
             return Err(answer(&url, "the commit of this revision", format!("{:?}", client.shown(&sha))));
         }

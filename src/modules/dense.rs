@@ -41,13 +41,14 @@ impl Dense {
         let bytes = files.require(&name, "the configuration of a Dense module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         on_sentences(&keys)?;
-        if keys.size("in_features")? != Some(width) {
-            return Err(keys.wrong("in_features", format!("{width}, the width of the vectors before it")));
+        if keys.positive_integer("in_features")? != Some(width) {
+            return Err(keys.invalid_value("in_features", format!("{width}, the width of the vectors before it")));
         }
-        let outputs = keys.size("out_features")?.ok_or_else(|| keys.wrong("out_features", "a width"))?;
+        let outputs =
+            keys.positive_integer("out_features")?.ok_or_else(|| keys.invalid_value("out_features", "a width"))?;
         let activation = activation(&keys)?;
-        let has_bias = keys.flag("bias")?.unwrap_or(true);
-        let residual = keys.flag("use_residual")?.unwrap_or(false);
+        let has_bias = keys.boolean("bias")?.unwrap_or(true);
+        let residual = keys.boolean("use_residual")?.unwrap_or(false);
 
         let checkpoint = Checkpoint::of_module(files, path)?;
         let matrix = |name: &str| -> Result<PackedMatrix> {
@@ -122,9 +123,9 @@ fn add(y: &mut [f32], x: &[f32]) {
 /// a class that is not torch's and takes Tanh for it, this refuses.
 fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
     const KEY: &str = "activation_function";
-    let Some(path) = keys.text(KEY)? else {
+    let Some(path) = keys.string(KEY)? else {
         return match keys.is_null(KEY) {
-            true => Err(keys.wrong(KEY, "the path of a class")),
+            true => Err(keys.invalid_value(KEY, "the path of a class")),
             false => Ok(Some(Activation::Tanh)),
         };
     };
@@ -136,6 +137,6 @@ fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
         Some("GELU") => Some(Activation::Gelu),
         Some("SiLU") => Some(Activation::Silu),
         Some("Mish") => Some(Activation::Mish),
-        _ => return Err(keys.wrong(KEY, "Identity, Tanh, ReLU, GELU, SiLU or Mish of the package torch")),
+        _ => return Err(keys.invalid_value(KEY, "Identity, Tanh, ReLU, GELU, SiLU or Mish of the package torch")),
     })
 }

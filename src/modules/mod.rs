@@ -73,19 +73,24 @@ impl ModuleList {
     pub(crate) fn read(files: &ModelFiles) -> Result<Option<Self>> {
         let Some(bytes) = files.read(MODULES)? else { return Ok(None) };
         let label = files.label(MODULES);
-        let array = match config::parse(&label, &bytes)? {
+        let array = match config::parse_json(&label, &bytes)? {
             Value::Array(array) if array.len() <= MOST_MODULES => array,
             Value::Array(array) => {
                 let expected = format!("at most {MOST_MODULES} modules");
                 return Err(Error::config(&label, "(the whole file)", expected, array.len().to_string()));
             }
             other => {
-                return Err(Error::config(&label, "(the whole file)", "an array of modules", config::kind(&other)));
+                return Err(Error::config(
+                    &label,
+                    "(the whole file)",
+                    "an array of modules",
+                    config::json_type(&other),
+                ));
             }
         };
         let entry = |(i, entry)| -> Result<Entry> {
-            let keys = JsonObject::of(&format!("{label}: element {i}"), entry)?;
-            let (class, path) = (class_name(&keys)?.to_owned(), keys.text("path")?.unwrap_or_default().to_owned());
+            let keys = JsonObject::from_value(&format!("{label}: element {i}"), entry)?;
+            let (class, path) = (class_name(&keys)?.to_owned(), keys.string("path")?.unwrap_or_default().to_owned());
             Ok(Entry { class, path, keys })
         };
         let entries: Vec<Entry> = array.iter().enumerate().map(entry).collect::<Result<_>>()?;
@@ -93,7 +98,7 @@ impl ModuleList {
         for (i, entry) in entries.iter().enumerate() {
             let name = entry.keys.get("name");
             if name.is_some() && entries[..i].iter().any(|other| other.keys.get("name") == name) {
-                return Err(entry.keys.wrong("name", "another than an earlier module's"));
+                return Err(entry.keys.invalid_value("name", "another than an earlier module's"));
             }
         }
         Ok(Some(Self { entries, label }))
@@ -103,7 +108,7 @@ impl ModuleList {
     pub(crate) fn encoder_path(&self) -> Result<&str> {
         match self.entries.first() {
             Some(first) if first.class == "Transformer" => Ok(&first.path),
-            Some(first) => Err(first.keys.wrong("type", "Transformer as the first module")),
+            Some(first) => Err(first.keys.invalid_value("type", "Transformer as the first module")),
             None => Err(self.too_few()),
         }
     }
@@ -125,11 +130,11 @@ impl PoolingHead {
         };
         let Some(pooling) = modules.entries.get(1) else { return Err(modules.too_few()) };
         if pooling.class != "Pooling" {
-            return Err(pooling.keys.wrong("type", "Pooling as the second module"));
+            return Err(pooling.keys.invalid_value("type", "Pooling as the second module"));
         }
         // Without a folder of its own, the model's config.json would be read as its configuration.
         if pooling.path.is_empty() {
-            return Err(pooling.keys.wrong("path", "the folder of the Pooling module"));
+            return Err(pooling.keys.invalid_value("path", "the folder of the Pooling module"));
         }
         let pooling = Pooling::load(files, &pooling.path, width)?;
         let pooled = pooling.width(width);
@@ -235,7 +240,7 @@ impl Module {
     fn load(files: &ModelFiles, entry: &Entry, level: Level, width: usize) -> Result<Self> {
         let path = entry.path.as_str();
         let needs_folder = || match path.is_empty() {
-            true => Err(entry.keys.wrong("path", format!("the folder of the {} module", entry.class))),
+            true => Err(entry.keys.invalid_value("path", format!("the folder of the {} module", entry.class))),
             false => Ok(()),
         };
         match entry.class.as_str() {
@@ -257,7 +262,7 @@ impl Module {
                 Ok(Self::Normalize)
             }
             "Dropout" => Ok(Self::Dropout),
-            _ => Err(entry.keys.wrong("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
+            _ => Err(entry.keys.invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
         }
     }
 }
@@ -268,8 +273,8 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
     let name = in_module(path, "config.json");
     let keys =
         JsonObject::parse(&files.label(&name), &files.require(&name, "the configuration of a LayerNorm module")?)?;
-    if keys.size("dimension")? != Some(width) {
-        return Err(keys.wrong("dimension", format!("{width}, the width of the vectors before it")));
+    if keys.positive_integer("dimension")? != Some(width) {
+        return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
     }
     let checkpoint = Checkpoint::of_module(files, path)?;
     let norm = LayerNorm::load(&checkpoint, level, "norm", width, EPSILON)?;
@@ -287,8 +292,8 @@ fn normed(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
 /// Refuses a module that reads or writes anything but sentence vectors.
 fn on_sentences(keys: &JsonObject) -> Result<()> {
     for key in ["module_input_name", "module_output_name"] {
-        if keys.text(key)?.is_some_and(|name| name != "sentence_embedding") {
-            return Err(keys.wrong(key, "sentence_embedding"));
+        if keys.string(key)?.is_some_and(|name| name != "sentence_embedding") {
+            return Err(keys.invalid_value(key, "sentence_embedding"));
         }
     }
     Ok(())
@@ -296,10 +301,10 @@ fn on_sentences(keys: &JsonObject) -> Result<()> {
 
 /// The last part of a class path, which must be one of sentence-transformers' own.
 fn class_name(entry: &JsonObject) -> Result<&str> {
-    let path = entry.text("type")?.unwrap_or_default();
+    let path = entry.string("type")?.unwrap_or_default();
     match path.rsplit_once('.') {
         Some((package, class)) if package.split('.').next() == Some("sentence_transformers") => Ok(class),
-        _ => Err(entry.wrong("type", "a class of the package sentence_transformers")),
+        _ => Err(entry.invalid_value("type", "a class of the package sentence_transformers")),
     }
 }
 

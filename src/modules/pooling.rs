@@ -107,15 +107,15 @@ impl Pooling {
         let bytes = files.require(&name, "the configuration of a Pooling module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
-            if keys.size(key)?.is_some_and(|stated| stated != width) {
-                return Err(keys.wrong(key, format!("{width}, the width of the encoder")));
+            if keys.positive_integer(key)?.is_some_and(|stated| stated != width) {
+                return Err(keys.invalid_value(key, format!("{width}, the width of the encoder")));
             }
         }
         let modes = match keys.get("pooling_mode") {
             Some(value) => new_spelling(&keys, value)?,
             None => old_spelling(&keys)?,
         };
-        Ok(Self { modes, include_prompt: keys.flag("include_prompt")?.unwrap_or(true) })
+        Ok(Self { modes, include_prompt: keys.boolean("include_prompt")?.unwrap_or(true) })
     }
 
     /// Numbers in the pooled vector, from D in those of tokens.
@@ -155,19 +155,19 @@ fn new_spelling(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
     let known = Mode::ALL.map(Mode::name).join(", ");
     modes
         .filter(|modes| !modes.is_empty() && modes.len() <= Mode::ALL.len())
-        .ok_or_else(|| keys.wrong("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
+        .ok_or_else(|| keys.invalid_value("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
 }
 
 /// A key that is true for each mode. None of them is the mean.
 fn old_spelling(keys: &JsonObject) -> Result<Vec<Mode>> {
-    for key in keys.beginning_with("pooling_mode_") {
-        if !Mode::ALL.iter().any(|mode| mode.old_key() == key) && keys.flag(key)? == Some(true) {
-            return Err(keys.wrong(key, "false: such a pooling mode is not known"));
+    for key in keys.keys_with_prefix("pooling_mode_") {
+        if !Mode::ALL.iter().any(|mode| mode.old_key() == key) && keys.boolean(key)? == Some(true) {
+            return Err(keys.invalid_value(key, "false: such a pooling mode is not known"));
         }
     }
     let mut modes = Vec::new();
     for mode in Mode::ALL {
-        if keys.flag(mode.old_key())? == Some(true) {
+        if keys.boolean(mode.old_key())? == Some(true) {
             modes.push(mode);
         }
     }

@@ -94,7 +94,7 @@ const NUMBERS_FOR_A_TOKEN: usize = 10;
 /// A token as JSON.
 fn token(piece: &TokenSpan) -> String {
     let number = |n: Option<usize>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
-    let (start, stop) = piece.place.unzip();
+    let (start, stop) = piece.span.unzip();
     let (id, text, special) = (piece.id, Value::from(piece.text.as_str()), start.is_none());
     let (start, stop) = (number(start), number(stop));
     format!(r#"{{"id":{id},"text":{text},"special":{special},"start":{start},"stop":{stop}}}"#)

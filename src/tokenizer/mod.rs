@@ -46,7 +46,7 @@ pub struct Tokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenUsage {
     /// Tokens of the whole text, special ones included.
-    pub tokens: usize,
+    pub total: usize,
     /// Tokens that the model reads.
     pub used: usize,
 }
@@ -54,7 +54,7 @@ pub struct TokenUsage {
 impl TokenUsage {
     /// Whether the end of the text was cut off.
     pub fn truncated(&self) -> bool {
-        self.used < self.tokens
+        self.used < self.total
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct TokenSpan {
     /// The part of the text it stands for, or a special token's name.
     pub(crate) text: String,
     /// Where that part begins and ends, in characters. None for special tokens.
-    pub(crate) place: Option<(usize, usize)>,
+    pub(crate) span: Option<(usize, usize)>,
 }
 
 /// A model's tokenizer, with its maximum length set.
@@ -158,12 +158,12 @@ impl Tokenizer {
     }
 
     /// The most tokens of a text, special ones included.
-    pub(crate) fn limit(&self) -> usize {
+    pub(crate) fn max_tokens(&self) -> usize {
         self.limit
     }
 
     /// Its kind, and how many entries its vocabulary has.
-    pub(crate) fn model(&self) -> (&ModelWrapper, usize) {
+    pub(crate) fn model_and_vocab_size(&self) -> (&ModelWrapper, usize) {
         (self.inner.get_model(), self.inner.get_vocab_size(true))
     }
 
@@ -173,27 +173,27 @@ impl Tokenizer {
     }
 
     /// The ids of a text and how much of it they are. `side` overrides from which side a text that is too long is cut.
-    pub(crate) fn ids(&self, text: &str, side: Option<TruncationSide>) -> Result<(Vec<u32>, TokenUsage)> {
+    pub(crate) fn encode(&self, text: &str, side: Option<TruncationSide>) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.side);
         let (text, beyond) = self.shorten(text, side)?;
         let encoding = guard(|| self.inner.encode_fast(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding, side);
-        let usage = TokenUsage { tokens: encoding.len() + beyond, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() + beyond, used: ids.len() };
         Ok((ids, usage))
     }
 
     /// The ids of a text with their offsets.
-    pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
+    pub(crate) fn tokenize(&self, text: &str) -> Result<Tokens> {
         let (text, beyond) = self.shorten(text, self.side)?;
         let encoding = guard(|| self.inner.encode_char_offsets(text, true)).map_err(|source| self.refused(source))?;
         let ids = self.cut(encoding.get_ids(), &encoding, self.side);
-        let usage = TokenUsage { tokens: encoding.len() + beyond, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() + beyond, used: ids.len() };
         Ok(Tokens { ids, offsets: self.cut(encoding.get_offsets(), &encoding, self.side), usage })
     }
 
     /// All tokens of a text, not cut to the model's maximum; with the special ones around it if `special`.
     #[cfg(feature = "serve")]
-    pub(crate) fn pieces(&self, text: &str, special: bool) -> Result<Vec<TokenSpan>> {
+    pub(crate) fn token_spans(&self, text: &str, special: bool) -> Result<Vec<TokenSpan>> {
         let encoding =
             guard(|| self.inner.encode_char_offsets(text, special)).map_err(|source| self.refused(source))?;
         // Where each character begins, so that a piece is found without counting from the start again.
@@ -202,9 +202,9 @@ impl Tokenizer {
             let (start, stop) = encoding.get_offsets()[i];
             let id = encoding.get_ids()[i];
             match encoding.get_special_tokens_mask()[i] == 1 {
-                true => TokenSpan { id, text: encoding.get_tokens()[i].clone(), place: None },
+                true => TokenSpan { id, text: encoding.get_tokens()[i].clone(), span: None },
                 false => {
-                    TokenSpan { id, text: text[begins[start]..begins[stop]].to_owned(), place: Some((start, stop)) }
+                    TokenSpan { id, text: text[begins[start]..begins[stop]].to_owned(), span: Some((start, stop)) }
                 }
             }
         };
@@ -219,8 +219,8 @@ impl Tokenizer {
 
     /// Tokens of a text that other text will follow: without a special one at its end. The reference (`all_special_ids`) means
     /// those that the settings name or list, and not all that are put around a text.
-    pub(crate) fn length_before_end(&self, text: &str) -> Result<usize> {
-        let (ids, _) = self.ids(text, None)?;
+    pub(crate) fn prompt_len(&self, text: &str) -> Result<usize> {
+        let (ids, _) = self.encode(text, None)?;
         Ok(ids.len() - usize::from(ids.last().is_some_and(|id| self.named.contains(id))))
     }
 

@@ -36,7 +36,7 @@ impl SentenceConfig {
 
     /// Whether texts are lower-cased before anything else.
     pub(super) fn lower_cases(&self) -> Result<bool> {
-        Ok(self.keys.as_ref().map_or(Ok(None), |keys| keys.flag("do_lower_case"))?.unwrap_or(false))
+        Ok(self.keys.as_ref().map_or(Ok(None), |keys| keys.boolean("do_lower_case"))?.unwrap_or(false))
     }
 }
 
@@ -48,7 +48,7 @@ fn refuse_chats(files: &ModelFiles) -> Result<()> {
     if let Some(keys) = files.json("tokenizer_config.json")?
         && keys.get(KEY).is_some()
     {
-        return Err(keys.wrong(KEY, expected));
+        return Err(keys.invalid_value(KEY, expected));
     }
     match files.read(FILE)? {
         Some(_) => Err(Error::config(&files.label(FILE), "(the whole file)", expected, "a template")),
@@ -60,17 +60,17 @@ fn refuse_chats(files: &ModelFiles) -> Result<()> {
 /// else, other lengths for queries and documents, and arguments that change the files' meaning.
 fn refuse_other_inputs(keys: &JsonObject) -> Result<()> {
     for (key, only) in [("transformer_task", "feature-extraction"), ("module_output_name", "token_embeddings")] {
-        if keys.text(key)?.is_some_and(|value| value != only) {
-            return Err(keys.wrong(key, only));
+        if keys.string(key)?.is_some_and(|value| value != only) {
+            return Err(keys.invalid_value(key, only));
         }
     }
     for key in ["query_length", "document_length", "query_expansion"] {
         if keys.get(key).is_some() {
-            return Err(keys.wrong(key, "null: queries and documents are read alike"));
+            return Err(keys.invalid_value(key, "null: queries and documents are read alike"));
         }
     }
     if keys.get("tokenizer_name_or_path").is_some() {
-        return Err(keys.wrong("tokenizer_name_or_path", "null: the tokenizer is the one of this folder"));
+        return Err(keys.invalid_value("tokenizer_name_or_path", "null: the tokenizer is the one of this folder"));
     }
     // How the reference computes, and not what: the numbers are those of 32-bit floats whatever they say.
     const HARMLESS: [&str; 7] = [
@@ -98,7 +98,7 @@ fn refuse_other_inputs(keys: &JsonObject) -> Result<()> {
             value.as_object().is_some_and(|map| map.iter().all(is))
         };
         if keys.get(key).is_some_and(|value| !harmless(value)) {
-            return Err(keys.wrong(key, "nothing: model and texts are read as their own files say"));
+            return Err(keys.invalid_value(key, "nothing: model and texts are read as their own files say"));
         }
     }
     let usual = serde_json::json!({ "method": "forward", "method_output_name": "last_hidden_state" });
@@ -106,7 +106,7 @@ fn refuse_other_inputs(keys: &JsonObject) -> Result<()> {
     if let Some(modalities) = keys.get("modality_config")
         && (modalities.get("text") != Some(&usual) || modalities.get("message").is_some())
     {
-        return Err(keys.wrong("modality_config", "text, by forward, to last_hidden_state, and no messages"));
+        return Err(keys.invalid_value("modality_config", "text, by forward, to last_hidden_state, and no messages"));
     }
     Ok(())
 }
@@ -122,19 +122,19 @@ pub(super) fn model_limit(
 ) -> Result<usize> {
     let enough = |limit: Option<usize>, keys: &JsonObject, key: &str| match limit {
         Some(limit) if limit < least => {
-            Err(keys.wrong(key, format!("at least {least}: {} special tokens and one more", least - 1)))
+            Err(keys.invalid_value(key, format!("at least {least}: {} special tokens and one more", least - 1)))
         }
         limit => Ok(limit),
     };
     if let Some(keys) = &sentence.keys
-        && let Some(limit) = enough(keys.size("max_seq_length")?, keys, "max_seq_length")?
+        && let Some(limit) = enough(keys.positive_integer("max_seq_length")?, keys, "max_seq_length")?
     {
         return Ok(limit);
     }
     for key in ["model_max_length", "max_len"] {
         if let Some(keys) = settings.config()
             // Tokenizers without a maximum say 10³⁰.
-            && let Some(limit) = enough(keys.positive(key)?.map(|limit| limit as usize), keys, key)?
+            && let Some(limit) = enough(keys.positive_number(key)?.map(|limit| limit as usize), keys, key)?
         {
             return Ok(limit.min(blueprint.position_rows));
         }
@@ -145,10 +145,10 @@ pub(super) fn model_limit(
 /// From which side a text that is too long is cut, if the tokenizer's settings say so.
 pub(super) fn side(settings: &Settings) -> Result<Option<TruncationSide>> {
     let Some(keys) = settings.config() else { return Ok(None) };
-    match keys.text("truncation_side")? {
+    match keys.string("truncation_side")? {
         None => Ok(None),
         Some("right") => Ok(Some(TruncationSide::Right)),
         Some("left") => Ok(Some(TruncationSide::Left)),
-        Some(_) => Err(keys.wrong("truncation_side", "left or right")),
+        Some(_) => Err(keys.invalid_value("truncation_side", "left or right")),
     }
 }

@@ -43,13 +43,13 @@ impl Settings {
         const MAP: &str = "special_tokens_map.json";
         let config = files.json("tokenizer_config.json")?;
         let model_class = match files.json("config.json")? {
-            Some(keys) => keys.text("tokenizer_class")?.map(str::to_owned),
+            Some(keys) => keys.string("tokenizer_class")?.map(str::to_owned),
             None => None,
         };
         let decoder = config.as_ref().and_then(|keys| Some((keys, keys.get("added_tokens_decoder")?)));
         let label = files.label("tokenizer_config.json");
         if let Some((keys, decoder)) = decoder {
-            let wrong = || keys.wrong("added_tokens_decoder", "an object of tokens by their ids");
+            let wrong = || keys.invalid_value("added_tokens_decoder", "an object of tokens by their ids");
             let entries = decoder.as_object().ok_or_else(wrong)?;
             let entry = |(id, token): (&String, &Value)| Some((id.parse().ok()?, Token::of(token, false)?));
             let mut added = entries.iter().map(entry).collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
@@ -63,11 +63,11 @@ impl Settings {
             for name in NAMED {
                 named.extend(settings.token(name, None)?);
             }
-            for content in keys.beginning_with("") {
-                let id = keys.id(content)?.ok_or_else(|| keys.wrong(content, "an id"))?;
+            for content in keys.keys_with_prefix("") {
+                let id = keys.token_id(content)?.ok_or_else(|| keys.invalid_value(content, "an id"))?;
                 if let Some((_, other)) = settings.added.iter().find(|(other, _)| *other == id) {
                     let expected = format!("another id than that of {:?}", other.content);
-                    return Err(keys.wrong(content, expected));
+                    return Err(keys.invalid_value(content, expected));
                 }
                 let special = named.iter().any(|token| token.content == content);
                 settings.added.push((id, Token::of_file(content, special)));
@@ -94,7 +94,7 @@ impl Settings {
 
     /// The class of the reference's tokenizer, if a file says which.
     pub(super) fn class(&self) -> Result<Option<&str>> {
-        let own = self.config.as_ref().map_or(Ok(None), |keys| keys.text("tokenizer_class"))?;
+        let own = self.config.as_ref().map_or(Ok(None), |keys| keys.string("tokenizer_class"))?;
         Ok(own.or(self.model_class.as_deref()))
     }
 
@@ -110,7 +110,7 @@ impl Settings {
 
     /// A setting that is on or off.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
-        self.config.as_ref().map_or(Ok(None), |keys| keys.flag(key))
+        self.config.as_ref().map_or(Ok(None), |keys| keys.boolean(key))
     }
 
     /// [`Self::flag`], null being off, as for a class that asks no more than whether a value is true.
@@ -136,7 +136,7 @@ impl Settings {
             }
             let Some(value) = keys.get(name) else { continue };
             let token = Token::of(value, special || value.is_string());
-            let token = token.ok_or_else(|| keys.wrong(name, "a token, or an object with its content"))?;
+            let token = token.ok_or_else(|| keys.invalid_value(name, "a token, or an object with its content"))?;
             let listed = self.added.iter().find(|(_, listed)| listed.content == token.content);
             return Ok(Some(listed.map_or(token, |(_, listed)| listed.clone())));
         }
@@ -147,7 +147,10 @@ impl Settings {
     pub(super) fn no_token(&self, name: &str) -> Error {
         let keys = [&self.map, &self.config].into_iter().flatten().find(|keys| keys.is_null(name));
         let expected = "a token: the tokenizer's class puts it around a text";
-        keys.map_or_else(|| Error::config(&self.label, name, expected, "nothing"), |keys| keys.wrong(name, expected))
+        keys.map_or_else(
+            || Error::config(&self.label, name, expected, "nothing"),
+            |keys| keys.invalid_value(name, expected),
+        )
     }
 
     /// All tokens that have a name, in the order in which the reference adds them. `of_class`: what the class has by these names.
@@ -159,7 +162,7 @@ impl Settings {
         // Names of the model's own: `image_token`, and whatever else ends so.
         for (keys, all) in [(&self.config, false), (&self.map, true)] {
             let Some(keys) = keys else { continue };
-            for name in keys.beginning_with("").filter(|name| name.ends_with("_token") && !NAMED.contains(name)) {
+            for name in keys.keys_with_prefix("").filter(|name| name.ends_with("_token") && !NAMED.contains(name)) {
                 let Some(value) = keys.get(name) else { continue };
                 if value.is_string() || (value.is_object() && (all || value.get("__type").is_some())) {
                     named.extend(Token::of(value, true));
@@ -167,7 +170,7 @@ impl Settings {
             }
             if let Some(Value::Object(tokens)) = keys.get("extra_special_tokens") {
                 let tokens: Option<Vec<Token>> = tokens.values().map(|token| Token::of(token, true)).collect();
-                named.extend(tokens.ok_or_else(|| keys.wrong("extra_special_tokens", "tokens"))?);
+                named.extend(tokens.ok_or_else(|| keys.invalid_value("extra_special_tokens", "tokens"))?);
             }
         }
         Ok(named)
@@ -208,9 +211,9 @@ impl Settings {
                 None | Some(Value::Object(_)) => Ok(None),
                 Some(Value::Array(tokens)) => {
                     let tokens: Option<Vec<Token>> = tokens.iter().map(|token| Token::of(token, true)).collect();
-                    tokens.map(Some).ok_or_else(|| keys.wrong(name, "an array of tokens"))
+                    tokens.map(Some).ok_or_else(|| keys.invalid_value(name, "an array of tokens"))
                 }
-                Some(_) => Err(keys.wrong(name, "an array of tokens")),
+                Some(_) => Err(keys.invalid_value(name, "an array of tokens")),
             }
         };
         const NEWER: &str = "extra_special_tokens";

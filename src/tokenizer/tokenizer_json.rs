@@ -41,7 +41,7 @@ impl<'a> Written<'a> {
     pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<std::result::Result<Self, Value>> {
         match serde_json::from_slice(bytes) {
             Ok(written) => Ok(Ok(written)),
-            Err(_) => config::parse(file, bytes).map(Err),
+            Err(_) => config::parse_json(file, bytes).map(Err),
         }
     }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::class::{Class, Parts, Vocabulary};
 use super::sentencepiece;
 use super::tokenizer_config::Settings;
-use crate::config::parse;
+use crate::config::parse_json;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 
@@ -51,7 +51,7 @@ pub(super) fn read(
         Class::Roberta => {
             let bytes = files.read(PIECES)?.map_or_else(|| Err(none(files, settings)?), Ok)?;
             let label = files.label(PIECES);
-            let pieces: HashMap<String, u32> = parse(&label, &bytes)?;
+            let pieces: HashMap<String, u32> = parse_json(&label, &bytes)?;
             let merges = files.require(MERGES, "the merges of the tokenizer, beside vocab.json")?;
             let merges = merges_of(&files.label(MERGES), &merges)?;
             let model = model(json!({

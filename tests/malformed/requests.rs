@@ -28,7 +28,7 @@ fn requests_that_cannot_be_met() {
 
         let limit = model.info().max_length;
         let long = "happy ".repeat(limit);
-        let tokens = model.embed(&[&long]).expect("a vector").usage()[0].tokens;
+        let tokens = model.embed(&[&long]).expect("a vector").usage()[0].total;
         let strict = builder().truncation(TruncationPolicy::Error).open_files(&memory).expect("a model");
         let words = [format!("text 70 has {tokens} tokens"), format!("the limit is {limit}")];
         let words = words.each_ref().map(String::as_str);

@@ -17,7 +17,7 @@ fn check_lines(lines: &str, texts: &[&str], model: &Embedder) {
         let usage = vectors.usage()[i];
         assert_eq!(
             (line["tokens"].as_u64(), line["used"].as_u64()),
-            (Some(usage.tokens as u64), Some(usage.used as u64))
+            (Some(usage.total as u64), Some(usage.used as u64))
         );
         assert_eq!(line["truncated"], usage.truncated());
     }
@@ -86,7 +86,7 @@ fn vectors_as_tensors() {
     let data: Vec<f32> = embeddings.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     assert!(same_bits(&data, vectors.as_slice()));
     for (name, expected) in [
-        ("tokens", vectors.usage().iter().map(|usage| usage.tokens as u32).collect::<Vec<_>>()),
+        ("tokens", vectors.usage().iter().map(|usage| usage.total as u32).collect::<Vec<_>>()),
         ("used", vectors.usage().iter().map(|usage| usage.used as u32).collect()),
     ] {
         assert_eq!((tensor(name).dtype(), tensor(name).shape()), (Dtype::U32, &[TEXTS.len()][..]));
