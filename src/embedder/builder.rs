@@ -15,10 +15,11 @@ use crate::encoder::families::Blueprint;
 use crate::encoder::linear::ComputeConfig;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::modules::{ModuleList, OutputOptions, PoolingHead};
+use crate::model_folder::{CONFIG, Manifest, ModuleList, SENTENCE_TRANSFORMERS_CONFIG, reject_unsupported_files};
+use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
 use crate::similarity::Similarity;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{EncoderLimits, Family, Tokenizer};
 
 /// How to open a model. Made by [`Embedder::builder`].
 #[derive(Clone, Debug, Default)]
@@ -34,10 +35,6 @@ pub struct Builder {
     truncate_dim: Option<usize>,
     normalize: bool,
 }
-
-const CONFIG: &str = "config.json";
-const ADAPTER: &str = "adapter_config.json";
-const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
 
 impl Builder {
     /// The instruction set. Default: the fastest there is, or the one that the model was converted for.
@@ -118,22 +115,27 @@ impl Builder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        self.load(files).map(|(embedder, _)| embedder)
+        self.load(files).map(|(embedder, ..)| embedder)
     }
 
-    /// Opens a model, and the checkpoint that it came from.
-    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
+    /// Opens a model. Also returns its weights, and the other files that it was read from.
+    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint, Manifest)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let modules = ModuleList::read(files)?;
+        let mut manifest = Manifest::default();
+        let modules = ModuleList::read(files, &mut manifest)?;
         let of_encoder = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
-        let config = JsonObject::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
+        let config = manifest.require(&of_encoder, CONFIG, "the architecture")?;
+        let config = JsonObject::parse(&of_encoder.label(CONFIG), &config)?;
         let blueprint = Blueprint::from_config(&config)?;
-        if of_encoder.read(ADAPTER)?.is_some() {
-            let expected = "none: an adapter is to be merged into its model's weights first";
-            return Err(Error::config(&of_encoder.label(ADAPTER), "(the whole file)", expected, "an adapter"));
-        }
-        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length, modules.is_some())?;
-        let sentence = files.json(SENTENCE_CONFIG)?;
+        reject_unsupported_files(files, &of_encoder, modules.is_some())?;
+        let limits = EncoderLimits {
+            family: Family::from_name(blueprint.family),
+            max_tokens: blueprint.longest(),
+            position_rows: blueprint.position_rows,
+        };
+        let (tokenizer, tokenizer_files) = Tokenizer::load(&of_encoder, &limits, self.max_length, modules.is_some())?;
+        manifest.merge(tokenizer_files);
+        let sentence = manifest.json(files, SENTENCE_TRANSFORMERS_CONFIG)?;
         refuse_other_models(sentence.as_ref())?;
         // Without modules.json the reference does not look for it either.
         let sentence = sentence.filter(|_| modules.is_some());
@@ -162,6 +164,9 @@ impl Builder {
             );
         }
         let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
+        if let Some(modules) = &modules {
+            manifest.merge(modules.manifest(files)?);
+        }
         let ending = OutputOptions {
             dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
             normalize: self.normalize.then_some(true),
@@ -184,7 +189,7 @@ impl Builder {
             name,
             buffers,
         };
-        Ok((embedder, checkpoint))
+        Ok((embedder, checkpoint, manifest))
     }
 }
 
@@ -246,7 +251,7 @@ fn choose_prompt(
     let Some(name) = asked.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
     prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
         name,
-        origin: files.label(SENTENCE_CONFIG),
+        origin: files.label(SENTENCE_TRANSFORMERS_CONFIG),
         known: prompts.keys().cloned().collect(),
     })
 }

@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::cache::Repository;
 use super::file_selection::{
-    CONVERTED, INDEX, MODULES, OF_MODULES, OF_OLD_TOKENIZERS, REFUSED, SINGLE, VOCABULARIES, encoder, inside, modules,
-    optional, required, shards,
+    encoder_folder, missing_required_files, optional_files, parse_modules, parse_shards, unsupported_files,
 };
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::read_small_file;
+use crate::model_folder::{
+    Condition, MODULES, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, WeightSource, file_in, find_weights,
+};
 
 /// What a snapshot lacks of what its model needs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,37 +39,37 @@ pub(super) fn missing(snapshot: &Path) -> Result<Missing> {
     };
     // Through links, all of them.
     let has = |name: &str| snapshot.join(name).is_file();
-    let listed = match read(MODULES)? {
-        Some((label, bytes)) => modules(&label, &bytes)?,
-        None => Vec::new(),
-    };
-    let encoder = encoder(&listed);
-    let mut missing = Missing { files: required(&has, &listed), optional: Vec::new() };
-    let single = inside(encoder, SINGLE);
-    if !has(&inside(encoder, CONVERTED)) && !has(&single) {
-        match read(&inside(encoder, INDEX))? {
-            Some((label, bytes)) => {
-                let shards = shards(&label, &bytes)?.into_iter().map(|shard| inside(encoder, &shard));
+    let modules = read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
+    let encoder = encoder_folder(modules.as_ref());
+    let mut missing = Missing { files: missing_required_files(&has, modules.as_ref()), optional: Vec::new() };
+    match find_weights(&has, encoder) {
+        Some(WeightSource::File(_)) => {}
+        Some(WeightSource::Shards(index)) => {
+            if let Some((label, bytes)) = read(&index)? {
+                let shards = parse_shards(&label, &bytes)?.into_iter().map(|shard| file_in(encoder, &shard));
                 missing.files.extend(shards.filter(|shard| !has(shard)));
             }
-            None => missing.files.push(single),
         }
+        None => missing.files.push(file_in(encoder, WEIGHTS)),
     }
     let known = Known::of(snapshot);
-    let settings = read(&inside(encoder, "tokenizer_config.json"))?;
+    let settings = read(&file_in(encoder, TOKENIZER_CONFIG))?;
     let settings = settings.map(|(label, bytes)| JsonObject::parse(&label, &bytes)).transpose()?;
-    let whole = has(&inside(encoder, VOCABULARIES[0]));
-    let lists_tokens = whole && settings.is_some_and(|keys| keys.get("added_tokens_decoder").is_some());
+    let has_tokenizer = has(&file_in(encoder, TOKENIZER));
+    let lists_tokens = has_tokenizer && settings.is_some_and(|keys| keys.get("added_tokens_decoder").is_some());
     let no_modules = known.has(MODULES) == Some(false);
-    for name in optional(encoder) {
-        let needless = (lists_tokens && OF_OLD_TOKENIZERS.iter().any(|other| name.ends_with(other)))
-            || (no_modules && OF_MODULES.contains(&name.as_str()));
-        if !needless && !has(&name) && !missing.files.contains(&name) && known.has(&name) != Some(false) {
+    for (name, condition) in optional_files(encoder) {
+        let is_needless = match condition {
+            Condition::WithoutTokenList => lists_tokens,
+            Condition::WithModules => no_modules,
+            Condition::Always | Condition::WithoutModules => false,
+        };
+        if !is_needless && !has(&name) && !missing.files.contains(&name) && known.has(&name) != Some(false) {
             missing.optional.push(name);
         }
     }
-    let is_refused = |name: &&str| !has(name) && known.has(name) == Some(true);
-    missing.optional.extend(REFUSED.into_iter().filter(|name| is_refused(name)).map(str::to_owned));
+    let exists_in_commit = |name: &String| !has(name) && known.has(name) == Some(true);
+    missing.optional.extend(unsupported_files(encoder).filter(exists_in_commit));
     Ok(missing)
 }
 

@@ -14,7 +14,7 @@ use super::retry::{Failure, Patience};
 use super::settings::{Progress, Settings, Tell};
 use super::url::{Url, escaped};
 use crate::error::{Error, Result};
-use crate::files::size_limit;
+use crate::model_folder::size_limit;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 128 << 10;

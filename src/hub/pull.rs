@@ -12,13 +12,14 @@ use super::cache_writer::Layout;
 use super::client::{Client, answer};
 use super::completeness::{Missing, missing};
 use super::download::Files;
-use super::file_selection::{self, MODULES, Weights};
+use super::file_selection;
 use super::retry::Patience;
 use super::settings::{Progress, Settings, Tell};
 use super::url::escaped;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::files::{is_license_or_readme, read_small_file};
+use crate::files::read_small_file;
+use crate::model_folder::{MODULES, WeightSource, file_in, is_license_or_readme};
 
 /// Bytes of the list of a repository's files; the largest known has a few megabytes.
 const LISTING: usize = 32 << 20;
@@ -224,26 +225,28 @@ impl Hub {
         let modules = if names.contains(MODULES) {
             files.fetch(MODULES, tell)?;
             let (label, bytes) = table(MODULES)?;
-            file_selection::modules(&label, &bytes)?
+            Some(file_selection::parse_modules(&label, &bytes)?)
         } else {
-            Vec::new()
+            None
         };
-        let encoder = file_selection::encoder(&modules);
-        for name in file_selection::optional(encoder).iter().filter(|name| !names.contains(*name)) {
+        let encoder = file_selection::encoder_folder(modules.as_ref());
+        for (name, _) in file_selection::optional_files(encoder).filter(|(name, _)| !names.contains(name)) {
             // Only spares a later question, so a cache that cannot be written to is no failure.
-            drop(layout.note_absence(commit, name));
+            drop(layout.note_absence(commit, &name));
         }
-        let weights = file_selection::weights(names, encoder);
-        if let Weights::None(found) = weights {
-            return Err(Error::HubWeights { url: client.url(id)?.shown(), found });
-        }
-        let lacking = file_selection::required(&|name| names.contains(name), &modules);
+        let weights = match file_selection::select_weights(names, encoder) {
+            Ok(weights) => weights,
+            Err(found) => return Err(Error::HubWeights { url: client.url(id)?.shown(), found }),
+        };
+        let lacking = file_selection::missing_required_files(&|name| names.contains(name), modules.as_ref());
         if !lacking.is_empty() {
             let why = "the repository does not have it, and the model cannot be opened without it";
             return Err(Error::MissingFile { origin: client.url(id)?.shown(), name: lacking.join(", "), why });
         }
         // Weights last: a snapshot of ours that has them has all the rest.
-        for name in file_selection::of_any(names).iter().chain(&file_selection::of_modules(names, &modules)) {
+        let mut selected = file_selection::select_model_files(names);
+        selected.extend(modules.iter().flat_map(|modules| file_selection::select_module_files(names, modules)));
+        for name in &selected {
             match files.fetch(name, tell) {
                 // No model needs it.
                 Err(Error::HubRefused { .. } | Error::HubAnswer { .. }) if is_license_or_readme(name) => {}
@@ -251,15 +254,14 @@ impl Hub {
             }
         }
         match weights {
-            Weights::File(name) => files.fetch(&name, tell)?,
-            Weights::Shards(index) => {
+            WeightSource::File(name) => files.fetch(&name, tell)?,
+            WeightSource::Shards(index) => {
                 files.fetch(&index, tell)?;
                 let (label, bytes) = table(&index)?;
-                for name in file_selection::shards(&label, &bytes)? {
-                    files.fetch(&file_selection::inside(encoder, &name), tell)?;
+                for name in file_selection::parse_shards(&label, &bytes)? {
+                    files.fetch(&file_in(encoder, &name), tell)?;
                 }
             }
-            Weights::None(_) => {}
         }
         // What names the commit comes when all of it is there.
         if revision != commit {

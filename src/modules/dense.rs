@@ -8,11 +8,12 @@ use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
 use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use super::{in_module, on_sentences};
+use super::on_sentences;
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, file_in};
 
 /// A linear map from `inputs` to `outputs` numbers.
 pub(super) struct Dense {
@@ -37,7 +38,7 @@ enum Residual {
 impl Dense {
     /// Reads `{path}/config.json` and `{path}/model.safetensors`. `width`: of the vectors that come in.
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
-        let name = in_module(path, "config.json");
+        let name = file_in(path, CONFIG);
         let bytes = files.require(&name, "the configuration of a Dense module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         on_sentences(&keys)?;

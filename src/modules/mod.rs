@@ -11,28 +11,15 @@ mod pooling;
 
 use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
-use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, JsonObject};
+use crate::config::JsonObject;
 use crate::encoder::norm::LayerNorm;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, ModuleEntry, ModuleList, file_in};
 use dense::Dense;
 use pooling::Pooling;
-
-/// The array of modules.json.
-pub(crate) struct ModuleList {
-    entries: Vec<Entry>,
-    label: String,
-}
-
-/// An element of the array.
-struct Entry {
-    class: String,
-    path: String,
-    keys: JsonObject,
-}
 
 /// Token vectors to a sentence vector.
 pub(crate) struct PoolingHead {
@@ -62,60 +49,6 @@ pub(crate) struct OutputOptions {
     /// Whether what is kept is brought to length 1; `Some(false)` undoes the model's own Normalize, if it comes last. None: as
     /// the model does it, before anything is cut off.
     pub(crate) normalize: Option<bool>,
-}
-
-const MODULES: &str = "modules.json";
-/// More than any model has.
-pub(crate) const MOST_MODULES: usize = 100;
-
-impl ModuleList {
-    /// Reads modules.json. None if there is none: then the model is the encoder, and its tokens' mean.
-    pub(crate) fn read(files: &ModelFiles) -> Result<Option<Self>> {
-        let Some(bytes) = files.read(MODULES)? else { return Ok(None) };
-        let label = files.label(MODULES);
-        let array = match config::parse_json(&label, &bytes)? {
-            Value::Array(array) if array.len() <= MOST_MODULES => array,
-            Value::Array(array) => {
-                let expected = format!("at most {MOST_MODULES} modules");
-                return Err(Error::config(&label, "(the whole file)", expected, array.len().to_string()));
-            }
-            other => {
-                return Err(Error::config(
-                    &label,
-                    "(the whole file)",
-                    "an array of modules",
-                    config::json_type(&other),
-                ));
-            }
-        };
-        let entry = |(i, entry)| -> Result<Entry> {
-            let keys = JsonObject::from_value(&format!("{label}: element {i}"), entry)?;
-            let (class, path) = (class_name(&keys)?.to_owned(), keys.string("path")?.unwrap_or_default().to_owned());
-            Ok(Entry { class, path, keys })
-        };
-        let entries: Vec<Entry> = array.iter().enumerate().map(entry).collect::<Result<_>>()?;
-        // The reference keeps only one of two modules of the same name.
-        for (i, entry) in entries.iter().enumerate() {
-            let name = entry.keys.get("name");
-            if name.is_some() && entries[..i].iter().any(|other| other.keys.get("name") == name) {
-                return Err(entry.keys.invalid_value("name", "another than an earlier module's"));
-            }
-        }
-        Ok(Some(Self { entries, label }))
-    }
-
-    /// The folder of the encoder's own files, below the model's: "" but in the oldest models.
-    pub(crate) fn encoder_path(&self) -> Result<&str> {
-        match self.entries.first() {
-            Some(first) if first.class == "Transformer" => Ok(&first.path),
-            Some(first) => Err(first.keys.invalid_value("type", "Transformer as the first module")),
-            None => Err(self.too_few()),
-        }
-    }
-
-    fn too_few(&self) -> Error {
-        Error::config(&self.label, "(the whole file)", "a Transformer and a Pooling module", "fewer modules")
-    }
 }
 
 impl PoolingHead {
@@ -237,7 +170,7 @@ impl PoolingHead {
 
 impl Module {
     /// A module after pooling. `width`: of the vectors that come in.
-    fn load(files: &ModelFiles, entry: &Entry, level: Level, width: usize) -> Result<Self> {
+    fn load(files: &ModelFiles, entry: &ModuleEntry, level: Level, width: usize) -> Result<Self> {
         let path = entry.path.as_str();
         let needs_folder = || match path.is_empty() {
             true => Err(entry.keys.invalid_value("path", format!("the folder of the {} module", entry.class))),
@@ -255,7 +188,7 @@ impl Module {
             "Normalize" => {
                 // Models of before 5.4 list a folder that is not there.
                 if !path.is_empty()
-                    && let Some(keys) = files.json(&in_module(path, "config.json"))?
+                    && let Some(keys) = files.json(&file_in(path, CONFIG))?
                 {
                     on_sentences(&keys)?;
                 }
@@ -270,7 +203,7 @@ impl Module {
 /// A LayerNorm module's weights (`sentence_transformer/modules/layer_norm.py`): torch's, with its own epsilon.
 fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
     const EPSILON: f32 = 1e-5;
-    let name = in_module(path, "config.json");
+    let name = file_in(path, CONFIG);
     let keys =
         JsonObject::parse(&files.label(&name), &files.require(&name, "the configuration of a LayerNorm module")?)?;
     if keys.positive_integer("dimension")? != Some(width) {
@@ -297,18 +230,4 @@ fn on_sentences(keys: &JsonObject) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The last part of a class path, which must be one of sentence-transformers' own.
-fn class_name(entry: &JsonObject) -> Result<&str> {
-    let path = entry.string("type")?.unwrap_or_default();
-    match path.rsplit_once('.') {
-        Some((package, class)) if package.split('.').next() == Some("sentence_transformers") => Ok(class),
-        _ => Err(entry.invalid_value("type", "a class of the package sentence_transformers")),
-    }
-}
-
-/// The path of a file in a module's folder.
-fn in_module(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }

@@ -23,10 +23,10 @@ use likewise_kernels::rows::{Count, max_of_rows, sum_of_rows};
 use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
-use super::in_module;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, file_in};
 
 /// How token vectors become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Pooling {
 
     /// Reads `{path}/config.json`, in the spelling of sentence-transformers before or since 5.4.
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
-        let name = in_module(path, "config.json");
+        let name = file_in(path, CONFIG);
         let bytes = files.require(&name, "the configuration of a Pooling module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
