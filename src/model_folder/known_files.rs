@@ -48,7 +48,7 @@ pub(crate) const VOCABULARIES: [&str; 4] = [TOKENIZER, VOCAB_TXT, VOCAB_JSON, SE
 
 /// Why a chat template is rejected in a model without modules.json.
 pub(crate) const NO_CHAT_TEMPLATE: &str =
-    "no chat template: without modules.json each text would become a chat message, which is not supported";
+    "no chat template: without modules.json each text would become a message of a chat, which is not supported";
 
 /// A file other than the weights.
 #[derive(Clone, Copy, Debug)]
