@@ -1,11 +1,11 @@
-//! Where a model's files come from: a folder, or memory.
+//! Access to a model's files, in a folder or in memory.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::bytes::WeightBytes;
 use crate::config::JsonObject;
@@ -15,72 +15,69 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     folder: Option<PathBuf>,
-    /// What stands before every name: nothing, or a folder below and a slash.
-    below: String,
-    /// What the model is called, if not as its folder.
+    /// Precedes every file name: empty, or the name of a subfolder and a slash.
+    prefix: String,
+    /// The name of the model, if it differs from the folder's.
     name: Option<String>,
-    /// Files in memory, which come before those of the folder.
+    /// Files in memory. They take precedence over files in the folder.
     memory: BTreeMap<String, Arc<Cow<'static, [u8]>>>,
-    /// Whether weights in a folder are mapped, or read.
-    mapped: bool,
-    /// The names of files that were there when they were asked for.
-    used: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether weight files in the folder are mapped. Otherwise they are read.
+    mmap: bool,
 }
 
 impl ModelFiles {
-    /// The files in a folder. They are read (the weights: mapped) when they are needed.
+    /// The files in a folder. Weight files are memory-mapped on access, all others are read.
     ///
-    /// The weight files must not be changed in place while the model is open, but for [`Self::without_mmap`].
+    /// Do not modify the weight files in place while the model is open, unless you use
+    /// [`Self::without_mmap`].
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Self { folder: Some(path.into()), ..Self::in_memory() }
     }
 
-    /// No files yet: add them with [`Self::with`]. Nothing is mapped.
+    /// An empty set of files. Add files with [`Self::with`]. Nothing is mapped.
     ///
-    /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`, and for its sentence head `modules.json` and
-    /// the configurations of its modules (`1_Pooling/config.json`).
+    /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`. For its sentence head
+    /// it also needs
+    /// `modules.json` and the configurations of the modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
-        Self {
-            folder: None,
-            below: String::new(),
-            name: None,
-            memory: BTreeMap::new(),
-            mapped: true,
-            used: Arc::default(),
-        }
+        Self { folder: None, prefix: String::new(), name: None, memory: BTreeMap::new(), mmap: true }
     }
 
-    /// Reads weights into memory and does not map them: for folders whose files somebody may change in place or cut short while
-    /// the model is open, which a map cannot survive. It takes as much memory more as the files are large.
+    /// Reads weights into memory instead of mapping them, which takes additional memory of the
+    /// files' size.
+    ///
+    /// Use this for folders whose files may be modified or truncated in place while the model is
+    /// open. A memory map cannot survive that.
     #[must_use]
     pub fn without_mmap(mut self) -> Self {
-        self.mapped = false;
+        self.mmap = false;
         self
     }
 
-    /// Adds a file, or puts it in the place of the folder's. `&'static [u8]` (from `include_bytes!`) is used as it lies; a
-    /// `Vec<u8>` is taken over.
+    /// Adds a file, or replaces the file of that name in the folder.
+    ///
+    /// A `&'static [u8]` (from `include_bytes!`) is used without a copy. A `Vec<u8>` is moved.
     #[must_use]
     pub fn with(mut self, name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         self.memory.insert(name.to_owned(), Arc::new(bytes.into()));
         self
     }
 
-    /// Without a file that was added; a folder's is not affected.
+    /// Removes a file that was added with [`Self::with`]. Files in the folder are not affected.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.memory.remove(name);
         self
     }
 
-    /// Calls the model so. Default: as its folder, or `model` if it has none.
+    /// Sets the name of the model. Default: the folder's name, or `model` without a folder.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// What the model is called.
+    /// Returns the name of the model.
     pub fn name(&self) -> String {
         let folder = || {
             let folder = self.folder.as_ref()?;
@@ -90,23 +87,23 @@ impl ModelFiles {
         self.name.clone().or_else(folder).unwrap_or_else(|| "model".to_owned())
     }
 
-    /// The files in a folder below, by their names in it. "" is this one.
-    pub(crate) fn below(&self, path: &str) -> Self {
-        let below = if path.is_empty() { String::new() } else { format!("{path}/") };
-        Self { below: format!("{}{below}", self.below), ..self.clone() }
+    /// Returns the files in a subfolder, by their names there. The path "" is this folder.
+    pub(crate) fn subfolder(&self, path: &str) -> Self {
+        let subfolder = if path.is_empty() { String::new() } else { format!("{path}/") };
+        Self { prefix: format!("{}{subfolder}", self.prefix), ..self.clone() }
     }
 
-    /// A file's name in the model's folder.
+    /// Returns a file's name relative to the model's folder.
     pub(crate) fn full_name(&self, name: &str) -> String {
-        format!("{}{name}", self.below)
+        format!("{}{name}", self.prefix)
     }
 
-    /// What to call the model's place in messages.
+    /// Names the source of the model in messages.
     pub(crate) fn origin(&self) -> String {
         self.folder.as_ref().map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string())
     }
 
-    /// What to call a file in messages.
+    /// Names a file in messages.
     pub(crate) fn label(&self, name: &str) -> String {
         let name = self.full_name(name);
         match &self.folder {
@@ -115,214 +112,187 @@ impl ModelFiles {
         }
     }
 
-    /// The same files, of which none was asked for yet.
-    pub(crate) fn anew(&self) -> Self {
-        Self { used: Arc::default(), ..self.clone() }
-    }
-
-    /// The names of the files that were there when they were asked for.
-    pub(crate) fn used(&self) -> BTreeSet<String> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note_use(&self, name: &str) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-    }
-
-    /// The names of the files that say whose the model is and what may be done with it.
-    pub(crate) fn notices(&self) -> Result<Vec<String>> {
+    /// Lists the names of the files in memory and of those at the top level of the folder.
+    pub(crate) fn list(&self) -> Result<BTreeSet<String>> {
         let mut names: BTreeSet<String> = self.memory.keys().cloned().collect();
         if let Some(folder) = &self.folder {
             let failed = |source| Error::Io { path: folder.clone(), action: "list", source };
             for entry in std::fs::read_dir(folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                // Through links, which is what a hub's cache consists of.
+                // Follow links: the snapshots in a hub cache consist of links.
                 if entry.path().is_file() {
                     names.extend(entry.file_name().into_string());
                 }
             }
         }
-        Ok(names.into_iter().filter(|name| says_whose(name)).collect())
+        Ok(names)
     }
 
-    /// A whole file, or None if there is none.
+    /// Reads a configuration file, or returns None if it does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
-        let file = self.find(name)?;
-        if file.is_some() {
-            self.note_use(&self.full_name(name));
-        }
-        Ok(file)
+        self.read_up_to(name, MAX_SMALL_FILE_BYTES)
     }
 
-    fn find(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
+    /// Reads a file, or returns None if it does not exist.
+    ///
+    /// # Errors
+    /// If the file has more than `max_bytes`, or cannot be read, or is outside of the folder.
+    pub(crate) fn read_up_to(&self, name: &str, max_bytes: u64) -> Result<Option<Cow<'_, [u8]>>> {
         let name = self.full_name(name);
         if let Some(bytes) = self.memory.get(&name) {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
-        let Some(folder) = &self.folder else { return Ok(None) };
-        let path = inside(folder, &name)?;
-        if name.contains('/') {
-            no_way_out(folder, &name, &path)?;
-        }
-        let bytes = if is_vocabulary(&name) { read_up_to(&path, VOCABULARY) } else { read_table(&path) };
-        Ok(bytes?.map(Cow::Owned))
+        let Some(path) = self.path(&name, name.contains('/'))? else { return Ok(None) };
+        Ok(read_up_to(&path, max_bytes)?.map(Cow::Owned))
     }
 
-    /// A file that must be there.
+    /// Reads a configuration file that must exist.
     pub(crate) fn require(&self, name: &str, why: &'static str) -> Result<Cow<'_, [u8]>> {
-        let missing = |why| Error::MissingFile { origin: self.origin(), name: self.full_name(name), why };
-        let file = self.read(name)?;
-        let nowhere = self.folder.as_ref().is_some_and(|folder| !folder.is_dir());
-        file.ok_or_else(|| missing(if nowhere { "there is no such folder" } else { why }))
+        self.read(name)?.ok_or_else(|| self.missing_file(name, why))
     }
 
-    /// The keys of a JSON file that holds an object, or None if there is no such file.
+    /// Makes the error that a file does not exist. `why` says what the file is needed for.
+    pub(crate) fn missing_file(&self, name: &str, why: &'static str) -> Error {
+        let has_no_folder = self.folder.as_ref().is_some_and(|folder| !folder.is_dir());
+        let why = if has_no_folder { "there is no such folder" } else { why };
+        Error::MissingFile { origin: self.origin(), name: self.full_name(name), why }
+    }
+
+    /// Parses a JSON file that contains an object, or returns None if the file does not exist.
     pub(crate) fn json(&self, name: &str) -> Result<Option<JsonObject>> {
         self.read(name)?.map(|bytes| JsonObject::parse(&self.label(name), &bytes)).transpose()
     }
 
-    /// A weight file: mapped from a folder, as it lies from memory. None if there is none.
+    /// Opens a weight file, or returns None if it does not exist. A file in the folder is mapped.
     pub(crate) fn weights(&self, name: &str) -> Result<Option<WeightBytes>> {
-        // A module's folder, the encoder's among them, is named by modules.json.
-        let file = self.find_weights(name, self.full_name(name).contains('/'))?;
-        if file.is_some() {
-            self.note_use(&self.full_name(name));
-        }
-        Ok(file)
+        // The name of a subfolder comes from modules.json.
+        self.open_weights(name, self.full_name(name).contains('/'))
     }
 
-    /// As [`Self::weights`], of a file whose name another file says.
+    /// Opens a weight file as [`Self::weights`] does. Another file of the model defines the name.
     pub(crate) fn shard(&self, name: &str) -> Result<Option<WeightBytes>> {
-        let file = self.find_weights(name, true)?;
-        if file.is_some() {
-            self.note_use(&self.full_name(name));
-        }
-        Ok(file)
+        self.open_weights(name, true)
     }
 
-    /// `named`: whether the name comes from a file, and may not lead out of the folder.
-    fn find_weights(&self, name: &str, named: bool) -> Result<Option<WeightBytes>> {
+    fn open_weights(&self, name: &str, is_untrusted: bool) -> Result<Option<WeightBytes>> {
         let name = self.full_name(name);
         if let Some(bytes) = self.memory.get(&name) {
             return Ok(Some(WeightBytes::Memory(bytes.clone())));
         }
-        let Some(folder) = &self.folder else { return Ok(None) };
-        let path = inside(folder, &name)?;
-        if named {
-            no_way_out(folder, &name, &path)?;
-        }
-        if !self.mapped {
+        let Some(path) = self.path(&name, is_untrusted)? else { return Ok(None) };
+        if !self.mmap {
             return Ok(read_up_to(&path, u64::MAX)?.map(|bytes| WeightBytes::Memory(Arc::new(Cow::Owned(bytes)))));
         }
         let Some((file, _)) = open(&path)? else { return Ok(None) };
         WeightBytes::map(&file).map(Some).map_err(|source| Error::Io { path, action: "map", source })
     }
-}
 
-/// Bytes of a file that says what there is: configurations, modules, the index of shards. The largest known has a few megabytes.
-const TABLE: u64 = 64 << 20;
-/// Bytes of a vocabulary; the largest known has forty megabytes.
-const VOCABULARY: u64 = 512 << 20;
-const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"];
-
-/// Bytes of a file, by its name, that are read at most.
-#[cfg(feature = "hub")]
-pub(crate) fn most_read(name: &str) -> u64 {
-    match name {
-        _ if name.ends_with(".safetensors") => u64::MAX,
-        _ if is_vocabulary(name) => VOCABULARY,
-        _ => TABLE,
+    /// Returns the path of a file in the folder, or None without a folder.
+    ///
+    /// `is_untrusted`: the name comes from a file of the model, so links must not leave the folder.
+    fn path(&self, full_name: &str, is_untrusted: bool) -> Result<Option<PathBuf>> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let path = resolve_inside(folder, full_name)?;
+        if is_untrusted {
+            reject_symlink_escape(folder, full_name, &path)?;
+        }
+        Ok(Some(path))
     }
 }
 
-fn is_vocabulary(name: &str) -> bool {
-    VOCABULARIES.iter().any(|end| name.ends_with(end))
-}
+/// Limits configuration files and the index of shards. The largest known has a few megabytes.
+pub(crate) const MAX_SMALL_FILE_BYTES: u64 = 64 << 20;
+/// Limits vocabulary files. The largest known has forty megabytes.
+pub(crate) const MAX_VOCABULARY_BYTES: u64 = 512 << 20;
 
-/// A file and its size, or None if there is none. Whatever else has the name (a folder, a pipe, which might be waited for without
-/// end) is an error.
-fn open(path: &Path) -> Result<Option<(File, u64)>> {
-    let failed = |action, source| Error::Io { path: path.to_owned(), action, source };
-    let there = std::fs::metadata(path).and_then(|found| match found.is_file() {
-        true => Ok((File::open(path)?, found.len())),
-        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file")),
-    });
-    match there {
-        Ok(file) => Ok(Some(file)),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed("open", source)),
-    }
-}
-
-/// A whole file, or None if there is none.
+/// Opens a file and returns its size, or None if it does not exist.
 ///
 /// # Errors
-/// If it cannot be read, or has more bytes than `limit`; of these no more is read.
-pub(crate) fn read_up_to(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+/// If the path is not a file. (Reading from a pipe could block forever.)
+fn open(path: &Path) -> Result<Option<(File, u64)>> {
+    let open_file = || {
+        let metadata = std::fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file"));
+        }
+        Ok((File::open(path)?, metadata.len()))
+    };
+    match open_file() {
+        Ok(file) => Ok(Some(file)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path: path.to_owned(), action: "open", source }),
+    }
+}
+
+/// Reads a whole file, or returns None if it does not exist.
+///
+/// # Errors
+/// If the file cannot be read, or has more than `max_bytes`. No more than `max_bytes` + 1 are read.
+pub(crate) fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>> {
     let Some((file, size)) = open(path)? else { return Ok(None) };
     let too_large = |found: String| {
-        Error::config(&path.display().to_string(), "(the whole file)", format!("at most {limit} bytes"), found)
+        Error::config(&path.display().to_string(), "(the whole file)", format!("at most {max_bytes} bytes"), found)
     };
-    if size > limit {
+    if size > max_bytes {
         return Err(too_large(size.to_string()));
     }
     let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
     let mut bytes = Vec::new();
-    // No more than it says it has is allocated at once.
+    // Reserve the announced size first, so that a lack of memory is an error and not an abort.
     bytes.try_reserve_exact(size as usize).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max_bytes {
         return Err(too_large("more".to_owned()));
     }
     Ok(Some(bytes))
 }
 
-/// [`read_up_to`] of a file that says what there is.
-pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<u8>>> {
-    read_up_to(path, TABLE)
+/// Reads a configuration file, or returns None if it does not exist.
+#[cfg(feature = "hub")]
+pub(crate) fn read_small_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_up_to(path, MAX_SMALL_FILE_BYTES)
 }
 
-/// Whether a file by its name says whose the model is and what may be done with it.
-pub(crate) fn says_whose(name: &str) -> bool {
-    const BEGINNINGS: [&str; 5] = ["license", "licence", "copying", "notice", "readme"];
-    BEGINNINGS.iter().any(|word| name.to_lowercase().starts_with(word))
-}
-
-/// A path below the folder. Names come from files (modules.json, the index of shards), so they are not trusted.
-pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
+/// Returns the path of a file in a folder.
+///
+/// # Errors
+/// If the name would leave the folder. (Names come from untrusted files: modules.json and the index
+/// of shards.)
+pub(crate) fn resolve_inside(folder: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !plain {
+    let stays_inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !stays_inside {
         let file = folder.display().to_string();
-        return Err(Error::config(
-            &file,
-            name,
-            "the name of a file inside the model's folder",
-            "a path that leaves it",
-        ));
+        let expected = "the name of a file inside the model's folder";
+        return Err(Error::config(&file, name, expected, "a path that leaves it"));
     }
     Ok(folder.join(relative))
 }
 
-/// Refuses a link that leads out of the folder. (Where a file stands whose name nobody but us has chosen, whoever made the folder
-/// may have put a link to anywhere.) A hub's cache consists of links, so there the way to its blobs is open.
-fn no_way_out(folder: &Path, name: &str, path: &Path) -> Result<()> {
-    // What is not there is found out by whoever opens it.
+/// Rejects a link that leads out of the folder.
+///
+/// The author of the folder could link an untrusted name to any file of this machine. Snapshots in
+/// a hub cache are links to blobs of their repository, so links to these blobs are allowed.
+fn reject_symlink_escape(folder: &Path, name: &str, path: &Path) -> Result<()> {
+    // Whoever opens the file reports that it does not exist.
     let (Ok(folder), Ok(target)) = (folder.canonicalize(), path.canonicalize()) else { return Ok(()) };
     let mut allowed = vec![folder.clone()];
-    let mut above = folder.ancestors().skip(1);
-    if let (Some(snapshots), Some(repository)) = (above.next(), above.next())
+    let mut parents = folder.ancestors().skip(1);
+    if let (Some(snapshots), Some(repository)) = (parents.next(), parents.next())
         && snapshots.file_name().is_some_and(|name| name == "snapshots")
     {
-        // The blobs of the repository, and those that all repositories share. They may be kept on another disk.
+        // The repository's blobs, and the blobs that all repositories share. They may be on another
+        // disk.
         let blobs = [Some(repository), repository.parent()].into_iter().flatten().map(|folder| folder.join("blobs"));
         allowed.extend(blobs.filter_map(|blobs| blobs.canonicalize().ok()));
     }
-    // Where a blob leads is said by whoever the cache belongs to.
-    let first = std::fs::read_link(path).ok().and_then(|next| path.parent()?.join(next).parent()?.canonicalize().ok());
-    let leads_there =
-        |allowed: &PathBuf| target.starts_with(allowed) || (*allowed != folder && first.as_ref() == Some(allowed));
-    if allowed.iter().any(leads_there) {
+    // The owner of the cache controls where a blob leads, so only the first link must lead to one.
+    let first_target =
+        std::fs::read_link(path).ok().and_then(|next| path.parent()?.join(next).parent()?.canonicalize().ok());
+    let is_inside = |allowed: &PathBuf| {
+        target.starts_with(allowed) || (*allowed != folder && first_target.as_ref() == Some(allowed))
+    };
+    if allowed.iter().any(is_inside) {
         return Ok(());
     }
     let found = format!("a link to {}", target.display());

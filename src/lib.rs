@@ -45,6 +45,7 @@ mod encoder;
 mod error;
 mod files;
 pub mod hub;
+mod model_folder;
 mod modules;
 mod parallel;
 mod quantize;

@@ -43,9 +43,9 @@ impl Similarity {
     /// cosine.
     pub(crate) fn from_config(config: Option<&JsonObject>) -> Result<Self> {
         let Some(config) = config else { return Ok(Self::Cosine) };
-        let Some(name) = config.text("similarity_fn_name")? else { return Ok(Self::Cosine) };
+        let Some(name) = config.string("similarity_fn_name")? else { return Ok(Self::Cosine) };
         let find = Self::ALL.into_iter().find(|function| function.name() == name);
-        find.ok_or_else(|| config.wrong("similarity_fn_name", "one of cosine, dot, euclidean, manhattan"))
+        find.ok_or_else(|| config.invalid_value("similarity_fn_name", "one of cosine, dot, euclidean, manhattan"))
     }
 
     /// Scores two vectors. A higher score means more similar.

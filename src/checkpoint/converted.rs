@@ -21,9 +21,6 @@ use super::read_header;
 use crate::bytes::WeightBytes;
 use crate::error::{Error, Result};
 
-/// The file of a converted model.
-pub(crate) const FILE: &str = "likewise.safetensors";
-
 /// What matrices look like. To be raised whenever the words of a matrix become others: their order in a panel, how they are
 /// rounded, how they are rotated. (The test `packed_layout_changed_requires_new_version` notices.)
 pub(crate) const VERSION: &str = "1";

@@ -18,9 +18,10 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+use crate::model_folder::{CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, file_in};
 
 use crate::bytes::WeightBytes;
-pub(crate) use converted::{ConvertedFormat, FILE as CONVERTED, VERSION as CONVERTED_VERSION};
+pub(crate) use converted::{ConvertedFormat, VERSION as CONVERTED_VERSION};
 use tensor::Float;
 pub use tensor::Tensor;
 
@@ -56,9 +57,6 @@ pub struct Checkpoint {
     file_names: Vec<String>,
 }
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
 impl Checkpoint {
     /// The files of a folder are mapped: they must not be changed in place while the checkpoint or a tensor of it lives.
     ///
@@ -68,20 +66,24 @@ impl Checkpoint {
     /// # Errors
     /// If there is none of them, or a file is not valid safetensors, or index and shards disagree.
     pub fn open(files: &ModelFiles) -> Result<Self> {
-        if let Some(bytes) = files.weights(CONVERTED)? {
-            let label = files.label(CONVERTED);
+        if let Some(bytes) = files.weights(CONVERTED_WEIGHTS)? {
+            let label = files.label(CONVERTED_WEIGHTS);
             let packing = ConvertedFormat::read(&label, &bytes)?;
             let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
-            return Ok(Self { packing: Some(packing), file_names: vec![files.full_name(CONVERTED)], ..checkpoint });
+            return Ok(Self {
+                packing: Some(packing),
+                file_names: vec![files.full_name(CONVERTED_WEIGHTS)],
+                ..checkpoint
+            });
         }
-        if let Some(bytes) = files.weights(SINGLE)? {
-            let checkpoint = Self::from_shards(files.label(SINGLE), vec![(files.label(SINGLE), bytes)])?;
-            return Ok(Self { file_names: vec![files.full_name(SINGLE)], ..checkpoint });
+        if let Some(bytes) = files.weights(WEIGHTS)? {
+            let checkpoint = Self::from_shards(files.label(WEIGHTS), vec![(files.label(WEIGHTS), bytes)])?;
+            return Ok(Self { file_names: vec![files.full_name(WEIGHTS)], ..checkpoint });
         }
-        let Some(index) = files.json(INDEX)? else {
+        let Some(index) = files.json(WEIGHTS_INDEX)? else {
             return Err(Error::MissingFile {
                 origin: files.origin(),
-                name: format!("{SINGLE} or {INDEX}"),
+                name: format!("{WEIGHTS} or {WEIGHTS_INDEX}"),
                 why: "the weights; other formats, such as pytorch_model.bin, are not read",
             });
         };
@@ -93,7 +95,7 @@ impl Checkpoint {
     /// # Errors
     /// If there are none, or they are not valid safetensors.
     pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
-        let name = format!("{path}/{SINGLE}");
+        let name = file_in(path, WEIGHTS);
         let bytes = files.weights(&name)?.ok_or_else(|| Error::MissingFile {
             origin: files.origin(),
             name: name.clone(),
@@ -108,19 +110,19 @@ impl Checkpoint {
     /// If the bytes are not valid safetensors.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
         let bytes = WeightBytes::Memory(Arc::new(bytes.into()));
-        Self::from_shards(SINGLE.to_owned(), vec![(SINGLE.to_owned(), bytes)])
+        Self::from_shards(WEIGHTS.to_owned(), vec![(WEIGHTS.to_owned(), bytes)])
     }
 
     fn open_shards(files: &ModelFiles, index: &crate::config::JsonObject) -> Result<Self> {
-        let map = index.map_of_strings("weight_map")?;
+        let map = index.string_map("weight_map")?;
         if map.is_empty() {
-            return Err(index.wrong("weight_map", "an object that names a shard for each tensor"));
+            return Err(index.invalid_value("weight_map", "an object that names a shard for each tensor"));
         }
         let mut names: Vec<&str> = map.values().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         let mut shards = Vec::new();
-        let mut file_names = vec![files.full_name(INDEX)];
+        let mut file_names = vec![files.full_name(WEIGHTS_INDEX)];
         file_names.extend(names.iter().map(|name| files.full_name(name)));
         for name in names {
             let bytes = files.shard(name)?.ok_or_else(|| Error::MissingFile {
@@ -130,7 +132,7 @@ impl Checkpoint {
             })?;
             shards.push((files.label(name), bytes));
         }
-        let checkpoint = Self::from_shards(files.label(INDEX), shards)?;
+        let checkpoint = Self::from_shards(files.label(WEIGHTS_INDEX), shards)?;
         for (tensor, shard) in &map {
             let label = files.label(shard);
             let why = match checkpoint.entries.get(tensor) {
@@ -138,7 +140,12 @@ impl Checkpoint {
                 Some(entry) if checkpoint.shards[entry.shard].label != label => "but is in another shard",
                 Some(_) => continue,
             };
-            return Err(Error::Shard { file: files.label(INDEX), name: tensor.clone(), shard: shard.clone(), why });
+            return Err(Error::Shard {
+                file: files.label(WEIGHTS_INDEX),
+                name: tensor.clone(),
+                shard: shard.clone(),
+                why,
+            });
         }
         Ok(Self { file_names, ..checkpoint })
     }

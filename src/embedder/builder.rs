@@ -15,9 +15,10 @@ use crate::encoder::families::Blueprint;
 use crate::encoder::linear::ComputeConfig;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::modules::{ModuleList, OutputOptions, PoolingHead};
+use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_unsupported_files};
+use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{EncoderLimits, Family, Tokenizer};
 
 /// The settings to open a model with. Created by [`Embedder::builder`].
 ///
@@ -43,9 +44,6 @@ pub struct Builder {
     truncate_dim: Option<usize>,
     normalize: bool,
 }
-
-const CONFIG: &str = "config.json";
-const ADAPTER: &str = "adapter_config.json";
 
 impl Builder {
     /// Sets the SIMD level. Default: the fastest available, or the level that the model was
@@ -136,20 +134,28 @@ impl Builder {
     /// # Errors
     /// See [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        self.load(files).map(|(embedder, _)| embedder)
+        self.load(files).map(|(embedder, ..)| embedder)
     }
 
-    /// Opens a model and returns it with its checkpoint.
-    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
+    /// Opens a model. Also returns its checkpoint and the other files that it was read from.
+    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint, Manifest)> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let modules = ModuleList::read(files)?;
-        let encoder_files = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
-        let config_bytes = encoder_files.require(CONFIG, "the architecture")?;
+        let mut manifest = Manifest::default();
+        let modules = ModuleList::read(files, &mut manifest)?;
+        let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
+        let config_bytes = manifest.require(&encoder_files, CONFIG, "the architecture")?;
         let config = JsonObject::parse(&encoder_files.label(CONFIG), &config_bytes)?;
         let blueprint = Blueprint::from_config(&config)?;
-        reject_adapter(&encoder_files)?;
-        let tokenizer = Tokenizer::load(&encoder_files, &blueprint, self.max_length, modules.is_some())?;
-        let sentence_config = SentenceConfig::load(files, modules.is_some())?;
+        reject_unsupported_files(files, &encoder_files, modules.is_some())?;
+        let limits = EncoderLimits {
+            family: Family::from_name(blueprint.family),
+            max_tokens: blueprint.longest(),
+            position_rows: blueprint.position_rows,
+        };
+        let (tokenizer, tokenizer_files) =
+            Tokenizer::load(&encoder_files, &limits, self.max_length, modules.is_some())?;
+        manifest.merge(tokenizer_files);
+        let sentence_config = SentenceConfig::load(files, &mut manifest, modules.is_some())?;
         let similarity = sentence_config.similarity()?;
         let prompts = sentence_config.prompts()?;
         let prompt = match &self.prompt {
@@ -160,7 +166,12 @@ impl Builder {
         let mut checkpoint = Checkpoint::open(&encoder_files)?;
         let compute = self.compute_config(&checkpoint)?;
         if compute.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
-            return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
+            return Err(
+                config.invalid_value("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8"))
+            );
+        }
+        if let Some(modules) = &modules {
+            manifest.merge(modules.manifest(files)?);
         }
         let head = PoolingHead::load(files, modules.as_ref(), compute.level, blueprint.width)?;
         let output_options = OutputOptions {
@@ -183,7 +194,7 @@ impl Builder {
             name: files.name(),
             workspaces: Mutex::default(),
         };
-        Ok((embedder, checkpoint))
+        Ok((embedder, checkpoint, manifest))
     }
 
     /// Returns the level and precision of the computation: those requested, or the defaults of the
@@ -244,13 +255,4 @@ impl Embedder {
     pub fn builder() -> Builder {
         Builder::default()
     }
-}
-
-/// Rejects a folder that holds an adapter.
-fn reject_adapter(files: &ModelFiles) -> Result<()> {
-    if files.read(ADAPTER)?.is_none() {
-        return Ok(());
-    }
-    let expected = "no such file: adapters are not supported; merge the adapter into the base model first";
-    Err(Error::config(&files.label(ADAPTER), "(the whole file)", expected, "an adapter"))
 }

@@ -1,7 +1,7 @@
 //! Writing a converted model.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,126 +11,150 @@ use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::builder::Builder;
-use super::model::Embedder;
-use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Checkpoint, Tensor};
+use super::{Builder, Embedder};
+use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::files::{ModelFiles, inside};
+use crate::files::{ModelFiles, resolve_inside};
+use crate::model_folder::{CONVERTED_WEIGHTS, Manifest, size_limit};
 
-/// What [`Builder::convert`] has written.
+/// A summary of a conversion with [`Builder::convert`].
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct Converted {
-    /// What for.
+    /// The level for which the weights are packed.
     pub level: Level,
-    /// In what type of numbers.
+    /// The type of the packed weights.
     pub precision: Precision,
-    /// Bytes of the packed matrices, with their scales and sums.
+    /// The size of the packed matrices in bytes, with scales and sums.
     pub packed: usize,
-    /// Bytes of all other tensors.
+    /// The size of all other tensors in bytes.
     pub tables: usize,
-    /// Files beside `likewise.safetensors`.
+    /// The number of files in addition to `likewise.safetensors`.
     pub files: usize,
 }
 
 impl Builder {
-    /// Writes a model to a new folder, its matrices packed for this builder's level and precision. Opening that folder maps
-    /// them as they lie, none is computed or copied, and processes that open the same folder share their memory.
+    /// Writes a model to a new folder, with the weights packed for this builder's level and
+    /// precision.
     ///
-    /// The folder holds for this level and precision, and for versions of this package that pack alike; others refuse it by
-    /// name. Of the other settings of the builder only the number of threads has a meaning here.
+    /// Opening the new folder maps the weights without computing or copying them. Processes that
+    /// open the same folder share the memory.
+    ///
+    /// The folder works only with this level and precision, and with versions of this package that
+    /// pack weights alike. Any other combination is an error. Of the builder's other settings, only
+    /// the number of threads applies.
     ///
     /// # Errors
-    /// If the model cannot be opened, was converted before, or the folder is not empty or cannot be written.
+    /// If the model cannot be opened or is converted already, or the folder is not empty or cannot
+    /// be written.
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
         let folder = folder.as_ref();
-        // Before the work, and so that nothing of anybody's is replaced.
-        match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Ok(false) => return Err(cannot("convert to", folder)(io::Error::other("the folder is not empty"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(cannot("list", folder)(error)),
-        }
-        // What opening it reads, and not what an earlier opening of the same files read.
-        let files = &files.anew();
-        let (embedder, checkpoint) = self.load(files)?;
-        if checkpoint.packing().is_some() {
-            let expected = "model.safetensors, the weights of an original model".to_owned();
-            let found = "those of one that was converted before".to_owned();
-            return Err(Error::Converted {
-                file: checkpoint.label().to_owned(),
-                key: "format".to_owned(),
-                expected,
-                found,
-            });
-        }
-        let mut begun = Begun::default();
-        begun.folder(folder)?;
-        let weights = checkpoint.file_names();
-        // A set, because what says whose the model is may be among what was read.
-        let mut names: BTreeSet<String> = files.used().into_iter().filter(|name| !weights.contains(name)).collect();
-        names.extend(files.notices()?);
-        for name in &names {
-            let Some(bytes) = files.read(name)? else { continue };
-            let path = inside(folder, name)?;
-            if let Some(parent) = path.parent() {
-                begun.folder(parent)?;
-            }
-            begun.file(&path)?.write_all(&bytes).map_err(cannot("write", &path))?;
-        }
-        let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
+        reject_nonempty(folder)?;
+        let (embedder, checkpoint, mut manifest) = self.load(files)?;
+        reject_converted(&checkpoint)?;
+        manifest.insert_license_and_readme_files(files)?;
+        let mut new_files = NewFiles::default();
+        new_files.create_folder(folder)?;
+        copy_files(files, &manifest, folder, &mut new_files)?;
+        let packed = matrices(&embedder);
+        let tensors = others(&embedder, &checkpoint)?;
         let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
-        // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
-        let beside = weights.first().and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
-        let path = folder.join(beside).join(CONVERTED);
+        // The converted weights replace the originals, which may be in a subfolder.
+        let weights = checkpoint.file_names().first();
+        let weights_folder = weights.and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
+        let path = folder.join(weights_folder).join(CONVERTED_WEIGHTS);
+        // Rename the complete file at the end. An unfinished folder has no weights and cannot be
+        // opened.
         let partial = path.with_extension("partial");
-        let mut out = BufWriter::new(begun.file(&partial)?);
+        let mut out = BufWriter::new(new_files.create_file(&partial)?);
         let mut write = || -> io::Result<()> {
             write(&mut out, &metadata(&embedder), packed.iter().chain(&rest))?;
             out.flush()?;
             out.get_ref().sync_all()?;
             std::fs::rename(&partial, &path)
         };
-        write().map_err(cannot("write", &path))?;
-        begun.finish();
+        write().map_err(io_error("write", &path))?;
+        new_files.keep();
         let bytes = |parts: &[Part<'_>]| parts.iter().map(|part| part.bytes.len()).sum();
-        let (level, precision) = (embedder.level(), embedder.precision());
-        Ok(Converted { level, precision, packed: bytes(&packed), tables: bytes(&rest), files: names.len() })
+        Ok(Converted {
+            level: embedder.level(),
+            precision: embedder.precision(),
+            packed: bytes(&packed),
+            tables: bytes(&rest),
+            files: manifest.len(),
+        })
     }
 }
 
-/// Files and folders that have been made, in their order. Unless all is finished they are removed again.
+/// Rejects a folder with files in it, which a conversion could overwrite.
+fn reject_nonempty(folder: &Path) -> Result<()> {
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io_error("convert to", folder)(io::Error::other("the folder is not empty"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io_error("list", folder)(error)),
+    }
+}
+
+/// Rejects a converted model, whose weights are packed already.
+fn reject_converted(checkpoint: &Checkpoint) -> Result<()> {
+    if checkpoint.packing().is_none() {
+        return Ok(());
+    }
+    Err(Error::Converted {
+        file: checkpoint.label().to_owned(),
+        key: "format".to_owned(),
+        expected: "model.safetensors, the weights of an original model".to_owned(),
+        found: "those of one that was converted before".to_owned(),
+    })
+}
+
+/// Copies the files of a manifest to a folder.
+fn copy_files(files: &ModelFiles, manifest: &Manifest, folder: &Path, new_files: &mut NewFiles) -> Result<()> {
+    for name in manifest.iter() {
+        let Some(bytes) = files.read_up_to(name, size_limit(name))? else { continue };
+        let path = resolve_inside(folder, name)?;
+        if let Some(parent) = path.parent() {
+            new_files.create_folder(parent)?;
+        }
+        new_files.create_file(&path)?.write_all(&bytes).map_err(io_error("write", &path))?;
+    }
+    Ok(())
+}
+
+/// New files and folders. Dropping this removes them, unless [`Self::keep`] was called.
 #[derive(Default)]
-struct Begun {
+struct NewFiles {
     files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
 }
 
-impl Begun {
-    /// Makes a folder, and those that it lies in, unless they are there.
-    fn folder(&mut self, path: &Path) -> Result<()> {
+impl NewFiles {
+    /// Creates a folder and its missing parents.
+    fn create_folder(&mut self, path: &Path) -> Result<()> {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let missing: Vec<_> = missing.map(Path::to_owned).collect();
         self.folders.extend(missing.into_iter().rev());
-        std::fs::create_dir_all(path).map_err(cannot("create", path))
+        std::fs::create_dir_all(path).map_err(io_error("create", path))
     }
 
-    /// A new file: nothing of anybody's is replaced, whatever has come to stand there since.
-    fn file(&mut self, path: &Path) -> Result<File> {
-        let file = File::create_new(path).map_err(cannot("write", path))?;
+    /// Creates a file. Another process could have created the same file since the check: never
+    /// overwrite.
+    fn create_file(&mut self, path: &Path) -> Result<File> {
+        let file = File::create_new(path).map_err(io_error("write", path))?;
         self.files.push(path.to_owned());
         Ok(file)
     }
 
-    fn finish(mut self) {
-        (self.files, self.folders) = Default::default();
+    fn keep(mut self) {
+        self.files.clear();
+        self.folders.clear();
     }
 }
 
-impl Drop for Begun {
+impl Drop for NewFiles {
     fn drop(&mut self) {
-        // What cannot be removed stays: the error that ended the work is the one to report.
+        // Ignore failures here: the error that stopped the conversion is the one to report.
         for file in &self.files {
             drop(std::fs::remove_file(file));
         }
@@ -187,8 +211,9 @@ fn metadata(embedder: &Embedder) -> Value {
     })
 }
 
-/// The safetensors format: the length of the header, the header in JSON, the tensors. The header is filled up with spaces so
-/// that the first tensor begins at a cache line (the format's own libraries fill up to eight bytes).
+/// The safetensors format: the length of the header, the header in JSON, the tensors. The header is
+/// filled up with spaces so that the first tensor begins at a cache line (the format's own
+/// libraries fill up to eight bytes).
 fn write<'a>(
     out: &mut impl Write,
     metadata: &Value,
@@ -215,7 +240,7 @@ fn write<'a>(
     Ok(())
 }
 
-fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { path, action, source }
 }

@@ -73,7 +73,7 @@ impl Embedder {
 
     /// Returns the largest number of tokens in a batch of one thread.
     pub(super) fn max_batch_tokens(&self) -> usize {
-        self.tokenizer.limit().max(MAX_TOKENS_PER_BATCH)
+        self.tokenizer.max_tokens().max(MAX_TOKENS_PER_BATCH)
     }
 
     /// Rejects vectors `[n, width]` that are not finite. The error names the weight that causes it,

@@ -66,7 +66,7 @@ impl Embedder {
             parameters: parameters(&blueprint),
             modules: self.head.describe(),
             similarity: self.similarity,
-            max_length: self.tokenizer.limit(),
+            max_length: self.tokenizer.max_tokens(),
             width: self.width(),
             dtype: self.encoder.dtype(),
             level: self.level,
@@ -90,7 +90,7 @@ impl Embedder {
     /// Estimates the memory that the model takes in a precision.
     fn memory(&self, precision: Precision) -> MemoryEstimate {
         let max_tokens = self.max_batch_tokens();
-        let (tokenizer_model, entries) = self.tokenizer.model();
+        let (tokenizer_model, entries) = self.tokenizer.model_and_vocab_size();
         let matrices = self.encoder.packed_bytes(precision);
         let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
         MemoryEstimate {

@@ -100,7 +100,7 @@ impl fmt::Debug for Embedder {
             .field("level", &self.level)
             .field("precision", &self.precision)
             .field("threads", &self.thread_pool.size())
-            .field("max_length", &self.tokenizer.limit())
+            .field("max_length", &self.tokenizer.max_tokens())
             .field("truncation", &self.truncation)
             .field("width", &self.width())
             .field("similarity", &self.similarity)

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+use crate::model_folder::{Manifest, SENTENCE_TRANSFORMERS_CONFIG};
 use crate::similarity::Similarity;
-
-const FILE: &str = "config_sentence_transformers.json";
 
 /// The content of config_sentence_transformers.json. Without the file every setting has its
 /// default.
@@ -20,17 +19,17 @@ pub(super) struct SentenceConfig {
 }
 
 impl SentenceConfig {
-    /// Reads the file. `has_modules`: whether the model has modules.json.
+    /// Reads the file and adds it to the manifest. `has_modules`: whether the model has modules.json.
     ///
     /// # Errors
     /// If the file cannot be read, or describes a model of another kind.
-    pub(super) fn load(files: &ModelFiles, has_modules: bool) -> Result<Self> {
-        let keys = files.json(FILE)?;
+    pub(super) fn load(files: &ModelFiles, manifest: &mut Manifest, has_modules: bool) -> Result<Self> {
+        let keys = manifest.json(files, SENTENCE_TRANSFORMERS_CONFIG)?;
         if let Some(keys) = &keys {
             reject_other_model_types(keys)?;
         }
         // sentence-transformers also ignores the file if there is no modules.json.
-        Ok(Self { keys: keys.filter(|_| has_modules), label: files.label(FILE) })
+        Ok(Self { keys: keys.filter(|_| has_modules), label: files.label(SENTENCE_TRANSFORMERS_CONFIG) })
     }
 
     /// Returns the similarity function.
@@ -40,7 +39,7 @@ impl SentenceConfig {
 
     /// Returns the texts of the prompts, by name.
     pub(super) fn prompts(&self) -> Result<BTreeMap<String, String>> {
-        let mut prompts = self.keys.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.map_of_strings("prompts"))?;
+        let mut prompts = self.keys.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.string_map("prompts"))?;
         // Since sentence-transformers 5.0 every model has these two.
         for name in ["query", "document"] {
             prompts.entry(name.to_owned()).or_default();
@@ -50,7 +49,7 @@ impl SentenceConfig {
 
     /// Returns the text of the prompt of this name, or without a name that of the default prompt.
     pub(super) fn prompt(&self, name: Option<String>, prompts: &BTreeMap<String, String>) -> Result<String> {
-        let default = self.keys.as_ref().map_or(Ok(None), |keys| keys.text("default_prompt_name"))?;
+        let default = self.keys.as_ref().map_or(Ok(None), |keys| keys.string("default_prompt_name"))?;
         let Some(name) = name.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
         prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
             name,
@@ -61,15 +60,15 @@ impl SentenceConfig {
 
     /// Returns the number of elements to keep of a vector. It may exceed the vector's width.
     pub(super) fn truncate_dim(&self) -> Result<Option<usize>> {
-        self.keys.as_ref().map_or(Ok(None), |keys| keys.size("truncate_dim"))
+        self.keys.as_ref().map_or(Ok(None), |keys| keys.positive_integer("truncate_dim"))
     }
 }
 
 /// Rejects models that are no sentence embedding models, such as cross encoders.
 fn reject_other_model_types(keys: &JsonObject) -> Result<()> {
-    let is_other = keys.text("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
+    let is_other = keys.string("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
     if is_other || keys.is_null("model_type") {
-        return Err(keys.wrong("model_type", "SentenceTransformer"));
+        return Err(keys.invalid_value("model_type", "SentenceTransformer"));
     }
     Ok(())
 }

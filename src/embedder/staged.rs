@@ -74,7 +74,7 @@ impl Embedder {
                 EncodedIds { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
-                let used = ids.len().min(self.tokenizer.limit());
+                let used = ids.len().min(self.tokenizer.max_tokens());
                 let kept = match options.truncation_side {
                     None | Some(TruncationSide::Right) => &ids[..used],
                     Some(TruncationSide::Left) => &ids[ids.len() - used..],
@@ -87,7 +87,7 @@ impl Embedder {
 
     /// Returns all tokens of a text and its prompt, untruncated. `special` adds the special tokens.
     pub(crate) fn token_spans(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<TokenSpan>> {
-        self.tokenizer.pieces(&prepend_prompt(self.resolve_prompt(prompt)?, text), special)
+        self.tokenizer.token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special)
     }
 
     /// Decodes token ids to text.

@@ -23,7 +23,7 @@ impl Embedder {
     /// # Errors
     /// If the text cannot be tokenized.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenizer.tokens(&prepend_prompt(&self.prompt, text))
+        self.tokenizer.tokenize(&prepend_prompt(&self.prompt, text))
     }
 
     /// Tokenizes texts on all threads.
@@ -53,14 +53,14 @@ impl Embedder {
         truncation: TruncationPolicy,
         side: Option<TruncationSide>,
     ) -> Result<EncodedIds> {
-        let (ids, usage) = self.tokenizer.ids(&prepend_prompt(prompt, text), side)?;
+        let (ids, usage) = self.tokenizer.encode(&prepend_prompt(prompt, text), side)?;
         self.validate_ids(text_index, ids, usage, truncation)
     }
 
     /// Returns the number of leading tokens that pooling excludes: 0, or the tokens of the prompt
     /// with the leading special tokens.
     pub(super) fn prompt_tokens_excluded(&self, prompt: &str) -> Result<usize> {
-        if self.head.includes_prompt() || prompt.is_empty() { Ok(0) } else { self.tokenizer.length_before_end(prompt) }
+        if self.head.includes_prompt() || prompt.is_empty() { Ok(0) } else { self.tokenizer.prompt_len(prompt) }
     }
 
     /// Rejects a text that is too long, and ids that are not in the embedding table.
@@ -72,7 +72,7 @@ impl Embedder {
         truncation: TruncationPolicy,
     ) -> Result<EncodedIds> {
         if truncation == TruncationPolicy::Error && usage.truncated() {
-            return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.limit() });
+            return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.max_tokens() });
         }
         let vocabulary = self.encoder.blueprint().vocabulary;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {

@@ -8,12 +8,14 @@ use serde::de::IgnoredAny;
 
 use super::cache::CachedRepository;
 use super::file_selection::{
-    CONVERTED, INDEX, MODULES, Module, OF_MODULES, OF_OLD_TOKENIZERS, REFUSED, SINGLE, VOCABULARIES, encoder, inside,
-    modules, optional, required, shards,
+    encoder_folder, missing_required_files, optional_files, parse_modules, parse_shards, unsupported_files,
 };
 use crate::config::JsonObject;
 use crate::error::Result;
-use crate::files::read_table;
+use crate::files::read_small_file;
+use crate::model_folder::{
+    Condition, MODULES, ModuleList, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, WeightSource, file_in, find_weights,
+};
 
 /// The version of the lists below trees/ that this code understands.
 const TREE_FORMAT_VERSION: u64 = 1;
@@ -37,12 +39,9 @@ impl MissingFiles {
 /// Returns the files that a snapshot lacks.
 pub(super) fn missing_files(folder: &Path) -> Result<MissingFiles> {
     let snapshot = Snapshot { folder };
-    let modules = match snapshot.read(MODULES)? {
-        Some((label, bytes)) => modules(&label, &bytes)?,
-        None => Vec::new(),
-    };
-    let required = snapshot.missing_required(&modules)?;
-    let optional = snapshot.missing_optional(encoder(&modules), &required)?;
+    let modules = snapshot.read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
+    let required = snapshot.missing_required(modules.as_ref())?;
+    let optional = snapshot.missing_optional(encoder_folder(modules.as_ref()), &required)?;
     Ok(MissingFiles { required, optional })
 }
 
@@ -55,7 +54,7 @@ impl Snapshot<'_> {
     /// Returns a small file and its label for messages.
     fn read(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
         let path = self.folder.join(name);
-        Ok(read_table(&path)?.map(|bytes| (path.display().to_string(), bytes)))
+        Ok(read_small_file(&path)?.map(|bytes| (path.display().to_string(), bytes)))
     }
 
     /// Whether a file exists. Follows links to their end.
@@ -63,19 +62,19 @@ impl Snapshot<'_> {
         self.folder.join(name).is_file()
     }
 
-    fn missing_required(&self, modules: &[Module]) -> Result<Vec<String>> {
-        let encoder = encoder(modules);
-        let mut missing = required(&|name| self.contains(name), modules);
-        let single = inside(encoder, SINGLE);
-        if self.contains(&inside(encoder, CONVERTED)) || self.contains(&single) {
-            return Ok(missing);
-        }
-        match self.read(&inside(encoder, INDEX))? {
-            Some((label, bytes)) => {
-                let shards = shards(&label, &bytes)?.into_iter().map(|shard| inside(encoder, &shard));
-                missing.extend(shards.filter(|shard| !self.contains(shard)));
+    fn missing_required(&self, modules: Option<&ModuleList>) -> Result<Vec<String>> {
+        let encoder = encoder_folder(modules);
+        let has = |name: &str| self.contains(name);
+        let mut missing = missing_required_files(&has, modules);
+        match find_weights(&has, encoder) {
+            Some(WeightSource::File(_)) => {}
+            Some(WeightSource::Shards(index)) => {
+                if let Some((label, bytes)) = self.read(&index)? {
+                    let shards = parse_shards(&label, &bytes)?.into_iter().map(|shard| file_in(encoder, &shard));
+                    missing.extend(shards.filter(|shard| !self.contains(shard)));
+                }
             }
-            None => missing.push(single),
+            None => missing.push(file_in(encoder, WEIGHTS)),
         }
         Ok(missing)
     }
@@ -84,26 +83,28 @@ impl Snapshot<'_> {
         let commit = CommitFiles::of_snapshot(self.folder);
         let lists_added_tokens = self.lists_added_tokens(encoder)?;
         let has_no_modules = commit.contains(MODULES) == Some(false);
-        let is_unused = |name: &String| {
-            (lists_added_tokens && OF_OLD_TOKENIZERS.iter().any(|unused| name.ends_with(unused)))
-                || (has_no_modules && OF_MODULES.contains(&name.as_str()))
+        let is_unused = |condition: Condition| match condition {
+            Condition::WithoutTokenList => lists_added_tokens,
+            Condition::WithModules => has_no_modules,
+            Condition::Always | Condition::WithoutModules => false,
         };
-        let mut missing = optional(encoder);
-        missing.retain(|name| {
+        let is_missing = |name: &String| {
             let exists = self.contains(name) || required.contains(name);
-            !is_unused(name) && !exists && commit.contains(name) != Some(false)
-        });
+            !exists && commit.contains(name) != Some(false)
+        };
+        let used = optional_files(encoder).filter(|(_, condition)| !is_unused(*condition)).map(|(name, _)| name);
+        let mut missing: Vec<String> = used.filter(is_missing).collect();
         // The model must be rejected if the commit contains these files.
-        let is_rejected = |name: &&str| !self.contains(name) && commit.contains(name) == Some(true);
-        missing.extend(REFUSED.into_iter().filter(is_rejected).map(str::to_owned));
+        let is_rejected = |name: &String| !self.contains(name) && commit.contains(name) == Some(true);
+        missing.extend(unsupported_files(encoder).filter(is_rejected));
         Ok(missing)
     }
 
     /// Whether tokenizer_config.json lists the added tokens, so that the older files do not matter.
     fn lists_added_tokens(&self, encoder: &str) -> Result<bool> {
-        let Some((label, bytes)) = self.read(&inside(encoder, "tokenizer_config.json"))? else { return Ok(false) };
+        let Some((label, bytes)) = self.read(&file_in(encoder, TOKENIZER_CONFIG))? else { return Ok(false) };
         let config = JsonObject::parse(&label, &bytes)?;
-        let has_tokenizer = self.contains(&inside(encoder, VOCABULARIES[0]));
+        let has_tokenizer = self.contains(&file_in(encoder, TOKENIZER));
         Ok(has_tokenizer && config.get("added_tokens_decoder").is_some())
     }
 }
@@ -128,7 +129,7 @@ impl<'a> CommitFiles<'a> {
         let commit = snapshot.file_name().map(|name| name.to_string_lossy().into_owned());
         let repository = folder.zip(commit).map(|(folder, commit)| (CachedRepository::at_folder(folder), commit));
         let tree = repository.as_ref().and_then(|(repository, commit)| {
-            let bytes = read_table(&repository.tree_path(commit)).ok()??;
+            let bytes = read_small_file(&repository.tree_path(commit)).ok()??;
             // A list in another format is ignored: it proves nothing.
             let tree: CommitTree = serde_json::from_slice(&bytes).ok()?;
             Some(tree).filter(|tree| tree.format_version == TREE_FORMAT_VERSION)

@@ -18,7 +18,7 @@ use super::retry::{Failure, RetryPolicy};
 use super::settings::Settings;
 use super::url::{Url, escape};
 use crate::error::{Error, Result};
-use crate::files::most_read;
+use crate::model_folder::size_limit;
 
 /// Downloads the files of one commit.
 pub(super) struct CommitDownloader<'a> {
@@ -85,7 +85,7 @@ impl CommitDownloader<'_> {
             return Err(protocol_error(url, expected, found(size_header)).into());
         };
         // The loader would reject a larger file, so do not download it.
-        let max_bytes = most_read(name);
+        let max_bytes = size_limit(name);
         if size > max_bytes {
             return Err(protocol_error(url, format!("at most {max_bytes} bytes"), size.to_string()).into());
         }

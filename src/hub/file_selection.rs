@@ -1,195 +1,143 @@
-//! Which of a repository's files a model consists of.
+//! Selects the files of a repository that a model consists of.
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::cache::is_plain;
-use crate::config::{self, JsonObject};
-use crate::error::{Error, Result};
-use crate::files::says_whose;
-use crate::modules::MOST_MODULES;
+use crate::config::JsonObject;
+use crate::error::Result;
+use crate::model_folder::{
+    CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleList, Role, TOKENIZER, VOCAB_JSON, VOCABULARIES,
+    WEIGHTS, WeightSource, file_in, find_weights, is_license_or_readme,
+};
 
-pub(super) const MODULES: &str = "modules.json";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
-pub(super) const SINGLE: &str = "model.safetensors";
-pub(super) const CONVERTED: &str = "likewise.safetensors";
+/// Limits the names of licenses and READMEs. All other names are known.
+const MAX_NAME_BYTES: usize = 100;
 
-/// What a tokenizer can be made from; one of them is enough.
-pub(super) const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"];
-/// What counts only where tokenizer_config.json does not list the added tokens.
-pub(super) const OF_OLD_TOKENIZERS: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
-/// What does not count without modules.json.
-pub(super) const OF_MODULES: [&str; 2] = ["config_sentence_transformers.json", "sentence_bert_config.json"];
-/// So that the model is refused.
-pub(super) const REFUSED: [&str; 2] = ["adapter_config.json", "chat_template.jinja"];
-/// Beside them, of the model and of each of its modules.
-const SMALL: [&str; 6] = [
-    "config.json",
-    "config_sentence_transformers.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
-];
-
-/// What a model reads if it is there, and would be another model without.
-pub(super) fn optional(encoder: &str) -> Vec<String> {
-    let of_encoder = ["sentence_bert_config.json", "tokenizer_config.json", VOCABULARIES[0]];
-    let of_encoder = of_encoder.into_iter().chain(OF_OLD_TOKENIZERS);
-    let of_model = [MODULES, "config_sentence_transformers.json"].map(str::to_owned);
-    of_model.into_iter().chain(of_encoder.map(|name| inside(encoder, name))).collect()
+/// Returns the known files with a role, by their names in the repository. `encoder` is the
+/// encoder's subfolder.
+fn files_with(role: impl Fn(Role) -> bool, encoder: &str) -> impl Iterator<Item = (String, &'static KnownFile)> {
+    KNOWN_FILES.iter().filter(move |file| role(file.role)).map(move |file| {
+        let folder = if file.folder == Folder::Encoder { encoder } else { "" };
+        (file_in(folder, file.name), file)
+    })
 }
 
-/// Whether a file belongs to a model or a module of it, by its name in that one's folder. Weights are another matter.
-fn is_small(name: &str) -> bool {
-    let of_the_text_module = name.starts_with("sentence_") && name.ends_with("_config.json") && !name.contains('/');
-    SMALL.contains(&name) || REFUSED.contains(&name) || VOCABULARIES.contains(&name) || of_the_text_module
+/// Returns the files that a model opens without, but may give other vectors without, and when they
+/// are read.
+pub(super) fn optional_files(encoder: &str) -> impl Iterator<Item = (String, Condition)> {
+    files_with(|role| role == Role::Optional, encoder).map(|(name, file)| (name, file.condition))
 }
 
-/// The files that are wanted of any repository.
-pub(super) fn of_any(names: &BTreeSet<String>) -> Vec<String> {
-    let wanted = |name: &&String| {
-        is_small(name)
-            || *name == MODULES
-            || (says_whose(name) && !name.contains('/') && is_plain(name) && name.len() < 100)
-    };
-    names.iter().filter(wanted).cloned().collect()
+/// Returns the files because of which a model is rejected.
+pub(super) fn unsupported_files(encoder: &str) -> impl Iterator<Item = String> {
+    files_with(|role| matches!(role, Role::Unsupported { .. }), encoder).map(|(name, _)| name)
 }
 
-/// A module of modules.json.
-pub(super) struct Module {
-    /// Its folder; empty if that is the model's own.
-    path: String,
-    /// The last part of its class.
-    class: String,
+/// Selects the files in the model's own folder, without the weights.
+pub(super) fn select_model_files(names: &BTreeSet<String>) -> Vec<String> {
+    let is_license =
+        |name: &str| is_license_or_readme(name) && !name.contains('/') && is_plain(name) && name.len() < MAX_NAME_BYTES;
+    let is_selected = |name: &&String| KNOWN_FILES.iter().any(|file| file.name == *name) || is_license(name);
+    names.iter().filter(is_selected).cloned().collect()
 }
 
-/// What modules.json lists.
+/// Selects the files in the modules' subfolders, weights last.
 ///
-/// # Errors
-/// If it is not a list of modules, or a path leaves the repository.
-pub(super) fn modules(label: &str, bytes: &[u8]) -> Result<Vec<Module>> {
-    let entries = match config::parse(label, bytes)? {
-        Value::Array(entries) => entries,
-        other => return Err(Error::config(label, "(the whole file)", "an array of modules", config::kind(&other))),
-    };
-    if entries.len() > MOST_MODULES {
-        let expected = format!("at most {MOST_MODULES} modules");
-        return Err(Error::config(label, "(the whole file)", expected, entries.len().to_string()));
-    }
-    let mut modules = Vec::new();
-    for (i, entry) in entries.iter().enumerate() {
-        let entry = JsonObject::of(&format!("{label}: element {i}"), entry)?;
-        let path = entry.text("path")?.unwrap_or_default().trim_end_matches('/').to_owned();
-        if !path.is_empty() && !is_plain(&path) {
-            return Err(entry.wrong("path", "a folder of the repository, of letters, digits, `.`, `_` and `-`"));
-        }
-        let class = entry.text("type")?.unwrap_or_default();
-        modules.push(Module { path, class: class.rsplit('.').next().unwrap_or_default().to_owned() });
-    }
-    Ok(modules)
-}
-
-/// The folder of the encoder, which is the first module; empty if that is the model's own.
-pub(super) fn encoder(modules: &[Module]) -> &str {
-    modules.first().map_or("", |module| &module.path)
-}
-
-/// A file of a folder of the repository.
-pub(super) fn inside(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// The files that are wanted of the modules' own folders; small ones first. The encoder's weights are [`weights`]' matter.
-pub(super) fn of_modules(names: &BTreeSet<String>, modules: &[Module]) -> Vec<String> {
-    let mut wanted = Vec::new();
-    for (i, module) in modules.iter().enumerate().filter(|(_, module)| !module.path.is_empty()) {
-        let belongs = |name: &&String| {
+/// [`select_weights`] selects the encoder's weights.
+pub(super) fn select_module_files(names: &BTreeSet<String>, modules: &ModuleList) -> Vec<String> {
+    let mut selected = Vec::new();
+    for (i, module) in modules.entries.iter().enumerate().filter(|(_, module)| !module.path.is_empty()) {
+        let is_known = |name: &str| KNOWN_FILES.iter().any(|file| file.folder == Folder::Encoder && file.name == name);
+        let is_selected = |name: &&String| {
             let rest = name.strip_prefix(module.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            rest.is_some_and(|rest| (is_small(rest) || (rest == SINGLE && i > 0)) && is_plain(name))
+            rest.is_some_and(|rest| (is_known(rest) || (rest == WEIGHTS && i > 0)) && is_plain(name))
         };
-        wanted.extend(names.iter().filter(belongs).cloned());
+        selected.extend(names.iter().filter(is_selected).cloned());
     }
-    wanted.sort_by_key(|name| name.ends_with(".safetensors"));
-    wanted
+    selected.sort_by_key(|name| name.ends_with(".safetensors"));
+    selected
 }
 
-/// The weights of an encoder.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Weights {
-    File(String),
-    /// Those that this index names.
-    Shards(String),
-    /// None that are read, but perhaps these.
-    None(Vec<String>),
-}
-
-/// Which weights there are in the encoder's folder, in the order in which they are looked for when a model is opened.
-pub(super) fn weights(names: &BTreeSet<String>, encoder: &str) -> Weights {
-    if let Some(name) =
-        [CONVERTED, SINGLE].map(|name| inside(encoder, name)).into_iter().find(|name| names.contains(name))
-    {
-        return Weights::File(name);
-    }
-    let index = inside(encoder, INDEX);
-    if names.contains(&index) {
-        return Weights::Shards(index);
-    }
-    const OTHERS: [&str; 8] = [".bin", ".onnx", ".h5", ".msgpack", ".pt", ".ot", ".gguf", ".safetensors"];
-    let mut others: Vec<String> =
-        names.iter().filter(|name| OTHERS.iter().any(|end| name.ends_with(end))).cloned().collect();
-    others.sort_by_key(|name| name.contains('/'));
-    Weights::None(others)
-}
-
-/// The shards that an index names.
+/// Parses the modules.json of a repository.
 ///
 /// # Errors
-/// If it is not an index, or a shard is not a plain file name.
-pub(super) fn shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
+/// If the file is not a list of modules, or a path could leave the repository.
+pub(super) fn parse_modules(label: &str, bytes: &[u8]) -> Result<ModuleList> {
+    let modules = ModuleList::parse(label, bytes)?;
+    let invalid = modules.entries.iter().find(|module| !module.path.is_empty() && !is_plain(&module.path));
+    match invalid {
+        Some(module) => {
+            let expected = "a folder of the repository, of letters, digits, `.`, `_` and `-`";
+            Err(module.keys.invalid_value("path", expected))
+        }
+        None => Ok(modules),
+    }
+}
+
+/// Returns the subfolder of the encoder, which is the first module. It is "" in most repositories.
+pub(super) fn encoder_folder(modules: Option<&ModuleList>) -> &str {
+    modules.and_then(|modules| modules.entries.first()).map_or("", |module| &module.path)
+}
+
+/// Selects the encoder's weights.
+///
+/// # Errors
+/// Without weights that can be read: the weights in other formats.
+pub(super) fn select_weights(
+    names: &BTreeSet<String>,
+    encoder: &str,
+) -> std::result::Result<WeightSource, Vec<String>> {
+    const OTHER_FORMATS: [&str; 8] = [".bin", ".onnx", ".h5", ".msgpack", ".pt", ".ot", ".gguf", ".safetensors"];
+    find_weights(&|name| names.contains(name), encoder).ok_or_else(|| {
+        let is_weights = |name: &&String| OTHER_FORMATS.iter().any(|extension| name.ends_with(extension));
+        let mut others: Vec<String> = names.iter().filter(is_weights).cloned().collect();
+        others.sort_by_key(|name| name.contains('/'));
+        others
+    })
+}
+
+/// Returns the shards that an index names.
+///
+/// # Errors
+/// If the file is not an index, or the name of a shard is not a plain file name.
+pub(super) fn parse_shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
     let index = JsonObject::parse(label, bytes)?;
-    let shards: BTreeSet<String> = index.map_of_strings("weight_map")?.into_values().collect();
+    let shards: BTreeSet<String> = index.string_map("weight_map")?.into_values().collect();
     if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(".safetensors")) {
-        return Err(index.wrong("weight_map", "an object of names of safetensors files in the repository"));
+        return Err(index.invalid_value("weight_map", "an object of names of safetensors files in the repository"));
     }
     Ok(shards)
 }
 
-/// What a model cannot be opened without, of a folder in which these files are. Its encoder's weights are [`weights`]' matter.
-pub(super) fn required(has: &dyn Fn(&str) -> bool, modules: &[Module]) -> Vec<String> {
-    let encoder = encoder(modules);
-    let mut needed = vec![inside(encoder, "config.json")];
-    let whole = has(&inside(encoder, VOCABULARIES[0]));
-    if !VOCABULARIES.iter().any(|name| has(&inside(encoder, name))) {
-        needed.push(inside(encoder, VOCABULARIES[0]));
-    } else if !whole && has(&inside(encoder, "vocab.json")) {
-        needed.push(inside(encoder, "merges.txt"));
+/// Returns the files that do not exist and that a model cannot be opened without. `has`: whether a
+/// file exists.
+///
+/// The encoder's weights are not among them: see [`find_weights`].
+pub(super) fn missing_required_files(has: &dyn Fn(&str) -> bool, modules: Option<&ModuleList>) -> Vec<String> {
+    let encoder = encoder_folder(modules);
+    let has_in_encoder = |name: &str| has(&file_in(encoder, name));
+    let mut required = vec![file_in(encoder, CONFIG)];
+    if !VOCABULARIES.iter().any(|name| has_in_encoder(name)) {
+        required.push(file_in(encoder, TOKENIZER));
+    } else if !has_in_encoder(TOKENIZER) && has_in_encoder(VOCAB_JSON) {
+        required.push(file_in(encoder, MERGES));
     }
-    // Of other classes the model is refused, and Normalize has nothing to configure, and no folder on most repositories.
-    for module in modules.iter().skip(1).filter(|module| !module.path.is_empty()) {
-        let has_weights = ["Dense", "LayerNorm"].contains(&module.class.as_str());
-        if has_weights || ["Pooling", "Dropout"].contains(&module.class.as_str()) {
-            needed.push(inside(&module.path, "config.json"));
-        }
-        if has_weights {
-            needed.push(inside(&module.path, SINGLE));
-        }
-    }
-    needed.retain(|name| !has(name));
-    needed
+    required.extend(modules.into_iter().flat_map(ModuleList::required_files));
+    required.retain(|name| !has(name));
+    required
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_folder::{MODULES, WEIGHTS_INDEX};
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
     #[test]
-    fn of_a_real_repository() {
+    fn selection_from_a_typical_repository_has_only_the_files_that_are_read() {
         let names = set(&[
             ".gitattributes",
             "1_Pooling/config.json",
@@ -231,20 +179,23 @@ mod tests {
             "tokenizer_config.json",
             "vocab.txt",
         ];
-        assert_eq!(of_any(&names), expected);
+        assert_eq!(select_model_files(&names), expected);
         let json = br#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"},
                         {"path": "2_Dense/", "type": "a.Dense"}, {"path": "3_Normalize", "type": "a.Normalize"}]"#;
-        let modules = modules("modules.json", json).expect("modules");
+        let modules = parse_modules(MODULES, json).expect("modules");
         let expected = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"];
-        assert_eq!(of_modules(&names, &modules), expected);
-        assert_eq!(weights(&names, ""), Weights::File(SINGLE.to_owned()));
-        assert_eq!(weights(&set(&[INDEX, "a.safetensors"]), ""), Weights::Shards(INDEX.to_owned()));
+        assert_eq!(select_module_files(&names, &modules), expected);
+        assert_eq!(select_weights(&names, ""), Ok(WeightSource::File(WEIGHTS.to_owned())));
+        assert_eq!(
+            select_weights(&set(&[WEIGHTS_INDEX, "a.safetensors"]), ""),
+            Ok(WeightSource::Shards(WEIGHTS_INDEX.to_owned()))
+        );
         let others = ["pytorch_model.bin", "a/b.onnx"].map(str::to_owned).to_vec();
-        assert_eq!(weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"]), ""), Weights::None(others));
+        assert_eq!(select_weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"]), ""), Err(others));
     }
 
     #[test]
-    fn an_encoder_in_a_folder_of_its_own() {
+    fn encoder_in_a_subfolder_is_selected_with_its_weights() {
         let mut names = set(&[
             "0_Transformer/config.json",
             "0_Transformer/model.safetensors",
@@ -257,7 +208,7 @@ mod tests {
         ]);
         let json =
             br#"[{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]"#;
-        let modules = modules(MODULES, json).expect("modules");
+        let modules = parse_modules(MODULES, json).expect("modules");
         let expected = [
             "0_Transformer/config.json",
             "0_Transformer/sentence_bert_config.json",
@@ -265,26 +216,26 @@ mod tests {
             "0_Transformer/vocab.txt",
             "1_Pooling/config.json",
         ];
-        assert_eq!(of_modules(&names, &modules), expected);
+        assert_eq!(select_module_files(&names, &modules), expected);
         let single = "0_Transformer/model.safetensors";
-        assert_eq!(weights(&names, encoder(&modules)), Weights::File(single.to_owned()));
+        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(WeightSource::File(single.to_owned())));
         names.remove(single);
         let index = "0_Transformer/model.safetensors.index.json";
         names.insert(index.to_owned());
-        assert_eq!(weights(&names, encoder(&modules)), Weights::Shards(index.to_owned()));
+        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(WeightSource::Shards(index.to_owned())));
     }
 
     #[test]
-    fn names_that_lead_elsewhere() {
+    fn names_outside_of_the_repository_are_rejected() {
         for path in ["..", "../x", "/x", "a/../b", "a\\b", "a//b", "ü", "a b", "C:x"] {
             let json = serde_json::json!([{"path": path, "type": "a.Pooling"}]).to_string();
-            assert!(modules("modules.json", json.as_bytes()).is_err(), "{path}");
+            assert!(parse_modules(MODULES, json.as_bytes()).is_err(), "{path}");
             let json = serde_json::json!({"weight_map": {"w": format!("{path}/x.safetensors")}}).to_string();
-            assert!(shards(INDEX, json.as_bytes()).is_err(), "{path}");
+            assert!(parse_shards(WEIGHTS_INDEX, json.as_bytes()).is_err(), "{path}");
         }
         for other in ["{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"w": "config.json"}}"#, "[]", ""] {
-            assert!(shards(INDEX, other.as_bytes()).is_err(), "{other}");
+            assert!(parse_shards(WEIGHTS_INDEX, other.as_bytes()).is_err(), "{other}");
         }
-        assert_eq!(of_any(&set(&["../LICENSE", "/README.md", "LICENSE\\x", "LICENSE of ours"])), [""; 0]);
+        assert_eq!(select_model_files(&set(&["../LICENSE", "/README.md", "LICENSE\\x", "LICENSE of ours"])), [""; 0]);
     }
 }

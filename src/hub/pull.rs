@@ -11,14 +11,15 @@ use super::cache_writer::CacheWriter;
 use super::client::{Client, protocol_error};
 use super::completeness::missing_files;
 use super::download::CommitDownloader;
-use super::file_selection::{self, MODULES, Module, Weights};
+use super::file_selection;
 use super::progress::{Progress, ProgressCallback};
 use super::retry::RetryPolicy;
 use super::settings::Settings;
 use super::url::escape;
 use crate::config;
 use crate::error::{Error, HubErrorKind, Result};
-use crate::files::{read_table, says_whose};
+use crate::files::read_small_file;
+use crate::model_folder::{MODULES, ModuleList, WeightSource, file_in, is_license_or_readme};
 
 /// The maximum size of the list of a repository's files. The largest known one has a few megabytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
@@ -221,35 +222,36 @@ impl Hub {
         let modules = if commit.files.contains(MODULES) {
             downloader.fetch(MODULES, on_progress)?;
             let (label, bytes) = read_snapshot_file(&cache, hash, MODULES)?;
-            file_selection::modules(&label, &bytes)?
+            Some(file_selection::parse_modules(&label, &bytes)?)
         } else {
-            Vec::new()
+            None
         };
-        let encoder = file_selection::encoder(&modules);
-        for name in file_selection::optional(encoder).iter().filter(|name| !commit.files.contains(*name)) {
+        let encoder = file_selection::encoder_folder(modules.as_ref());
+        for (name, _) in file_selection::optional_files(encoder).filter(|(name, _)| !commit.files.contains(name)) {
             // The marker only saves a later request, so a read-only cache is no failure.
-            drop(cache.mark_missing(hash, name));
+            drop(cache.mark_missing(hash, &name));
         }
-        let weights = select_weights(client, id, commit, &modules)?;
+        let weights = select_weights(client, id, commit, modules.as_ref())?;
         // Weights come last: a snapshot that contains them contains all other files.
-        let of_model = file_selection::of_any(&commit.files);
-        for name in of_model.iter().chain(&file_selection::of_modules(&commit.files, &modules)) {
+        let mut selected = file_selection::select_model_files(&commit.files);
+        let module_files = modules.iter().map(|modules| file_selection::select_module_files(&commit.files, modules));
+        selected.extend(module_files.flatten());
+        for name in &selected {
             match downloader.fetch(name, on_progress) {
                 // The model opens without licence and README.
-                Err(Error::HubStatus { .. } | Error::HubProtocol { .. }) if says_whose(name) => {}
+                Err(Error::HubStatus { .. } | Error::HubProtocol { .. }) if is_license_or_readme(name) => {}
                 other => other?,
             }
         }
         match weights {
-            Weights::File(name) => downloader.fetch(&name, on_progress)?,
-            Weights::Shards(index) => {
+            WeightSource::File(name) => downloader.fetch(&name, on_progress)?,
+            WeightSource::Shards(index) => {
                 downloader.fetch(&index, on_progress)?;
                 let (label, bytes) = read_snapshot_file(&cache, hash, &index)?;
-                for name in file_selection::shards(&label, &bytes)? {
-                    downloader.fetch(&file_selection::inside(encoder, &name), on_progress)?;
+                for name in file_selection::parse_shards(&label, &bytes)? {
+                    downloader.fetch(&file_in(encoder, &name), on_progress)?;
                 }
             }
-            Weights::None(_) => {}
         }
         // The ref comes last, so that it never names an incomplete snapshot.
         if revision != hash {
@@ -269,7 +271,7 @@ impl Hub {
         let client = self.client()?;
         let url = client.url(&format!("api/models/{id}/revision/{}", escape(revision)))?;
         let bytes = retry.run(on_progress, || client.read(&url, MAX_LISTING_BYTES))?;
-        let Listing { sha, siblings } = config::parse(&url.without_query(), &bytes)?;
+        let Listing { sha, siblings } = config::parse_json(&url.without_query(), &bytes)?;
         if !is_commit_hash(&sha) || (is_commit_hash(revision) && revision != sha) {
             let found = format!("{:?}", client.printable(&sha));
             return Err(protocol_error(&url, "the commit of this revision", found));
@@ -285,12 +287,13 @@ impl Hub {
 /// # Errors
 /// If the commit lacks safetensors weights or another required file. This check comes before the
 /// download of anything large.
-fn select_weights(client: &Client, id: &str, commit: &Commit, modules: &[Module]) -> Result<Weights> {
-    let weights = file_selection::weights(&commit.files, file_selection::encoder(modules));
-    if let Weights::None(found) = weights {
-        return Err(Error::HubNoSafetensors { url: client.url(id)?.without_query(), found });
-    }
-    let missing = file_selection::required(&|name| commit.files.contains(name), modules);
+fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&ModuleList>) -> Result<WeightSource> {
+    let encoder = file_selection::encoder_folder(modules);
+    let weights = match file_selection::select_weights(&commit.files, encoder) {
+        Ok(weights) => weights,
+        Err(found) => return Err(Error::HubNoSafetensors { url: client.url(id)?.without_query(), found }),
+    };
+    let missing = file_selection::missing_required_files(&|name| commit.files.contains(name), modules);
     if !missing.is_empty() {
         let why = "the model requires it, and the repository does not contain it";
         let origin = client.url(id)?.without_query();
@@ -302,7 +305,7 @@ fn select_weights(client: &Client, id: &str, commit: &Commit, modules: &[Module]
 /// Returns a small file of a snapshot and its label for messages.
 fn read_snapshot_file(cache: &CacheWriter, commit: &str, name: &str) -> Result<(String, Vec<u8>)> {
     let path = cache.file(commit, name);
-    Ok((path.display().to_string(), read_table(&path)?.unwrap_or_default()))
+    Ok((path.display().to_string(), read_small_file(&path)?.unwrap_or_default()))
 }
 
 /// Returns the commit that a snapshot folder is named after.

@@ -10,11 +10,12 @@ use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
 use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use super::module_config::{file_in, reject_other_features};
+use super::module_config::reject_other_features;
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, file_in};
 
 /// A linear map from vectors of width `input_width` to vectors of width `output_width`, with an
 /// activation.
@@ -45,17 +46,18 @@ impl Dense {
     /// If a file is missing or damaged, the widths do not match, or the activation is not
     /// supported.
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
-        let name = file_in(path, "config.json");
+        let name = file_in(path, CONFIG);
         let bytes = files.require(&name, "the configuration of a Dense module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         reject_other_features(&keys)?;
-        if keys.size("in_features")? != Some(width) {
-            return Err(keys.wrong("in_features", format!("{width}, the width of the vectors before it")));
+        if keys.positive_integer("in_features")? != Some(width) {
+            return Err(keys.invalid_value("in_features", format!("{width}, the width of the vectors before it")));
         }
-        let output_width = keys.size("out_features")?.ok_or_else(|| keys.wrong("out_features", "a width"))?;
+        let output_width =
+            keys.positive_integer("out_features")?.ok_or_else(|| keys.invalid_value("out_features", "a width"))?;
         let activation = activation(&keys)?;
-        let has_bias = keys.flag("bias")?.unwrap_or(true);
-        let has_residual = keys.flag("use_residual")?.unwrap_or(false);
+        let has_bias = keys.boolean("bias")?.unwrap_or(true);
+        let has_residual = keys.boolean("use_residual")?.unwrap_or(false);
 
         let checkpoint = Checkpoint::of_module(files, path)?;
         let matrix = |name: &str| -> Result<PackedMatrix> {
@@ -129,9 +131,9 @@ fn add(y: &mut [f32], x: &[f32]) {
 fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
     const KEY: &str = "activation_function";
     if keys.is_null(KEY) {
-        return Err(keys.wrong(KEY, "the path of a class"));
+        return Err(keys.invalid_value(KEY, "the path of a class"));
     }
-    let Some(path) = keys.text(KEY)? else { return Ok(Some(Activation::Tanh)) };
+    let Some(path) = keys.string(KEY)? else { return Ok(Some(Activation::Tanh)) };
     let class = path.rsplit_once('.').filter(|(package, _)| package.split('.').next() == Some("torch"));
     Ok(match class.map(|(_, class)| class) {
         Some("Identity") => None,
@@ -140,6 +142,6 @@ fn activation(keys: &JsonObject) -> Result<Option<Activation>> {
         Some("GELU") => Some(Activation::Gelu),
         Some("SiLU") => Some(Activation::Silu),
         Some("Mish") => Some(Activation::Mish),
-        _ => return Err(keys.wrong(KEY, "Identity, Tanh, ReLU, GELU, SiLU or Mish of the package torch")),
+        _ => return Err(keys.invalid_value(KEY, "Identity, Tanh, ReLU, GELU, SiLU or Mish of the package torch")),
     })
 }

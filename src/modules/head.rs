@@ -4,14 +4,14 @@ use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use super::dense::Dense;
-use super::module_config::{file_in, reject_other_features};
+use super::module_config::reject_other_features;
 use super::pooling::Pooling;
-use super::{Entry, ModuleList};
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
 use crate::encoder::norm::LayerNorm;
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, ModuleEntry, ModuleList, file_in};
 use crate::vector_math;
 
 /// The epsilon of a LayerNorm module: the default of `torch.nn.LayerNorm`.
@@ -60,12 +60,12 @@ impl PoolingHead {
         let Some(modules) = modules else { return Ok(Self::new(level, Pooling::mean(), width)) };
         let Some(pooling) = modules.entries.get(1) else { return Err(modules.too_few()) };
         if pooling.class != "Pooling" {
-            return Err(pooling.keys.wrong("type", "Pooling as the second module"));
+            return Err(pooling.keys.invalid_value("type", "Pooling as the second module"));
         }
         // Without a folder of its own, the model's config.json would be read as the module's
         // configuration.
         if pooling.path.is_empty() {
-            return Err(pooling.keys.wrong("path", "the folder of the Pooling module"));
+            return Err(pooling.keys.invalid_value("path", "the folder of the Pooling module"));
         }
         let mut head = Self::new(level, Pooling::load(files, &pooling.path, width)?, width);
         for entry in &modules.entries[2..] {
@@ -177,7 +177,7 @@ impl PoolingHead {
 
 impl Module {
     /// Loads a module after pooling. `width` is the width of its input vectors.
-    fn load(files: &ModelFiles, entry: &Entry, level: Level, width: usize) -> Result<Self> {
+    fn load(files: &ModelFiles, entry: &ModuleEntry, level: Level, width: usize) -> Result<Self> {
         let path = entry.path.as_str();
         match entry.class.as_str() {
             "Dense" => {
@@ -191,22 +191,22 @@ impl Module {
             "Normalize" => {
                 // Models saved before sentence-transformers 5.4 name a folder that does not exist.
                 if !path.is_empty()
-                    && let Some(keys) = files.json(&file_in(path, "config.json"))?
+                    && let Some(keys) = files.json(&file_in(path, CONFIG))?
                 {
                     reject_other_features(&keys)?;
                 }
                 Ok(Self::Normalize)
             }
             "Dropout" => Ok(Self::Dropout),
-            _ => Err(entry.keys.wrong("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
+            _ => Err(entry.keys.invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
         }
     }
 }
 
 /// Rejects a module without a folder if it needs one.
-fn require_folder(entry: &Entry) -> Result<()> {
+fn require_folder(entry: &ModuleEntry) -> Result<()> {
     if entry.path.is_empty() {
-        return Err(entry.keys.wrong("path", format!("the folder of the {} module", entry.class)));
+        return Err(entry.keys.invalid_value("path", format!("the folder of the {} module", entry.class)));
     }
     Ok(())
 }
@@ -214,11 +214,11 @@ fn require_folder(entry: &Entry) -> Result<()> {
 /// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps
 /// `torch.nn.LayerNorm`.
 fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
-    let name = file_in(path, "config.json");
+    let name = file_in(path, CONFIG);
     let bytes = files.require(&name, "the configuration of a LayerNorm module")?;
     let keys = JsonObject::parse(&files.label(&name), &bytes)?;
-    if keys.size("dimension")? != Some(width) {
-        return Err(keys.wrong("dimension", format!("{width}, the width of the vectors before it")));
+    if keys.positive_integer("dimension")? != Some(width) {
+        return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
     }
     let checkpoint = Checkpoint::of_module(files, path)?;
     let norm = LayerNorm::load(&checkpoint, level, "norm", width, LAYER_NORM_EPSILON)?;

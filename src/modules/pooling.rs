@@ -25,10 +25,10 @@ use likewise_kernels::rows::{Count, max_of_rows, sum_of_rows};
 use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
-use super::module_config::file_in;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::{CONFIG, file_in};
 
 /// The configuration of a Pooling module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,19 +117,19 @@ impl Pooling {
     /// # Errors
     /// If the file is missing or damaged, a mode is not supported, or the width does not match.
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
-        let name = file_in(path, "config.json");
+        let name = file_in(path, CONFIG);
         let bytes = files.require(&name, "the configuration of a Pooling module")?;
         let keys = JsonObject::parse(&files.label(&name), &bytes)?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
-            if keys.size(key)?.is_some_and(|stated| stated != width) {
-                return Err(keys.wrong(key, format!("{width}, the width of the encoder")));
+            if keys.positive_integer(key)?.is_some_and(|stated| stated != width) {
+                return Err(keys.invalid_value(key, format!("{width}, the width of the encoder")));
             }
         }
         let modes = match keys.get("pooling_mode") {
             Some(value) => modes_by_name(&keys, value)?,
             None => modes_by_boolean_keys(&keys)?,
         };
-        Ok(Self { modes, include_prompt: keys.flag("include_prompt")?.unwrap_or(true) })
+        Ok(Self { modes, include_prompt: keys.boolean("include_prompt")?.unwrap_or(true) })
     }
 
     /// Returns the width of the pooled vector, from that of a token vector.
@@ -170,19 +170,19 @@ fn modes_by_name(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
     let known = Mode::ALL.map(Mode::name).join(", ");
     modes
         .filter(|modes| !modes.is_empty() && modes.len() <= Mode::ALL.len())
-        .ok_or_else(|| keys.wrong("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
+        .ok_or_else(|| keys.invalid_value("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
 }
 
 /// Reads the boolean keys, one for each mode. If none is true, the mode is the mean.
 fn modes_by_boolean_keys(keys: &JsonObject) -> Result<Vec<Mode>> {
-    for key in keys.beginning_with("pooling_mode_") {
-        if !Mode::ALL.iter().any(|mode| mode.boolean_key() == key) && keys.flag(key)? == Some(true) {
-            return Err(keys.wrong(key, "false: this pooling mode is not supported"));
+    for key in keys.keys_with_prefix("pooling_mode_") {
+        if !Mode::ALL.iter().any(|mode| mode.boolean_key() == key) && keys.boolean(key)? == Some(true) {
+            return Err(keys.invalid_value(key, "false: this pooling mode is not supported"));
         }
     }
     let mut modes = Vec::new();
     for mode in Mode::ALL {
-        if keys.flag(mode.boolean_key())? == Some(true) {
+        if keys.boolean(mode.boolean_key())? == Some(true) {
             modes.push(mode);
         }
     }

@@ -1,78 +1,89 @@
-//! Where a very long text may be cut into pieces without changing its tokens.
+//! Splits very long texts into chunks without changing their tokens.
 //!
-//! The tokenizer works on a whole text at a time and takes some hundred bytes of memory a character, although the model
-//! reads a few hundred tokens. So a long text is given to it in pieces: those that hold the tokens to be kept, and then
-//! the rest, piece by piece, only to be counted.
+//! The tokenizer processes a whole text at once and takes some hundred bytes of memory per
+//! character, although the model reads a few hundred tokens. A long text is therefore tokenized in
+//! chunks: first the chunks with the tokens to keep, then the rest, chunk by chunk, only to count
+//! the tokens.
 //!
-//! That gives the same tokens as the whole if, at each cut, no token, no normalization and no special token reaches across
-//! it. Tokenizers for words guarantee this at a space between words. A cut is made
+//! The chunks have the same tokens as the whole text if no token, no normalization and no special
+//! token spans a boundary. Tokenizers that split text into words guarantee this at a space between
+//! words. A boundary is
 //!
-//! * before a single ASCII space whose neighbours are ASCII letters or digits. None of Unicode's normalizations joins
-//!   these to anything, a run of spaces that a normalizer would fold is excluded, and no added token spans the place,
-//!   because it would have to contain a space ([`Cutter::of`] refuses tokenizers with such tokens);
-//! * only for tokenizers of which every part is known to treat words apart: the normalizers and pre-tokenizers in the
-//!   lists below. The space goes with the word after it, as pre-tokenizers that mark the beginnings of words expect;
-//! * or between two Chinese characters (U+4E00 to U+9FFF, which have no decompositions), if the tokenizer's normalizer puts
-//!   spaces around each of them, as BERT's does.
+//! * before a single ASCII space between ASCII letters or digits. No Unicode normalization joins
+//!   these to another character. A normalizer may fold a run of spaces, so a run has no boundary.
+//!   An added token that spans the boundary would contain a space, and
+//!   [`TextChunker::for_tokenizer`] rejects tokenizers with such tokens. The space belongs to the
+//!   second chunk, because pre-tokenizers that mark the beginnings of words expect it there;
+//! * or between two Chinese characters (U+4E00 to U+9FFF, which have no decompositions), if the
+//!   normalizer puts spaces around each of them, as BERT's does.
 //!
-//! A text without such a place (of one endless word; of Chinese, for a tokenizer that does not split it) is tokenized
-//! whole. So is any text if the tokenizer is not known. Measured on texts of 10 MB, for the 64 to 256 tokens that are kept:
-//! English 1.8 to 2.7 s (all of it for counting the tokens) and 40 to 95 MiB in all; a single word of ten million letters
-//! 3.3 to 4.9 s and 0.6 to 1.4 GB; Chinese for a SentencePiece tokenizer 2.0 s and 0.7 GB.
+//! Both apply only if all parts of the tokenizer are known to process words separately: the
+//! normalizers and pre-tokenizers in the lists below.
+//!
+//! A text without a boundary (one endless word; Chinese, for a tokenizer that does not split it) is
+//! tokenized whole. The same holds for all texts of an unknown tokenizer. Measured with texts of
+//! 10 MB, of which 64 to 256 tokens are kept:
+//!
+//! * English: 1.8 to 2.7 s, all of it for counting the tokens, and 40 to 95 MiB in total.
+//! * One word of ten million letters: 3.3 to 4.9 s and 0.6 to 1.4 GB.
+//! * Chinese with a SentencePiece tokenizer: 2.0 s and 0.7 GB.
 
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// Cuts long texts.
+/// Splits long texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cutter {
-    /// The least length of a piece, in bytes.
-    piece: usize,
+pub(super) struct TextChunker {
+    min_chunk_bytes: usize,
     /// Whether each Chinese character is a word.
-    ideographs: bool,
+    splits_ideographs: bool,
 }
 
-/// Long enough that a text of the usual length is one piece, short enough that its tokens take a few megabytes.
-const PIECE: usize = 32 * 1024;
+/// A text of the usual length is one chunk, and the tokens of a chunk take a few megabytes.
+const MIN_CHUNK_BYTES: usize = 32 * 1024;
 
-impl Cutter {
-    /// The cutter for a tokenizer, or None if its texts must be tokenized whole.
-    pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
-        let part = |part: serde_json::Result<Value>| part.unwrap_or(Value::Bool(false));
-        let normalizer = part(serde_json::to_value(tokenizer.get_normalizer()));
-        let before = part(serde_json::to_value(tokenizer.get_pre_tokenizer()));
-        // An added token could reach across a cut by containing a space, or by taking the space after it.
-        let apart = |token: &AddedToken| !token.content.contains(' ') && !token.rstrip;
-        let local = normalizer_is_local(&normalizer)
-            && splits_at_spaces(&before)
-            && tokenizer.get_added_tokens_decoder().values().all(apart);
-        let ideographs = normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
-        local.then_some(Self { piece: PIECE, ideographs })
+impl TextChunker {
+    /// Returns the chunker for a tokenizer, or None if its texts must be tokenized whole.
+    pub(super) fn for_tokenizer(tokenizer: &Tokenizer) -> Option<Self> {
+        let to_json = |part: serde_json::Result<Value>| part.unwrap_or(Value::Bool(false));
+        let normalizer = to_json(serde_json::to_value(tokenizer.get_normalizer()));
+        let pre_tokenizer = to_json(serde_json::to_value(tokenizer.get_pre_tokenizer()));
+        // An added token could span a boundary if it contains a space, or includes the space after
+        // it.
+        let is_local = |token: &AddedToken| !token.content.contains(' ') && !token.rstrip;
+        let can_split = normalizer_is_local(&normalizer)
+            && splits_at_spaces(&pre_tokenizer)
+            && tokenizer.get_added_tokens_decoder().values().all(is_local);
+        let splits_ideographs = normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
+        can_split.then_some(Self { min_chunk_bytes: MIN_CHUNK_BYTES, splits_ideographs })
     }
 
-    /// The text in pieces of `piece` bytes or a little more; in one if it is short or cannot be cut.
-    pub(super) fn pieces<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> + use<'t> {
-        let Self { piece: least, ideographs } = *self;
+    /// Splits a text into chunks of at least `min_chunk_bytes`, the last of which may be shorter.
+    pub(super) fn chunks<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> + use<'t> {
+        let Self { min_chunk_bytes, splits_ideographs } = *self;
         let mut rest = Some(text);
         std::iter::from_fn(move || {
             let text = rest?;
-            let Some(cut) = place_to_cut(text.as_bytes(), least, ideographs) else { return rest.take() };
-            let (piece, after) = text.split_at(cut);
+            let Some(end) = first_boundary(text.as_bytes(), min_chunk_bytes, splits_ideographs) else {
+                return rest.take();
+            };
+            let (chunk, after) = text.split_at(end);
             rest = Some(after);
-            Some(piece)
+            Some(chunk)
         })
     }
 }
 
-/// The first place at or after `least` bytes where a text may be cut.
-fn place_to_cut(text: &[u8], least: usize, ideographs: bool) -> Option<usize> {
+/// Returns the first boundary at or after `min_bytes`.
+fn first_boundary(text: &[u8], min_bytes: usize, splits_ideographs: bool) -> Option<usize> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric();
     let before_space = |i: usize| text[i] == b' ' && is_word(text[i - 1]) && is_word(text[i + 1]);
-    let between = |i: usize| ideographs && i >= 3 && is_ideograph(&text[i - 3..]) && is_ideograph(&text[i..]);
-    (least.max(1)..text.len().saturating_sub(1)).find(|&i| before_space(i) || between(i))
+    let between_ideographs =
+        |i: usize| splits_ideographs && i >= 3 && is_ideograph(&text[i - 3..]) && is_ideograph(&text[i..]);
+    (min_bytes.max(1)..text.len().saturating_sub(1)).find(|&i| before_space(i) || between_ideographs(i))
 }
 
-/// Whether UTF-8 begins with a character from U+4E00 to U+9FFF.
+/// Returns whether UTF-8 starts with a character from U+4E00 to U+9FFF.
 fn is_ideograph(text: &[u8]) -> bool {
     match text {
         [0xe4, second, _, ..] => *second >= 0xb8,
@@ -81,7 +92,7 @@ fn is_ideograph(text: &[u8]) -> bool {
     }
 }
 
-/// Whether a normalizer changes the characters around a cut in the same way as in the whole text.
+/// Returns whether a normalizer changes the characters around a boundary as in the whole text.
 fn normalizer_is_local(normalizer: &Value) -> bool {
     match normalizer["type"].as_str() {
         None => normalizer.is_null(),
@@ -89,26 +100,27 @@ fn normalizer_is_local(normalizer: &Value) -> bool {
         Some(
             "BertNormalizer" | "Lowercase" | "NFC" | "NFD" | "NFKC" | "NFKD" | "StripAccents" | "Nmt" | "Precompiled",
         ) => true,
-        // Of the replacements only those of runs of spaces are known; a cut is never next to one.
+        // Accept only replacements of runs of spaces. A boundary is never next to a run.
         Some("Replace") => {
             let pattern = &normalizer["pattern"];
             pattern["Regex"].as_str() == Some(" {2,}") || pattern["String"].as_str() == Some("  ")
         }
-        // Strip cuts spaces at the ends, and a piece begins with one; but it takes none from the right of a piece, which
-        // ends in a letter or digit, or in the end of the text.
+        // A chunk starts with a space, which `strip_left` would remove. Every chunk but the last
+        // ends in a letter, a digit or an ideograph, so `strip_right` removes no space at a
+        // boundary.
         Some("Strip") => normalizer["strip_left"].as_bool() == Some(false),
         Some(_) => false,
     }
 }
 
-/// Whether a pre-tokenizer keeps the words on both sides of a space apart, and marks a word after a space in the same way
-/// at the beginning of a text.
+/// Returns whether a pre-tokenizer separates the words on both sides of a space, and marks a word
+/// after a space as it marks a word at the beginning of a text.
 fn splits_at_spaces(pre_tokenizer: &Value) -> bool {
     match pre_tokenizer["type"].as_str() {
         Some("BertPreTokenizer" | "Whitespace" | "WhitespaceSplit") => true,
         Some("Metaspace") => pre_tokenizer["split"].as_bool() != Some(false),
         Some("ByteLevel") => pre_tokenizer["use_regex"].as_bool() != Some(false),
-        // Whatever follows a step that splits at spaces works on words.
+        // Once the first step has split at spaces, later steps process single words.
         Some("Sequence") => {
             pre_tokenizer["pretokenizers"].as_array().and_then(|steps| steps.first()).is_some_and(splits_at_spaces)
         }
@@ -116,8 +128,8 @@ fn splits_at_spaces(pre_tokenizer: &Value) -> bool {
     }
 }
 
-fn all(list: &Value, test: impl Fn(&Value) -> bool) -> bool {
-    list.as_array().is_some_and(|list| list.iter().all(test))
+fn all(list: &Value, predicate: impl Fn(&Value) -> bool) -> bool {
+    list.as_array().is_some_and(|list| list.iter().all(predicate))
 }
 
 #[cfg(test)]
@@ -131,64 +143,65 @@ mod tests {
     const XLM_R: &[u8] = include_bytes!("../../fixtures/models/tiny-xlm-roberta/tokenizer.json");
     const BERT: &[u8] = include_bytes!("../../fixtures/models/tiny-bert/tokenizer.json");
 
-    /// Ids of a text, whole or in pieces of at least so many bytes.
-    fn ids((cutter, tokenizer): &(Cutter, Tokenizer), text: &str, piece: usize) -> Vec<u32> {
+    /// Returns the ids of a text that is split into chunks.
+    fn ids((chunker, tokenizer): &(TextChunker, Tokenizer), text: &str, min_chunk_bytes: usize) -> Vec<u32> {
         let ids = |text: &str| tokenizer.encode_fast(text, false).expect("tokens").get_ids().to_vec();
-        Cutter { piece, ..*cutter }.pieces(text).flat_map(ids).collect()
+        TextChunker { min_chunk_bytes, ..*chunker }.chunks(text).flat_map(ids).collect()
     }
 
-    fn tokenizers() -> Vec<(Cutter, Tokenizer)> {
+    fn tokenizers() -> Vec<(TextChunker, Tokenizer)> {
         let load = |bytes: &[u8]| {
             let mut tokenizer = Tokenizer::from_bytes(bytes).expect("a tokenizer");
             tokenizer.with_padding(None);
             tokenizer.with_truncation(None).expect("no truncation");
-            let cutter = Cutter::of(&tokenizer).expect("a tokenizer of words");
-            (cutter, tokenizer)
+            let chunker = TextChunker::for_tokenizer(&tokenizer).expect("a tokenizer of words");
+            (chunker, tokenizer)
         };
         [MPNET, XLM_R, BERT].map(load).into()
     }
 
     proptest! {
         #[test]
-        fn pieces_have_the_tokens_of_the_whole(text in "([a-zA-Z0-9]{1,6}| |  |é|e\u{301}|今天|很好気|ﬁ|\u{200d}|<s>|<mask>|\\PC|[.,!?\t\n-]){0,60}", piece in 1_usize..20) {
+        fn chunks_of_any_text_have_the_tokens_of_the_whole(text in "([a-zA-Z0-9]{1,6}| |  |é|e\u{301}|今天|很好気|ﬁ|\u{200d}|<s>|<mask>|\\PC|[.,!?\t\n-]){0,60}", min_bytes in 1_usize..20) {
             for tokenizer in tokenizers() {
-                prop_assert_eq!(ids(&tokenizer, &text, piece), ids(&tokenizer, &text, usize::MAX / 2));
+                prop_assert_eq!(ids(&tokenizer, &text, min_bytes), ids(&tokenizer, &text, usize::MAX / 2));
             }
         }
     }
 
     #[test]
-    fn pieces_are_the_text() {
+    fn chunks_joined_are_the_text() {
+        let chunker = |splits_ideographs| TextChunker { min_chunk_bytes: 5, splits_ideographs };
         let text = "one two  three four,five six";
-        let pieces: Vec<&str> = Cutter { piece: 5, ideographs: true }.pieces(text).collect();
-        assert_eq!(pieces, ["one two  three", " four,five", " six"]);
-        assert_eq!(Cutter { piece: 5, ideographs: true }.pieces("").collect::<Vec<_>>(), [""]);
+        let chunks: Vec<&str> = chunker(true).chunks(text).collect();
+        assert_eq!(chunks, ["one two  three", " four,five", " six"]);
+        assert_eq!(chunker(true).chunks("").collect::<Vec<_>>(), [""]);
         let chinese = "今天天气很好";
-        assert_eq!(Cutter { piece: 5, ideographs: true }.pieces(chinese).collect::<Vec<_>>(), ["今天", "天气", "很好"]);
-        assert_eq!(Cutter { piece: 5, ideographs: false }.pieces(chinese).collect::<Vec<_>>(), [chinese]);
+        assert_eq!(chunker(true).chunks(chinese).collect::<Vec<_>>(), ["今天", "天气", "很好"]);
+        assert_eq!(chunker(false).chunks(chinese).collect::<Vec<_>>(), [chinese]);
     }
 
     #[test]
-    fn tokenizers_that_look_across_spaces_are_not_cut() {
-        let cut = |normalizer: Value, before: Value, token: &str, rstrip: bool| {
+    fn tokenizer_with_tokens_across_spaces_has_no_chunker() {
+        let has_chunker = |normalizer: Value, pre_tokenizer: Value, token: &str, rstrip: bool| {
             let mut tokenizer: Tokenizer = json!({
                 "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": normalizer,
-                "pre_tokenizer": before, "post_processor": null, "decoder": null,
+                "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null,
                 "model": { "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" },
             })
             .to_string()
             .parse()
             .expect("a tokenizer");
             tokenizer.add_tokens([AddedToken::from(token, false).rstrip(rstrip)]).expect("a token");
-            Cutter::of(&tokenizer).is_some()
+            TextChunker::for_tokenizer(&tokenizer).is_some()
         };
         let words = || json!({ "type": "WhitespaceSplit" });
-        assert!(cut(Value::Null, words(), "b", false));
-        assert!(!cut(Value::Null, Value::Null, "b", false));
-        assert!(!cut(json!({ "type": "Prepend", "prepend": "x" }), words(), "b", false));
+        assert!(has_chunker(Value::Null, words(), "b", false));
+        assert!(!has_chunker(Value::Null, Value::Null, "b", false));
+        assert!(!has_chunker(json!({ "type": "Prepend", "prepend": "x" }), words(), "b", false));
         let unsplit = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false });
-        assert!(!cut(Value::Null, unsplit, "b", false));
-        assert!(!cut(Value::Null, words(), "a b", false));
-        assert!(!cut(Value::Null, words(), "b", true));
+        assert!(!has_chunker(Value::Null, unsplit, "b", false));
+        assert!(!has_chunker(Value::Null, words(), "a b", false));
+        assert!(!has_chunker(Value::Null, words(), "b", true));
     }
 }

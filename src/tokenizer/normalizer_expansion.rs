@@ -1,7 +1,8 @@
-//! How much longer a normalizer can make a text.
+//! A limit on how much longer a normalizer can make a text.
 //!
-//! A normalizer may replace each character by many and do so several times, so that a file of some kilobytes makes gigabytes of
-//! a short text. That cannot be caught when it happens: the operating system ends the process.
+//! A normalizer may replace each character by many, several times in a row. A file of some
+//! kilobytes could expand a short text to gigabytes. The operating system would then kill the
+//! process, so the expansion is limited before the first text.
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -9,38 +10,41 @@ use tokenizers::Tokenizer;
 use super::charsmap;
 use crate::error::{Error, Result};
 
-/// Known normalizers make a text up to eighteen times as long (NFKC), and most not longer at all.
-const MOST: f64 = 256.0;
+/// Known normalizers make a text at most 18 times as long (NFKC). Most do not make it longer at
+/// all.
+const MAX_EXPANSION: f64 = 256.0;
 
-/// Refuses a tokenizer whose normalizer may make a text far longer.
-pub(super) fn refuse(tokenizer: &Tokenizer, file: &str) -> Result<()> {
+/// Rejects a tokenizer whose normalizer can make a text more than [`MAX_EXPANSION`] times as long.
+pub(super) fn check_normalizer_expansion(tokenizer: &Tokenizer, file: &str) -> Result<()> {
     let normalizer = serde_json::to_value(tokenizer.get_normalizer()).unwrap_or_default();
-    let times = growth(&normalizer);
-    if times <= MOST {
+    let expansion = max_expansion(&normalizer);
+    if expansion <= MAX_EXPANSION {
         return Ok(());
     }
-    let expected = format!("replacements that make a text at most {MOST} times as long");
-    Err(Error::config(file, "normalizer", expected, format!("some that make it {times:.3e} times as long")))
+    let expected = format!("replacements that make a text at most {MAX_EXPANSION} times as long");
+    Err(Error::config(file, "normalizer", expected, format!("some that make it {expansion:.3e} times as long")))
 }
 
-/// How many bytes become of one, at most, by replacements. The fixed tables of Unicode are not counted.
-fn growth(normalizer: &Value) -> f64 {
+/// Returns an upper bound of the bytes that one byte becomes. The fixed tables of Unicode count as
+/// 1.
+fn max_expansion(normalizer: &Value) -> f64 {
     match normalizer["type"].as_str() {
-        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(max_expansion).product(),
         Some("Replace") => {
             let content = normalizer["content"].as_str().unwrap_or_default().len() as f64;
             match normalizer["pattern"]["String"].as_str() {
                 Some(pattern) if !pattern.is_empty() => (content / pattern.len() as f64).max(1.0),
-                // Nothing is found before each character, and a pattern may find nothing, too.
+                // An empty string matches before each character, and a regex may match an empty
+                // string.
                 _ => 1.0 + content,
             }
         }
-        // What it replaces has a byte at least.
+        // Each replaced string has at least one byte.
         Some("Precompiled") => {
-            let table = charsmap::of(normalizer).ok().flatten();
-            table.map_or(1.0, |table| charsmap::longest(&table).max(1) as f64)
+            let table = charsmap::decode(normalizer).ok().flatten();
+            table.map_or(1.0, |table| charsmap::longest_replacement(&table).max(1) as f64)
         }
-        // Once for each text, and what is replaced after it is counted there.
+        // Prepends once per text. The steps after it count their own replacements.
         Some("Prepend") => 1.0 + normalizer["prepend"].as_str().unwrap_or_default().len() as f64,
         _ => 1.0,
     }

@@ -1,26 +1,27 @@
 //! The file that SentencePiece writes: pieces with their scores, and the table of its normalizer.
 //!
-//! Its format is a message of protocol buffers: `sentencepiece_model.proto` of SentencePiece, of which few fields are read.
-//! Pieces are numbered otherwise there than in models that come from fairseq: XLM-RoBERTa and CamemBERT put tokens of their own
-//! before them. Follows transformers 5.23.0, `convert_slow_tokenizer.py` (`SentencePieceExtractor`, and `convert_from_spm` of
+//! The format is a protocol buffer message, of which few fields are read:
+//! `sentencepiece_model.proto` of SentencePiece. Models from fairseq number the pieces differently:
+//! XLM-RoBERTa and CamemBERT have additional tokens before the pieces. Follows transformers 5.23.0,
+//! `convert_slow_tokenizer.py` (`SentencePieceExtractor`, and `convert_from_spm` of
 //! `XLMRobertaConverter` and `CamembertConverter`).
 
 use prost::Message;
 use tokenizers::normalizers::Precompiled;
 
-use super::class::{Class, Parts, Vocabulary};
-use super::special_tokens::{Further, Token};
-use super::tokenizer_config::Settings;
-use super::{charsmap, guard};
+use super::build::{Vocabulary, VocabularyParts};
+use super::charsmap;
+use super::class::TokenizerClass;
+use super::error::{CrateError, TokenizerError, catch_tokenizer_panic};
+use super::special_tokens::{ExtraSpecialTokens, ListedToken};
+use super::tokenizer_config::TokenizerConfig;
 use crate::error::Result;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
 struct Model {
     #[prost(message, repeated, tag = "1")]
-    pieces: Vec<TokenSpan>,
+    pieces: Vec<SentencePiece>,
     #[prost(message, optional, tag = "2")]
     trainer: Option<TrainerSpec>,
     #[prost(message, optional, tag = "3")]
@@ -29,10 +30,10 @@ struct Model {
 
 /// `ModelProto.SentencePiece`.
 #[derive(Clone, PartialEq, Message)]
-struct TokenSpan {
+struct SentencePiece {
     #[prost(string, optional, tag = "1")]
     piece: Option<String>,
-    /// The logarithm of its probability.
+    /// The logarithm of the piece's probability.
     #[prost(float, optional, tag = "2")]
     score: Option<f32>,
     #[prost(int32, optional, tag = "3")]
@@ -53,80 +54,76 @@ struct NormalizerSpec {
     precompiled_charsmap: Option<Vec<u8>>,
 }
 
-/// Pieces by their probabilities; what a model is that does not say.
+/// The model type with piece probabilities, which is the default.
 const UNIGRAM: i32 = 1;
-/// Kinds of pieces: what a text cannot contain, and what is never split.
+/// The kind of pieces that a text cannot contain.
 const CONTROL: i32 = 3;
+/// The kind of pieces that are never split.
 const USER_DEFINED: i32 = 4;
 
-/// What a class makes of a SentencePiece model.
-///
-/// # Errors
-/// The outer ones are of the settings, the inner ones of the file.
-pub(super) fn read(bytes: &[u8], class: Class, settings: &Settings) -> Result<std::result::Result<Parts, Failure>> {
-    let model = match Model::decode(bytes) {
-        Ok(model) => model,
-        Err(failure) => return Ok(Err(failure.into())),
-    };
+/// Parses a SentencePiece model for a class.
+pub(super) fn parse(
+    bytes: &[u8],
+    class: TokenizerClass,
+    config: &TokenizerConfig,
+) -> std::result::Result<VocabularyParts, TokenizerError> {
+    let model = Model::decode(bytes).map_err(CrateError::from)?;
     if model.pieces.is_empty() {
-        return Ok(Err("it has no pieces".into()));
+        return Err("it has no pieces".to_owned().into());
     }
     let kind = model.trainer.and_then(|trainer| trainer.model_type).unwrap_or(UNIGRAM);
-    if class == Class::Camembert && kind != UNIGRAM {
-        return Ok(Err(
-            format!("its class needs pieces with probabilities (Unigram, 1), and it has kind {kind}").into()
-        ));
+    if class == TokenizerClass::Camembert && kind != UNIGRAM {
+        return Err(format!("its class needs pieces with probabilities (Unigram, 1), and it has kind {kind}").into());
     }
     let pieces = model.pieces.iter().map(|piece| (piece.text(), f64::from(piece.score.unwrap_or(0.0))));
-    let pieces = numbered(pieces, class, settings)?;
+    let pieces = in_order_of_ids(pieces, class, config)?;
     let table = model.normalizer.and_then(|normalizer| normalizer.precompiled_charsmap);
-    let charsmap = match table.filter(|table| !table.is_empty()).map(|table| normalizer(&table)).transpose() {
-        Ok(charsmap) => charsmap,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let symbols = model.pieces.iter().filter_map(TokenSpan::symbol).collect();
-    let further = Further { tokens: symbols, hides_map: true };
-    Ok(Ok(Parts { vocabulary: Vocabulary::Pieces(pieces), charsmap, further }))
+    let charsmap = table.filter(|table| !table.is_empty()).map(|table| parse_charsmap(&table)).transpose()?;
+    let symbols = model.pieces.iter().filter_map(SentencePiece::symbol).collect();
+    let extra = ExtraSpecialTokens { tokens: symbols, replace_map: true };
+    Ok(VocabularyParts { vocabulary: Vocabulary::Pieces(pieces), charsmap, extra })
 }
 
-fn normalizer(table: &[u8]) -> std::result::Result<Precompiled, Failure> {
-    charsmap::check(table)?;
-    guard(|| Ok(Precompiled::from(table)?))
+fn parse_charsmap(table: &[u8]) -> std::result::Result<Precompiled, CrateError> {
+    charsmap::validate(table)?;
+    catch_tokenizer_panic(|| Ok(Precompiled::from(table)?))
 }
 
-/// All pieces in the order of their ids.
-fn numbered(
+/// Returns all pieces in the order of their ids.
+fn in_order_of_ids(
     pieces: impl Iterator<Item = (String, f64)>,
-    class: Class,
-    settings: &Settings,
+    class: TokenizerClass,
+    config: &TokenizerConfig,
 ) -> Result<Vec<(String, f64)>> {
-    let named = |name: &str| class.named(settings, name);
-    let camembert = class == Class::Camembert;
-    let (before, replaced) = if camembert {
-        // Its own `<s>` and `</s>` follow among the pieces.
-        let begin = ["<s>NOTUSED".to_owned(), named("pad_token")?, "</s>NOTUSED".to_owned(), named("unk_token")?];
-        (begin.to_vec(), 1)
+    let token = |role: &str| class.token_text(config, role);
+    let mut all = Vec::new();
+    let skipped_pieces = if class == TokenizerClass::Camembert {
+        let first = ["<s>NOTUSED".to_owned(), token("pad_token")?, "</s>NOTUSED".to_owned(), token("unk_token")?];
+        all.extend(first.map(|token| (token, 0.0)));
+        // A score so low that no text is split into this piece.
+        all.push(("<unk>NOTUSED".to_owned(), -100.0));
+        // `<s>` and `</s>` are among the remaining pieces.
+        1
     } else {
-        (vec![named("bos_token")?, named("pad_token")?, named("eos_token")?, named("unk_token")?], 3)
+        let first = [token("bos_token")?, token("pad_token")?, token("eos_token")?, token("unk_token")?];
+        all.extend(first.map(|token| (token, 0.0)));
+        3
     };
-    let mut all: Vec<(String, f64)> = before.into_iter().map(|token| (token, 0.0)).collect();
-    // A score so low that no text is split into it.
-    all.extend(camembert.then(|| ("<unk>NOTUSED".to_owned(), -100.0)));
-    all.extend(pieces.skip(replaced));
-    all.push((named("mask_token")?, 0.0));
+    all.extend(pieces.skip(skipped_pieces));
+    all.push((token("mask_token")?, 0.0));
     Ok(all)
 }
 
-impl TokenSpan {
+impl SentencePiece {
     fn text(&self) -> String {
         self.piece.clone().unwrap_or_default()
     }
 
-    /// The token that is added for it, if it is of a kind that is matched before a text is split.
-    fn symbol(&self) -> Option<Token> {
+    /// Returns the token to add if the piece is matched before a text is split.
+    fn symbol(&self) -> Option<ListedToken> {
         match self.kind? {
-            CONTROL => Some(Token::of_piece(&self.text(), true)),
-            USER_DEFINED => Some(Token::of_piece(&self.text(), false)),
+            CONTROL => Some(ListedToken::from_sentence_piece(&self.text(), true)),
+            USER_DEFINED => Some(ListedToken::from_sentence_piece(&self.text(), false)),
             _ => None,
         }
     }

@@ -1,49 +1,50 @@
-//! A token that a folder's files list, as they write it.
+//! Tokens that the files of a folder list, in the forms that these files use.
 
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-/// A token that is matched in the text before it is split into words.
+/// A token that is matched in the text before the text is split into words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct ListedToken {
     pub(super) content: String,
     single_word: bool,
-    /// Whether it takes the space before it.
+    /// Whether the token includes the space before it.
     lstrip: bool,
     rstrip: bool,
-    /// Whether it is matched in normalized text. If that is not said: unless it is special.
+    /// Whether the token is matched in normalized text. Default: unless the token is special.
     normalized: Option<bool>,
     pub(super) special: bool,
 }
 
-impl Token {
+impl ListedToken {
+    /// Returns a special token with default properties.
     pub(super) fn special(content: &str) -> Self {
-        let (content, normalized) = (content.to_owned(), None);
-        Self { content, single_word: false, lstrip: false, rstrip: false, normalized, special: true }
+        Self {
+            content: content.to_owned(),
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: None,
+            special: true,
+        }
     }
 
-    /// A piece that is matched as it is, in the text that was not normalized.
-    pub(super) fn of_piece(content: &str, special: bool) -> Self {
+    /// Returns the token of a SentencePiece symbol, which is matched in text that is not
+    /// normalized.
+    pub(super) fn from_sentence_piece(content: &str, special: bool) -> Self {
         Self { special, normalized: Some(false), ..Self::special(content) }
     }
 
-    /// One of added_tokens.json, which is matched in normalized text unless it is special, whatever it becomes later.
-    pub(super) fn of_file(content: &str, special: bool) -> Self {
+    /// Returns a token of added_tokens.json.
+    ///
+    /// The token is matched in normalized text unless it is special here. It may become special
+    /// later.
+    pub(super) fn from_added_tokens_file(content: &str, special: bool) -> Self {
         Self { special, normalized: Some(!special), ..Self::special(content) }
     }
 
-    /// It is special, or is not.
-    pub(super) fn being_special(self, special: bool) -> Self {
-        Self { special, ..self }
-    }
-
-    /// It takes the space before it, or does not.
-    pub(super) fn taking_space(self, lstrip: bool) -> Self {
-        Self { lstrip, ..self }
-    }
-
-    /// A text, or an object with its `content`.
-    pub(super) fn of(value: &Value, special: bool) -> Option<Self> {
+    /// Parses a string, or an object with a `content`. Returns None if the value is neither.
+    pub(super) fn from_json(value: &Value, special: bool) -> Option<Self> {
         if let Some(content) = value.as_str() {
             return Some(Self { special, ..Self::special(content) });
         }
@@ -61,7 +62,16 @@ impl Token {
         })
     }
 
-    pub(super) fn added(&self) -> AddedToken {
+    pub(super) fn with_special(self, special: bool) -> Self {
+        Self { special, ..self }
+    }
+
+    pub(super) fn with_lstrip(self, lstrip: bool) -> Self {
+        Self { lstrip, ..self }
+    }
+
+    /// Converts to the type of the `tokenizers` crate.
+    pub(super) fn to_added_token(&self) -> AddedToken {
         AddedToken::from(self.content.clone(), self.special)
             .single_word(self.single_word)
             .lstrip(self.lstrip)
@@ -70,11 +80,11 @@ impl Token {
     }
 }
 
-/// Tokens without a name that a tokenizer has if no file lists any.
+/// Special tokens without a role that a tokenizer has by default, if no file lists others.
 #[derive(Default)]
-pub(super) struct Further {
-    pub(super) tokens: Vec<Token>,
-    /// Whether `additional_special_tokens` of special_tokens_map.json does not count. The reference puts those of a SentencePiece
-    /// model in its place.
-    pub(super) hides_map: bool,
+pub(super) struct ExtraSpecialTokens {
+    pub(super) tokens: Vec<ListedToken>,
+    /// Whether these replace the `additional_special_tokens` of special_tokens_map.json.
+    /// transformers does that with the symbols of a SentencePiece model.
+    pub(super) replace_map: bool,
 }

@@ -1,89 +1,94 @@
-//! What stands beside tokenizer.json: tokenizer_config.json, and in older folders special_tokens_map.json and
-//! added_tokens.json.
+//! The settings beside tokenizer.json: tokenizer_config.json, and in older folders
+//! special_tokens_map.json and added_tokens.json.
 //!
-//! Follows transformers 5.23.0, `tokenization_utils_base.py` (`_from_pretrained`): with `added_tokens_decoder` in
-//! tokenizer_config.json that file says all, without it the others add to it and come before it.
+//! Follows transformers 5.23.0, `tokenization_utils_base.py` (`_from_pretrained`): if
+//! tokenizer_config.json has an `added_tokens_decoder`, the other files are ignored. Otherwise the
+//! other files add to tokenizer_config.json and take precedence over it.
 
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::special_tokens::{Further, Token};
+use super::special_tokens::{ExtraSpecialTokens, ListedToken};
+use super::truncation::TruncationSide;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+use crate::model_folder::{ADDED_TOKENS, CONFIG, Manifest, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG};
 
-/// The tokens with a part of their own, in the order in which the reference adds them.
-const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// The tokens with a role, in the order in which transformers adds them.
+const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What is added to a tokenizer.
-pub(super) struct Tokens {
-    /// In this order.
+/// The tokens to add to a tokenizer.
+pub(super) struct TokensToAdd {
+    /// In the order in which they are added.
     pub(super) added: Vec<AddedToken>,
-    /// What the reference calls its special tokens (`all_special_tokens`).
+    /// The special tokens in the sense of transformers (`all_special_tokens`).
     pub(super) special: Vec<String>,
 }
 
 /// The settings of a tokenizer.
-pub(super) struct Settings {
+pub(super) struct TokenizerConfig {
+    /// tokenizer_config.json.
     config: Option<JsonObject>,
-    /// special_tokens_map.json, where it counts.
+    /// special_tokens_map.json, unless it is ignored.
     map: Option<JsonObject>,
-    /// Tokens with their ids, of which the reference takes only the order.
-    added: Vec<(u32, Token)>,
-    /// Whether tokenizer_config.json lists the added tokens.
-    listed: bool,
+    /// Added tokens with their ids, in the order of the ids. transformers uses only this order.
+    added: Vec<(u32, ListedToken)>,
+    /// Whether tokenizer_config.json has an `added_tokens_decoder`.
+    has_token_list: bool,
     /// `tokenizer_class` of config.json.
     model_class: Option<String>,
     label: String,
 }
 
-impl Settings {
-    pub(super) fn read(files: &ModelFiles) -> Result<Self> {
-        const ADDED: &str = "added_tokens.json";
-        const MAP: &str = "special_tokens_map.json";
-        let config = files.json("tokenizer_config.json")?;
-        let model_class = match files.json("config.json")? {
-            Some(keys) => keys.text("tokenizer_class")?.map(str::to_owned),
+impl TokenizerConfig {
+    /// Reads the settings.
+    pub(super) fn read(files: &ModelFiles, manifest: &mut Manifest) -> Result<Self> {
+        let config = manifest.json(files, TOKENIZER_CONFIG)?;
+        let model_class = match manifest.json(files, CONFIG)? {
+            Some(keys) => keys.string("tokenizer_class")?.map(str::to_owned),
             None => None,
         };
-        let decoder = config.as_ref().and_then(|keys| Some((keys, keys.get("added_tokens_decoder")?)));
-        let label = files.label("tokenizer_config.json");
-        if let Some((keys, decoder)) = decoder {
-            let wrong = || keys.wrong("added_tokens_decoder", "an object of tokens by their ids");
-            let entries = decoder.as_object().ok_or_else(wrong)?;
-            let entry = |(id, token): (&String, &Value)| Some((id.parse().ok()?, Token::of(token, false)?));
-            let mut added = entries.iter().map(entry).collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
-            added.sort_by_key(|&(id, _)| id);
-            return Ok(Self { config, map: None, added, listed: true, model_class, label });
+        let label = files.label(TOKENIZER_CONFIG);
+        let token_list = config.as_ref().map_or(Ok(None), parse_added_tokens_decoder)?;
+        if let Some(added) = token_list {
+            return Ok(Self { config, map: None, added, has_token_list: true, model_class, label });
         }
-        let mut settings = Self { config, map: files.json(MAP)?, added: Vec::new(), listed: false, model_class, label };
-        if let Some(keys) = files.json(ADDED)? {
-            // Of those that files name or list; what the class or the model has besides does not count here.
-            let mut named = settings.further(Further { tokens: Vec::new(), hides_map: true })?;
-            for name in NAMED {
-                named.extend(settings.token(name, None)?);
-            }
-            for content in keys.beginning_with("") {
-                let id = keys.id(content)?.ok_or_else(|| keys.wrong(content, "an id"))?;
-                if let Some((_, other)) = settings.added.iter().find(|(other, _)| *other == id) {
-                    let expected = format!("another id than that of {:?}", other.content);
-                    return Err(keys.wrong(content, expected));
-                }
-                let special = named.iter().any(|token| token.content == content);
-                settings.added.push((id, Token::of_file(content, special)));
-            }
+        let map = manifest.json(files, SPECIAL_TOKENS_MAP)?;
+        let mut settings = Self { config, map, added: Vec::new(), has_token_list: false, model_class, label };
+        if let Some(keys) = manifest.json(files, ADDED_TOKENS)? {
+            settings.read_added_tokens(&keys)?;
         }
         settings.added.sort_by_key(|&(id, _)| id);
         Ok(settings)
     }
 
-    /// Adds the tokens that a tokenizer.json lists, if they count.
-    pub(super) fn and(&mut self, written: &[(u32, Value)], label: &str) -> Result<()> {
-        if self.listed {
+    /// Reads added_tokens.json. A token is special if another file lists it as special.
+    fn read_added_tokens(&mut self, keys: &JsonObject) -> Result<()> {
+        // The special tokens that files list. Default tokens of the class do not count here.
+        let mut special = self.extra_special_tokens(ExtraSpecialTokens { tokens: Vec::new(), replace_map: true })?;
+        for role in ROLES {
+            special.extend(self.token(role, None)?);
+        }
+        for content in keys.keys_with_prefix("") {
+            let id = keys.token_id(content)?.ok_or_else(|| keys.invalid_value(content, "an id"))?;
+            if let Some((_, other)) = self.added.iter().find(|(other, _)| *other == id) {
+                let expected = format!("another id than that of {:?}", other.content);
+                return Err(keys.invalid_value(content, expected));
+            }
+            let is_special = special.iter().any(|token| token.content == content);
+            self.added.push((id, ListedToken::from_added_tokens_file(content, is_special)));
+        }
+        Ok(())
+    }
+
+    /// Adds the tokens of tokenizer.json, unless tokenizer_config.json lists all tokens.
+    pub(super) fn merge_added_tokens(&mut self, tokens: &[(u32, Value)], label: &str) -> Result<()> {
+        if self.has_token_list {
             return Ok(());
         }
-        for (id, value) in written {
-            let token = Token::of(value, false)
+        for (id, value) in tokens {
+            let token = ListedToken::from_json(value, false)
                 .ok_or_else(|| Error::config(label, "added_tokens", "tokens", value.to_string()))?;
             self.added.retain(|(other, _)| other != id);
             self.added.push((*id, token));
@@ -92,146 +97,186 @@ impl Settings {
         Ok(())
     }
 
-    /// The class of the reference's tokenizer, if a file says which.
+    /// Returns the class of the tokenizer, if a file names it.
     pub(super) fn class(&self) -> Result<Option<&str>> {
-        let own = self.config.as_ref().map_or(Ok(None), |keys| keys.text("tokenizer_class"))?;
-        Ok(own.or(self.model_class.as_deref()))
+        let class = self.config.as_ref().map_or(Ok(None), |keys| keys.string("tokenizer_class"))?;
+        Ok(class.or(self.model_class.as_deref()))
     }
 
-    /// What a class that is not one of those that are known is told.
-    pub(super) fn wrong_class(&self, expected: &str, found: &str) -> Error {
+    /// Makes the error that the class is not supported.
+    pub(super) fn invalid_class(&self, expected: &str, found: &str) -> Error {
         Error::config(&self.label, "tokenizer_class", expected, format!("{found:?}"))
     }
 
-    /// tokenizer_config.json.
-    pub(super) fn config(&self) -> Option<&JsonObject> {
+    /// Returns tokenizer_config.json.
+    pub(super) fn file(&self) -> Option<&JsonObject> {
         self.config.as_ref()
     }
 
-    /// A setting that is on or off.
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
-        self.config.as_ref().map_or(Ok(None), |keys| keys.flag(key))
+    /// Reads a boolean of tokenizer_config.json.
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        self.config.as_ref().map_or(Ok(None), |keys| keys.boolean(key))
     }
 
-    /// [`Self::flag`], null being off, as for a class that asks no more than whether a value is true.
-    pub(super) fn truth(&self, key: &str) -> Result<Option<bool>> {
+    /// Reads a boolean for which null counts as false, as Python's truth test does.
+    pub(super) fn truthy(&self, key: &str) -> Result<Option<bool>> {
         match &self.config {
             Some(keys) if keys.is_null(key) => Ok(Some(false)),
-            _ => self.flag(key),
+            _ => self.boolean(key),
         }
     }
 
-    /// Whether a class that takes tokenizer.json as it is written tells the model the types of tokens.
-    pub(super) fn gives_types(&self) -> bool {
+    /// Reads the side on which a text that is too long is truncated.
+    pub(super) fn truncation_side(&self) -> Result<Option<TruncationSide>> {
+        let Some(keys) = &self.config else { return Ok(None) };
+        match keys.string("truncation_side")? {
+            None => Ok(None),
+            Some("right") => Ok(Some(TruncationSide::Right)),
+            Some("left") => Ok(Some(TruncationSide::Left)),
+            Some(_) => Err(keys.invalid_value("truncation_side", "left or right")),
+        }
+    }
+
+    /// Returns whether the generic class passes token types to the model.
+    pub(super) fn passes_token_types(&self) -> bool {
         let names = self.config.as_ref().and_then(|keys| keys.get("model_input_names")?.as_array());
         names.is_some_and(|names| names.iter().any(|name| name == "token_type_ids"))
     }
 
-    /// A named token: what a file says, and if none does, the class's own. Where a file says null there is none.
-    pub(super) fn token(&self, name: &str, of_class: Option<Token>) -> Result<Option<Token>> {
+    /// Returns the token with a role: the token in a file, otherwise the default. A null means no
+    /// token.
+    pub(super) fn token(&self, role: &str, default: Option<ListedToken>) -> Result<Option<ListedToken>> {
         for (keys, special) in [(&self.map, true), (&self.config, false)] {
             let Some(keys) = keys else { continue };
-            if keys.is_null(name) {
+            if keys.is_null(role) {
                 return Ok(None);
             }
-            let Some(value) = keys.get(name) else { continue };
-            let token = Token::of(value, special || value.is_string());
-            let token = token.ok_or_else(|| keys.wrong(name, "a token, or an object with its content"))?;
+            let Some(value) = keys.get(role) else { continue };
+            let token = ListedToken::from_json(value, special || value.is_string());
+            let token = token.ok_or_else(|| keys.invalid_value(role, "a token, or an object with its content"))?;
             let listed = self.added.iter().find(|(_, listed)| listed.content == token.content);
             return Ok(Some(listed.map_or(token, |(_, listed)| listed.clone())));
         }
-        Ok(of_class)
+        Ok(default)
     }
 
-    /// What is said if a token is needed for which a file says null.
-    pub(super) fn no_token(&self, name: &str) -> Error {
-        let keys = [&self.map, &self.config].into_iter().flatten().find(|keys| keys.is_null(name));
+    /// Makes the error that a token is null although the class needs it.
+    pub(super) fn missing_token(&self, role: &str) -> Error {
+        let keys = [&self.map, &self.config].into_iter().flatten().find(|keys| keys.is_null(role));
         let expected = "a token: the tokenizer's class puts it around a text";
-        keys.map_or_else(|| Error::config(&self.label, name, expected, "nothing"), |keys| keys.wrong(name, expected))
+        match keys {
+            Some(keys) => keys.invalid_value(role, expected),
+            None => Error::config(&self.label, role, expected, "nothing"),
+        }
     }
 
-    /// All tokens that have a name, in the order in which the reference adds them. `of_class`: what the class has by these names.
-    fn named(&self, of_class: &dyn Fn(&str) -> Option<Token>) -> Result<Vec<Token>> {
-        let mut named = Vec::new();
-        for name in NAMED {
-            named.extend(self.token(name, of_class(name))?);
+    /// Returns all tokens with a role, in the order in which transformers adds them.
+    fn tokens_with_roles(&self, default: &dyn Fn(&str) -> Option<ListedToken>) -> Result<Vec<ListedToken>> {
+        let mut tokens = Vec::new();
+        for role in ROLES {
+            tokens.extend(self.token(role, default(role))?);
         }
-        // Names of the model's own: `image_token`, and whatever else ends so.
-        for (keys, all) in [(&self.config, false), (&self.map, true)] {
+        // Models can define other roles (`image_token`): any key with the suffix `_token`.
+        for (keys, allows_any_object) in [(&self.config, false), (&self.map, true)] {
             let Some(keys) = keys else { continue };
-            for name in keys.beginning_with("").filter(|name| name.ends_with("_token") && !NAMED.contains(name)) {
-                let Some(value) = keys.get(name) else { continue };
-                if value.is_string() || (value.is_object() && (all || value.get("__type").is_some())) {
-                    named.extend(Token::of(value, true));
+            for role in keys.keys_with_prefix("").filter(|key| key.ends_with("_token") && !ROLES.contains(key)) {
+                let Some(value) = keys.get(role) else { continue };
+                let is_token_object = value.is_object() && (allows_any_object || value.get("__type").is_some());
+                if value.is_string() || is_token_object {
+                    tokens.extend(ListedToken::from_json(value, true));
                 }
             }
-            if let Some(Value::Object(tokens)) = keys.get("extra_special_tokens") {
-                let tokens: Option<Vec<Token>> = tokens.values().map(|token| Token::of(token, true)).collect();
-                named.extend(tokens.ok_or_else(|| keys.wrong("extra_special_tokens", "tokens"))?);
+            if let Some(Value::Object(extra)) = keys.get(EXTRA) {
+                let extra: Option<Vec<_>> = extra.values().map(|token| ListedToken::from_json(token, true)).collect();
+                tokens.extend(extra.ok_or_else(|| keys.invalid_value(EXTRA, "tokens"))?);
             }
         }
-        Ok(named)
+        Ok(tokens)
     }
 
-    /// The tokens that are added to a tokenizer. `of_class`: what the class has by a name; `further`: those that have no name,
-    /// if no file lists any; `present`: whether the tokenizer has such a token.
-    pub(super) fn tokens(
+    /// Returns the tokens to add to a tokenizer.
+    ///
+    /// `default` returns the class's token with a role. `extra` are the class's tokens without a role.
+    /// `exists` returns whether the tokenizer has a token already.
+    pub(super) fn tokens_to_add(
         &self,
-        of_class: &dyn Fn(&str) -> Option<Token>,
-        further: Further,
-        present: &dyn Fn(&str) -> bool,
-    ) -> Result<Tokens> {
-        let mut special = self.named(of_class)?;
-        let is_named: Vec<String> = special.iter().map(|token| token.content.clone()).collect();
-        let mut added: Vec<Token> = self.added.iter().map(|(_, token)| token.clone()).collect();
+        default: &dyn Fn(&str) -> Option<ListedToken>,
+        extra: ExtraSpecialTokens,
+        exists: &dyn Fn(&str) -> bool,
+    ) -> Result<TokensToAdd> {
+        let mut special = self.tokens_with_roles(default)?;
+        let with_roles: Vec<String> = special.iter().map(|token| token.content.clone()).collect();
+        let mut added: Vec<ListedToken> = self.added.iter().map(|(_, token)| token.clone()).collect();
         for token in &mut added {
-            token.special |= is_named.contains(&token.content);
+            token.special |= with_roles.contains(&token.content);
         }
-        special.extend(self.further(further)?);
-        // One that is there is left as it is. Of those that come now, the last of the same content counts.
+        special.extend(self.extra_special_tokens(extra)?);
+        // Do not change a token that exists. Of new tokens with the same content, the last one
+        // counts.
         let listed: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
         for (i, token) in special.iter().enumerate() {
-            if !present(&token.content) && !listed.contains(&token.content) && !special[..i].contains(token) {
-                let special = token.special || is_named.contains(&token.content);
-                added.push(token.clone().being_special(special));
+            if !exists(&token.content) && !listed.contains(&token.content) && !special[..i].contains(token) {
+                let is_special = token.special || with_roles.contains(&token.content);
+                added.push(token.clone().with_special(is_special));
             }
         }
-        let special = special.into_iter().map(|token| token.content).collect();
-        Ok(Tokens { added: added.iter().map(Token::added).collect(), special })
+        Ok(TokensToAdd {
+            added: added.iter().map(ListedToken::to_added_token).collect(),
+            special: special.into_iter().map(|token| token.content).collect(),
+        })
     }
 
-    /// Special tokens without a name. Of the two lists that tokenizer_config.json may have, the older counts if the newer is
-    /// empty; special_tokens_map.json may add to the newer, and its older one counts if there is no other.
-    fn further(&self, otherwise: Further) -> Result<Vec<Token>> {
-        let list = |keys: &JsonObject, name: &str| -> Result<Option<Vec<Token>>> {
-            match keys.get(name) {
-                None | Some(Value::Object(_)) => Ok(None),
-                Some(Value::Array(tokens)) => {
-                    let tokens: Option<Vec<Token>> = tokens.iter().map(|token| Token::of(token, true)).collect();
-                    tokens.map(Some).ok_or_else(|| keys.wrong(name, "an array of tokens"))
-                }
-                Some(_) => Err(keys.wrong(name, "an array of tokens")),
-            }
-        };
-        const NEWER: &str = "extra_special_tokens";
-        const OLDER: &str = "additional_special_tokens";
+    /// Returns the special tokens without a role.
+    ///
+    /// tokenizer_config.json can have a new and an old list. The old list counts if the new one is
+    /// empty. special_tokens_map.json adds to the new list. Its old list counts if no other list
+    /// exists.
+    fn extra_special_tokens(&self, default: ExtraSpecialTokens) -> Result<Vec<ListedToken>> {
         let mut listed = None;
         if let Some(keys) = &self.config {
-            let newer = list(keys, NEWER)?;
-            let older = list(keys, OLDER)?;
-            listed = newer.clone().filter(|tokens| !tokens.is_empty()).or(older).or(newer);
+            let new = parse_token_array(keys, EXTRA)?;
+            let old = parse_token_array(keys, ADDITIONAL)?;
+            listed = new.clone().filter(|tokens| !tokens.is_empty()).or(old).or(new);
         }
         if let Some(keys) = &self.map {
-            if let Some(more) = list(keys, NEWER)? {
+            if let Some(more) = parse_token_array(keys, EXTRA)? {
                 let tokens = listed.get_or_insert_default();
-                let is_new = |token: &Token| !tokens.contains(token);
-                let more: Vec<Token> = more.into_iter().filter(is_new).collect();
+                let is_new = |token: &ListedToken| !tokens.contains(token);
+                let more: Vec<ListedToken> = more.into_iter().filter(is_new).collect();
                 tokens.extend(more);
             }
-            if listed.is_none() && !otherwise.hides_map {
-                listed = list(keys, OLDER)?;
+            if listed.is_none() && !default.replace_map {
+                listed = parse_token_array(keys, ADDITIONAL)?;
             }
         }
-        Ok(listed.unwrap_or(otherwise.tokens))
+        Ok(listed.unwrap_or(default.tokens))
     }
+}
+
+/// The key of the new list of special tokens without a role.
+const EXTRA: &str = "extra_special_tokens";
+/// The key of the old list.
+const ADDITIONAL: &str = "additional_special_tokens";
+
+/// Parses the `added_tokens_decoder` of tokenizer_config.json. Returns None if the key is absent.
+fn parse_added_tokens_decoder(keys: &JsonObject) -> Result<Option<Vec<(u32, ListedToken)>>> {
+    const KEY: &str = "added_tokens_decoder";
+    let Some(value) = keys.get(KEY) else { return Ok(None) };
+    let invalid = || keys.invalid_value(KEY, "an object of tokens by their ids");
+    let entries = value.as_object().ok_or_else(invalid)?;
+    let parse = |(id, token): (&String, &Value)| Some((id.parse().ok()?, ListedToken::from_json(token, false)?));
+    let mut added = entries.iter().map(parse).collect::<Option<Vec<(u32, ListedToken)>>>().ok_or_else(invalid)?;
+    added.sort_by_key(|&(id, _)| id);
+    Ok(Some(added))
+}
+
+/// Parses an array of special tokens. Returns None if the key is absent, or has an object, which
+/// lists roles.
+fn parse_token_array(keys: &JsonObject, key: &str) -> Result<Option<Vec<ListedToken>>> {
+    let tokens = match keys.get(key) {
+        None | Some(Value::Object(_)) => return Ok(None),
+        Some(Value::Array(tokens)) => tokens.iter().map(|token| ListedToken::from_json(token, true)).collect(),
+        Some(_) => None,
+    };
+    tokens.map(Some).ok_or_else(|| keys.invalid_value(key, "an array of tokens"))
 }

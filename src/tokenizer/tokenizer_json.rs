@@ -1,4 +1,4 @@
-//! tokenizer.json, in the parts that a class of tokenizers takes from it.
+//! tokenizer.json, as far as a tokenizer class reads it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,16 +6,16 @@ use serde_json::value::RawValue;
 use tokenizers::NormalizerWrapper;
 use tokenizers::normalizers::Precompiled;
 
-use super::TruncationSide;
-use super::class::{Class, Vocabulary};
+use super::build::Vocabulary;
+use super::class::TokenizerClass;
+use super::error::TokenizerError;
+use super::truncation::TruncationSide;
 use crate::config;
 use crate::error::Result;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// A tokenizer.json. Its vocabulary, which is nearly all of it, is not looked into.
+/// A tokenizer.json. The vocabulary, nearly all of the file, stays unparsed.
 #[derive(Deserialize)]
-pub(super) struct Written<'a> {
+pub(super) struct TokenizerJson<'a> {
     #[serde(borrow)]
     model: &'a RawValue,
     #[serde(default)]
@@ -28,37 +28,54 @@ pub(super) struct Written<'a> {
     padding: Value,
 }
 
+/// A parsed tokenizer.json.
+pub(super) enum ParsedTokenizerJson<'a> {
+    Tokenizer(TokenizerJson<'a>),
+    /// JSON without the fields of a tokenizer.
+    Other(Value),
+}
+
 #[derive(Deserialize)]
-struct Pieces {
+struct UnigramVocabulary {
     vocab: Vec<(String, f64)>,
 }
 
-impl<'a> Written<'a> {
-    /// The JSON as it is, if it is no tokenizer.
+impl<'a> ParsedTokenizerJson<'a> {
+    /// Parses a tokenizer.json. `file` is the file's name in messages.
     ///
     /// # Errors
-    /// If it is not JSON.
-    pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<std::result::Result<Self, Value>> {
+    /// If the bytes are not JSON.
+    pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<Self> {
         match serde_json::from_slice(bytes) {
-            Ok(written) => Ok(Ok(written)),
-            Err(_) => config::parse(file, bytes).map(Err),
+            Ok(tokenizer) => Ok(Self::Tokenizer(tokenizer)),
+            Err(_) => config::parse_json(file, bytes).map(Self::Other),
         }
     }
 
-    /// The vocabulary, as a class needs it.
-    pub(super) fn vocabulary(&self, class: Class) -> std::result::Result<Vocabulary, Failure> {
-        if class.has_scores()
-            && let Ok(Pieces { vocab }) = serde_json::from_str(self.model.get())
+    /// Returns the normalizer, or null.
+    pub(super) fn normalizer(&self) -> &Value {
+        match self {
+            Self::Tokenizer(tokenizer) => &tokenizer.normalizer,
+            Self::Other(json) => &json["normalizer"],
+        }
+    }
+}
+
+impl TokenizerJson<'_> {
+    /// Parses the vocabulary in the form that a class needs.
+    pub(super) fn vocabulary(&self, class: TokenizerClass) -> std::result::Result<Vocabulary, TokenizerError> {
+        if class.is_unigram()
+            && let Ok(UnigramVocabulary { vocab }) = serde_json::from_str(self.model.get())
         {
             return Ok(Vocabulary::Pieces(vocab));
         }
         Ok(Vocabulary::Model(Box::new(serde_json::from_str(self.model.get())?)))
     }
 
-    /// The table of SentencePiece's normalizer, which stands alone or first among others.
-    pub(super) fn charsmap(&self) -> std::result::Result<Option<Precompiled>, Failure> {
-        let listed = self.normalizer["normalizers"].as_array();
-        let steps = listed.map_or(std::slice::from_ref(&self.normalizer), Vec::as_slice);
+    /// Parses the table of SentencePiece's normalizer, which may be one step of a sequence.
+    pub(super) fn charsmap(&self) -> std::result::Result<Option<Precompiled>, TokenizerError> {
+        let sequence = self.normalizer["normalizers"].as_array();
+        let steps = sequence.map_or(std::slice::from_ref(&self.normalizer), Vec::as_slice);
         let Some(step) = steps.iter().find(|step| step["type"] == "Precompiled") else { return Ok(None) };
         match serde_json::from_value(step.clone())? {
             NormalizerWrapper::Precompiled(table) => Ok(Some(table)),
@@ -66,19 +83,19 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// The added tokens with their ids.
-    pub(super) fn added(&self) -> Vec<(u32, Value)> {
+    /// Returns the added tokens with their ids.
+    pub(super) fn added_tokens(&self) -> Vec<(u32, Value)> {
         let id = |token: &Value| token["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         self.added_tokens.iter().filter_map(|token| Some((id(token)?, token.clone()))).collect()
     }
 
-    /// What texts are filled up with, if it says so. Where the settings name no such token, this is it.
-    pub(super) fn padding(&self) -> Option<&str> {
+    /// Returns the padding token. It counts if the settings do not define one.
+    pub(super) fn padding_token(&self) -> Option<&str> {
         self.padding["pad_token"].as_str()
     }
 
-    /// From which side a text that is too long is cut, if it says so.
-    pub(super) fn side(&self) -> Option<TruncationSide> {
+    /// Returns the side on which a text that is too long is truncated.
+    pub(super) fn truncation_side(&self) -> Option<TruncationSide> {
         match self.truncation["direction"].as_str()? {
             "Left" => Some(TruncationSide::Left),
             "Right" => Some(TruncationSide::Right),

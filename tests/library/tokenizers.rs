@@ -1,5 +1,5 @@
-//! Tokenizers from the files that came before tokenizer.json, and those whose class decides what is taken from it: the
-//! reference's ids.
+//! Tokenizers give the ids of transformers: from the files that preceded tokenizer.json, and for
+//! every class that takes only parts of tokenizer.json.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,9 @@ use base64::prelude::BASE64_STANDARD;
 use likewise::{Embedder, error_chain};
 use serde_json::{Value, json};
 
-/// A tiny model with another tokenizer. `pieces` among its files names a SentencePiece model of the golden file.
-fn with_files(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
+/// Opens a tiny model with the tokenizer of a case. The file `pieces` names a SentencePiece model
+/// of the golden file.
+fn open_with_vocabulary(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
     let family = case["family"].as_str().expect("a family");
     let mut files = files(match family {
         "mpnet" => "tiny-mpnet",
@@ -26,7 +27,7 @@ fn with_files(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
     for (name, text) in case["files"].as_object().expect("files") {
         let text = text.as_str().expect("a text");
         match name.as_str() {
-            "pieces" => files.insert(PIECES.to_owned(), of_pieces(golden, text)),
+            "pieces" => files.insert(PIECES.to_owned(), sentence_pieces(golden, text)),
             name => files.insert(name.to_owned(), text.as_bytes().to_vec()),
         };
     }
@@ -35,19 +36,19 @@ fn with_files(golden: &Value, case: &Value) -> likewise::Result<Embedder> {
 
 const PIECES: &str = "sentencepiece.bpe.model";
 
-/// What SentencePiece wrote.
-fn of_pieces(golden: &Value, name: &str) -> Vec<u8> {
+/// Returns a file that SentencePiece wrote.
+fn sentence_pieces(golden: &Value, name: &str) -> Vec<u8> {
     let text = golden["sentence_pieces"][name].as_str().expect("a model");
     BASE64_STANDARD.decode(text).expect("base 64")
 }
 
 #[test]
-fn legacy_vocabulary_files_give_reference_ids() {
+fn vocabulary_files_give_the_ids_of_transformers() {
     let golden = Golden::json_of("vocabularies");
     let texts = golden["texts"].as_array().expect("texts");
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
-        let model = with_files(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
+        let model = open_with_vocabulary(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
         let mut cut = 0;
         for (text, expected) in texts.iter().zip(case["ids"].as_array().expect("ids")) {
             let text = text.as_str().expect("a text");
@@ -55,18 +56,18 @@ fn legacy_vocabulary_files_give_reference_ids() {
                 expected.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect();
             let got = model.tokenize(text).expect("tokens");
             assert_eq!(got.usage.total, expected.len(), "{name}: tokens of {text:?}");
-            // What the model does not read: the end of the text, but not its last token.
+            // Truncation removes the end of the text, but keeps the last special token.
             let (last, kept) = (expected.len() - 1, got.usage.used - 1);
             assert_eq!(got.ids[..kept], expected[..kept], "{name}: ids of {text:?}");
             assert_eq!(got.ids[kept], expected[last], "{name}: the end of {text:?}");
             cut += usize::from(got.usage.truncated());
         }
-        println!("{name}: {} texts, {cut} of them cut", texts.len());
+        println!("{name}: {} texts, {cut} of them truncated", texts.len());
     }
 }
 
-/// Makes a case's changes to tokenizer.json, and puts its files in place of the folder's.
-fn change(files: &mut HashMap<String, Vec<u8>>, case: &Value) {
+/// Applies a case's changes to tokenizer.json, and replaces files of the folder by the case's.
+fn apply_changes(files: &mut HashMap<String, Vec<u8>>, case: &Value) {
     crate::common::edit_json(files, "tokenizer.json", |written| {
         for (pointer, value) in case["changes"].as_object().expect("changes") {
             *written.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
@@ -80,8 +81,8 @@ fn change(files: &mut HashMap<String, Vec<u8>>, case: &Value) {
     }
 }
 
-/// A folder whose tokenizer.json is a tiny model's with changes, and what stands beside it.
-fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
+/// Opens a tiny model with a changed tokenizer.json and a case's other files.
+fn open_with_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     let text = |key: &str| case[key].as_str().expect("a string");
     let sibling = if text("of") == "roberta" { "xlm-roberta" } else { text("of") };
     let mut files = files(&format!("tiny-{sibling}"));
@@ -89,7 +90,8 @@ fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     if text("of") == "roberta" {
         files.insert("tokenizer.json".to_owned(), golden["byte_level"].to_string().into_bytes());
     }
-    // A BERT with the vocabulary of another family keeps that family's encoder, which its ids fit.
+    // A BERT with the vocabulary of XLM-RoBERTa keeps that family's encoder, whose embeddings the
+    // ids fit.
     let family = if text("of") == "xlm-roberta" && text("family") == "bert" { "xlm-roberta" } else { text("family") };
     crate::common::edit_json(&mut files, "config.json", |config| {
         config["model_type"] = json!(family);
@@ -97,14 +99,15 @@ fn of_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
             config[key] = value.clone();
         }
     });
-    change(&mut files, case);
+    apply_changes(&mut files, case);
     let limit = golden["max_length"].as_u64().expect("a number") as usize;
     Embedder::builder().max_length(limit).open_files(&in_memory(&files))
 }
 
-/// Whether its class makes a tokenizer anew from the vocabulary or takes it as written, and whatever stands beside it.
+/// Covers classes that take only the vocabulary, the generic class, and the files beside
+/// tokenizer.json.
 #[test]
-fn tokenizer_classes_give_reference_ids() {
+fn tokenizer_classes_give_the_ids_of_transformers() {
     let refused = HashMap::from([
         ("a class for other vocabularies", &["tokenizer.json", "kind BPE", "is WordPiece", "tokenizer_class"][..]),
         ("nobody's class", &["tokenizer_config.json", "tokenizer_class", "NoSuchTokenizer"]),
@@ -113,7 +116,7 @@ fn tokenizer_classes_give_reference_ids() {
     let (mut count, mut wrong) = (0, Vec::new());
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
-        let model = match (of_class(case, &golden), refused.get(name)) {
+        let model = match (open_with_class(case, &golden), refused.get(name)) {
             (Ok(model), None) => model,
             (Ok(_), Some(_)) => panic!("{name}: accepted"),
             (Err(error), words) => {
@@ -139,10 +142,10 @@ fn tokenizer_classes_give_reference_ids() {
     assert!(count >= 90, "{count} tokenizers");
 }
 
-/// Where the maximum length and the side that is cut may stand, and which of several counts; and lower-casing before the
-/// tokenizer's own normalizer.
+/// Covers all sources of maximum length and truncation side, their precedence, and lower-casing
+/// before the tokenizer's own normalizer.
 #[test]
-fn model_inputs_match_reference() {
+fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
     let golden = Golden::json_of("classes");
     let cases = golden["models"].as_array().expect("cases");
     assert!(cases.len() >= 25, "{} cases", cases.len());
@@ -150,7 +153,7 @@ fn model_inputs_match_reference() {
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let mut files = files("tiny-bert");
-        change(&mut files, case);
+        apply_changes(&mut files, case);
         let model = Embedder::builder().open_files(&in_memory(&files));
         let model = model.unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
         for (text, expected) in
@@ -159,7 +162,7 @@ fn model_inputs_match_reference() {
             let got = model.tokenize(text.as_str().expect("a text")).expect("tokens").ids;
             assert_eq!(json!(got), *expected, "{name}: {text}");
         }
-        // Pooling without the prompt shows how many tokens are taken for it.
+        // Pooling without the prompt shows how many tokens the prompt has.
         let Some(prompted) = case["prompted"].as_array() else { continue };
         prompts += 1;
         let prompt = golden["prompt"].as_str().expect("a prompt");
@@ -175,121 +178,132 @@ fn model_inputs_match_reference() {
     assert_eq!(prompts, 6);
 }
 
-/// The order of lines is the only thing that a vocab.txt says, so it must be read as it is.
+type CaseFiles = serde_json::Map<String, Value>;
+
+/// Opens the model of a case after an edit of the case's files.
+fn open_edited(golden: &Value, name: &str, edit: impl Fn(&mut CaseFiles)) -> likewise::Result<Embedder> {
+    let cases = golden["cases"].as_array().expect("cases");
+    let mut case = cases.iter().find(|case| case["name"] == name).expect("a case").clone();
+    edit(case["files"].as_object_mut().expect("files"));
+    open_with_vocabulary(golden, &case)
+}
+
+/// Requires an error whose message contains all words.
+fn assert_rejected(what: &str, outcome: likewise::Result<Embedder>, words: &[&str]) {
+    let Err(error) = outcome else { panic!("{what}: accepted") };
+    let message = error_chain(&error);
+    println!("{what}: {message}");
+    assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+}
+
 #[test]
-fn incomplete_tokenizer_files_are_rejected_by_name() {
+fn missing_vocabulary_files_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    let edited = |name: &str, edit: &dyn Fn(&mut serde_json::Map<String, Value>)| {
-        let cases = golden["cases"].as_array().expect("cases");
-        let mut case = cases.iter().find(|case| case["name"] == name).expect("a case").clone();
-        edit(case["files"].as_object_mut().expect("files"));
-        with_files(&golden, &case)
-    };
-    let set = |name: &'static str, text: &'static str| {
-        move |files: &mut serde_json::Map<String, Value>| drop(files.insert(name.to_owned(), json!(text)))
-    };
-    for (what, outcome, words) in [
-        ("nothing", edited("bert", &|files| drop(files.remove("vocab.txt"))), &["vocab.txt", "AutoTokenizer"][..]),
-        ("no merges", edited("roberta", &|files| drop(files.remove("merges.txt"))), &["merges.txt"]),
-        ("a line of three", edited("roberta", &set("merges.txt", "#version: 0.2\na b c\n")), &["line 2", "two pieces"]),
-        ("half a line", edited("roberta", &set("merges.txt", "a \n")), &["merges.txt", "line 1"]),
-        ("merges of nothing", edited("roberta", &set("merges.txt", "§ §\n")), &["vocab.json", "not a valid tokenizer"]),
-        ("no JSON", edited("roberta", &set("vocab.json", "{")), &["vocab.json", "JSON"]),
-        ("no ids", edited("roberta", &set("vocab.json", "{\"a\": -1}")), &["vocab.json", "JSON"]),
+    for (case, file, words) in
+        [("bert", "vocab.txt", &["vocab.txt", "AutoTokenizer"][..]), ("roberta", "merges.txt", &["merges.txt"])]
+    {
+        let outcome = open_edited(&golden, case, |files| drop(files.remove(file)));
+        assert_rejected(&format!("{case} without {file}"), outcome, words);
+    }
+}
+
+#[test]
+fn invalid_vocabulary_files_are_rejected_by_name() {
+    let golden = Golden::json_of("vocabularies");
+    for (case, file, text, words) in [
+        ("roberta", "merges.txt", "#version: 0.2\na b c\n", &["line 2", "two pieces"][..]),
+        ("roberta", "merges.txt", "a \n", &["merges.txt", "line 1"]),
+        ("roberta", "merges.txt", "§ §\n", &["vocab.json", "not a valid tokenizer"]),
+        ("roberta", "vocab.json", "{", &["vocab.json", "JSON"]),
+        ("roberta", "vocab.json", "{\"a\": -1}", &["vocab.json", "JSON"]),
+        ("bert", "added_tokens.json", "{\"<new>\": -7}", &["added_tokens.json", "<new>"]),
         (
-            "ids that are none",
-            edited("bert", &set("added_tokens.json", "{\"<new>\": -7}")),
-            &["added_tokens.json", "<new>"],
-        ),
-        (
-            "two tokens of one id",
-            edited("bert", &set("added_tokens.json", "{\"a\": 700, \"b\": 700}")),
+            "bert",
+            "added_tokens.json",
+            "{\"a\": 700, \"b\": 700}",
             &["added_tokens.json", "another id than that of \"a\"", "700"],
         ),
         (
-            "null around a text",
-            edited(
-                "bert",
-                &set("tokenizer_config.json", "{\"tokenizer_class\": \"BertTokenizer\", \"sep_token\": null}"),
-            ),
+            "bert",
+            "tokenizer_config.json",
+            "{\"tokenizer_class\": \"BertTokenizer\", \"sep_token\": null}",
             &["tokenizer_config.json", "`sep_token`", "puts it around a text", "found null"],
         ),
         (
-            "null around a text, beside",
-            edited("bert", &set("special_tokens_map.json", "{\"cls_token\": null}")),
+            "bert",
+            "special_tokens_map.json",
+            "{\"cls_token\": null}",
             &["special_tokens_map.json", "`cls_token`", "found null"],
         ),
-        (
-            "a number",
-            edited("bert", &set("special_tokens_map.json", "{\"cls_token\": 7}")),
-            &["cls_token", "a token", "7"],
-        ),
+        ("bert", "special_tokens_map.json", "{\"cls_token\": 7}", &["cls_token", "a token", "7"]),
     ] {
-        let Err(error) = outcome else { panic!("{what}: accepted") };
-        let message = error_chain(&error);
-        println!("{what}: {message}");
-        assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+        let outcome = open_edited(&golden, case, |files| drop(files.insert(file.to_owned(), json!(text))));
+        assert_rejected(&format!("{file} = {text:?}"), outcome, words);
     }
-    let crlf = edited("bert", &|files| {
+}
+
+/// The order of the lines of a vocab.txt defines the ids.
+#[test]
+fn vocab_txt_with_crlf_gives_the_same_ids() {
+    let golden = Golden::json_of("vocabularies");
+    let crlf = open_edited(&golden, "bert", |files| {
         let text = files["vocab.txt"].as_str().expect("a text").replace('\n', "\r\n");
         files.insert("vocab.txt".to_owned(), json!(text));
     });
-    let plain = edited("bert", &|_| ()).expect("a model");
+    let unchanged = open_edited(&golden, "bert", |_| ()).expect("a model");
     let text = "That is a happy person";
-    assert_eq!(crlf.expect("a model").tokenize(text).expect("ids"), plain.tokenize(text).expect("ids"));
+    assert_eq!(crlf.expect("a model").tokenize(text).expect("ids"), unchanged.tokenize(text).expect("ids"));
 }
 
-/// A SentencePiece model whose parts are not what they should be.
+/// Opens a tiny model with a SentencePiece model.
+fn open_with_sentencepiece(family: &str, class: &str, pieces: Vec<u8>) -> likewise::Result<Embedder> {
+    let mut files = files("tiny-xlm-roberta");
+    files.remove("tokenizer.json");
+    files.insert(PIECES.to_owned(), pieces);
+    files.insert("tokenizer_config.json".to_owned(), json!({"tokenizer_class": class}).to_string().into_bytes());
+    crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
+    Embedder::builder().open_files(&in_memory(&files))
+}
+
 #[test]
-fn invalid_sentencepiece_files_are_rejected_by_name() {
+fn invalid_sentencepiece_models_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    let open = |family: &str, class: &str, pieces: Vec<u8>| {
-        let mut files = files("tiny-xlm-roberta");
-        files.remove("tokenizer.json");
-        files.insert(PIECES.to_owned(), pieces);
-        files.insert("tokenizer_config.json".to_owned(), json!({"tokenizer_class": class}).to_string().into_bytes());
-        crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = json!(family));
-        Embedder::builder().open_files(&in_memory(&files))
-    };
-    let whole = of_pieces(&golden, "unigram");
-    // Of two messages that are laid end to end, the second adds to the first.
-    let and = |more: &[u8]| [&whole[..], more].concat();
-    let (xlm, camembert) = ("XLMRobertaTokenizer", "CamembertTokenizer");
-    assert!(open("xlm-roberta", xlm, whole.clone()).is_ok());
-    for (what, family, class, pieces, words) in [
-        ("nothing", "xlm-roberta", xlm, Vec::new(), &["not a valid tokenizer", "has no pieces"][..]),
-        ("text", "xlm-roberta", xlm, b"[PAD]\n[UNK]\n".to_vec(), &["not a valid tokenizer"]),
-        ("half of it", "xlm-roberta", xlm, whole[..whole.len() / 2].to_vec(), &["not a valid tokenizer"]),
-        ("a piece that is no text", "xlm-roberta", xlm, and(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),
-        ("a table of two bytes", "xlm-roberta", xlm, and(b"\x1a\x04\x12\x02ab"), &["table of less than 4 bytes"]),
-        // The crate would allocate eight gigabytes.
+    let valid = sentence_pieces(&golden, "unigram");
+    // Fields of a second message are merged into the first.
+    let with_appended = |more: &[u8]| [&valid[..], more].concat();
+    let open = |pieces: Vec<u8>| open_with_sentencepiece("xlm-roberta", "XLMRobertaTokenizer", pieces);
+    assert!(open(valid.clone()).is_ok());
+    for (what, pieces, words) in [
+        ("an empty file", Vec::new(), &["not a valid tokenizer", "has no pieces"][..]),
+        ("a text file", b"[PAD]\n[UNK]\n".to_vec(), &["not a valid tokenizer"]),
+        ("a truncated file", valid[..valid.len() / 2].to_vec(), &["not a valid tokenizer"]),
+        ("a piece that is not UTF-8", with_appended(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),
+        ("a table of two bytes", with_appended(b"\x1a\x04\x12\x02ab"), &["table of less than 4 bytes"]),
+        // Without the check, the tokenizers crate would allocate eight gigabytes.
         (
-            "a table of nothing",
-            "xlm-roberta",
-            xlm,
-            and(b"\x1a\x07\x12\x05\xff\xff\xff\xff0"),
+            "a table shorter than announced",
+            with_appended(b"\x1a\x07\x12\x05\xff\xff\xff\xff0"),
             &["trie of 4294967295 bytes and has 1"],
         ),
-        ("pieces by pairs", "camembert", camembert, of_pieces(&golden, "bpe"), &["Unigram, 1", "kind 2"]),
+    ] {
+        assert_rejected(what, open(pieces), &[words, &[PIECES]].concat());
+    }
+}
+
+#[test]
+fn sentencepiece_models_of_other_classes_are_rejected_by_name() {
+    let golden = Golden::json_of("vocabularies");
+    for (family, class, pieces, words) in [
+        ("camembert", "CamembertTokenizer", "bpe", &["Unigram, 1", "kind 2", PIECES][..]),
         (
-            "a class that takes a file as it is written",
             "xlm-roberta",
             "PreTrainedTokenizerFast",
-            whole.clone(),
+            "unigram",
             &["tokenizer_config.json", "tokenizer_class", PIECES, "no tokenizer.json"],
         ),
-        (
-            "a class of words",
-            "bert",
-            "BertTokenizer",
-            whole.clone(),
-            &["tokenizer_class", "no tokenizer.json", PIECES, "BertTokenizer"],
-        ),
+        ("bert", "BertTokenizer", "unigram", &["tokenizer_class", "no tokenizer.json", PIECES, "BertTokenizer"]),
     ] {
-        let Err(error) = open(family, class, pieces) else { panic!("{what}: accepted") };
-        let message = error_chain(&error);
-        println!("{what}: {message}");
-        assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
-        assert!(message.contains(PIECES), "{what}: {message}");
+        let outcome = open_with_sentencepiece(family, class, sentence_pieces(&golden, pieces));
+        assert_rejected(class, outcome, words);
     }
 }

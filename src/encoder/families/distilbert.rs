@@ -28,25 +28,28 @@ const MOST_SINES: usize = 1 << 26;
 pub(super) fn blueprint(config: &JsonObject) -> Result<Blueprint> {
     // The names of its own first, then those that other models have.
     let size = |keys: [&str; 2], default| -> Result<usize> {
-        Ok(config.size(keys[0])?.or(config.size(keys[1])?).unwrap_or(default))
+        Ok(config.positive_integer(keys[0])?.or(config.positive_integer(keys[1])?).unwrap_or(default))
     };
     const KEY: &str = "position_embedding_type";
-    if config.text(KEY)?.is_some_and(|kind| kind != "absolute") {
-        return Err(config.wrong(KEY, "absolute"));
+    if config.string(KEY)?.is_some_and(|kind| kind != "absolute") {
+        return Err(config.invalid_value(KEY, "absolute"));
     }
-    let sinusoidal = config.flag("sinusoidal_pos_embds")?.unwrap_or(false);
-    let (width, position_rows) = (size(["dim", "hidden_size"], 768)?, config.size(POSITIONS)?.unwrap_or(512));
+    let sinusoidal = config.boolean("sinusoidal_pos_embds")?.unwrap_or(false);
+    let (width, position_rows) =
+        (size(["dim", "hidden_size"], 768)?, config.positive_integer(POSITIONS)?.unwrap_or(512));
     // No file has this table, so none limits it.
     if sinusoidal && position_rows > MOST_SINES / width {
-        return Err(config.wrong(POSITIONS, format!("at most {} with sines of width {width}", MOST_SINES / width)));
+        return Err(
+            config.invalid_value(POSITIONS, format!("at most {} with sines of width {width}", MOST_SINES / width))
+        );
     }
     Ok(Blueprint {
         family: "DistilBERT",
         width,
         heads: size(["n_heads", "num_attention_heads"], 12)?,
-        inner: config.size("hidden_dim")?.unwrap_or(3072),
+        inner: config.positive_integer("hidden_dim")?.unwrap_or(3072),
         layers: size(["n_layers", "num_hidden_layers"], 6)?,
-        vocabulary: config.size("vocab_size")?.unwrap_or(30522),
+        vocabulary: config.positive_integer("vocab_size")?.unwrap_or(30522),
         position_rows,
         positions: Positions::FromZero,
         position_table: if sinusoidal { PositionTable::Sinusoidal } else { PositionTable::Learned },

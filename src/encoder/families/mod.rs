@@ -134,7 +134,7 @@ impl Blueprint {
     /// # Errors
     /// If `model_type` or a value that changes the computation is not supported.
     pub(crate) fn from_config(config: &JsonObject) -> Result<Self> {
-        let blueprint = match config.text("model_type")? {
+        let blueprint = match config.string("model_type")? {
             Some("bert") => bert::blueprint(config)?,
             Some("distilbert") => distilbert::blueprint(config)?,
             Some("roberta") => roberta::blueprint(config, &roberta::ROBERTA)?,
@@ -142,18 +142,17 @@ impl Blueprint {
             Some("xlm-roberta") => roberta::blueprint(config, &roberta::XLM_ROBERTA)?,
             Some("mpnet") => mpnet::blueprint(config)?,
             _ => {
-                return Err(
-                    config.wrong("model_type", "one of bert, distilbert, roberta, camembert, xlm-roberta, mpnet")
-                );
+                return Err(config
+                    .invalid_value("model_type", "one of bert, distilbert, roberta, camembert, xlm-roberta, mpnet"));
             }
         };
         refuse_other_mathematics(config)?;
         if !blueprint.width.is_multiple_of(blueprint.heads) {
             let expected = format!("a divisor of hidden_size {}", blueprint.width);
-            return Err(config.wrong("num_attention_heads", expected));
+            return Err(config.invalid_value("num_attention_heads", expected));
         }
         if blueprint.longest() == 0 {
-            return Err(config.wrong("max_position_embeddings", "more rows than the first position skips"));
+            return Err(config.invalid_value("max_position_embeddings", "more rows than the first position skips"));
         }
         Ok(blueprint)
     }
@@ -192,16 +191,16 @@ struct Defaults {
 fn standard(config: &JsonObject, family: &'static str, names: Names, defaults: &Defaults) -> Result<Blueprint> {
     Ok(Blueprint {
         family,
-        width: config.size("hidden_size")?.unwrap_or(768),
-        heads: config.size("num_attention_heads")?.unwrap_or(12),
-        inner: config.size("intermediate_size")?.unwrap_or(3072),
-        layers: config.size("num_hidden_layers")?.unwrap_or(12),
-        vocabulary: config.size("vocab_size")?.unwrap_or(defaults.vocabulary),
-        position_rows: config.size("max_position_embeddings")?.unwrap_or(defaults.positions),
+        width: config.positive_integer("hidden_size")?.unwrap_or(768),
+        heads: config.positive_integer("num_attention_heads")?.unwrap_or(12),
+        inner: config.positive_integer("intermediate_size")?.unwrap_or(3072),
+        layers: config.positive_integer("num_hidden_layers")?.unwrap_or(12),
+        vocabulary: config.positive_integer("vocab_size")?.unwrap_or(defaults.vocabulary),
+        position_rows: config.positive_integer("max_position_embeddings")?.unwrap_or(defaults.positions),
         positions: Positions::FromZero,
         position_table: PositionTable::Learned,
-        segments: Some(config.size("type_vocab_size")?.unwrap_or(defaults.segments)),
-        epsilon: config.positive("layer_norm_eps")?.unwrap_or(1e-12),
+        segments: Some(config.positive_integer("type_vocab_size")?.unwrap_or(defaults.segments)),
+        epsilon: config.positive_number("layer_norm_eps")?.unwrap_or(1e-12),
         activation: activation(config, "hidden_act")?,
         relative_bias: None,
         distances: None,
@@ -215,11 +214,11 @@ fn standard(config: &JsonObject, family: &'static str, names: Names, defaults: &
 /// none of it, and computes something else than they were trained for.
 fn with_distances(config: &JsonObject, blueprint: Blueprint) -> Result<Blueprint> {
     const KEY: &str = "position_embedding_type";
-    let of_keys = match config.text(KEY)? {
+    let of_keys = match config.string(KEY)? {
         None | Some("absolute") => return Ok(blueprint),
         Some("relative_key") => false,
         Some("relative_key_query") => true,
-        Some(_) => return Err(config.wrong(KEY, "absolute, relative_key or relative_key_query")),
+        Some(_) => return Err(config.invalid_value(KEY, "absolute, relative_key or relative_key_query")),
     };
     let distances = Distances { tensor: "encoder.layer.{}.attention.self.distance_embedding.weight", of_keys };
     Ok(Blueprint { position_table: PositionTable::None, distances: Some(distances), ..blueprint })
@@ -227,7 +226,7 @@ fn with_distances(config: &JsonObject, blueprint: Blueprint) -> Result<Blueprint
 
 /// The activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is absent.
 fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
-    Ok(match config.text(key)? {
+    Ok(match config.string(key)? {
         None | Some("gelu" | "gelu_python") => Activation::Gelu,
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => Activation::GeluTanh,
         Some("relu") => Activation::Relu,
@@ -238,7 +237,7 @@ fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
         Some(_) => {
             let all = "one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, relu, silu, swish, \
                        tanh, quick_gelu, mish";
-            return Err(config.wrong(key, all));
+            return Err(config.invalid_value(key, all));
         }
     })
 }
@@ -246,12 +245,14 @@ fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
 /// Refuses the keys that would change the mathematics in ways that are not built.
 fn refuse_other_mathematics(config: &JsonObject) -> Result<()> {
     for key in ["is_decoder", "add_cross_attention"] {
-        if config.flag(key)? == Some(true) {
-            return Err(config.wrong(key, "false: an encoder, whose tokens see each other both ways"));
+        if config.boolean(key)? == Some(true) {
+            return Err(config.invalid_value(key, "false: an encoder, whose tokens see each other both ways"));
         }
     }
-    if config.get("embedding_size").is_some() && config.size("embedding_size")? != config.size("hidden_size")? {
-        return Err(config.wrong("embedding_size", "the same as hidden_size"));
+    if config.get("embedding_size").is_some()
+        && config.positive_integer("embedding_size")? != config.positive_integer("hidden_size")?
+    {
+        return Err(config.invalid_value("embedding_size", "the same as hidden_size"));
     }
     Ok(())
 }

@@ -40,13 +40,13 @@ const NAMES: Names = Names {
 
 pub(super) fn blueprint(config: &JsonObject) -> Result<Blueprint> {
     let defaults = Defaults { vocabulary: 30527, positions: 512, segments: 0, padding: PADDING };
-    let buckets = config.size("relative_attention_num_buckets")?.unwrap_or(BUCKETS);
+    let buckets = config.positive_integer("relative_attention_num_buckets")?.unwrap_or(BUCKETS);
     if buckets < BUCKETS {
-        return Err(config.wrong("relative_attention_num_buckets", format!("at least {BUCKETS}")));
+        return Err(config.invalid_value("relative_attention_num_buckets", format!("at least {BUCKETS}")));
     }
     const KEY: &str = "position_embedding_type";
-    if config.text(KEY)?.is_some_and(|kind| kind != "absolute") {
-        return Err(config.wrong(KEY, "absolute"));
+    if config.string(KEY)?.is_some_and(|kind| kind != "absolute") {
+        return Err(config.invalid_value(KEY, "absolute"));
     }
     Ok(Blueprint {
         positions: Positions::AfterPadding(defaults.padding),

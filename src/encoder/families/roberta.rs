@@ -40,7 +40,7 @@ pub(super) const XLM_ROBERTA: Variant = Variant {
 
 pub(super) fn blueprint(config: &JsonObject, variant: &Variant) -> Result<Blueprint> {
     let names = Names { prefixes: variant.prefixes, ..bert::NAMES };
-    let padding = config.id("pad_token_id")?.unwrap_or(variant.defaults.padding);
+    let padding = config.token_id("pad_token_id")?.unwrap_or(variant.defaults.padding);
     let standard = with_distances(config, standard(config, variant.family, names, &variant.defaults)?)?;
     Ok(Blueprint { positions: Positions::AfterPadding(padding), ..standard })
 }

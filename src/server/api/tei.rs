@@ -93,7 +93,7 @@ struct Token<'a> {
 
 impl<'a> From<&'a TokenSpan> for Token<'a> {
     fn from(span: &'a TokenSpan) -> Self {
-        let (start, stop) = span.place.unzip();
+        let (start, stop) = span.span.unzip();
         Self { id: span.id, text: &span.text, special: start.is_none(), start, stop }
     }
 }

@@ -1,0 +1,13 @@
+//! The contents of a model folder.
+//!
+//! [`known_files`] names the files and says when each is read. [`module_list`] parses modules.json,
+//! which names the subfolders. [`manifest`] records the files that one model consists of. The
+//! loader, `convert` and the hub's file selection share all three.
+
+mod known_files;
+mod manifest;
+mod module_list;
+
+pub(crate) use known_files::*;
+pub(crate) use manifest::{Manifest, reject_unsupported_files};
+pub(crate) use module_list::{ModuleEntry, ModuleList};

@@ -1,0 +1,197 @@
+//! modules.json: the modules of a sentence-transformers model and their subfolders.
+//!
+//! Class paths changed over the years: `sentence_transformers.models.Pooling` became
+//! `sentence_transformers.sentence_transformer.modules.pooling.Pooling`. The class names did not
+//! change, so they identify the modules. Follows sentence-transformers 6.2.0, `base/model.py`.
+
+use serde_json::Value;
+
+use super::known_files::{CONFIG, MODULES, WEIGHTS, file_in};
+use super::manifest::Manifest;
+use crate::config::{self, JsonObject};
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+
+/// More modules than any model has.
+const MAX_MODULES: usize = 100;
+
+/// The modules of a model. The first is the encoder, the second pools its token vectors.
+pub(crate) struct ModuleList {
+    pub(crate) entries: Vec<ModuleEntry>,
+    label: String,
+}
+
+/// A module: its class, its subfolder, and all keys of its entry.
+pub(crate) struct ModuleEntry {
+    /// The class name without the package.
+    pub(crate) class: String,
+    /// The module's subfolder. The path "" is the model's folder.
+    pub(crate) path: String,
+    pub(crate) keys: JsonObject,
+}
+
+/// The files in a module's subfolder.
+struct ClassFiles {
+    class: &'static str,
+    /// Whether the module cannot be loaded without its config.json.
+    needs_config: bool,
+    has_weights: bool,
+}
+
+/// The classes that read files. Dropout has a configuration that only training reads.
+const CLASS_FILES: [ClassFiles; 4] = [
+    ClassFiles { class: "Pooling", needs_config: true, has_weights: false },
+    ClassFiles { class: "Dense", needs_config: true, has_weights: true },
+    ClassFiles { class: "LayerNorm", needs_config: true, has_weights: true },
+    // Models from before 5.4 name a subfolder that most repositories do not have.
+    ClassFiles { class: "Normalize", needs_config: false, has_weights: false },
+];
+
+impl ModuleList {
+    /// Reads modules.json. Returns None if it does not exist.
+    ///
+    /// # Errors
+    /// If the file is not valid, or names classes that are not sentence-transformers' own.
+    pub(crate) fn read(files: &ModelFiles, manifest: &mut Manifest) -> Result<Option<Self>> {
+        let Some(bytes) = manifest.read(files, MODULES)? else { return Ok(None) };
+        let modules = Self::parse(&files.label(MODULES), &bytes)?;
+        modules.validate()?;
+        Ok(Some(modules))
+    }
+
+    /// Parses modules.json. `label` is the file's name in messages.
+    pub(crate) fn parse(label: &str, bytes: &[u8]) -> Result<Self> {
+        let array = match config::parse_json(label, bytes)? {
+            Value::Array(array) => array,
+            other => {
+                return Err(Error::config(label, "(the whole file)", "an array of modules", config::json_type(&other)));
+            }
+        };
+        if array.len() > MAX_MODULES {
+            let expected = format!("at most {MAX_MODULES} modules");
+            return Err(Error::config(label, "(the whole file)", expected, array.len().to_string()));
+        }
+        let entries = array.iter().enumerate().map(|(i, value)| ModuleEntry::parse(label, i, value));
+        Ok(Self { entries: entries.collect::<Result<_>>()?, label: label.to_owned() })
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (i, entry) in self.entries.iter().enumerate() {
+            entry.validate_class()?;
+            // sentence-transformers keeps only one of two modules with the same name.
+            let name = entry.keys.get("name");
+            if name.is_some() && self.entries[..i].iter().any(|earlier| earlier.keys.get("name") == name) {
+                return Err(entry.keys.invalid_value("name", "a name that no earlier module has"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the subfolder of the encoder, which is "" except in the oldest models.
+    ///
+    /// # Errors
+    /// If the first module is not an encoder.
+    pub(crate) fn encoder_path(&self) -> Result<&str> {
+        match self.entries.first() {
+            Some(first) if first.class == "Transformer" => Ok(&first.path),
+            Some(first) => Err(first.keys.invalid_value("type", "Transformer as the first module")),
+            None => Err(self.too_few()),
+        }
+    }
+
+    /// Makes the error that the model lacks an encoder or a pooling module.
+    pub(crate) fn too_few(&self) -> Error {
+        Error::config(&self.label, "(the whole file)", "a Transformer and a Pooling module", "fewer modules")
+    }
+
+    /// Returns the files in the subfolders of the modules after the encoder.
+    pub(crate) fn manifest(&self, files: &ModelFiles) -> Result<Manifest> {
+        let mut manifest = Manifest::default();
+        for (module, class) in self.modules_with_files() {
+            let config = file_in(&module.path, CONFIG);
+            if class.needs_config || files.read(&config)?.is_some() {
+                manifest.insert(config);
+            }
+            if class.has_weights {
+                manifest.insert(file_in(&module.path, WEIGHTS));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Returns the files that the modules after the encoder cannot be loaded without.
+    #[cfg(feature = "hub")]
+    pub(crate) fn required_files(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (module, class) in self.modules_with_files() {
+            names.extend(class.needs_config.then(|| file_in(&module.path, CONFIG)));
+            names.extend(class.has_weights.then(|| file_in(&module.path, WEIGHTS)));
+        }
+        names
+    }
+
+    fn modules_with_files(&self) -> impl Iterator<Item = (&ModuleEntry, &'static ClassFiles)> {
+        let after_encoder = self.entries.iter().skip(1).filter(|module| !module.path.is_empty());
+        after_encoder.filter_map(|module| Some((module, CLASS_FILES.iter().find(|files| files.class == module.class)?)))
+    }
+}
+
+impl ModuleEntry {
+    fn parse(label: &str, index: usize, value: &Value) -> Result<Self> {
+        let keys = JsonObject::from_value(&format!("{label}: element {index}"), value)?;
+        let class_path = keys.string("type")?.unwrap_or_default();
+        let class = class_path.rsplit('.').next().unwrap_or_default().to_owned();
+        let path = keys.string("path")?.unwrap_or_default();
+        let trimmed = path.trim_end_matches('/');
+        // Keep "/": it is not the model's folder.
+        let path = if trimmed.is_empty() { path } else { trimmed }.to_owned();
+        Ok(Self { class, path, keys })
+    }
+
+    /// Rejects a class that is not one of sentence-transformers' own: code in a folder is never
+    /// run.
+    fn validate_class(&self) -> Result<()> {
+        let class_path = self.keys.string("type")?.unwrap_or_default();
+        match class_path.split_once('.') {
+            Some(("sentence_transformers", _)) => Ok(()),
+            _ => Err(self.keys.invalid_value("type", "a class of the package sentence_transformers")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODULES_JSON: &[u8] = br#"[
+        {"path": "0_Transformer/", "type": "sentence_transformers.models.Transformer"},
+        {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"path": "2_Dense//", "type": "sentence_transformers.models.Dense"},
+        {"path": "3_Dropout", "type": "sentence_transformers.models.Dropout"},
+        {"path": "4_Normalize", "type": "sentence_transformers.models.Normalize"}
+    ]"#;
+
+    #[test]
+    fn paths_of_modules_are_parsed_without_trailing_slashes() {
+        let modules = ModuleList::parse(MODULES, MODULES_JSON).expect("modules");
+        assert!(modules.validate().is_ok());
+        assert_eq!(modules.encoder_path().expect("an encoder"), "0_Transformer");
+        assert_eq!(modules.entries[2].path, "2_Dense");
+        let root = ModuleList::parse(MODULES, br#"[{"path": "/", "type": "a.Transformer"}]"#).expect("modules");
+        assert_eq!(root.entries[0].path, "/");
+        assert!(root.validate().is_err());
+    }
+
+    #[test]
+    fn manifest_of_modules_has_the_files_that_loading_reads() {
+        let modules = ModuleList::parse(MODULES, MODULES_JSON).expect("modules");
+        let files = ModelFiles::in_memory();
+        let names = |files: &ModelFiles| -> Vec<String> {
+            modules.manifest(files).expect("a manifest").iter().map(str::to_owned).collect()
+        };
+        let required = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"];
+        assert_eq!(names(&files), required);
+        let files = files.with("3_Dropout/config.json", &b"{}"[..]).with("4_Normalize/config.json", &b"{}"[..]);
+        assert_eq!(names(&files), [&required[..], &["4_Normalize/config.json"]].concat());
+    }
+}

@@ -1,0 +1,42 @@
+//! The tokens of a text, as callers receive them.
+
+/// The tokens of a text that the model reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// Token ids with special tokens, truncated to the model's maximum length.
+    pub ids: Vec<u32>,
+    /// The start and end of each token in the text, in characters (not bytes); (0, 0) for special
+    /// tokens.
+    pub offsets: Vec<(usize, usize)>,
+    /// How many of the text's tokens the ids include.
+    pub usage: TokenUsage,
+}
+
+/// How many of a text's tokens the model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenUsage {
+    /// The number of tokens of the whole text, with special tokens.
+    pub total: usize,
+    /// The number of tokens that the model reads.
+    pub used: usize,
+}
+
+impl TokenUsage {
+    /// Returns whether the text was truncated.
+    pub fn truncated(&self) -> bool {
+        self.used < self.total
+    }
+}
+
+/// A token and its text.
+#[cfg(feature = "serve")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenSpan {
+    pub(crate) id: u32,
+    /// The part of the text that became this token, or the name of a special token.
+    pub(crate) text: String,
+    /// The start and end of that part, in characters. None for special tokens.
+    pub(crate) span: Option<(usize, usize)>,
+}
