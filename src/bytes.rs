@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+/// A cache line. Packed matrices and the rows of activations start at one.
+pub(crate) const CACHE_LINE_BYTES: usize = 64;
+
 /// The bytes of a weight file.
 #[derive(Clone)]
 pub(crate) enum WeightBytes {
@@ -31,22 +34,30 @@ impl WeightBytes {
         }
     }
 
-    /// Tells the operating system that a range will be read, all of it.
-    pub(crate) fn will_be_read(&self, range: Range<usize>) {
+    /// Bytes that the process holds, which are none of a mapped file's.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        match self {
+            Self::Mapped(_) => 0,
+            Self::Memory(bytes) => bytes.len(),
+        }
+    }
+
+    /// Advises the operating system to read a range ahead.
+    pub(crate) fn advise_will_need(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
-            // Advice only: if it is refused, pages come one by one.
+            // Advice only: if it is refused, each page is read when it is touched.
             drop(map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()));
         }
         #[cfg(not(unix))]
         drop(range);
     }
 
-    /// Tells the operating system that a range will not be needed again soon, so that it need not stay in memory.
-    pub(crate) fn release(&self, range: Range<usize>) {
+    /// Lets the operating system take back the memory of a range, which will not be needed again soon.
+    pub(crate) fn evict_pages(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
-            // Only whole pages can be given back; those at the ends may hold parts of other tensors, which is fine: they
+            // Only whole pages can be given back. Those at the ends may hold parts of other tensors, which is fine: they
             // are read from the file again when they are touched.
             //
             // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay

@@ -23,7 +23,7 @@
 //! Roughly from the ground up; all of it stands on the kernels.
 //!
 //! 1. `checkpoint`, `config`, `files`: bytes to names. 2. `tokenize`, `batch`: text to tokens.
-//! 3. `models`: the architectures as data ([`Blueprint`]). 4. `layers`: `encoder` shows the whole forward pass on one
+//! 3. `encoder::spec` and `encoder::families`: the architectures as data. 4. `encoder`: the whole forward pass on one
 //!    screen. 5. `modules`, `similarity`, `quantize`, `embedder`: sentences. 6. `server`: all of it over HTTP. Beside them
 //!    `hub` (models from the cache and the network), `parallel` (threads), `trace` (watching a pass) and `error`.
 
@@ -52,14 +52,14 @@ pub use checkpoint::{Checkpoint, Tensor};
 pub use embedder::{
     Builder, Converted, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy,
 };
-pub use encoder::families::{Blueprint, Distances, Names, PositionTable, Positions, RelativeBias};
+pub use encoder::Architecture;
 pub use error::{Error, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenizer::{TokenUsage, Tokens};
-pub use trace::{Recorder, TracePoint};
+pub use trace::Recorder;
 pub use vectors::Vectors;
 
 /// How the numbers are computed, and how the service is used, in prose.

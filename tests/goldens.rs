@@ -65,7 +65,7 @@ fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: 
         let ours = trace.sites.get(site).expect("the site");
         report.within(&format!("{label} {site} f64"), max_error(ours, &golden.tensor(&format!("{site}.f64"))), TENSOR);
     }
-    let layers = model.info().blueprint.layers;
+    let layers = model.info().architecture.layers;
     assert_eq!(trace.sites.sites().count(), 1 + 8 * layers, "every site of every layer");
     let expected = golden.tensor("pooled");
     let traced = golden.numbers("traced");
@@ -119,7 +119,7 @@ fn roberta_is_xlm_roberta() {
     let mut files = common::files("tiny-xlm-roberta");
     common::edit_json(&mut files, "config.json", |config| config["model_type"] = serde_json::json!("roberta"));
     let roberta = Embedder::builder().open_files(&common::in_memory(&files)).expect("a model");
-    assert_eq!(roberta.info().blueprint.family, "RoBERTa");
+    assert_eq!(roberta.info().architecture.family, "RoBERTa");
     let vectors = roberta.embed(&golden.texts).expect("vectors");
     assert!(max_difference(vectors.as_slice(), &golden.tensor("vectors")) <= VECTOR);
 }

@@ -8,11 +8,9 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
 use super::{Embedder, TruncationPolicy};
-use crate::checkpoint::{Checkpoint, ConvertedFormat};
+use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
 use crate::config::JsonObject;
-use crate::encoder::Encoder;
-use crate::encoder::families::Blueprint;
-use crate::encoder::linear::ComputeConfig;
+use crate::encoder::{ComputeConfig, Encoder, LoadReport, families};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::modules::{ModuleList, OutputOptions, PoolingHead};
@@ -35,6 +33,13 @@ pub struct Builder {
     normalize: bool,
 }
 
+/// An open model, the checkpoint that it came from, and the tensors that it uses and has not packed.
+pub(super) struct LoadedModel {
+    pub(super) embedder: Embedder,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) unpacked: BTreeMap<String, Tensor>,
+}
+
 const CONFIG: &str = "config.json";
 const ADAPTER: &str = "adapter_config.json";
 const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
@@ -49,7 +54,7 @@ impl Builder {
     /// The type of the numbers that linear layers multiply. Default: f32, or the one that the model was converted to.
     ///
     /// bf16 and int8 take a half and a quarter of the memory, and less time on CPUs with instructions for them
-    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. WeightArena of any
+    /// ([`Level::word_instructions`]). Vectors are further from the truth; `docs/numerics.md` says how far. The weights of any
     /// checkpoint are rounded when it is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
@@ -118,21 +123,21 @@ impl Builder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        self.load(files).map(|(embedder, _)| embedder)
+        self.load(files).map(|model| model.embedder)
     }
 
-    /// Opens a model, and the checkpoint that it came from.
-    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint)> {
+    /// Opens a model, and keeps what only a conversion needs.
+    pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
         let modules = ModuleList::read(files)?;
         let of_encoder = files.below(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
         let config = JsonObject::parse(&of_encoder.label(CONFIG), &of_encoder.require(CONFIG, "the architecture")?)?;
-        let blueprint = Blueprint::from_config(&config)?;
+        let spec = families::encoder_spec(&config)?;
         if of_encoder.read(ADAPTER)?.is_some() {
             let expected = "none: an adapter is to be merged into its model's weights first";
             return Err(Error::config(&of_encoder.label(ADAPTER), "(the whole file)", expected, "an adapter"));
         }
-        let tokenizer = Tokenizer::load(&of_encoder, &blueprint, self.max_length, modules.is_some())?;
+        let tokenizer = Tokenizer::load(&of_encoder, &spec, self.max_length, modules.is_some())?;
         let sentence = files.json(SENTENCE_CONFIG)?;
         refuse_other_models(sentence.as_ref())?;
         // Without modules.json the reference does not look for it either.
@@ -148,23 +153,23 @@ impl Builder {
             None => choose_prompt(files, sentence.as_ref(), &prompts, self.prompt_name)?,
         };
         let pool = Pool::new(threads)?;
-        let mut checkpoint = Checkpoint::open(&of_encoder)?;
-        let how = match checkpoint.packing() {
-            Some(packing) => as_packed(packing, checkpoint.label(), self.level, self.precision)?,
+        let checkpoint = Checkpoint::open(&of_encoder)?;
+        let how = match checkpoint.converted_format() {
+            Some(format) => as_packed(format, checkpoint.label(), self.level, self.precision)?,
             None => ComputeConfig {
                 level: self.level.unwrap_or_else(Level::best),
                 precision: self.precision.unwrap_or_default(),
             },
         };
-        if how.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
+        if how.precision == Precision::Int8 && spec.max_inputs() > MOST_INT8_INPUTS {
             return Err(config.wrong("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8")));
         }
-        let head = PoolingHead::load(files, modules.as_ref(), how.level, blueprint.width)?;
+        let head = PoolingHead::load(files, modules.as_ref(), how.level, spec.hidden_size)?;
         let ending = OutputOptions {
             dimensions: dimensions(self.truncate_dim, sentence.as_ref(), head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let encoder = Encoder::load(&mut checkpoint, blueprint, how, &pool)?;
+        let (encoder, LoadReport { stats, unpacked }) = Encoder::load(&checkpoint, spec, how, &pool)?;
         let ComputeConfig { level, precision } = how;
         let (name, truncation, buffers) = (files.name(), self.truncation, Mutex::default());
         let embedder = Embedder {
@@ -173,6 +178,7 @@ impl Builder {
             pool,
             tokenizer,
             encoder,
+            load_stats: stats,
             head,
             ending,
             similarity,
@@ -182,7 +188,7 @@ impl Builder {
             name,
             buffers,
         };
-        Ok((embedder, checkpoint))
+        Ok(LoadedModel { embedder, checkpoint, unpacked })
     }
 }
 

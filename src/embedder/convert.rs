@@ -1,19 +1,21 @@
 //! Writing a converted model.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bytemuck::NoUninit;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::{Builder, Embedder};
-use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Checkpoint, Tensor};
-use crate::encoder::Encoder;
+use super::builder::LoadedModel;
+use crate::bytes::CACHE_LINE_BYTES;
+use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Tensor};
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, inside};
 
@@ -52,8 +54,8 @@ impl Builder {
         }
         // What opening it reads, and not what an earlier opening of the same files read.
         let files = &files.anew();
-        let (embedder, checkpoint) = self.load(files)?;
-        if checkpoint.packing().is_some() {
+        let LoadedModel { embedder, checkpoint, unpacked } = self.load(files)?;
+        if checkpoint.converted_format().is_some() {
             let expected = "model.safetensors, the weights of an original model".to_owned();
             let found = "those of one that was converted before".to_owned();
             return Err(Error::Converted {
@@ -77,8 +79,8 @@ impl Builder {
             }
             begun.file(&path)?.write_all(&bytes).map_err(cannot("write", &path))?;
         }
-        let (packed, tensors) = (matrices(&embedder), others(&embedder, &checkpoint)?);
-        let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
+        let packed = packed_tensors(&embedder);
+        let rest: Vec<TensorEntry<'_>> = unpacked.iter().map(TensorEntry::unchanged).collect();
         // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
         let beside = weights.first().and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
         let path = folder.join(beside).join(CONVERTED);
@@ -92,7 +94,7 @@ impl Builder {
         };
         write().map_err(cannot("write", &path))?;
         begun.finish();
-        let bytes = |parts: &[Part<'_>]| parts.iter().map(|part| part.bytes.len()).sum();
+        let bytes = |tensors: &[TensorEntry<'_>]| tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         let (level, precision) = (embedder.level(), embedder.precision());
         Ok(Converted { level, precision, packed: bytes(&packed), tables: bytes(&rest), files: names.len() })
     }
@@ -139,44 +141,42 @@ impl Drop for Begun {
 }
 
 /// A tensor to write.
-struct Part<'a> {
+struct TensorEntry<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Cow<'a, [u8]>,
 }
 
-impl<'a> Part<'a> {
-    /// A tensor as it lies in the file that it comes from.
-    fn of((name, tensor): &'a (String, Tensor)) -> Self {
-        let (dtype, shape) = (tensor.file_dtype(), tensor.shape().to_vec());
-        Self { name: name.clone(), dtype, shape, bytes: Cow::Borrowed(tensor.as_bytes()) }
+impl<'a> TensorEntry<'a> {
+    /// A tensor with the bytes of the file that it comes from.
+    fn unchanged((name, tensor): (&'a String, &'a Tensor)) -> Self {
+        let bytes = Cow::Borrowed(tensor.as_bytes());
+        Self { name: name.clone(), dtype: tensor.file_dtype(), shape: tensor.shape().to_vec(), bytes }
+    }
+
+    fn new(name: String, dtype: Dtype, shape: &[usize], elements: &'a [impl NoUninit]) -> Self {
+        Self { name, dtype, shape: shape.to_vec(), bytes: Cow::Borrowed(bytemuck::cast_slice(elements)) }
     }
 }
 
 /// The matrices in the order in which a pass reads them; then their scales and sums.
-fn matrices(embedder: &Embedder) -> Vec<Part<'_>> {
-    let (mut words, mut rest) = (Vec::new(), Vec::new());
-    let encoder: &Encoder = embedder.encoder();
-    for linear in encoder.linears() {
-        let (name, n) = (linear.name(), linear.scales().len());
-        let bytes = Cow::Borrowed(bytemuck::cast_slice(linear.words(encoder.weights())));
-        words.push(Part { name: format!("{name}.words"), dtype: Dtype::U32, shape: linear.shape().to_vec(), bytes });
-        if n > 0 {
-            let (scales, sums) = (bytemuck::cast_slice(linear.scales()), bytemuck::cast_slice(linear.sums()));
-            let part = |leaf, dtype, bytes| Part { name: format!("{name}.{leaf}"), dtype, shape: vec![n], bytes };
-            rest.push(part("scales", Dtype::F32, Cow::Borrowed(scales)));
-            rest.push(part("sums", Dtype::I32, Cow::Borrowed(sums)));
+fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
+    let encoder = embedder.encoder();
+    let mut matrices = Vec::new();
+    let mut scales_and_sums = Vec::new();
+    for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {
+        let name = linear.name();
+        matrices.push(TensorEntry::new(format!("{name}.words"), Dtype::U32, &shape, weights.words));
+        let outputs = weights.scales.len();
+        if outputs > 0 {
+            let scales = TensorEntry::new(format!("{name}.scales"), Dtype::F32, &[outputs], weights.scales);
+            let sums = TensorEntry::new(format!("{name}.sums"), Dtype::I32, &[outputs], weights.sums);
+            scales_and_sums.extend([scales, sums]);
         }
     }
-    words.append(&mut rest);
-    words
-}
-
-/// All tensors that are used and not packed.
-fn others(embedder: &Embedder, checkpoint: &Checkpoint) -> Result<Vec<(String, Tensor)>> {
-    let packed: HashSet<String> = embedder.encoder().linears().flat_map(|linear| linear.sources()).collect();
-    Ok(checkpoint.asked()?.into_iter().filter(|(name, _)| !packed.contains(name)).collect())
+    matrices.append(&mut scales_and_sums);
+    matrices
 }
 
 fn metadata(embedder: &Embedder) -> Value {
@@ -185,30 +185,29 @@ fn metadata(embedder: &Embedder) -> Value {
     })
 }
 
-/// The safetensors format: the length of the header, the header in JSON, the tensors. The header is filled up with spaces so
-/// that the first tensor begins at a cache line (the format's own libraries fill up to eight bytes).
+/// Writes the safetensors format: the length of the header, the header in JSON, the tensors. The header is padded with spaces
+/// so that the first tensor starts at a cache line. (The format's own libraries pad to eight bytes.)
 fn write<'a>(
     out: &mut impl Write,
     metadata: &Value,
-    parts: impl Iterator<Item = &'a Part<'a>> + Clone,
+    tensors: impl Iterator<Item = &'a TensorEntry<'a>> + Clone,
 ) -> io::Result<()> {
-    const LINE: usize = 64;
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), metadata.clone());
     let mut end = 0;
-    for part in parts.clone() {
+    for tensor in tensors.clone() {
         let start = end;
-        end += part.bytes.len();
-        let value = json!({ "dtype": part.dtype, "shape": part.shape, "data_offsets": [start, end] });
-        header.insert(part.name.clone(), value);
+        end += tensor.bytes.len();
+        let value = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] });
+        header.insert(tensor.name.clone(), value);
     }
     let mut header = Value::Object(header).to_string();
-    let before = size_of::<u64>() + header.len();
-    header.push_str(&" ".repeat(before.next_multiple_of(LINE) - before));
+    let unpadded = size_of::<u64>() + header.len();
+    header.push_str(&" ".repeat(unpadded.next_multiple_of(CACHE_LINE_BYTES) - unpadded));
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
-    for part in parts {
-        out.write_all(&part.bytes)?;
+    for tensor in tensors {
+        out.write_all(&tensor.bytes)?;
     }
     Ok(())
 }

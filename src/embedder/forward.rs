@@ -14,16 +14,16 @@ use crate::trace::{NullObserver, Observer};
 
 impl Embedder {
     pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a Encoded>) -> Batch {
-        let positions = self.encoder.blueprint().positions;
+        let positions = self.encoder.spec().embeddings.position_ids;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
 
     /// One pass by this thread. `then` sees the token vectors `[T, D]`.
     pub(super) fn pass_alone<O: Observer>(&self, batch: &Batch, observer: &mut O, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
-            TeamMember::alone(buffers, |member, buffers| {
-                self.encoder.forward(member, batch, buffers, observer);
-                member.look(|reader| then(reader.read(&buffers.x.numbers)));
+            TeamMember::solo(buffers, |member, buffers| {
+                let output = self.encoder.forward(member, batch, buffers, observer);
+                member.look(|reader| then(reader.read(&buffers.stream(output).values)));
             });
         });
     }
@@ -31,8 +31,12 @@ impl Embedder {
     /// One pass by all threads. `then` sees the token vectors `[T, D]`.
     pub(super) fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
-            self.pool.team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut NullObserver));
-            TeamMember::alone(buffers, |member, buffers| member.look(|reader| then(reader.read(&buffers.x.numbers))));
+            let output = self.pool.team(buffers, |member, buffers| {
+                self.encoder.forward(member, batch, buffers, &mut NullObserver)
+            });
+            TeamMember::solo(buffers, |member, buffers| {
+                member.look(|reader| then(reader.read(&buffers.stream(output).values)));
+            });
         });
     }
 
@@ -53,12 +57,12 @@ impl Embedder {
     /// Runs a pass with matrices of an earlier one, or new ones.
     pub(super) fn with_buffers(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
         let free = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffers = free().pop().unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
+        let mut buffers = free().pop().unwrap_or_else(|| Workspace::new(self.encoder.spec(), self.precision));
         buffers.resize(batch.tokens());
         pass(&mut buffers);
         // What is kept is bounded, whatever passes there were: those of many threads together, of many callers, of a trace.
         let mut free = free();
-        if free.len() < self.pool.size() && buffers.room() <= self.longest_pass() {
+        if free.len() < self.pool.size() && buffers.capacity_tokens() <= self.longest_pass() {
             free.push(buffers);
         }
     }

@@ -26,7 +26,7 @@ use likewise_kernels::quant::Precision;
 use likewise_kernels::view::MatRef;
 
 use self::tokenization::{Encoded, with_prompt};
-use crate::encoder::{Encoder, Workspace};
+use crate::encoder::{Encoder, LoadStats, Workspace};
 use crate::error::{Error, Result};
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
@@ -44,6 +44,7 @@ pub struct Embedder {
     pool: Pool,
     tokenizer: Tokenizer,
     encoder: Encoder,
+    load_stats: LoadStats,
     head: PoolingHead,
     ending: OutputOptions,
     similarity: Similarity,
@@ -264,12 +265,19 @@ impl Embedder {
         &self.encoder
     }
 
+    /// Floating-point operations of a pass over a text of so many tokens: the linear layers and the two products of attention,
+    /// a multiply-add being two. The rest is not counted.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        self.encoder.spec().operations(tokens)
+    }
+
     /// What the model is and what it takes.
     pub fn info(&self) -> ModelInfo {
-        let blueprint = self.encoder.blueprint().clone();
+        let spec = self.encoder.spec();
         ModelInfo {
             name: self.name.clone(),
-            parameters: results::parameters(&blueprint),
+            architecture: spec.architecture(),
+            parameters: spec.parameters(),
             modules: self.head.describe(),
             similarity: self.similarity,
             max_length: self.tokenizer.limit(),
@@ -282,36 +290,18 @@ impl Embedder {
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision),
             memory_in: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
-            converted: self.encoder.is_converted(),
-            blueprint,
+            converted: self.load_stats.is_converted,
         }
     }
 
     /// The precisions that the model can be opened with from the files that it was opened from.
     fn precisions(&self) -> impl Iterator<Item = Precision> {
-        let only = self.encoder.is_converted().then_some(self.precision);
+        let only = self.load_stats.is_converted.then_some(self.precision);
         Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
     }
 
     /// The most tokens of a pass that one thread makes alone.
     fn longest_pass(&self) -> usize {
         self.tokenizer.limit().max(MOST_TOKENS)
-    }
-
-    fn memory(&self, precision: Precision) -> MemoryEstimate {
-        let longest = self.longest_pass();
-        let (model, entries) = self.tokenizer.model();
-        let matrices = self.encoder.packed_bytes(precision);
-        let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
-        MemoryEstimate {
-            program: memory::PROGRAM,
-            tokenizer: memory::tokenizer(model, entries),
-            packed: own + self.encoder.copied_bytes(precision) + self.head.bytes(),
-            mapped,
-            given: self.encoder.given_bytes(),
-            packing: self.encoder.packing_bytes(),
-            tables: self.encoder.mapped_bytes(),
-            activations: self.pool.size() * memory::activations(self.encoder.blueprint(), precision, longest),
-        }
     }
 }

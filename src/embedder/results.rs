@@ -6,7 +6,7 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
 use super::memory::MemoryEstimate;
-use crate::encoder::families::Blueprint;
+use crate::encoder::Architecture;
 use crate::similarity::Similarity;
 use crate::tokenizer::TokenUsage;
 use crate::trace::Recorder;
@@ -51,7 +51,7 @@ pub struct ModelInfo {
     /// What it is called: as its folder, unless its files were given another name.
     pub name: String,
     /// The architecture and its sizes.
-    pub blueprint: Blueprint,
+    pub architecture: Architecture,
     /// The sentence head's modules, in words.
     pub modules: Vec<String>,
     /// The similarity function.
@@ -80,14 +80,6 @@ pub struct ModelInfo {
     pub memory_in: Vec<(Precision, MemoryEstimate)>,
     /// Whether it was converted ([`crate::Builder::convert`]): its packed weights are a file's, which processes share.
     pub converted: bool,
-}
-
-/// The encoder's parameters.
-pub(super) fn parameters(b: &Blueprint) -> usize {
-    let norm = 2 * b.width;
-    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
-    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
-    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
 }
 
 impl Embeddings {

@@ -158,6 +158,6 @@ impl Embedder {
 
     /// Width of the vector of a token.
     pub(crate) fn token_width(&self) -> usize {
-        self.encoder.blueprint().width
+        self.encoder.spec().hidden_size
     }
 }

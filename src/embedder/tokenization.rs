@@ -65,7 +65,7 @@ impl Embedder {
         if truncation == TruncationPolicy::Error && usage.truncated() {
             return Err(Error::TooLong { text: number, tokens: usage.tokens, limit: self.tokenizer.limit() });
         }
-        let vocabulary = self.encoder.blueprint().vocabulary;
+        let vocabulary = self.encoder.spec().embeddings.tokens.rows;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }

@@ -9,7 +9,7 @@ use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use super::{in_module, on_sentences};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
@@ -50,24 +50,25 @@ impl Dense {
         let residual = keys.flag("use_residual")?.unwrap_or(false);
 
         let checkpoint = Checkpoint::of_module(files, path)?;
-        let matrix = |name: &str| -> Result<PackedMatrix> {
-            let numbers = checkpoint.tensor(name, &[outputs, width])?.to_vec()?;
+        let mut tensors = TensorReader::new(&checkpoint);
+        let matrix = |tensors: &mut TensorReader<'_>, name: &str| -> Result<PackedMatrix> {
+            let numbers = tensors.tensor(name, &[outputs, width])?.to_vec()?;
             Ok(PackedMatrix::pack(level, MatRef::new(&numbers, outputs, width)))
         };
         let dense = Self {
             level,
             inputs: width,
             outputs,
-            weight: matrix("linear.weight")?,
-            bias: has_bias.then(|| checkpoint.tensor("linear.bias", &[outputs])?.to_vec()).transpose()?,
+            weight: matrix(&mut tensors, "linear.weight")?,
+            bias: has_bias.then(|| tensors.tensor("linear.bias", &[outputs])?.to_vec()).transpose()?,
             activation,
             residual: match residual {
                 false => Residual::None,
                 true if outputs == width => Residual::Input,
-                true => Residual::Mapped(matrix("residual.weight")?),
+                true => Residual::Mapped(matrix(&mut tensors, "residual.weight")?),
             },
         };
-        checkpoint.refuse_unknown("Dense")?;
+        tensors.reject_unknown_tensors("Dense")?;
         Ok(dense)
     }
 

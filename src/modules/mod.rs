@@ -13,9 +13,10 @@ use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
 use serde_json::Value;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::config::{self, JsonObject};
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::LayerNorm;
+use crate::encoder::spec::NormSpec;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use dense::Dense;
@@ -272,8 +273,9 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
         return Err(keys.wrong("dimension", format!("{width}, the width of the vectors before it")));
     }
     let checkpoint = Checkpoint::of_module(files, path)?;
-    let norm = LayerNorm::load(&checkpoint, level, "norm", width, EPSILON)?;
-    checkpoint.refuse_unknown("LayerNorm")?;
+    let mut tensors = TensorReader::new(&checkpoint);
+    let norm = LayerNorm::load(&mut tensors, level, &NormSpec::module("norm", EPSILON), width)?;
+    tensors.reject_unknown_tensors("LayerNorm")?;
     Ok(norm)
 }
 

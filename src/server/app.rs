@@ -149,7 +149,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
         let labels = served.map(|served| {
             let info = &served.info;
             let level = info.level.to_string();
-            [info.blueprint.family.to_string(), info.precision.name().to_owned(), level, info.threads.to_string()]
+            [info.architecture.family.to_string(), info.precision.name().to_owned(), level, info.threads.to_string()]
         });
         (name.to_string(), state.name(), labels, waiting_texts, waiting_tokens)
     };

@@ -71,11 +71,11 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
 }
 
 fn details(info: &crate::embedder::ModelInfo) -> super::fields::Object {
-    let b = &info.blueprint;
+    let b = &info.architecture;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let details = json!({
-        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.width,
-        "dimensions": info.width, "vocabulary": b.vocabulary, "parameters": info.parameters,
+        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
+        "dimensions": info.width, "vocabulary": b.vocabulary_size, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules, "similarity": info.similarity.to_string(),
         "precision": info.precision.name(), "weights": info.dtype, "instructions": info.level.to_string(), "threads": info.threads,
         "prompts": prompts, "prompt": info.prompt,

@@ -42,7 +42,7 @@ pub(super) async fn embed(State(app): State<Arc<App>>, posted: Posted) -> Result
 /// POST `/embed_all`: a vector for each token of each text.
 pub(super) async fn embed_all(State(app): State<Arc<App>>, posted: Posted) -> Result<Response, ApiError> {
     let answer = vectors(&app, posted, Want::Tokens).await?;
-    let width = answer.served.info.blueprint.width;
+    let width = answer.served.info.architecture.hidden_size;
     let text = |row: &Vec<f32>| list(row.chunks_exact(width).map(array));
     Ok(answer.respond(|answer| list(answer.computed.rows.iter().map(text))))
 }
@@ -121,7 +121,7 @@ pub(super) async fn decode(State(app): State<Arc<App>>, posted: Posted) -> Resul
     drop(posted);
     let served = app.models.get(model.as_deref(), manner.wait).await?;
     let _place = app.admit()?;
-    let vocabulary = served.info.blueprint.vocabulary;
+    let vocabulary = served.info.architecture.vocabulary_size;
     if let Some(id) = texts.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
     }

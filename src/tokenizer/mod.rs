@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, Tokenizer as Inner};
 
-use crate::encoder::families::Blueprint;
+use crate::encoder::spec::EncoderSpec;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use chunking::Cutter;
@@ -105,13 +105,13 @@ impl Tokenizer {
     /// positions.
     pub(crate) fn load(
         files: &ModelFiles,
-        blueprint: &Blueprint,
+        spec: &EncoderSpec,
         asked: Option<usize>,
         has_modules: bool,
     ) -> Result<Self> {
         let sentence = SentenceConfig::read(files, has_modules)?;
         let mut settings = Settings::read(files)?;
-        let class = Class::of(&settings, blueprint.family)?;
+        let class = Class::of(&settings, spec.family.name())?;
         let Made { built: Built { mut inner, special: names }, label, side: written } = match files.read(TOKENIZER)? {
             Some(bytes) => from_written(files.label(TOKENIZER), &bytes, class, &mut settings)?,
             None => {
@@ -132,7 +132,7 @@ impl Tokenizer {
         }
 
         let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-        let (least, most) = (special + 1, blueprint.longest());
+        let (least, most) = (special + 1, spec.max_tokens);
         if most < least {
             // Without this, a text would be cut to more tokens than the table of positions has rows for.
             let expected = format!("enough for {least} tokens: {special} special ones and one more");
@@ -142,7 +142,7 @@ impl Tokenizer {
         let limit = match asked {
             Some(asked) if !(least..=most).contains(&asked) => return Err(Error::MaxLength { asked, least, most }),
             Some(asked) => asked,
-            None => model_limit(&sentence, &settings, blueprint, least)?.min(most),
+            None => model_limit(&sentence, &settings, spec, least)?.min(most),
         };
         let side = side(&settings)?.or(written).unwrap_or(TruncationSide::Right);
         normalizer_expansion::refuse(&inner, &label)?;

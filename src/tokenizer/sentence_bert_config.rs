@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::TruncationSide;
 use super::tokenizer_config::Settings;
 use crate::config::JsonObject;
-use crate::encoder::families::Blueprint;
+use crate::encoder::spec::EncoderSpec;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 
@@ -112,12 +112,12 @@ fn refuse_other_inputs(keys: &JsonObject) -> Result<()> {
 }
 
 /// The model's maximum, in tokens with special ones: `max_seq_length` if it is given, whatever the tokenizer says; else the
-/// least of the tokenizer's `model_max_length` (once `max_len`) and the rows of the table of positions. `least`: special tokens
+/// least of the tokenizer's `model_max_length` (once `max_len`) and the tokens that the position table has rows for. `least`: special tokens
 /// and one more.
 pub(super) fn model_limit(
     sentence: &SentenceConfig,
     settings: &Settings,
-    blueprint: &Blueprint,
+    spec: &EncoderSpec,
     least: usize,
 ) -> Result<usize> {
     let enough = |limit: Option<usize>, keys: &JsonObject, key: &str| match limit {
@@ -136,10 +136,10 @@ pub(super) fn model_limit(
             // Tokenizers without a maximum say 10³⁰.
             && let Some(limit) = enough(keys.positive(key)?.map(|limit| limit as usize), keys, key)?
         {
-            return Ok(limit.min(blueprint.position_rows));
+            return Ok(limit.min(spec.max_tokens));
         }
     }
-    Ok(blueprint.position_rows)
+    Ok(spec.max_tokens)
 }
 
 /// From which side a text that is too long is cut, if the tokenizer's settings say so.
