@@ -1,8 +1,9 @@
 //! Sentences laid end to end.
 //!
-//! The usual batch is a rectangle: all sentences padded to the longest, and a mask to undo what the padding does. Here the
-//! tokens of all sentences form one sequence without padding, so there is no mask and no wasted work. Only attention
-//! needs to know where one sentence ends and the next begins; all other steps treat each token separately.
+//! The usual batch is a rectangle: all sentences padded to the longest, and a mask to undo what the
+//! padding does. Here the tokens of all sentences form one sequence without padding, so there is no
+//! mask and no wasted work. Only attention needs to know where one sentence ends and the next
+//! begins; all other steps treat each token separately.
 
 use std::ops::Range;
 
@@ -11,8 +12,8 @@ use std::ops::Range;
 pub(crate) enum PositionIds {
     /// 0, 1, 2, …
     Sequential,
-    /// With the padding token's id p: p + 1, p + 2, … for tokens that are not padding. A padding token, which can occur as
-    /// text, reads row p and is not counted.
+    /// With the padding token's id p: p + 1, p + 2, … for tokens that are not padding. A padding
+    /// token, which can occur as text, reads row p and is not counted.
     FromPaddingId(u32),
 }
 

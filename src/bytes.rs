@@ -20,9 +20,10 @@ pub(crate) enum WeightBytes {
 impl WeightBytes {
     /// Maps a file.
     pub(crate) fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That the file is not changed or
-        // cut short in place while it is mapped cannot be checked: it is a condition that the documentation of every
-        // function that opens a folder states, with the way around it.
+        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That
+        // the file is not changed or cut short in place while it is mapped cannot be checked: it is
+        // a condition that the documentation of every function that opens a folder states, with the
+        // way around it.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(Arc::new(map)))
     }
@@ -53,15 +54,16 @@ impl WeightBytes {
         drop(range);
     }
 
-    /// Lets the operating system take back the memory of a range, which will not be needed again soon.
+    /// Lets the operating system take back the memory of a range, which will not be needed again
+    /// soon.
     pub(crate) fn evict_pages(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
-            // Only whole pages can be given back. Those at the ends may hold parts of other tensors, which is fine: they
-            // are read from the file again when they are touched.
+            // Only whole pages can be given back. Those at the ends may hold parts of other
+            // tensors, which is fine: they are read from the file again when they are touched.
             //
-            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay
-            // what they are in the file.
+            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has
+            // none, so the bytes stay what they are in the file.
             let advised =
                 unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
             // Advice only: if it is refused, memory is used for longer, and nothing else changes.

@@ -1,7 +1,8 @@
 //! Intermediate results of the forward pass.
 //!
-//! Each stage ends by passing its result to an observer. Usually that is a [`NullObserver`], and the compiler removes the
-//! call. A [`Recorder`] keeps all results, under the names that the golden files use.
+//! Each stage ends by passing its result to an observer. Usually that is a [`NullObserver`], and
+//! the compiler removes the call. A [`Recorder`] keeps all results, under the names that the golden
+//! files use.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

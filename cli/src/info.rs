@@ -51,7 +51,10 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
         ("model", info.name.clone()),
         (
             "architecture",
-            format!("{}, {} layers, {} heads, width {}, inner width {}", b.family, b.layers, b.heads, b.hidden_size, b.intermediate_size),
+            format!(
+                "{}, {} layers, {} heads, width {}, inner width {}",
+                b.family, b.layers, b.heads, b.hidden_size, b.intermediate_size
+            ),
         ),
         ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.norm_epsilon)),
         ("positions", format!("from {}, {} in all", b.first_position, b.max_tokens)),

@@ -1,18 +1,19 @@
 //! Converted models: matrices packed once, in a file that is mapped and multiplied with in place.
 //!
-//! Opening a model usually means packing it: every weight is read, rounded and moved to where the matrix multiplication
-//! needs it. In the folder that [`crate::Builder::convert`] writes this has been done. `likewise.safetensors` contains, in
-//! this order,
+//! Opening a model usually means packing it: every weight is read, rounded and moved to where the
+//! matrix multiplication needs it. In the folder that [`crate::Builder::convert`] writes this has
+//! been done. `likewise.safetensors` contains, in this order,
 //!
-//! * `{modules}.words` U32 `[panels, words, columns]`: the weights of a linear layer (of several that read the same input,
-//!   with `+` between their names), as `docs/gemm.md` describes panels. A 32-bit word is an f32, two bf16 or four bytes.
-//!   Each matrix starts at a cache line.
-//! * `{modules}.scales` F32 `[N]` and `{modules}.sums` I32 `[N]` with int8: the scale of each output's weights, and their
-//!   sum.
-//! * all other tensors under their own names and in their own types: biases, layer norms, embedding tables.
+//! * `{modules}.words` U32 `[panels, words, columns]`: the weights of a linear layer (of several
+//!   that read the same input, with `+` between their names), as `docs/gemm.md` describes panels. A
+//!   32-bit word is an f32, two bf16 or four bytes. Each matrix starts at a cache line.
+//! * `{modules}.scales` F32 `[N]` and `{modules}.sums` I32 `[N]` with int8: the scale of each
+//!   output's weights, and their sum.
+//! * all other tensors under their own names and in their own types: biases, layer norms, embedding
+//!   tables.
 //!
-//! The metadata specifies SIMD level, precision, and the version of this format. The folder also contains the files that
-//! opening the model reads, and its LICENSE and README.
+//! The metadata specifies SIMD level, precision, and the version of this format. The folder also
+//! contains the files that opening the model reads, and its LICENSE and README.
 
 use std::str::FromStr;
 
@@ -26,8 +27,9 @@ use crate::error::{Error, Result};
 /// The file of a converted model.
 pub(crate) const FILE: &str = "likewise.safetensors";
 
-/// The version of the packed matrices. Raise it whenever packing changes: the order of elements in a panel, how they are
-/// rounded, how they are rotated. (The test `packed_words_stay_what_they_are` notices.)
+/// The version of the packed matrices. Raise it whenever packing changes: the order of elements in
+/// a panel, how they are rounded, how they are rotated. (The test `packed_words_stay_what_they_are`
+/// notices.)
 pub(crate) const VERSION: &str = "1";
 
 /// What the matrices of a converted model were packed for.

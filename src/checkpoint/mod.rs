@@ -1,7 +1,8 @@
 //! Weights: bytes to named tensors.
 //!
-//! A checkpoint is one safetensors file, or several with an index. It is mapped into memory, not read: a tensor is a name
-//! and a range of bytes, and its elements are widened to f32 when they are used.
+//! A checkpoint is one safetensors file, or several with an index. It is mapped into memory, not
+//! read: a tensor is a name and a range of bytes, and its elements are widened to f32 when they are
+//! used.
 
 mod converted;
 mod open;

@@ -41,14 +41,15 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 impl Checkpoint {
-    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or otherwise the shards that
-    /// `model.safetensors.index.json` names.
+    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or
+    /// otherwise the shards that `model.safetensors.index.json` names.
     ///
-    /// The files of a folder are mapped. They must not be changed in place while the checkpoint or one of its tensors is in
-    /// use.
+    /// The files of a folder are mapped. They must not be changed in place while the checkpoint or
+    /// one of its tensors is in use.
     ///
     /// # Errors
-    /// If none of these files exists, or a file is not valid safetensors, or index and shards disagree.
+    /// If none of these files exists, or a file is not valid safetensors, or index and shards
+    /// disagree.
     pub fn open(files: &ModelFiles) -> Result<Self> {
         if let Some(bytes) = files.weights(CONVERTED)? {
             let label = files.label(CONVERTED);
@@ -141,13 +142,7 @@ impl Checkpoint {
             }
             shards.push(Arc::new(Shard { label: file, bytes }));
         }
-        Ok(Self {
-            shards,
-            entries,
-            label,
-            format: None,
-            file_names: Vec::new(),
-        })
+        Ok(Self { shards, entries, label, format: None, file_names: Vec::new() })
     }
 
     /// A tensor, which must have the given shape.
@@ -236,8 +231,9 @@ impl Checkpoint {
         self.shards.iter().map(|shard| shard.bytes.bytes_in_memory()).sum()
     }
 
-    /// Lets the operating system take back the memory of whatever has been read so far. An open model needs none of it, and
-    /// reading a tensor brings in the pages around it: for small tensors some megabytes.
+    /// Lets the operating system take back the memory of whatever has been read so far. An open
+    /// model needs none of it, and reading a tensor brings in the pages around it: for small
+    /// tensors some megabytes.
     pub(crate) fn evict_pages(&self) {
         self.shards.iter().for_each(|shard| shard.bytes.evict_pages(0..shard.bytes.as_slice().len()));
     }

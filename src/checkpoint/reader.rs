@@ -1,4 +1,5 @@
-//! Reads the tensors of one model from a checkpoint and remembers which, so that no tensor is ignored silently.
+//! Reads the tensors of one model from a checkpoint and remembers which, so that no tensor is
+//! ignored silently.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,8 +27,9 @@ impl<'a> TensorReader<'a> {
 
     /// With the first prefix for which `probe` exists: one of `prefixes`, or none.
     ///
-    /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the encoder's ("bert."), and tools
-    /// that save a whole pipeline put the path of its attributes before that.
+    /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the
+    /// encoder's ("bert."), and tools that save a whole pipeline put the path of its attributes
+    /// before that.
     pub(crate) fn with_prefix_of(checkpoint: &'a Checkpoint, prefixes: &[&str], probe: &str) -> Self {
         let outer = ["", "0.auto_model.", "0.model.", "auto_model.", "model."];
         let mut candidates = outer.iter().flat_map(|outer| {
@@ -46,8 +48,8 @@ impl<'a> TensorReader<'a> {
         self.checkpoint.contains(&format!("{}{name}", self.prefix))
     }
 
-    /// A tensor, which must have the given shape. Layer norms of old checkpoints call their weight and bias gamma and beta;
-    /// both are found.
+    /// A tensor, which must have the given shape. Layer norms of old checkpoints call their weight
+    /// and bias gamma and beta; both are found.
     ///
     /// # Errors
     /// If no tensor has that name, its shape differs, or it is not F32, F16 or BF16.
@@ -56,10 +58,12 @@ impl<'a> TensorReader<'a> {
         self.checkpoint.float_tensor(full_name, entry)
     }
 
-    /// A packed matrix in the file of a converted model, in 32-bit words from the start of the file.
+    /// A packed matrix in the file of a converted model, in 32-bit words from the start of the
+    /// file.
     ///
     /// # Errors
-    /// If no tensor has that name, it has another shape or type, or it does not start at a cache line.
+    /// If no tensor has that name, it has another shape or type, or it does not start at a cache
+    /// line.
     pub(crate) fn packed_matrix(&mut self, name: &str, shape: &[usize]) -> Result<Range<usize>> {
         const WORD_BYTES: usize = size_of::<u32>();
         let bytes = self.bytes_of(name, shape, Dtype::U32)?;
@@ -73,7 +77,8 @@ impl<'a> TensorReader<'a> {
     /// The sums `[n]` of the int8 weights of each output, which has at most `max_weights` of them.
     ///
     /// # Errors
-    /// If no tensor has that name, it has another shape or type, or an element is too large for such a sum.
+    /// If no tensor has that name, it has another shape or type, or an element is too large for
+    /// such a sum.
     pub(crate) fn weight_sums(&mut self, name: &str, n: usize, max_weights: usize) -> Result<Vec<i32>> {
         const MAX_WEIGHT: usize = i8::MAX as usize;
         let range = self.bytes_of(name, &[n], Dtype::I32)?;
@@ -94,7 +99,8 @@ impl<'a> TensorReader<'a> {
         self.requested.iter().filter_map(tensor).collect()
     }
 
-    /// A tensor that is present and not understood may change what the model computes, so it is an error and not skipped.
+    /// A tensor that is present and not understood may change what the model computes, so it is an
+    /// error and not skipped.
     ///
     /// # Errors
     /// If there are tensors that have not been requested and that are not known to be of no use.
@@ -130,8 +136,8 @@ impl<'a> TensorReader<'a> {
     }
 }
 
-/// Tensors that checkpoints contain and a sentence encoder does not use: the pooler, the heads of pre-training and
-/// classification, and buffers that hold 0, 1, 2, …
+/// Tensors that checkpoints contain and a sentence encoder does not use: the pooler, the heads of
+/// pre-training and classification, and buffers that hold 0, 1, 2, …
 fn is_known_unused(name: &str) -> bool {
     const HEADS: [&str; 8] =
         ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];

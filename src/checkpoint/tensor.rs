@@ -117,13 +117,15 @@ impl Tensor {
         &self.shard.bytes.as_slice()[self.range.clone()]
     }
 
-    /// Lets the operating system take back the tensor's pages, because its elements have been copied elsewhere.
+    /// Lets the operating system take back the tensor's pages, because its elements have been
+    /// copied elsewhere.
     pub(crate) fn evict_pages(&self) {
         self.shard.bytes.evict_pages(self.range.clone());
     }
 }
 
-/// Widens little-endian floats to f32. The bytes of a safetensors file are aligned to eight at best, so none is cast.
+/// Widens little-endian floats to f32. The bytes of a safetensors file are aligned to eight at
+/// best, so none is cast.
 fn widen(dtype: Float, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         Float::F32 => {

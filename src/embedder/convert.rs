@@ -12,8 +12,8 @@ use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{Builder, Embedder};
 use super::builder::LoadedModel;
+use super::{Builder, Embedder};
 use crate::bytes::CACHE_LINE_BYTES;
 use crate::checkpoint::{CONVERTED, CONVERTED_VERSION, Tensor};
 use crate::error::{Error, Result};
@@ -35,14 +35,17 @@ pub struct Converted {
 }
 
 impl Builder {
-    /// Writes a model to a new folder, its matrices packed for this builder's level and precision. Opening that folder maps
-    /// them as they lie, none is computed or copied, and processes that open the same folder share their memory.
+    /// Writes a model to a new folder, its matrices packed for this builder's level and precision.
+    /// Opening that folder maps them as they lie, none is computed or copied, and processes that
+    /// open the same folder share their memory.
     ///
-    /// The folder holds for this level and precision, and for versions of this package that pack alike; others refuse it by
-    /// name. Of the other settings of the builder only the number of threads has a meaning here.
+    /// The folder holds for this level and precision, and for versions of this package that pack
+    /// alike; others refuse it by name. Of the other settings of the builder only the number of
+    /// threads has a meaning here.
     ///
     /// # Errors
-    /// If the model cannot be opened, was converted before, or the folder is not empty or cannot be written.
+    /// If the model cannot be opened, was converted before, or the folder is not empty or cannot be
+    /// written.
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
         let folder = folder.as_ref();
         // Before the work, and so that nothing of anybody's is replaced.
@@ -81,7 +84,8 @@ impl Builder {
         }
         let packed = packed_tensors(&embedder);
         let rest: Vec<TensorEntry<'_>> = unpacked.iter().map(TensorEntry::unchanged).collect();
-        // Last, and under its name when it is whole: a folder that was not finished has no weights, and is refused.
+        // Last, and under its name when it is whole: a folder that was not finished has no weights,
+        // and is refused.
         let beside = weights.first().and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
         let path = folder.join(beside).join(CONVERTED);
         let partial = path.with_extension("partial");
@@ -100,7 +104,8 @@ impl Builder {
     }
 }
 
-/// Files and folders that have been made, in their order. Unless all is finished they are removed again.
+/// Files and folders that have been made, in their order. Unless all is finished they are removed
+/// again.
 #[derive(Default)]
 struct Begun {
     files: Vec<PathBuf>,
@@ -167,7 +172,7 @@ fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
     let mut scales_and_sums = Vec::new();
     for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {
         let name = linear.name();
-        matrices.push(TensorEntry::new(format!("{name}.words"), Dtype::U32, &shape, weights.words));
+        matrices.push(TensorEntry::new(format!("{name}.words"), Dtype::U32, &shape, weights.packed));
         let outputs = weights.scales.len();
         if outputs > 0 {
             let scales = TensorEntry::new(format!("{name}.scales"), Dtype::F32, &[outputs], weights.scales);
@@ -185,8 +190,9 @@ fn metadata(embedder: &Embedder) -> Value {
     })
 }
 
-/// Writes the safetensors format: the length of the header, the header in JSON, the tensors. The header is padded with spaces
-/// so that the first tensor starts at a cache line. (The format's own libraries pad to eight bytes.)
+/// Writes the safetensors format: the length of the header, the header in JSON, the tensors. The
+/// header is padded with spaces so that the first tensor starts at a cache line. (The format's own
+/// libraries pad to eight bytes.)
 fn write<'a>(
     out: &mut impl Write,
     metadata: &Value,

@@ -31,9 +31,9 @@ impl Embedder {
     /// One pass by all threads. `then` sees the token vectors `[T, D]`.
     pub(super) fn pass_together(&self, batch: &Batch, then: impl FnOnce(MatRef<'_>)) {
         self.with_buffers(batch, |buffers| {
-            let output = self.pool.team(buffers, |member, buffers| {
-                self.encoder.forward(member, batch, buffers, &mut NullObserver)
-            });
+            let output = self
+                .pool
+                .team(buffers, |member, buffers| self.encoder.forward(member, batch, buffers, &mut NullObserver));
             TeamMember::solo(buffers, |member, buffers| {
                 member.look(|reader| then(reader.read(&buffers.stream(output).values)));
             });

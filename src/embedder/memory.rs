@@ -7,11 +7,12 @@ use super::Embedder;
 use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, Workspace};
 
-/// The memory that an embedder takes, in bytes, by purpose. Predicted from sizes, not measured; on Linux on x86-64 the sums
-/// are within 5 % of what the operating system counts, or within 1 MiB (cli/tests/memory.rs).
+/// The memory that an embedder takes, in bytes, by purpose. Predicted from sizes, not measured; on
+/// Linux on x86-64 the sums are within 5 % of what the operating system counts, or within 1 MiB
+/// (cli/tests/memory.rs).
 ///
-/// A call needs more memory for its texts and for their vectors, 4·D bytes a text. With more callers at once than threads,
-/// each further caller needs its own activations.
+/// A call needs more memory for its texts and for their vectors, 4·D bytes a text. With more
+/// callers at once than threads, each further caller needs its own activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// The program itself.
@@ -20,15 +21,16 @@ pub struct MemoryEstimate {
     pub tokenizer: usize,
     /// Packed weights.
     pub packed: usize,
-    /// Packed weights of a converted model, in its file: resident when they have been read. All processes that have mapped
-    /// the file share its pages.
+    /// Packed weights of a converted model, in its file: resident when they have been read. All
+    /// processes that have mapped the file share its pages.
     pub mapped: usize,
-    /// Weight files that were given in memory, without the tables. They stay in memory with the packed weights.
+    /// Weight files that were given in memory, without the tables. They stay in memory with the
+    /// packed weights.
     pub given: usize,
     /// While a model is opened: the pages of a mapped file that contain the matrix being packed.
     pub packing: usize,
-    /// Embedding tables in the file, if every row has been read. The operating system takes these pages back when it needs
-    /// memory.
+    /// Embedding tables in the file, if every row has been read. The operating system takes these
+    /// pages back when it needs memory.
     pub tables: usize,
     /// Activations, with all threads busy.
     pub activations: usize,
@@ -40,7 +42,8 @@ impl MemoryEstimate {
         self.program + self.tokenizer + self.packed + self.given
     }
 
-    /// The most that is ever resident: with every weight, every row of every table, and texts of the full length.
+    /// The most that is ever resident: with every weight, every row of every table, and texts of
+    /// the full length.
     pub fn peak(&self) -> usize {
         self.resident() + self.packing.max(self.tables + self.mapped + self.activations)
     }
@@ -51,8 +54,8 @@ const PROGRAM_BYTES: usize = 8 << 20;
 
 /// The memory of a tokenizer with so many entries, by its kind.
 ///
-/// Bytes per entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two maps, BPE also has merges, and
-/// Unigram has a tree node for every character.
+/// Bytes per entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two
+/// maps, BPE also has merges, and Unigram has a tree node for every character.
 fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
     entries
         * match model {
@@ -83,7 +86,8 @@ impl Embedder {
     }
 }
 
-/// Weights that are in memory even if the matrices are mapped: scales, sums, and relative positions.
+/// Weights that are in memory even if the matrices are mapped: scales, sums, and relative
+/// positions.
 fn copied(spec: &EncoderSpec, compute: ComputeConfig) -> usize {
     let scales: usize = spec.linears().map(|linear| Linear::scale_bytes(linear, compute.precision)).sum();
     let relative_keys: usize =

@@ -10,8 +10,8 @@ use crate::parallel::{StepReader, TeamBuffers, TeamMatrix, TeamMember};
 
 /// Rows of f32 `[T, K]`, and the same rows quantized if the precision is bf16 or int8.
 ///
-/// Both, because a norm's output has two readers: the next linear layer reads it quantized, and the residual connection
-/// reads it in f32.
+/// Both, because a norm's output has two readers: the next linear layer reads it quantized, and the
+/// residual connection reads it in f32.
 pub(crate) struct Activations {
     precision: Precision,
     pub(crate) values: TeamMatrix,
@@ -50,7 +50,8 @@ impl Activations {
         }
     }
 
-    /// The quantized rows in bf16, whose elements can be rounded one by one. (int8 needs a whole row for its scale.)
+    /// The quantized rows in bf16, whose elements can be rounded one by one. (int8 needs a whole
+    /// row for its scale.)
     pub(crate) fn bf16(&self) -> Option<&TeamMatrix<u32>> {
         self.quantized.as_ref().filter(|_| self.precision == Precision::Bf16)
     }
@@ -64,7 +65,8 @@ impl Activations {
         }
     }
 
-    /// A step: fills rows, and quantizes them while they are in the cache. `fill` gets rows and their view.
+    /// A step: fills rows, and quantizes them while they are in the cache. `fill` gets rows and
+    /// their view.
     pub(crate) fn fill_rows(
         &self,
         member: &mut TeamMember<'_>,

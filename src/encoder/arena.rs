@@ -1,8 +1,9 @@
 //! The packed weights of a model: one block of memory, or the file of a converted model.
 //!
-//! A pass over one short text reads every weight once, 340 MB for MPNet, so memory bandwidth limits its speed. Two things
-//! help. All matrices are in one block, in the order in which a pass reads them. And the block requests huge pages: with
-//! pages of 4 KiB the CPU has to look up 83,000 addresses on the way, with 2 MiB 162.
+//! A pass over one short text reads every weight once, 340 MB for MPNet, so memory bandwidth limits
+//! its speed. Two things help. All matrices are in one block, in the order in which a pass reads
+//! them. And the block requests huge pages: with pages of 4 KiB the CPU has to look up 83,000
+//! addresses on the way, with 2 MiB 162.
 //!
 //! A file's pages are small, and several processes share them.
 
@@ -17,8 +18,8 @@ const LINE: usize = CACHE_LINE_BYTES / size_of::<f32>();
 /// One packed matrix of an arena.
 #[derive(Clone, Debug)]
 pub(crate) struct MatrixSlot {
-    /// Its 32-bit words.
-    pub(crate) words: Range<usize>,
+    /// Its 32-bit words, each an f32, two bf16 or four bytes.
+    pub(crate) packed: Range<usize>,
     /// In int8: the scales and sums of its outputs. Otherwise empty.
     pub(crate) outputs: Range<usize>,
 }
@@ -35,7 +36,7 @@ pub(crate) struct WeightArena {
 #[derive(Clone, Copy)]
 pub(crate) struct PackedWeights<'a> {
     /// 32-bit words: an f32, two bf16 or four bytes each.
-    pub(crate) words: &'a [f32],
+    pub(crate) packed: &'a [f32],
     /// In int8 the scale of each output's weights `[N]`, otherwise nothing.
     pub(crate) scales: &'a [f32],
     /// In int8 the sum of each output's weights `[N]`, otherwise nothing.
@@ -45,15 +46,15 @@ pub(crate) struct PackedWeights<'a> {
 /// Slots of a block that is not yet allocated, assigned one after another.
 #[derive(Debug, Default)]
 pub(crate) struct ArenaLayout {
-    words: usize,
+    elements: usize,
 }
 
 impl ArenaLayout {
-    /// The next slot of so many words. It starts at a cache line.
-    pub(crate) fn take(&mut self, words: usize) -> Range<usize> {
-        let start = self.words;
-        self.words += words.next_multiple_of(LINE);
-        start..start + words
+    /// The next slot of so many 32-bit elements. It starts at a cache line.
+    pub(crate) fn take(&mut self, elements: usize) -> Range<usize> {
+        let start = self.elements;
+        self.elements += elements.next_multiple_of(LINE);
+        start..start + elements
     }
 }
 
@@ -65,16 +66,16 @@ impl WeightArena {
     /// The matrix of a slot.
     pub(crate) fn matrix(&self, slot: &MatrixSlot) -> PackedWeights<'_> {
         PackedWeights {
-            words: self.backing.slice(slot.words.clone()),
+            packed: self.backing.slice(slot.packed.clone()),
             scales: &self.scales[slot.outputs.clone()],
             sums: &self.sums[slot.outputs.clone()],
         }
     }
 }
 
-/// Where the words of an arena are.
+/// The memory of an arena.
 pub(crate) enum Backing {
-    /// No words: an empty block cannot be mapped.
+    /// No elements: an empty block cannot be mapped.
     Empty,
     Block(Block),
     File(WeightBytes),
@@ -86,18 +87,18 @@ impl Backing {
     /// # Errors
     /// If the operating system refuses so much memory.
     pub(crate) fn allocate(layout: &ArenaLayout) -> Result<Self> {
-        let bytes = layout.words * size_of::<f32>();
+        let bytes = layout.elements * size_of::<f32>();
         if bytes == 0 {
             return Ok(Self::Empty);
         }
         Block::zeroed(bytes).map(Self::Block).map_err(|source| Error::Memory { bytes, source })
     }
 
-    /// The file of a converted model, whose packed matrices end before byte `end`. Slots are counted from the file's first
-    /// byte.
+    /// The file of a converted model, whose packed matrices end before byte `end`. Slots are
+    /// counted from the file's first byte.
     ///
-    /// A mapped file is used in place. So are bytes in memory if they start at a cache line; otherwise the first `end` of them
-    /// are copied.
+    /// A mapped file is used in place. So are bytes in memory if they start at a cache line;
+    /// otherwise the first `end` of them are copied.
     ///
     /// # Errors
     /// If the operating system refuses the memory of a copy.
@@ -106,43 +107,43 @@ impl Backing {
             file.advise_will_need(0..end);
             return Ok(Self::File(file));
         }
-        let mut copy = Self::allocate(&ArenaLayout { words: end.div_ceil(size_of::<f32>()) })?;
+        let mut copy = Self::allocate(&ArenaLayout { elements: end.div_ceil(size_of::<f32>()) })?;
         if let Self::Block(block) = &mut copy {
             block.as_mut_slice()[..end].copy_from_slice(&file.as_slice()[..end]);
         }
         Ok(copy)
     }
 
-    fn slice(&self, words: Range<usize>) -> &[f32] {
+    fn slice(&self, packed: Range<usize>) -> &[f32] {
         let memory = match self {
             // An empty slice of bytes may have an address that is not a multiple of four.
             Self::Empty => return &[],
             Self::Block(block) => block.as_slice(),
             Self::File(file) => file.as_slice(),
         };
-        bytemuck::cast_slice(&memory[in_bytes(&words)])
+        bytemuck::cast_slice(&memory[in_bytes(&packed)])
     }
 
-    /// The words of a slot, to fill.
+    /// The elements of a slot, to fill.
     ///
     /// # Panics
     /// If they are a file's.
-    pub(crate) fn slice_mut(&mut self, words: Range<usize>) -> &mut [f32] {
+    pub(crate) fn slice_mut(&mut self, packed: Range<usize>) -> &mut [f32] {
         match self {
-            Self::Block(block) => bytemuck::cast_slice_mut(&mut block.as_mut_slice()[in_bytes(&words)]),
-            Self::Empty if words.is_empty() => &mut [],
+            Self::Block(block) => bytemuck::cast_slice_mut(&mut block.as_mut_slice()[in_bytes(&packed)]),
+            Self::Empty if packed.is_empty() => &mut [],
             Self::Empty | Self::File(_) => unreachable!("only a block is filled"),
         }
     }
 
-    /// Whether the words are used in place in a file.
+    /// Whether the elements are used in place in a file.
     pub(crate) fn is_file_backed(&self) -> bool {
         matches!(self, Self::File(_))
     }
 }
 
-fn in_bytes(words: &Range<usize>) -> Range<usize> {
-    words.start * size_of::<f32>()..words.end * size_of::<f32>()
+fn in_bytes(packed: &Range<usize>) -> Range<usize> {
+    packed.start * size_of::<f32>()..packed.end * size_of::<f32>()
 }
 
 #[cfg(any(unix, windows))]
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn arena_slots_are_disjoint_and_start_at_cache_lines() {
         let mut layout = ArenaLayout::default();
-        let slots = [17, 0, 16, 1].map(|words| layout.take(words));
+        let slots = [17, 0, 16, 1].map(|elements| layout.take(elements));
         let mut backing = Backing::allocate(&layout).expect("memory");
         for (i, slot) in slots.iter().enumerate() {
             backing.slice_mut(slot.clone()).fill(i as f32 + 1.0);
@@ -228,7 +229,7 @@ mod tests {
             assert!(words.iter().all(|&x| x == i as f32 + 1.0), "slot {i}");
             assert_eq!(words.as_ptr().addr() % CACHE_LINE_BYTES, 0, "slot {i}");
         }
-        assert_eq!(layout.words, 32 + 16 + 16);
+        assert_eq!(layout.elements, 32 + 16 + 16);
     }
 
     #[test]

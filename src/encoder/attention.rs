@@ -1,7 +1,8 @@
 //! Self-attention: the only sublayer in which tokens read one another.
 //!
-//! Three linear maps of a token's vector give its query, key and value. In each of H heads, of size d, token i takes a
-//! weighted mean of the values of all tokens j of its sentence. The weights measure how well its query matches their keys:
+//! Three linear maps of a token's vector give its query, key and value. In each of H heads, of size
+//! d, token i takes a weighted mean of the values of all tokens j of its sentence. The weights
+//! measure how well its query matches their keys:
 //!
 //! ```text
 //! score[i][j] = q[i] · k[j] / √d  (+ in some models a term for i − j: `relative_position.rs`)
@@ -9,10 +10,12 @@
 //! context[i]  = Σ_j p[i][j] v[j]
 //! ```
 //!
-//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and mapped once more.
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and
+//! mapped once more.
 //!
-//! Sentences are handled one at a time, so none reads another and nothing is masked. A block of rows is taken through all
-//! three lines before the next, while its scores (at most 12 rows of 512 elements) are in the first-level cache.
+//! Sentences are handled one at a time, so none reads another and nothing is masked. A block of
+//! rows is taken through all three lines before the next, while its scores (at most 12 rows of 512
+//! elements) are in the first-level cache.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{self, Epilogue, Panels, gemm};
@@ -58,8 +61,8 @@ impl Attention {
         })
     }
 
-    /// A step: the weighted means `[T, H·d]`, from queries, keys and values `[T, 3·H·d]`. A member of the team takes one
-    /// head of one sentence after another.
+    /// A step: the weighted means `[T, H·d]`, from queries, keys and values `[T, 3·H·d]`. A member
+    /// of the team takes one head of one sentence after another.
     fn attend<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>) {
         let PassContext { member, batch, work, relative_bias, observer, layer, .. } = cx;
         let width = self.heads * self.head_size;
@@ -78,8 +81,8 @@ impl Attention {
         });
     }
 
-    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`. `see` gets each block of
-    /// rows of probabilities.
+    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`.
+    /// `see` gets each block of rows of probabilities.
     fn one_head(
         &self,
         [q, k, v]: [MatRef<'_>; 3],
@@ -90,11 +93,13 @@ impl Attention {
     ) {
         let tokens = q.rows();
         let keys = Panels::transposed(self.level, k, &mut scratch.keys);
-        // The values of a head are some columns of a row-major matrix. If they are whole panels, they need no copy.
+        // The values of a head are some columns of a row-major matrix. If they are whole panels,
+        // they need no copy.
         let values =
             Panels::in_place(self.level, v).unwrap_or_else(|| Panels::copied(self.level, v, &mut scratch.values));
         let scale = 1.0 / (self.head_size as f32).sqrt();
-        // Rows are padded to whole panels, so that the product has no ragged edge; the softmax leaves the padding zero.
+        // Rows are padded to whole panels, so that the product has no ragged edge; the softmax
+        // leaves the padding zero.
         let columns = tokens.next_multiple_of(self.level.panel_width());
         let block = self.level.tile_rows();
         let stride = padded_stride(columns);

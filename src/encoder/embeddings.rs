@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 
 /// norm(tokens [+ token type] [+ position]).
 ///
-/// The tables are used in place in the file: a row is widened to f32 when a token needs it. Of XLM-RoBERTa's 768 MB of
-/// token embeddings a short text touches a few kilobytes.
+/// The tables are used in place in the file: a row is widened to f32 when a token needs it. Of
+/// XLM-RoBERTa's 768 MB of token embeddings a short text touches a few kilobytes.
 pub(crate) struct Embeddings {
     level: Level,
     tokens: Tensor,
@@ -61,7 +61,8 @@ impl Embeddings {
             for (i, t) in rows.enumerate() {
                 self.tokens.row(batch.ids()[t] as usize, &mut token);
                 let position = self.positions.row(batch.positions()[t], &mut position);
-                // In the order of transformers: the token type, if there is one, before the position.
+                // In the order of transformers: the token type, if there is one, before the
+                // position.
                 match (&self.token_type, position) {
                     (Some(token_type), position) => add(self.level, &token, token_type, position, &mut sum),
                     (None, Some(position)) => add(self.level, &token, position, None, &mut sum),
@@ -132,8 +133,9 @@ impl PositionTable {
     }
 }
 
-/// Row p: sin(p / 10000^(2k/D)) at 2k and the cosine of the same at 2k + 1, computed in f64
-/// (as transformers 5.23.0, `models/distilbert/modeling_distilbert.py`, `create_sinusoidal_embeddings`).
+/// Row p: sin(p / 10000^(2k/D)) at 2k and the cosine of the same at 2k + 1, computed in f64 (as
+/// transformers 5.23.0, `models/distilbert/modeling_distilbert.py`,
+/// `create_sinusoidal_embeddings`).
 fn sinusoids(rows: usize, width: usize) -> Vec<f32> {
     let mut table = Vec::with_capacity(rows * width);
     for p in 0..rows {

@@ -83,7 +83,7 @@ impl Linear {
         let weights = self.weights(cx.weights);
         cx.member.fill_columns(out, level.panel_width(), |columns, view, reader| {
             if precision == Precision::F32 {
-                let panels = self.layout.panels(weights.words).columns(columns.clone());
+                let panels = self.layout.panels(weights.packed).columns(columns.clone());
                 let bias = Some(&self.bias[columns.clone()]);
                 gemm(level, reader.read(&x.values), panels, bias, end.epilogue(columns, reader), view);
             } else {
@@ -102,8 +102,8 @@ impl Linear {
     ) {
         let weights = self.weights(cx.weights);
         let per_word = Precision::Bf16.per_word();
-        cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |words, view, reader| {
-            let columns = words.start * per_word..(words.end * per_word).min(self.layout.n());
+        cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |pairs, view, reader| {
+            let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
             self.multiply_quantized(weights, x, end, columns, reader, Sink::Bf16(view));
         });
     }
@@ -119,7 +119,7 @@ impl Linear {
         out: Sink<'_>,
     ) {
         let ComputeConfig { level, precision } = self.compute;
-        let panels = self.layout.words(weights.words);
+        let panels = self.layout.words(weights.packed);
         let matrix = WordMatrix::new(precision, panels, weights.scales, weights.sums).columns(columns.clone());
         let bias = &self.bias[columns.clone()];
         gemm_words(level, x.quantized(reader), matrix, bias, end.epilogue(columns, reader), out);

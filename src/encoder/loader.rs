@@ -15,8 +15,8 @@ use crate::encoder::spec::{EncoderSpec, Family, LinearPart, LinearSpec, NormSpec
 use crate::error::Result;
 use crate::parallel::Pool;
 
-/// Checks every tensor's name and shape when a module is requested, and packs when all are known. So a model with a missing
-/// tensor fails before its memory is allocated.
+/// Checks every tensor's name and shape when a module is requested, and packs when all are known.
+/// So a model with a missing tensor fails before its memory is allocated.
 pub(crate) struct WeightLoader<'a> {
     tensors: TensorReader<'a>,
     compute: ComputeConfig,
@@ -29,7 +29,7 @@ pub(crate) struct WeightLoader<'a> {
     /// In a converted model in int8: the scales and sums of these outputs.
     scales: Vec<f32>,
     sums: Vec<i32>,
-    /// In a converted model: the end of the last matrix, in words.
+    /// In a converted model: the end of the last matrix, in units of 32 bits.
     packed_end: usize,
     table_bytes: usize,
     packed_names: HashSet<String>,
@@ -52,7 +52,8 @@ pub(crate) struct LoadStats {
     pub(crate) matrices_are_mapped: bool,
     /// Bytes of the mapped file that were resident while its largest matrix was packed.
     pub(crate) largest_packed_source: usize,
-    /// Bytes of weights that were given in memory, without the tables and matrices that are used in place there.
+    /// Bytes of weights that were given in memory, without the tables and matrices that are used in
+    /// place there.
     pub(crate) given_in_memory: usize,
     /// Bytes of embedding tables, which are used in place.
     pub(crate) table_bytes: usize,
@@ -108,11 +109,7 @@ impl<'a> WeightLoader<'a> {
             }
         }
         let layout = Linear::layout(spec, self.compute);
-        let slot = if self.is_converted() {
-            self.packed_slot(spec, layout)?
-        } else {
-            self.queue(spec, layout)?
-        };
+        let slot = if self.is_converted() { self.packed_slot(spec, layout)? } else { self.queue(spec, layout)? };
         Ok(Linear::new(self.compute, layout, slot, bias))
     }
 
@@ -123,8 +120,8 @@ impl<'a> WeightLoader<'a> {
     /// Finds a matrix in the file of a converted model.
     fn packed_slot(&mut self, spec: &LinearSpec, layout: Layout) -> Result<MatrixSlot> {
         let name = spec.name();
-        let words = self.tensors.packed_matrix(&format!("{name}.words"), &layout.shape())?;
-        self.packed_end = self.packed_end.max(words.end);
+        let packed = self.tensors.packed_matrix(&format!("{name}.words"), &layout.shape())?;
+        self.packed_end = self.packed_end.max(packed.end);
         if self.compute.precision == Precision::Int8 {
             // Each 32-bit word of a row is four weights.
             let max_weights = 4 * layout.k();
@@ -133,7 +130,7 @@ impl<'a> WeightLoader<'a> {
             self.scales.extend(scales);
             self.sums.extend(sums);
         }
-        Ok(MatrixSlot { words, outputs: self.take_outputs(layout.n()) })
+        Ok(MatrixSlot { packed, outputs: self.take_outputs(layout.n()) })
     }
 
     /// Checks the tensors of a matrix and reserves its slot.
@@ -144,7 +141,7 @@ impl<'a> WeightLoader<'a> {
             Ok((tensor, part.rows.clone()))
         };
         let sources = spec.parts.iter().map(source).collect::<Result<Vec<_>>>()?;
-        let slot = MatrixSlot { words: self.layout.take(layout.numbers()), outputs: self.take_outputs(layout.n()) };
+        let slot = MatrixSlot { packed: self.layout.take(layout.numbers()), outputs: self.take_outputs(layout.n()) };
         self.tasks.push(PackTask { layout, slot: slot.clone(), sources });
         Ok(slot)
     }
@@ -161,8 +158,8 @@ impl<'a> WeightLoader<'a> {
     /// Packs all matrices, with all threads.
     ///
     /// # Errors
-    /// If the checkpoint has tensors that no module requested, a weight is not finite, or the operating system refuses the
-    /// memory.
+    /// If the checkpoint has tensors that no module requested, a weight is not finite, or the
+    /// operating system refuses the memory.
     pub(crate) fn finish(mut self, pool: &Pool) -> Result<LoadedWeights> {
         self.tensors.reject_unknown_tensors(self.family.name())?;
         let checkpoint = self.tensors.checkpoint();

@@ -1,7 +1,8 @@
 //! The encoder: token ids to one vector per token.
 //!
-//! [`spec`] describes an architecture as data, and [`families`] has one description per published architecture.
-//! [`loader`] turns a spec and a checkpoint into modules. [`Encoder::forward`] is the whole forward pass.
+//! [`spec`] describes an architecture as data, and [`families`] has one description per published
+//! architecture. [`loader`] turns a spec and a checkpoint into modules. [`Encoder::forward`] is the
+//! whole forward pass.
 
 mod activations;
 mod architecture;
@@ -67,7 +68,8 @@ pub(crate) struct LoadReport {
 }
 
 impl Encoder {
-    /// The forward pass. Returns the buffer of `work` that then has the vectors of the tokens `[T, D]`.
+    /// The forward pass. Returns the buffer of `work` that then has the vectors of the tokens `[T,
+    /// D]`.
     ///
     /// All members of the team call it; each computes its part of every step.
     pub(crate) fn forward<O: Observer>(
@@ -94,10 +96,12 @@ impl Encoder {
         x
     }
 
-    /// Loads the weights and packs them for a level and precision. Those of a converted model are used in place.
+    /// Loads the weights and packs them for a level and precision. Those of a converted model are
+    /// used in place.
     ///
     /// # Errors
-    /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not known.
+    /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not
+    /// known.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         spec: EncoderSpec,

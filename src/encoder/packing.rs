@@ -35,8 +35,8 @@ impl PackTask {
     /// # Errors
     /// If a weight is not finite.
     pub(crate) fn run(&self, pool: &Pool, compute: ComputeConfig, backing: &mut Backing) -> Result<OutputScales> {
-        let words = backing.slice_mut(self.slot.words.clone());
-        let panels: Vec<_> = self.layout.panels_mut(words).map(Mutex::new).collect();
+        let packed = backing.slice_mut(self.slot.packed.clone());
+        let panels: Vec<_> = self.layout.panels_mut(packed).map(Mutex::new).collect();
         let results = pool.map(panels.len(), |i| {
             self.pack_panel(compute, &mut panels[i].lock().unwrap_or_else(PoisonError::into_inner))
         });
@@ -50,19 +50,19 @@ impl PackTask {
 
     fn pack_panel(&self, compute: ComputeConfig, panel: &mut PanelMut<'_>) -> Result<OutputScales> {
         let outputs = panel.rows();
-        let words_per_row = self.layout.k();
-        let mut rows = vec![0.0; outputs.len() * words_per_row];
+        let packed_row_len = self.layout.k();
+        let mut rows = vec![0.0; outputs.len() * packed_row_len];
         let mut weights = vec![0.0; self.sources.first().map_or(0, |(tensor, _)| tensor.width())];
         let mut scales = Vec::with_capacity(outputs.len());
-        for (output, words) in outputs.clone().zip(rows.chunks_exact_mut(words_per_row)) {
+        for (output, packed) in outputs.clone().zip(rows.chunks_exact_mut(packed_row_len)) {
             let (tensor, row) = self.source(output);
             tensor.row(row, &mut weights);
             if let Some(&value) = weights.iter().find(|x| !x.is_finite()) {
                 return Err(tensor.not_finite(row, value));
             }
-            scales.push(quantize_weights(compute.level, compute.precision, &weights, words));
+            scales.push(quantize_weights(compute.level, compute.precision, &weights, packed));
         }
-        panel.fill(MatRef::new(&rows, outputs.len(), words_per_row));
+        panel.fill(MatRef::new(&rows, outputs.len(), packed_row_len));
         Ok(scales)
     }
 

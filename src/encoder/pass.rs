@@ -1,4 +1,5 @@
-//! What the steps of one forward pass share: the batch, the weights, and the matrices that they fill.
+//! What the steps of one forward pass share: the batch, the weights, and the matrices that they
+//! fill.
 
 use likewise_kernels::quant::Precision;
 
@@ -44,7 +45,8 @@ pub(crate) struct Workspace {
     pub(crate) qkv: TeamMatrix,
     /// The heads' weighted means of values, side by side `[T, H·d]`.
     pub(crate) context: Activations,
-    /// A sublayer's output before the norm that follows it `[T, D]`. In post-norm layers it includes the residual.
+    /// A sublayer's output before the norm that follows it `[T, D]`. In post-norm layers it
+    /// includes the residual.
     pub(crate) residual_sum: TeamMatrix,
     /// Inside the feed-forward network `[T, F]`.
     pub(crate) intermediate: Activations,
@@ -107,8 +109,8 @@ impl Workspace {
         let Self { stream, normed, qkv, context, residual_sum, intermediate } = &empty;
         let activations = stream.iter().chain(normed).chain([context, intermediate]).flat_map(Activations::row_bytes);
         let row_bytes = activations.sum::<usize>() + qkv.row_bytes() + residual_sum.row_bytes();
-        // In bf16 the feed-forward network rounds its intermediate elements at once. The f32 rows are never touched, so the
-        // operating system provides no memory for them.
+        // In bf16 the feed-forward network rounds its intermediate elements at once. The f32 rows
+        // are never touched, so the operating system provides no memory for them.
         let untouched = if precision == Precision::Bf16 { intermediate.values.row_bytes() } else { 0 };
         tokens * (row_bytes - untouched)
     }

@@ -10,8 +10,9 @@ use crate::checkpoint::TensorReader;
 use crate::encoder::spec::{AttentionSpec, EncoderSpec, RelativeKeysSpec};
 use crate::error::Result;
 
-/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(M − 1) to M − 1, where M is the
-/// longest text. Row i of the scores reads the slice that starts at M − 1 − i.
+/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(M − 1)
+/// to M − 1, where M is the longest text. Row i of the scores reads the slice that starts at M − 1
+/// − i.
 ///
 /// Such a matrix, constant along its diagonals, is called Toeplitz.
 pub(crate) struct RelativePositionBias {
@@ -48,11 +49,12 @@ impl RelativePositionBias {
     }
 }
 
-/// Relative key embeddings: the score of query i and key j gains q_i · E[i − j], and in some models k_j · E[i − j].
+/// Relative key embeddings: the score of query i and key j gains q_i · E[i − j], and in some models
+/// k_j · E[i − j].
 ///
-/// They are packed in reverse, E[P − 1] first. Then the products of one query with the vectors for its keys are adjacent, in
-/// the order of the keys, and one matrix multiplication computes them for a block of queries: row i of the scores reads the
-/// products that start at P − 1 − i.
+/// They are packed in reverse, E[P − 1] first. Then the products of one query with the vectors for
+/// its keys are adjacent, in the order of the keys, and one matrix multiplication computes them for
+/// a block of queries: row i of the scores reads the products that start at P − 1 − i.
 pub(crate) struct RelativeKeyEmbeddings {
     level: Level,
     /// `[2·P − 1, d]`, reversed.
@@ -119,7 +121,8 @@ pub(crate) struct RelativeScores<'a> {
 }
 
 impl RelativeScores<'_> {
-    /// Adds to the scores `[rows, ≥ L]` of some queries q `[rows, d]`, of which the first has the index `first`.
+    /// Adds to the scores `[rows, ≥ L]` of some queries q `[rows, d]`, of which the first has the
+    /// index `first`.
     pub(crate) fn add(&self, q: MatRef<'_>, first: usize, mut scores: MatMut<'_>) {
         let embeddings = self.embeddings;
         let window = embeddings.window(first..first + q.rows(), self.tokens);

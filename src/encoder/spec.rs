@@ -1,11 +1,13 @@
 //! What distinguishes one encoder from another, as data.
 //!
-//! A family file ([`super::families`]) turns a config.json into an [`EncoderSpec`]: sizes, tensor names, and the order of
-//! norms and residual connections. Everything else follows from the spec: loading, the forward pass, the number of
-//! parameters, the number of operations and the memory of a pass. None of them has a case for a particular family.
+//! A family file ([`super::families`]) turns a config.json into an [`EncoderSpec`]: sizes, tensor
+//! names, and the order of norms and residual connections. Everything else follows from the spec:
+//! loading, the forward pass, the number of parameters, the number of operations and the memory of
+//! a pass. None of them has a case for a particular family.
 //!
-//! Letters, here and everywhere: T tokens in a batch, L tokens in a sentence, D hidden size, H heads, d head size,
-//! F intermediate size, V vocabulary size, P rows of the position table, N outputs and K inputs of a linear layer.
+//! Letters, here and everywhere: T tokens in a batch, L tokens in a sentence, D hidden size, H
+//! heads, d head size, F intermediate size, V vocabulary size, P rows of the position table, N
+//! outputs and K inputs of a linear layer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +31,8 @@ pub(crate) struct EncoderSpec {
     pub(crate) layers: Vec<LayerSpec>,
     /// After the last layer, in models whose layers normalize their input and not their output.
     pub(crate) final_norm: Option<NormSpec>,
-    /// What may precede every tensor name, because the checkpoint belongs to a model with a task head.
+    /// What may precede every tensor name, because the checkpoint belongs to a model with a task
+    /// head.
     pub(crate) prefixes: &'static [&'static str],
 }
 
@@ -128,13 +131,14 @@ pub(crate) struct RelativeBiasSpec {
     pub(crate) bucket: fn(isize) -> usize,
 }
 
-/// A learned vector for each i − j from −(P − 1) to P − 1. The score of query i and key j gains q_i · E[i − j], before the
-/// scaling by 1/√d (Shaw et al. 2018, <https://arxiv.org/abs/1803.02155>).
+/// A learned vector for each i − j from −(P − 1) to P − 1. The score of query i and key j gains q_i
+/// · E[i − j], before the scaling by 1/√d (Shaw et al. 2018, <https://arxiv.org/abs/1803.02155>).
 #[derive(Clone, Debug)]
 pub(crate) struct RelativeKeysSpec {
     /// `[2·P − 1, d]`.
     pub(crate) table: TableSpec,
-    /// Whether the score also gains k_j · E[i − j] (Huang et al. 2020, <https://arxiv.org/abs/2009.13658>, method 4).
+    /// Whether the score also gains k_j · E[i − j] (Huang et al. 2020,
+    /// <https://arxiv.org/abs/2009.13658>, method 4).
     pub(crate) multiply_keys: bool,
 }
 
@@ -149,7 +153,8 @@ pub(crate) struct NormSpec {
     pub(crate) epsilon: f32,
 }
 
-/// y = W x + b, where the rows of W and b come from one tensor or from several, one part after another.
+/// y = W x + b, where the rows of W and b come from one tensor or from several, one part after
+/// another.
 #[derive(Clone, Debug)]
 pub(crate) struct LinearSpec {
     pub(crate) parts: Vec<LinearPart>,
@@ -166,7 +171,8 @@ pub(crate) struct LinearPart {
     pub(crate) bias: Option<String>,
     /// The rows that the tensors have.
     pub(crate) tensor_rows: usize,
-    /// The rows that this part takes. A fused tensor may be taken as a whole, or in parts and in another order.
+    /// The rows that this part takes. A fused tensor may be taken as a whole, or in parts and in
+    /// another order.
     pub(crate) rows: Range<usize>,
 }
 
@@ -213,8 +219,8 @@ impl EncoderSpec {
         self.tables().values().sum::<usize>() + norms + linears
     }
 
-    /// Floating-point operations of a pass over a text of so many tokens: the linear layers and the two products of attention,
-    /// a multiply-add being two. The rest is not counted.
+    /// Floating-point operations of a pass over a text of so many tokens: the linear layers and the
+    /// two products of attention, a multiply-add being two. The rest is not counted.
     pub(crate) fn operations(&self, tokens: usize) -> f64 {
         let linear: usize = self.linears().map(|linear| 2 * linear.outputs() * linear.inputs).sum();
         let attention: usize = self.layers.iter().map(|layer| 4 * layer.attention.body.width()).sum();
@@ -263,7 +269,8 @@ impl LayerSpec {
         self.attention.is_post_norm() && self.feed_forward.is_post_norm()
     }
 
-    /// Whether a sublayer normalizes its input, and whether a sublayer reads the residual stream without a norm.
+    /// Whether a sublayer normalizes its input, and whether a sublayer reads the residual stream
+    /// without a norm.
     pub(crate) fn reads_normed_and_raw(&self) -> [bool; 2] {
         let has_norm = [self.attention.input_norm.is_some(), self.feed_forward.input_norm.is_some()];
         [has_norm.contains(&true), has_norm.contains(&false)]
@@ -309,7 +316,8 @@ impl LinearSpec {
         Self::joined(&[module], outputs, inputs)
     }
 
-    /// Several modules that read the same input, of `outputs` outputs each, joined to one matrix multiplication.
+    /// Several modules that read the same input, of `outputs` outputs each, joined to one matrix
+    /// multiplication.
     pub(crate) fn joined(modules: &[&str], outputs: usize, inputs: usize) -> Self {
         let part = |module: &&str| LinearPart {
             weight: format!("{module}.weight"),
@@ -331,7 +339,8 @@ impl LinearSpec {
         self.parts.iter().map(part).sum()
     }
 
-    /// What a converted model calls it: its modules with `+` between them. A part of a tensor also has its rows.
+    /// What a converted model calls it: its modules with `+` between them. A part of a tensor also
+    /// has its rows.
     pub(crate) fn name(&self) -> String {
         let part = |part: &LinearPart| {
             let module = part.weight.strip_suffix(".weight").unwrap_or(&part.weight);

@@ -1,4 +1,5 @@
-//! A tiny encoder of every kind of join, norm and linear layer, compared with the same network in f64.
+//! A tiny encoder of every kind of join, norm and linear layer, compared with the same network in
+//! f64.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,8 @@ fn sublayer<F>(kind: Kind, body: F, name: &str, is_first: bool) -> SublayerSpec<
     SublayerSpec { input_norm, body, join }
 }
 
-/// Queries, keys and values are rows of one tensor, in another order and without a bias on the keys.
+/// Queries, keys and values are rows of one tensor, in another order and without a bias on the
+/// keys.
 fn layer(kind: Kind, i: usize) -> LayerSpec {
     let part = |start: usize, has_bias: bool| LinearPart {
         weight: format!("{i}.kvq.weight"),
@@ -109,9 +111,9 @@ struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Weights {
     fn add(&mut self, name: &str, shape: &[usize]) {
-        let mut state = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let mut state = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let scale = if shape.len() == 1 { 0.5 } else { 1.0 / (shape[1] as f32).sqrt() };
         let offset = if name.ends_with("norm.weight") { 1.0 } else { 0.0 };
         let element = |_| {

@@ -30,10 +30,7 @@ impl<'t> TeamMember<'t> {
     }
 
     /// Runs `work` on this thread, as a team of one.
-    pub(crate) fn solo<W: TeamBuffers, R>(
-        workspace: &mut W,
-        work: impl FnOnce(&mut TeamMember<'_>, &W) -> R,
-    ) -> R {
+    pub(crate) fn solo<W: TeamBuffers, R>(workspace: &mut W, work: impl FnOnce(&mut TeamMember<'_>, &W) -> R) -> R {
         let team = Team::new(1);
         workspace.bind(team.id);
         work(&mut TeamMember::new(0, &team), workspace)
@@ -44,8 +41,9 @@ impl<'t> TeamMember<'t> {
         self.team.size
     }
 
-    /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them, except at the right edge.
-    /// `fill` gets the columns, their view, and access to the matrices of earlier steps.
+    /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them,
+    /// except at the right edge. `fill` gets the columns, their view, and access to the matrices of
+    /// earlier steps.
     pub(crate) fn fill_columns<T: Copy>(
         &mut self,
         out: &TeamMatrix<T>,
@@ -55,9 +53,10 @@ impl<'t> TeamMember<'t> {
         let units = out.cols.div_ceil(unit);
         let columns = self.part(units, unit, out.cols);
         out.claim(self, Split::Columns(unit));
-        // SAFETY: `claim` has made sure that this step fills `out`, by columns in parts of `unit`, and that nothing else
-        // reads or writes it until the step ends. Members have different indices, so their parts are disjoint. `fill`
-        // runs within the step, and its view cannot outlive the call.
+        // SAFETY: `claim` has made sure that this step fills `out`, by columns in parts of `unit`,
+        // and that nothing else reads or writes it until the step ends. Members have different
+        // indices, so their parts are disjoint. `fill` runs within the step, and its view cannot
+        // outlive the call.
         let view = unsafe { out.view(0..out.rows, columns.clone()) };
         if !columns.is_empty() {
             fill(columns, view, &self.reader());
@@ -101,8 +100,8 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// A step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and `width` columns each. `fill` gets
-    /// the indices of the group of rows and of the group of columns.
+    /// A step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and `width`
+    /// columns each. `fill` gets the indices of the group of rows and of the group of columns.
     pub(crate) fn fill_blocks(
         &mut self,
         out: &TeamMatrix,
@@ -119,8 +118,8 @@ impl<'t> TeamMember<'t> {
         let blocks = offsets.len().saturating_sub(1) * groups;
         for block in (self.index..blocks).step_by(self.team.size) {
             let (rows, columns) = (block / groups, block % groups);
-            // SAFETY: as in `fill_columns`. Each block is taken by one member; blocks are disjoint because the offsets do
-            // not decrease and columns are cut at multiples of `width`.
+            // SAFETY: as in `fill_columns`. Each block is taken by one member; blocks are disjoint
+            // because the offsets do not decrease and columns are cut at multiples of `width`.
             let view = unsafe { out.view(offsets[rows]..offsets[rows + 1], columns * width..(columns + 1) * width) };
             fill(rows, columns, view, &self.reader());
         }
@@ -150,7 +149,8 @@ impl<'t> TeamMember<'t> {
 
 /// Access to matrices that the present step does not fill.
 ///
-/// It is only ever lent to a closure that runs within the step, so nothing that is read through it outlives that.
+/// It is only ever lent to a closure that runs within the step, so nothing that is read through it
+/// outlives that.
 pub(crate) struct StepReader {
     team: u64,
     step: u64,
@@ -163,8 +163,9 @@ impl StepReader {
     /// If the present step fills it, which would be a bug in the forward pass.
     pub(crate) fn read<'a, T: Copy>(&'a self, matrix: &'a TeamMatrix<T>) -> MatRef<'a, T> {
         matrix.note_reader(self);
-        // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any that tries to will see
-        // the record and panic. The view cannot outlive the reader, which does not outlive the step.
+        // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any
+        // that tries to will see the record and panic. The view cannot outlive the reader, which
+        // does not outlive the step.
         let data = unsafe { std::slice::from_raw_parts(matrix.first, matrix.extent()) };
         MatRef::with_stride(data, matrix.rows, matrix.cols, matrix.stride)
     }
@@ -194,10 +195,12 @@ impl Split<'_> {
     }
 }
 
-/// A matrix that a team fills and reads, in different steps: of f32, or of quantized elements in 32-bit words.
+/// A matrix that a team fills and reads, in different steps: of f32, or of quantized elements in
+/// 32-bit words.
 ///
-/// It is to a team what `RefCell` is to one thread: it records which steps fill it and which read it, and a step that did
-/// both would panic. There is one step per matrix multiplication, so the records cost nothing.
+/// It is to a team what `RefCell` is to one thread: it records which steps fill it and which read
+/// it, and a step that did both would panic. There is one step per matrix multiplication, so the
+/// records cost nothing.
 pub(crate) struct TeamMatrix<T = f32> {
     /// The memory, which is accessed through `first` only.
     storage: Vec<T>,
@@ -213,8 +216,9 @@ pub(crate) struct TeamMatrix<T = f32> {
     read: AtomicU64,
 }
 
-// SAFETY: the memory is reached through views that `TeamMember` and `StepReader` hand out, which are disjoint or read-only in each
-// step (see there), and steps are separated by a barrier that orders memory.
+// SAFETY: the memory is reached through views that `TeamMember` and `StepReader` hand out, which
+// are disjoint or read-only in each step (see there), and steps are separated by a barrier that
+// orders memory.
 unsafe impl<T: Send + Sync> Sync for TeamMatrix<T> {}
 // SAFETY: `first` points into `storage`, which moves with it and keeps its address on the heap.
 unsafe impl<T: Send + Sync> Send for TeamMatrix<T> {}
@@ -271,7 +275,8 @@ impl<T: Copy> TeamMatrix<T> {
         self.read = AtomicU64::new(0);
     }
 
-    /// Elements from the first of the first row to the last of the last row, with the gaps between rows.
+    /// Elements from the first of the first row to the last of the last row, with the gaps between
+    /// rows.
     fn extent(&self) -> usize {
         if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols }
     }
@@ -299,8 +304,8 @@ impl<T: Copy> TeamMatrix<T> {
     unsafe fn view(&self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
         assert!(rows.end <= self.rows && columns.end <= self.cols, "a part of the matrix");
         let skip = if rows.is_empty() { 0 } else { rows.start * self.stride + columns.start };
-        // SAFETY: `storage` holds `rows` rows of `stride` initialised elements from `first` on, and the part lies in them
-        // by the assertion. Exclusive access is the caller's promise.
+        // SAFETY: `storage` holds `rows` rows of `stride` initialised elements from `first` on, and
+        // the part lies in them by the assertion. Exclusive access is the caller's promise.
         unsafe { MatMut::from_raw(self.first.add(skip), rows.len(), columns.len(), self.stride) }
     }
 }

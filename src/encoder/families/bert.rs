@@ -1,15 +1,17 @@
 //! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>).
 //!
-//! The original. A token's vector is the sum of three embeddings, then a layer norm: of its word piece, of its position
-//! (0, 1, 2, …) and of its token type. (The type says which of two sentences a token belongs to. Sentence encoders read one
-//! sentence, so it is always the first.) Each layer mixes tokens by attention, then maps each token through a wider space:
+//! The original. A token's vector is the sum of three embeddings, then a layer norm: of its word
+//! piece, of its position (0, 1, 2, …) and of its token type. (The type says which of two sentences
+//! a token belongs to. Sentence encoders read one sentence, so it is always the first.) Each layer
+//! mixes tokens by attention, then maps each token through a wider space:
 //!
 //! ```text
 //! a = LayerNorm(x + Attention(x))
 //! x = LayerNorm(a + W₂ gelu(W₁ a))
 //! ```
 //!
-//! all-MiniLM-L6-v2 is a BERT of 6 layers and hidden size 384. Follows transformers 5.23.0, `models/bert/modeling_bert.py`.
+//! all-MiniLM-L6-v2 is a BERT of 6 layers and hidden size 384. Follows transformers 5.23.0,
+//! `models/bert/modeling_bert.py`.
 
 use super::sizes::{PositionEmbeddingType, Sizes};
 use crate::batch::PositionIds;

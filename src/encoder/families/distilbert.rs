@@ -1,8 +1,8 @@
 //! DistilBERT (Sanh et al. 2019, <https://arxiv.org/abs/1910.01108>).
 //!
-//! BERT's network without token types, and with different names in config.json and checkpoint. The position table is
-//! learned, as BERT's is, or consists of sines and cosines. Follows transformers 5.23.0,
-//! `models/distilbert/modeling_distilbert.py`.
+//! BERT's network without token types, and with different names in config.json and checkpoint. The
+//! position table is learned, as BERT's is, or consists of sines and cosines. Follows transformers
+//! 5.23.0, `models/distilbert/modeling_distilbert.py`.
 
 use super::bert::{EMBEDDING_NORM, POSITION_EMBEDDINGS, TOKEN_EMBEDDINGS};
 use super::sizes::{PositionEmbeddingType, Sizes, activation};

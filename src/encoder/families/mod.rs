@@ -1,10 +1,12 @@
 //! The architectures, each as data.
 //!
-//! BERT, DistilBERT, RoBERTa, CamemBERT, XLM-RoBERTa and MPNet are one network: embeddings, then layers of attention and
-//! feed-forward, each with a residual connection and a layer norm after it. They differ in the names of their tensors, in
-//! how they encode positions, and in whether they have token types.
+//! BERT, DistilBERT, RoBERTa, CamemBERT, XLM-RoBERTa and MPNet are one network: embeddings, then
+//! layers of attention and feed-forward, each with a residual connection and a layer norm after it.
+//! They differ in the names of their tensors, in how they encode positions, and in whether they
+//! have token types.
 //!
-//! To add a family, write a file here that reads its config.json into an [`EncoderSpec`], and name it in [`encoder_spec`].
+//! To add a family, write a file here that reads its config.json into an [`EncoderSpec`], and name
+//! it in [`encoder_spec`].
 
 mod bert;
 mod distilbert;

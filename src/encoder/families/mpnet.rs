@@ -1,22 +1,25 @@
 //! MPNet (Song et al. 2020, <https://arxiv.org/abs/2004.09297>).
 //!
-//! BERT's network with two differences. There are no token types. And attention depends on how far apart two tokens are: a
-//! learned bias b[bucket(j − i), h] is added to the score of query i and key j in head h, after the scaling by 1/√d. Every
-//! layer adds the same bias. (The idea is T5's, Raffel et al. 2019, <https://arxiv.org/abs/1910.10683>, §2.1.)
+//! BERT's network with two differences. There are no token types. And attention depends on how far
+//! apart two tokens are: a learned bias b[bucket(j − i), h] is added to the score of query i and
+//! key j in head h, after the scaling by 1/√d. Every layer adds the same bias. (The idea is T5's,
+//! Raffel et al. 2019, <https://arxiv.org/abs/1910.10683>, §2.1.)
 //!
-//! Distances share buckets, finely when small and coarsely when large. For a key before the query, n = i − j:
+//! Distances share buckets, finely when small and coarsely when large. For a key before the query,
+//! n = i − j:
 //!
 //! ```text
 //! n        0 … 7   8-11  12-15  16-22  23-31  32-45  46-63  64-90  91 and more
 //! bucket   0 … 7    8      9     10     11     12     13     14        15
 //! ```
 //!
-//! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs one vector of 2·max − 1
-//! elements, of which row i of the scores reads a slice. (transformers builds a tensor `[H, L, L]` for each batch.)
+//! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs
+//! one vector of 2·max − 1 elements, of which row i of the scores reads a slice. (transformers
+//! builds a tensor `[H, L, L]` for each batch.)
 //!
-//! Positions are counted from 2: transformers hard-codes the padding id 1 there and ignores `pad_token_id`.
-//! Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`: `MPNetEmbeddings`, `MPNetEncoder.compute_position_bias`
-//! and `relative_position_bucket`.
+//! Positions are counted from 2: transformers hard-codes the padding id 1 there and ignores
+//! `pad_token_id`. Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`:
+//! `MPNetEmbeddings`, `MPNetEncoder.compute_position_bias` and `relative_position_bucket`.
 
 use super::bert::{EMBEDDING_NORM, POSITION_EMBEDDINGS, TOKEN_EMBEDDINGS};
 use super::sizes::{PositionEmbeddingType, Sizes};
@@ -30,7 +33,8 @@ use crate::error::Result;
 /// `MPNetEmbeddings.padding_idx`.
 const PADDING_ID: u32 = 1;
 
-/// The default of `relative_position_bucket`, which transformers uses even if the table has another number of rows.
+/// The default of `relative_position_bucket`, which transformers uses even if the table has another
+/// number of rows.
 const BUCKETS: usize = 32;
 
 pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
@@ -74,9 +78,9 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
 
 /// The bucket of a key that is `j − i` tokens after the query.
 ///
-/// Half of the buckets are for each direction, half of those for exact distances; the rest grow by the factor 2^(1/2)
-/// up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32. The integers below are where that steps;
-/// computed by transformers and in f64, they agree.
+/// Half of the buckets are for each direction, half of those for exact distances; the rest grow by
+/// the factor 2^(1/2) up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32.
+/// The integers below are where that steps; computed by transformers and in f64, they agree.
 fn bucket(distance: isize) -> usize {
     const STEPS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
     let n = distance.unsigned_abs();
@@ -102,7 +106,8 @@ mod tests {
     #[test]
     fn buckets_at_every_distance_follow_the_formula() {
         for distance in -600_isize..=600 {
-            // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it; f32 does not.
+            // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it;
+            // f32 does not.
             let exact = [16, 32, 64].contains(&distance.unsigned_abs());
             let formula = bucket_by_formula(distance);
             let got = bucket(distance);

@@ -6,7 +6,8 @@ use crate::config::JsonObject;
 use crate::encoder::spec::{AttentionSpec, FeedForwardSpec, LinearSpec, NormSpec, RelativeKeysSpec, TableSpec};
 use crate::error::Result;
 
-/// The deepest published encoders have 48 layers. The limit keeps a damaged config.json from filling the memory with specs.
+/// The deepest published encoders have 48 layers. The limit keeps a damaged config.json from
+/// filling the memory with specs.
 const MAX_LAYERS: usize = 1024;
 
 /// Sizes and settings that every family has.
@@ -105,7 +106,7 @@ pub(super) fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
     })
 }
 
-/// How a model tells attention the distance of two tokens (`position_embedding_type`).
+/// How attention depends on the distance of two tokens (`position_embedding_type`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PositionEmbeddingType {
     /// A position table and nothing else.
@@ -115,8 +116,8 @@ pub(super) enum PositionEmbeddingType {
 }
 
 impl PositionEmbeddingType {
-    /// Follows transformers 4.57.1, `models/bert/modeling_bert.py`, `BertSelfAttention`. Version 5 ignores the key, and so
-    /// computes something else than these models were trained for.
+    /// Follows transformers 4.57.1, `models/bert/modeling_bert.py`, `BertSelfAttention`. Version 5
+    /// ignores the key, and so computes something else than these models were trained for.
     pub(super) fn read(config: &JsonObject) -> Result<Self> {
         const KEY: &str = "position_embedding_type";
         match config.text(KEY)? {
