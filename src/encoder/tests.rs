@@ -195,7 +195,7 @@ impl Truth<'_> {
         let mut context = vec![vec![0.0; WIDTH]; x.len()];
         for head in 0..HEADS {
             let part = |i: usize, part: usize| &qkv[i][part * WIDTH + head * HEAD_SIZE..][..HEAD_SIZE];
-            for i in 0..x.len() {
+            for (i, context) in context.iter_mut().enumerate() {
                 let score = |j: usize| {
                     let product: f64 = part(i, 0).iter().zip(part(j, 1)).map(|(q, k)| q * k).sum();
                     (product / (HEAD_SIZE as f64).sqrt()).exp()
@@ -203,7 +203,7 @@ impl Truth<'_> {
                 let weights: Vec<f64> = (0..x.len()).map(score).collect();
                 let sum: f64 = weights.iter().sum();
                 for (j, weight) in weights.iter().enumerate() {
-                    for (c, value) in context[i][head * HEAD_SIZE..].iter_mut().zip(part(j, 2)) {
+                    for (c, value) in context[head * HEAD_SIZE..].iter_mut().zip(part(j, 2)) {
                         *c += weight / sum * value;
                     }
                 }
