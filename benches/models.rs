@@ -78,7 +78,7 @@ fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, V
             for &(count, tokens) in cases {
                 let texts = texts(&model, count, tokens);
                 check(&model, &portable, &texts);
-                let operations = count as f64 * model.info().blueprint.operations(tokens);
+                let operations = count as f64 * model.operations(tokens);
                 group.throughput(Throughput::Elements(operations as u64));
                 let label = format!("{count} texts of {tokens} tokens");
                 group

@@ -1,10 +1,49 @@
 //! Sentences laid end to end.
 //!
-//! The usual batch is a rectangle: all sentences padded to the longest, and a mask to undo what the padding does. Here the
-//! tokens of all sentences stand in one row, without padding, so there is no mask and no wasted work. Only attention
-//! needs to know where one sentence ends and the next begins; everything else treats each token by itself.
+//! The usual batch is a rectangle: all sentences padded to the longest, and a mask to undo what the
+//! padding does. Here the tokens of all sentences form one sequence without padding, so there is no
+//! mask and no wasted work. Only attention needs to know where one sentence ends and the next
+//! begins; all other steps treat each token separately.
 
-use crate::encoder::families::Positions;
+use std::ops::Range;
+
+/// Which row of the position table each token of a sentence reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PositionIds {
+    /// 0, 1, 2, …
+    Sequential,
+    /// With the padding token's id p: p + 1, p + 2, … for tokens that are not padding. A padding
+    /// token, which can occur as text, reads row p and is not counted.
+    FromPaddingId(u32),
+}
+
+impl PositionIds {
+    /// The most tokens of a sentence, if the position table has so many rows.
+    pub(crate) fn max_tokens(self, rows: usize) -> usize {
+        rows.saturating_sub(self.first())
+    }
+
+    /// The first token's row, unless it is padding.
+    pub(crate) fn first(self) -> usize {
+        match self {
+            Self::Sequential => 0,
+            Self::FromPaddingId(padding_id) => padding_id as usize + 1,
+        }
+    }
+
+    /// Appends the rows for the tokens of one sentence.
+    fn append(self, ids: &[u32], out: &mut Vec<usize>) {
+        let mut next = self.first();
+        for &id in ids {
+            if self == Self::FromPaddingId(id) {
+                out.push(id as usize);
+            } else {
+                out.push(next);
+                next += 1;
+            }
+        }
+    }
+}
 
 /// Tokens of several sentences: T in all.
 #[derive(Clone, Debug, Default)]
@@ -16,16 +55,16 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Lays sentences end to end and numbers their tokens.
+    /// Lays sentences end to end and assigns their positions.
     ///
     /// # Panics
     /// If a sentence has no tokens: it would have no vector.
-    pub(crate) fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, positions: Positions) -> Self {
+    pub(crate) fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, position_ids: PositionIds) -> Self {
         let mut batch = Self { offsets: vec![0], ..Self::default() };
         for ids in sentences {
             assert!(!ids.is_empty(), "a sentence of no tokens");
             batch.ids.extend_from_slice(ids);
-            number(ids, positions, &mut batch.positions);
+            position_ids.append(ids, &mut batch.positions);
             batch.offsets.push(batch.ids.len());
         }
         batch
@@ -41,37 +80,19 @@ impl Batch {
         &self.ids
     }
 
-    /// The rows of the table of positions `[T]`.
+    /// The rows of the position table `[T]`.
     pub(crate) fn positions(&self) -> &[usize] {
         &self.positions
     }
 
-    /// Where each sentence starts, and T.
+    /// The first token of each sentence, and T.
     pub(crate) fn offsets(&self) -> &[usize] {
         &self.offsets
     }
 
     /// The tokens of sentence s.
-    pub(crate) fn sentence(&self, s: usize) -> std::ops::Range<usize> {
+    pub(crate) fn sentence(&self, s: usize) -> Range<usize> {
         self.offsets[s]..self.offsets[s + 1]
-    }
-}
-
-/// Numbers the tokens of one sentence.
-fn number(ids: &[u32], positions: Positions, out: &mut Vec<usize>) {
-    match positions {
-        Positions::FromZero => out.extend(0..ids.len()),
-        Positions::AfterPadding(padding) => {
-            let mut next = padding as usize + 1;
-            for &id in ids {
-                if id == padding {
-                    out.push(padding as usize);
-                } else {
-                    out.push(next);
-                    next += 1;
-                }
-            }
-        }
     }
 }
 
@@ -80,16 +101,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_are_numbered_by_themselves() {
-        let batch = Batch::new([&[5, 6, 7][..], &[8][..]], Positions::FromZero);
+    fn positions_restart_in_each_sentence() {
+        let batch = Batch::new([&[5, 6, 7][..], &[8][..]], PositionIds::Sequential);
         assert_eq!(batch.positions(), [0, 1, 2, 0]);
         assert_eq!(batch.offsets(), [0, 3, 4]);
         assert_eq!(batch.sentence(1), 3..4);
     }
 
     #[test]
-    fn padding_in_the_text_is_not_counted() {
-        let batch = Batch::new([&[0, 9, 1, 9, 2][..]], Positions::AfterPadding(1));
+    fn positions_with_padding_in_the_text_skip_it() {
+        let batch = Batch::new([&[0, 9, 1, 9, 2][..]], PositionIds::FromPaddingId(1));
         assert_eq!(batch.positions(), [2, 3, 1, 4, 5]);
     }
 }

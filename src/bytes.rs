@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+/// A cache line. Packed matrices and the rows of activations start at one.
+pub(crate) const CACHE_LINE_BYTES: usize = 64;
+
 /// The bytes of a weight file.
 #[derive(Clone)]
 pub(crate) enum WeightBytes {
@@ -17,9 +20,10 @@ pub(crate) enum WeightBytes {
 impl WeightBytes {
     /// Maps a file.
     pub(crate) fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That the file is not changed or
-        // cut short in place while it is mapped cannot be checked: it is a condition that the documentation of every
-        // function that opens a folder states, with the way around it.
+        // SAFETY: the map is read-only and is read as bytes, for which every value is valid. That
+        // the file is not changed or cut short in place while it is mapped cannot be checked: it is
+        // a condition that the documentation of every function that opens a folder states, with the
+        // way around it.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(Arc::new(map)))
     }
@@ -31,26 +35,35 @@ impl WeightBytes {
         }
     }
 
-    /// Tells the operating system that a range will be read, all of it.
-    pub(crate) fn will_be_read(&self, range: Range<usize>) {
+    /// Bytes that the process holds, which are none of a mapped file's.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        match self {
+            Self::Mapped(_) => 0,
+            Self::Memory(bytes) => bytes.len(),
+        }
+    }
+
+    /// Advises the operating system to read a range ahead.
+    pub(crate) fn advise_will_need(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
-            // Advice only: if it is refused, pages come one by one.
+            // Advice only: if it is refused, each page is read when it is touched.
             drop(map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()));
         }
         #[cfg(not(unix))]
         drop(range);
     }
 
-    /// Tells the operating system that a range will not be needed again soon, so that it need not stay in memory.
-    pub(crate) fn release(&self, range: Range<usize>) {
+    /// Lets the operating system take back the memory of a range, which will not be needed again
+    /// soon.
+    pub(crate) fn evict_pages(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
-            // Only whole pages can be given back; those at the ends may hold parts of other tensors, which is fine: they
-            // are read from the file again when they are touched.
+            // Only whole pages can be given back. Those at the ends may hold parts of other
+            // tensors, which is fine: they are read from the file again when they are touched.
             //
-            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has none, so the bytes stay
-            // what they are in the file.
+            // SAFETY: MADV_DONTNEED drops changes to private pages; this map is read-only and has
+            // none, so the bytes stay what they are in the file.
             let advised =
                 unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
             // Advice only: if it is refused, memory is used for longer, and nothing else changes.

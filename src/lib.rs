@@ -63,14 +63,14 @@ pub use checkpoint::{Checkpoint, Tensor};
 pub use embedder::{
     Builder, Converted, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy,
 };
-pub use encoder::families::{Blueprint, Distances, Names, PositionTable, Positions, RelativeBias};
+pub use encoder::Architecture;
 pub use error::{Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
-pub use trace::{Recorder, TracePoint};
+pub use trace::Recorder;
 pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
 /// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model

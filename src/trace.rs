@@ -1,7 +1,8 @@
-//! Watching the forward pass.
+//! Intermediate results of the forward pass.
 //!
-//! Each stage ends by showing its result to an observer. The usual one is blind, and the compiler removes the call. A
-//! [`Recorder`] keeps everything, under the names that the golden files use.
+//! Each stage ends by passing its result to an observer. Usually that is a [`NullObserver`], and
+//! the compiler removes the call. A [`Recorder`] keeps all results, under the names that the golden
+//! files use.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,21 +11,20 @@ use likewise_kernels::view::MatRef;
 
 use crate::parallel::{TeamMatrix, TeamMember};
 
-/// A place in the forward pass. The number is the layer's.
+/// A point in the forward pass. The field is the index of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TracePoint {
+pub(crate) enum TracePoint {
     /// After the embeddings' layer norm `[T, D]`.
     Embeddings,
     /// Queries, with their bias and before scaling `[T, D]`.
     Query(usize),
-    /// JsonObject `[T, D]`.
+    /// Keys `[T, D]`.
     Key(usize),
     /// Values `[T, D]`.
     Value(usize),
     /// The softmax of the scores: for each sentence `[H, L, L]`, one after another.
     Probabilities(usize),
-    /// The heads' averages, joined `[T, D]`.
+    /// The heads' weighted means of values, joined `[T, D]`.
     Context(usize),
     /// After attention, its residual connection and layer norm `[T, D]`.
     Attention(usize),
@@ -36,7 +36,7 @@ pub enum TracePoint {
 
 impl TracePoint {
     /// Its name in trace and golden files.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let (layer, what) = match self {
             Self::Embeddings => return "embeddings".to_owned(),
             Self::Query(layer) => (layer, "query"),
@@ -52,35 +52,35 @@ impl TracePoint {
     }
 }
 
-/// Sees every intermediate result.
+/// Receives every intermediate result.
 pub(crate) trait Observer {
-    /// Whether it looks at all.
+    /// Whether it records anything.
     const ENABLED: bool;
 
-    /// Some rows of a site's result, which come in order.
-    fn record(&mut self, site: TracePoint, rows: MatRef<'_>);
+    /// Records some rows of a result. The rows of a result come in order.
+    fn record(&mut self, point: TracePoint, rows: MatRef<'_>);
 
-    /// Shows a matrix that the last step has filled.
-    fn record_matrix(&mut self, member: &TeamMember<'_>, site: TracePoint, matrix: &TeamMatrix) {
-        self.record_columns(member, site, matrix, 0..matrix.cols());
+    /// Records a matrix that the last step has filled.
+    fn record_matrix(&mut self, member: &TeamMember<'_>, point: TracePoint, matrix: &TeamMatrix) {
+        self.record_columns(member, point, matrix, 0..matrix.cols());
     }
 
-    /// Shows some columns of a matrix that the last step has filled.
+    /// Records some columns of a matrix that the last step has filled.
     fn record_columns(
         &mut self,
         member: &TeamMember<'_>,
-        site: TracePoint,
+        point: TracePoint,
         matrix: &TeamMatrix,
         columns: Range<usize>,
     ) {
         if Self::ENABLED {
-            assert_eq!(member.team_size(), 1, "a trace is of one thread");
-            member.look(|reader| self.record(site, reader.read(matrix).cols_in(columns)));
+            assert_eq!(member.team_size(), 1, "a trace uses one thread");
+            member.look(|reader| self.record(point, reader.read(matrix).cols_in(columns)));
         }
     }
 }
 
-/// Sees nothing.
+/// Records nothing.
 pub(crate) struct NullObserver;
 
 impl Observer for NullObserver {
@@ -97,8 +97,8 @@ pub struct Recorder {
 impl Observer for Recorder {
     const ENABLED: bool = true;
 
-    fn record(&mut self, site: TracePoint, rows: MatRef<'_>) {
-        let record = self.sites.entry(site.name()).or_default();
+    fn record(&mut self, point: TracePoint, rows: MatRef<'_>) {
+        let record = self.sites.entry(point.name()).or_default();
         for i in 0..rows.rows() {
             record.extend_from_slice(rows.row(i));
         }
@@ -111,7 +111,7 @@ impl Recorder {
         self.sites.keys().map(String::as_str)
     }
 
-    /// The numbers of a site, row after row.
+    /// The elements of a site's result, row after row.
     pub fn get(&self, site: &str) -> Option<&[f32]> {
         self.sites.get(site).map(Vec::as_slice)
     }

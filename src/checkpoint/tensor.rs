@@ -1,14 +1,14 @@
-//! A tensor that lies in a checkpoint, and its numbers as f32.
+//! A tensor of a checkpoint, and its elements as f32.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::Shard;
+use super::shard::Shard;
 use crate::error::{Error, Result};
 
-/// The types of numbers that are read.
+/// The element types that are supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Float {
     F32,
@@ -42,7 +42,7 @@ impl Float {
     }
 }
 
-/// A tensor of f32, f16 or bf16 that lies in a checkpoint.
+/// A tensor of f32, f16 or bf16 in a checkpoint.
 #[derive(Clone)]
 pub struct Tensor {
     pub(super) name: String,
@@ -67,12 +67,12 @@ impl Tensor {
         }
     }
 
-    /// As the file calls the type of its numbers.
+    /// Its element type, as safetensors defines it.
     pub(crate) fn file_dtype(&self) -> Dtype {
         self.dtype.dtype()
     }
 
-    /// Numbers in one row: the product of all axes but the first.
+    /// Elements of one row: the product of all axes but the first.
     pub(crate) fn width(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
@@ -80,18 +80,18 @@ impl Tensor {
     /// Writes row i, widened to f32. Widening is exact.
     ///
     /// # Panics
-    /// If there is no such row or `out` has not its length.
+    /// If there is no such row, or `out` has another length.
     pub fn row(&self, i: usize, out: &mut [f32]) {
         let width = self.width();
-        assert!(i < self.shape[0] && out.len() == width, "row {i} of {:?}, to {} numbers", self.shape, out.len());
+        assert!(i < self.shape[0] && out.len() == width, "row {i} of {:?}, to {} elements", self.shape, out.len());
         let size = width * self.dtype.bytes();
         widen(self.dtype, &self.as_bytes()[i * size..][..size], out);
     }
 
-    /// All numbers, widened to f32, which must be finite.
+    /// All elements, widened to f32.
     ///
     /// # Errors
-    /// If one is not.
+    /// If an element is not finite.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.shape.iter().product()];
         widen(self.dtype, self.as_bytes(), &mut out);
@@ -102,28 +102,30 @@ impl Tensor {
         }
     }
 
-    /// The error that row `row` has a value which is not finite.
+    /// The error that row `row` has an element that is not finite.
     pub(crate) fn not_finite(&self, row: usize, value: f32) -> Error {
         Error::TensorNotFinite { file: self.shard.label.clone(), name: self.name.clone(), row, value }
     }
 
-    /// Bytes that it takes in the file.
+    /// Its size in the file, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.range.len()
     }
 
-    /// Its numbers as they lie in the file.
+    /// Its bytes, as the file contains them.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.shard.bytes.as_slice()[self.range.clone()]
     }
 
-    /// Lets the operating system take back the tensor's pages, because its numbers have been copied elsewhere.
-    pub(crate) fn release(&self) {
-        self.shard.bytes.release(self.range.clone());
+    /// Lets the operating system take back the tensor's pages, because its elements have been
+    /// copied elsewhere.
+    pub(crate) fn evict_pages(&self) {
+        self.shard.bytes.evict_pages(self.range.clone());
     }
 }
 
-/// Little-endian numbers to f32. The bytes of a safetensors file are aligned to eight at best, so none is cast.
+/// Widens little-endian floats to f32. The bytes of a safetensors file are aligned to eight at
+/// best, so none is cast.
 fn widen(dtype: Float, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         Float::F32 => {

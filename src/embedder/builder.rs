@@ -1,5 +1,6 @@
 //! The builder, which opens models.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -8,17 +9,15 @@ use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
 
 use super::model::{Embedder, TruncationPolicy};
 use super::sentence_config::SentenceConfig;
-use crate::checkpoint::{Checkpoint, ConvertedFormat};
+use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
 use crate::config::JsonObject;
-use crate::encoder::Encoder;
-use crate::encoder::families::Blueprint;
-use crate::encoder::linear::ComputeConfig;
+use crate::encoder::{ComputeConfig, Encoder, families};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_unsupported_files};
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
-use crate::tokenizer::{EncoderLimits, Family, Tokenizer};
+use crate::tokenizer::{EncoderLimits, Tokenizer};
 
 /// The settings to open a model with. Created by [`Embedder::builder`].
 ///
@@ -43,6 +42,16 @@ pub struct Builder {
     prompt_name: Option<String>,
     truncate_dim: Option<usize>,
     normalize: bool,
+}
+
+/// An open model, and what only a conversion needs.
+pub(super) struct LoadedModel {
+    pub(super) embedder: Embedder,
+    pub(super) checkpoint: Checkpoint,
+    /// The files that the model was read from, without the encoder's weights.
+    pub(super) manifest: Manifest,
+    /// The tensors that are used and not packed.
+    pub(super) unpacked: BTreeMap<String, Tensor>,
 }
 
 impl Builder {
@@ -134,24 +143,20 @@ impl Builder {
     /// # Errors
     /// See [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        self.load(files).map(|(embedder, ..)| embedder)
+        self.load(files).map(|model| model.embedder)
     }
 
-    /// Opens a model. Also returns its checkpoint and the other files that it was read from.
-    pub(crate) fn load(self, files: &ModelFiles) -> Result<(Embedder, Checkpoint, Manifest)> {
+    /// Opens a model and keeps what only a conversion needs.
+    pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
         let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
         let mut manifest = Manifest::default();
         let modules = ModuleList::read(files, &mut manifest)?;
         let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
         let config_bytes = manifest.require(&encoder_files, CONFIG, "the architecture")?;
         let config = JsonObject::parse(&encoder_files.label(CONFIG), &config_bytes)?;
-        let blueprint = Blueprint::from_config(&config)?;
+        let spec = families::encoder_spec(&config)?;
         reject_unsupported_files(files, &encoder_files, modules.is_some())?;
-        let limits = EncoderLimits {
-            family: Family::from_name(blueprint.family),
-            max_tokens: blueprint.longest(),
-            position_rows: blueprint.position_rows,
-        };
+        let limits = EncoderLimits { family: spec.family, max_tokens: spec.max_tokens };
         let (tokenizer, tokenizer_files) =
             Tokenizer::load(&encoder_files, &limits, self.max_length, modules.is_some())?;
         manifest.merge(tokenizer_files);
@@ -163,9 +168,9 @@ impl Builder {
             None => sentence_config.prompt(self.prompt_name.clone(), &prompts)?,
         };
         let thread_pool = Pool::new(threads)?;
-        let mut checkpoint = Checkpoint::open(&encoder_files)?;
+        let checkpoint = Checkpoint::open(&encoder_files)?;
         let compute = self.compute_config(&checkpoint)?;
-        if compute.precision == Precision::Int8 && blueprint.inner.max(blueprint.width) > MOST_INT8_INPUTS {
+        if compute.precision == Precision::Int8 && spec.max_inputs() > MOST_INT8_INPUTS {
             return Err(
                 config.invalid_value("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8"))
             );
@@ -173,18 +178,19 @@ impl Builder {
         if let Some(modules) = &modules {
             manifest.merge(modules.manifest(files)?);
         }
-        let head = PoolingHead::load(files, modules.as_ref(), compute.level, blueprint.width)?;
+        let head = PoolingHead::load(files, modules.as_ref(), compute.level, spec.hidden_size)?;
         let output_options = OutputOptions {
             dimensions: self.output_dimensions(&sentence_config, head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let encoder = Encoder::load(&mut checkpoint, blueprint, compute, &thread_pool)?;
+        let (encoder, report) = Encoder::load(&checkpoint, spec, compute, &thread_pool)?;
         let embedder = Embedder {
             level: compute.level,
             precision: compute.precision,
             thread_pool,
             tokenizer,
             encoder,
+            load_stats: report.stats,
             head,
             output_options,
             similarity,
@@ -194,13 +200,13 @@ impl Builder {
             name: files.name(),
             workspaces: Mutex::default(),
         };
-        Ok((embedder, checkpoint, manifest))
+        Ok(LoadedModel { embedder, checkpoint, manifest, unpacked: report.unpacked })
     }
 
     /// Returns the level and precision of the computation: those requested, or the defaults of the
     /// checkpoint.
     fn compute_config(&self, checkpoint: &Checkpoint) -> Result<ComputeConfig> {
-        match checkpoint.packing() {
+        match checkpoint.converted_format() {
             Some(format) => self.converted_compute_config(format, checkpoint.label()),
             None => Ok(ComputeConfig {
                 level: self.level.unwrap_or_else(Level::best),

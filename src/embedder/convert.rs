@@ -1,19 +1,20 @@
 //! Writing a converted model.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bytemuck::NoUninit;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
+use super::builder::LoadedModel;
 use super::{Builder, Embedder};
+use crate::bytes::CACHE_LINE_BYTES;
 use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
-use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, resolve_inside};
 use crate::model_folder::{CONVERTED_WEIGHTS, Manifest, size_limit};
@@ -50,15 +51,14 @@ impl Builder {
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
         let folder = folder.as_ref();
         reject_nonempty(folder)?;
-        let (embedder, checkpoint, mut manifest) = self.load(files)?;
+        let LoadedModel { embedder, checkpoint, mut manifest, unpacked } = self.load(files)?;
         reject_converted(&checkpoint)?;
         manifest.insert_license_and_readme_files(files)?;
         let mut new_files = NewFiles::default();
         new_files.create_folder(folder)?;
         copy_files(files, &manifest, folder, &mut new_files)?;
-        let packed = matrices(&embedder);
-        let tensors = others(&embedder, &checkpoint)?;
-        let rest: Vec<Part<'_>> = tensors.iter().map(Part::of).collect();
+        let packed = packed_tensors(&embedder);
+        let rest: Vec<TensorEntry<'_>> = unpacked.iter().map(TensorEntry::unchanged).collect();
         // The converted weights replace the originals, which may be in a subfolder.
         let weights = checkpoint.file_names().first();
         let weights_folder = weights.and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
@@ -75,7 +75,7 @@ impl Builder {
         };
         write().map_err(io_error("write", &path))?;
         new_files.keep();
-        let bytes = |parts: &[Part<'_>]| parts.iter().map(|part| part.bytes.len()).sum();
+        let bytes = |tensors: &[TensorEntry<'_>]| tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         Ok(Converted {
             level: embedder.level(),
             precision: embedder.precision(),
@@ -98,7 +98,7 @@ fn reject_nonempty(folder: &Path) -> Result<()> {
 
 /// Rejects a converted model, whose weights are packed already.
 fn reject_converted(checkpoint: &Checkpoint) -> Result<()> {
-    if checkpoint.packing().is_none() {
+    if checkpoint.converted_format().is_none() {
         return Ok(());
     }
     Err(Error::Converted {
@@ -165,44 +165,42 @@ impl Drop for NewFiles {
 }
 
 /// A tensor to write.
-struct Part<'a> {
+struct TensorEntry<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Cow<'a, [u8]>,
 }
 
-impl<'a> Part<'a> {
-    /// A tensor as it lies in the file that it comes from.
-    fn of((name, tensor): &'a (String, Tensor)) -> Self {
-        let (dtype, shape) = (tensor.file_dtype(), tensor.shape().to_vec());
-        Self { name: name.clone(), dtype, shape, bytes: Cow::Borrowed(tensor.as_bytes()) }
+impl<'a> TensorEntry<'a> {
+    /// A tensor with the bytes of the file that it comes from.
+    fn unchanged((name, tensor): (&'a String, &'a Tensor)) -> Self {
+        let bytes = Cow::Borrowed(tensor.as_bytes());
+        Self { name: name.clone(), dtype: tensor.file_dtype(), shape: tensor.shape().to_vec(), bytes }
+    }
+
+    fn new(name: String, dtype: Dtype, shape: &[usize], elements: &'a [impl NoUninit]) -> Self {
+        Self { name, dtype, shape: shape.to_vec(), bytes: Cow::Borrowed(bytemuck::cast_slice(elements)) }
     }
 }
 
 /// The matrices in the order in which a pass reads them; then their scales and sums.
-fn matrices(embedder: &Embedder) -> Vec<Part<'_>> {
-    let (mut words, mut rest) = (Vec::new(), Vec::new());
-    let encoder: &Encoder = embedder.encoder();
-    for linear in encoder.linears() {
-        let (name, n) = (linear.name(), linear.scales().len());
-        let bytes = Cow::Borrowed(bytemuck::cast_slice(linear.words(encoder.weights())));
-        words.push(Part { name: format!("{name}.words"), dtype: Dtype::U32, shape: linear.shape().to_vec(), bytes });
-        if n > 0 {
-            let (scales, sums) = (bytemuck::cast_slice(linear.scales()), bytemuck::cast_slice(linear.sums()));
-            let part = |leaf, dtype, bytes| Part { name: format!("{name}.{leaf}"), dtype, shape: vec![n], bytes };
-            rest.push(part("scales", Dtype::F32, Cow::Borrowed(scales)));
-            rest.push(part("sums", Dtype::I32, Cow::Borrowed(sums)));
+fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
+    let encoder = embedder.encoder();
+    let mut matrices = Vec::new();
+    let mut scales_and_sums = Vec::new();
+    for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {
+        let name = linear.name();
+        matrices.push(TensorEntry::new(format!("{name}.words"), Dtype::U32, &shape, weights.packed));
+        let outputs = weights.scales.len();
+        if outputs > 0 {
+            let scales = TensorEntry::new(format!("{name}.scales"), Dtype::F32, &[outputs], weights.scales);
+            let sums = TensorEntry::new(format!("{name}.sums"), Dtype::I32, &[outputs], weights.sums);
+            scales_and_sums.extend([scales, sums]);
         }
     }
-    words.append(&mut rest);
-    words
-}
-
-/// All tensors that are used and not packed.
-fn others(embedder: &Embedder, checkpoint: &Checkpoint) -> Result<Vec<(String, Tensor)>> {
-    let packed: HashSet<String> = embedder.encoder().linears().flat_map(|linear| linear.sources()).collect();
-    Ok(checkpoint.asked()?.into_iter().filter(|(name, _)| !packed.contains(name)).collect())
+    matrices.append(&mut scales_and_sums);
+    matrices
 }
 
 fn metadata(embedder: &Embedder) -> Value {
@@ -211,31 +209,30 @@ fn metadata(embedder: &Embedder) -> Value {
     })
 }
 
-/// The safetensors format: the length of the header, the header in JSON, the tensors. The header is
-/// filled up with spaces so that the first tensor begins at a cache line (the format's own
-/// libraries fill up to eight bytes).
+/// Writes the safetensors format: the length of the header, the header in JSON, the tensors. The
+/// header is padded with spaces so that the first tensor starts at a cache line. (The format's own
+/// libraries pad to eight bytes.)
 fn write<'a>(
     out: &mut impl Write,
     metadata: &Value,
-    parts: impl Iterator<Item = &'a Part<'a>> + Clone,
+    tensors: impl Iterator<Item = &'a TensorEntry<'a>> + Clone,
 ) -> io::Result<()> {
-    const LINE: usize = 64;
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), metadata.clone());
     let mut end = 0;
-    for part in parts.clone() {
+    for tensor in tensors.clone() {
         let start = end;
-        end += part.bytes.len();
-        let value = json!({ "dtype": part.dtype, "shape": part.shape, "data_offsets": [start, end] });
-        header.insert(part.name.clone(), value);
+        end += tensor.bytes.len();
+        let value = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] });
+        header.insert(tensor.name.clone(), value);
     }
     let mut header = Value::Object(header).to_string();
-    let before = size_of::<u64>() + header.len();
-    header.push_str(&" ".repeat(before.next_multiple_of(LINE) - before));
+    let unpadded = size_of::<u64>() + header.len();
+    header.push_str(&" ".repeat(unpadded.next_multiple_of(CACHE_LINE_BYTES) - unpadded));
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
-    for part in parts {
-        out.write_all(&part.bytes)?;
+    for tensor in tensors {
+        out.write_all(&tensor.bytes)?;
     }
     Ok(())
 }

@@ -16,16 +16,16 @@ use crate::trace::{NullObserver, Observer};
 impl Embedder {
     /// Concatenates the ids of texts to a batch.
     pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a EncodedIds>) -> Batch {
-        let positions = self.encoder.blueprint().positions;
+        let positions = self.encoder.spec().embeddings.position_ids;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
 
     /// Runs one pass on this thread and gives the token vectors `[T, D]` to `consume`.
     pub(super) fn run_single<O: Observer>(&self, batch: &Batch, observer: &mut O, consume: impl FnOnce(MatRef<'_>)) {
         self.with_workspace(batch, |workspace| {
-            TeamMember::alone(workspace, |member, workspace| {
-                self.encoder.forward(member, batch, workspace, observer);
-                member.look(|reader| consume(reader.read(&workspace.x.numbers)));
+            TeamMember::solo(workspace, |member, workspace| {
+                let output = self.encoder.forward(member, batch, workspace, observer);
+                member.look(|reader| consume(reader.read(&workspace.stream(output).values)));
             });
         });
     }
@@ -33,11 +33,11 @@ impl Embedder {
     /// Runs one pass on a team of all threads and gives the token vectors `[T, D]` to `consume`.
     pub(super) fn run_team(&self, batch: &Batch, consume: impl FnOnce(MatRef<'_>)) {
         self.with_workspace(batch, |workspace| {
-            self.thread_pool.team(workspace, |member, workspace| {
-                self.encoder.forward(member, batch, workspace, &mut NullObserver);
-            });
-            TeamMember::alone(workspace, |member, workspace| {
-                member.look(|reader| consume(reader.read(&workspace.x.numbers)));
+            let output = self
+                .thread_pool
+                .team(workspace, |member, workspace| self.encoder.forward(member, batch, workspace, &mut NullObserver));
+            TeamMember::solo(workspace, |member, workspace| {
+                member.look(|reader| consume(reader.read(&workspace.stream(output).values)));
             });
         });
     }
@@ -60,13 +60,13 @@ impl Embedder {
     fn with_workspace(&self, batch: &Batch, pass: impl FnOnce(&mut Workspace)) {
         let lock = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = lock().pop();
-        let mut workspace = reused.unwrap_or_else(|| Workspace::new(self.encoder.blueprint(), self.precision));
+        let mut workspace = reused.unwrap_or_else(|| Workspace::new(self.encoder.spec(), self.precision));
         workspace.resize(batch.tokens());
         pass(&mut workspace);
         // Many callers at once, or a trace, may need more or larger workspaces than the embedder
         // keeps.
         let mut kept = lock();
-        if kept.len() < self.thread_pool.size() && workspace.room() <= self.max_batch_tokens() {
+        if kept.len() < self.thread_pool.size() && workspace.capacity_tokens() <= self.max_batch_tokens() {
             kept.push(workspace);
         }
     }

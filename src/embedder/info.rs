@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use super::memory::{self, MemoryEstimate};
+use super::memory::MemoryEstimate;
 use super::model::Embedder;
-use crate::encoder::families::Blueprint;
+use crate::encoder::Architecture;
 use crate::similarity::Similarity;
 
 /// The description of a model and of how it is run. Returned by [`Embedder::info`].
@@ -17,7 +17,7 @@ pub struct ModelInfo {
     /// The model's name: its hub id, its folder's name, or the name that its files were given.
     pub name: String,
     /// The architecture and its sizes.
-    pub blueprint: Blueprint,
+    pub architecture: Architecture,
     /// A description of each module of the sentence head, such as "mean pooling".
     pub modules: Vec<String>,
     /// The similarity function.
@@ -49,21 +49,14 @@ pub struct ModelInfo {
     pub converted: bool,
 }
 
-/// Returns the number of parameters of the encoder.
-fn parameters(b: &Blueprint) -> usize {
-    let norm = 2 * b.width;
-    let layer = 4 * (b.width * b.width + b.width) + 2 * b.width * b.inner + b.inner + b.width + 2 * norm;
-    let tables = (b.vocabulary + b.position_rows + b.segments.unwrap_or(0)) * b.width;
-    tables + norm + b.layers * layer + b.relative_bias.map_or(0, |bias| bias.buckets * b.heads)
-}
-
 impl Embedder {
     /// Describes the model and how it is run.
     pub fn info(&self) -> ModelInfo {
-        let blueprint = self.encoder.blueprint().clone();
+        let spec = self.encoder.spec();
         ModelInfo {
             name: self.name.clone(),
-            parameters: parameters(&blueprint),
+            architecture: spec.architecture(),
+            parameters: spec.parameters(),
             modules: self.head.describe(),
             similarity: self.similarity,
             max_length: self.tokenizer.max_tokens(),
@@ -76,32 +69,19 @@ impl Embedder {
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision),
             memory_by_precision: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
-            converted: self.encoder.is_converted(),
-            blueprint,
+            converted: self.load_stats.is_converted,
         }
     }
 
     /// Returns the precisions in which the model's files can be opened.
     fn precisions(&self) -> impl Iterator<Item = Precision> {
-        let only = self.encoder.is_converted().then_some(self.precision);
+        let only = self.load_stats.is_converted.then_some(self.precision);
         Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
     }
 
-    /// Estimates the memory that the model takes in a precision.
-    fn memory(&self, precision: Precision) -> MemoryEstimate {
-        let max_tokens = self.max_batch_tokens();
-        let (tokenizer_model, entries) = self.tokenizer.model_and_vocab_size();
-        let matrices = self.encoder.packed_bytes(precision);
-        let (own, mapped) = if self.encoder.matrices_are_mapped() { (0, matrices) } else { (matrices, 0) };
-        MemoryEstimate {
-            program: memory::PROGRAM,
-            tokenizer: memory::tokenizer(tokenizer_model, entries),
-            packed: own + self.encoder.copied_bytes(precision) + self.head.bytes(),
-            mapped,
-            given: self.encoder.given_bytes(),
-            packing: self.encoder.packing_bytes(),
-            tables: self.encoder.mapped_bytes(),
-            activations: self.thread_pool.size() * memory::activations(self.encoder.blueprint(), precision, max_tokens),
-        }
+    /// Returns the floating-point operations of a pass over a text of L tokens: its linear layers
+    /// and the two products of attention, a multiply-add being two. The rest is not counted.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        self.encoder.spec().operations(tokens)
     }
 }

@@ -1,16 +1,18 @@
-//! What a model takes of memory, told from its sizes.
+//! The memory that a model takes, predicted from its sizes.
 
 use likewise_kernels::quant::Precision;
-use likewise_kernels::view::padded_stride;
 use tokenizers::ModelWrapper;
 
-use crate::encoder::families::Blueprint;
+use super::model::Embedder;
+use crate::encoder::spec::EncoderSpec;
+use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, Workspace};
 
-/// MemoryEstimate that an embedder takes, in bytes, by what takes it. Predicted from sizes, not measured; on Linux on x86-64 the
-/// sums are within 5 % of what the operating system counts, or within 1 MiB (tests/memory.rs).
+/// The memory that an embedder takes, in bytes, by purpose. Predicted from sizes, not measured; on
+/// Linux on x86-64 the sums are within 5 % of what the operating system counts, or within 1 MiB
+/// (cli/tests/memory.rs).
 ///
-/// To this comes what a call brings along: the texts, 4·D bytes a text for its vector, and with more callers at once than
-/// threads the activations of those beyond.
+/// A call needs more memory for its texts and for their vectors, 4·D bytes a text. With more
+/// callers at once than threads, each further caller needs its own activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryEstimate {
@@ -20,15 +22,16 @@ pub struct MemoryEstimate {
     pub tokenizer: usize,
     /// Packed weights.
     pub packed: usize,
-    /// Packed weights of a converted model, in its file: resident when they have been read. The pages are the file's, and
-    /// all processes that have mapped it share them.
+    /// Packed weights of a converted model, in its file: resident when they have been read. All
+    /// processes that have mapped the file share its pages.
     pub mapped: usize,
-    /// Weight files that were given in memory, without the tables: they stay beside the packed weights.
+    /// Weight files that were given in memory, without the tables. They stay in memory with the
+    /// packed weights.
     pub given: usize,
-    /// While a model is opened: the matrix that is being packed, as it lies in a mapped file.
+    /// While a model is opened: the pages of a mapped file that contain the matrix being packed.
     pub packing: usize,
-    /// Embedding tables in the file, if every row has been read. These pages are the file's, and the operating system takes
-    /// them back when it needs memory.
+    /// Embedding tables in the file, if every row has been read. The operating system takes these
+    /// pages back when it needs memory.
     pub tables: usize,
     /// Activations, with all threads busy.
     pub activations: usize,
@@ -40,20 +43,21 @@ impl MemoryEstimate {
         self.program + self.tokenizer + self.packed + self.given
     }
 
-    /// The most that is ever resident: with every weight, a table row for every word, and with texts of the full length.
+    /// The most that is ever resident: with every weight, every row of every table, and texts of
+    /// the full length.
     pub fn peak(&self) -> usize {
         self.resident() + self.packing.max(self.tables + self.mapped + self.activations)
     }
 }
 
 /// The command with its libraries and the heap's own overhead, measured: 8 MiB.
-pub(super) const PROGRAM: usize = 8 << 20;
+const PROGRAM_BYTES: usize = 8 << 20;
 
-/// MemoryEstimate of a tokenizer with so many entries, by its kind.
+/// The memory of a tokenizer with so many entries, by its kind.
 ///
-/// Bytes an entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two maps, BPE merges besides, and
-/// Unigram a node of a tree for every character.
-pub(super) fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
+/// Bytes per entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two
+/// maps, BPE also has merges, and Unigram has a tree node for every character.
+fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
     entries
         * match model {
             ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) => 265,
@@ -62,12 +66,32 @@ pub(super) fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
         }
 }
 
-/// The matrices of a pass over so many tokens, in bytes (`layers::encoder::Workspace`).
-pub(super) fn activations(blueprint: &Blueprint, precision: Precision, tokens: usize) -> usize {
-    let (width, inner) = (blueprint.width, blueprint.inner);
-    let words = |cols| if precision == Precision::F32 { 0 } else { padded_stride(precision.row_words(cols)) };
-    // In bf16 the inner numbers become words at once, and the room for them is never touched.
-    let inner_numbers = if precision == Precision::Bf16 { 0 } else { padded_stride(inner) };
-    let row = 4 * padded_stride(width) + 3 * words(width) + padded_stride(3 * width) + inner_numbers + words(inner);
-    tokens * row * size_of::<f32>()
+impl Embedder {
+    /// The memory that this model takes, or would take in another precision.
+    pub(super) fn memory(&self, precision: Precision) -> MemoryEstimate {
+        let spec = self.encoder.spec();
+        let compute = ComputeConfig { level: self.level, precision };
+        let matrices: usize = spec.linears().map(|linear| Linear::packed_bytes(linear, compute)).sum();
+        let (packed, mapped) = if self.load_stats.matrices_are_mapped { (0, matrices) } else { (matrices, 0) };
+        let (model, entries) = self.tokenizer.model_and_vocab_size();
+        MemoryEstimate {
+            program: PROGRAM_BYTES,
+            tokenizer: tokenizer(model, entries),
+            packed: packed + copied(spec, compute) + self.head.bytes(),
+            mapped,
+            given: self.load_stats.given_in_memory,
+            packing: self.load_stats.largest_packed_source,
+            tables: self.load_stats.table_bytes,
+            activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens()),
+        }
+    }
+}
+
+/// Weights that are in memory even if the matrices are mapped: scales, sums, and relative
+/// positions.
+fn copied(spec: &EncoderSpec, compute: ComputeConfig) -> usize {
+    let scales: usize = spec.linears().map(|linear| Linear::scale_bytes(linear, compute.precision)).sum();
+    let relative_keys: usize =
+        spec.layers.iter().map(|layer| RelativeKeyEmbeddings::bytes(compute.level, &layer.attention.body)).sum();
+    scales + RelativePositionBias::bytes(spec) + relative_keys
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::encoder::{Encoder, Workspace};
+use crate::encoder::{Encoder, LoadStats, Workspace};
 use crate::error::Result;
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
@@ -28,6 +28,7 @@ pub struct Embedder {
     pub(super) thread_pool: Pool,
     pub(super) tokenizer: Tokenizer,
     pub(super) encoder: Encoder,
+    pub(super) load_stats: LoadStats,
     pub(super) head: PoolingHead,
     pub(super) output_options: OutputOptions,
     pub(super) similarity: Similarity,

@@ -170,6 +170,6 @@ impl Embedder {
 
     /// Returns the width of a token vector, D.
     pub(crate) fn token_width(&self) -> usize {
-        self.encoder.blueprint().width
+        self.encoder.spec().hidden_size
     }
 }

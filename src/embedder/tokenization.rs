@@ -74,7 +74,7 @@ impl Embedder {
         if truncation == TruncationPolicy::Error && usage.truncated() {
             return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.max_tokens() });
         }
-        let vocabulary = self.encoder.blueprint().vocabulary;
+        let vocabulary = self.encoder.spec().embeddings.tokens.rows;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }

@@ -1,4 +1,6 @@
-//! What a linear layer reads.
+//! What a linear layer reads: activations in f32, and quantized.
+
+use std::ops::Range;
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::{Precision, quantize};
@@ -6,77 +8,83 @@ use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::parallel::{StepReader, TeamBuffers, TeamMatrix, TeamMember};
 
-/// Rows of f32 `[T, K]`, and the same rows as words where the precision has words.
+/// Rows of f32 `[T, K]`, and the same rows quantized if the precision is bf16 or int8.
 ///
-/// Both, because a layer norm's output goes two ways: to the next linear layer, which reads words, and past it to the residual
-/// connection, which stays in f32.
+/// Both, because a norm's output has two readers: the next linear layer reads it quantized, and the
+/// residual connection reads it in f32.
 pub(crate) struct Activations {
     precision: Precision,
-    /// As f32.
-    pub(crate) numbers: TeamMatrix,
-    /// As words `[T, row_words(K)]`. In f32 there are none.
-    words: Option<TeamMatrix<u32>>,
+    pub(crate) values: TeamMatrix,
+    /// 32-bit words `[T, row_words(K)]`. In f32 there are none.
+    quantized: Option<TeamMatrix<u32>>,
 }
 
 impl Activations {
-    /// Of no rows yet.
+    /// Without rows yet.
     pub(crate) fn new(precision: Precision, cols: usize) -> Self {
-        let words = (precision != Precision::F32).then(|| TeamMatrix::new(precision.row_words(cols)));
-        Self { precision, numbers: TeamMatrix::new(cols), words }
+        let quantized = (precision != Precision::F32).then(|| TeamMatrix::new(precision.row_words(cols)));
+        Self { precision, values: TeamMatrix::new(cols), quantized }
     }
 
-    /// Makes room for T tokens.
+    /// Sets the number of rows.
     pub(crate) fn resize(&mut self, tokens: usize) {
-        self.numbers.resize(tokens);
-        if let Some(words) = &mut self.words {
-            words.resize(tokens);
+        self.values.resize(tokens);
+        if let Some(quantized) = &mut self.quantized {
+            quantized.resize(tokens);
         }
     }
 
-    /// The words, to multiply with.
+    /// Bytes of a row in f32, and quantized.
+    pub(crate) fn row_bytes(&self) -> [usize; 2] {
+        [self.values.row_bytes(), self.quantized.as_ref().map_or(0, TeamMatrix::row_bytes)]
+    }
+
+    /// The quantized rows, to multiply with.
     ///
     /// # Panics
     /// In f32.
-    pub(crate) fn words<'a>(&'a self, reader: &'a StepReader) -> MatRef<'a, u32> {
-        match &self.words {
-            Some(words) => reader.read(words),
-            None => unreachable!("f32 has no words"),
+    pub(crate) fn quantized<'a>(&'a self, reader: &'a StepReader) -> MatRef<'a, u32> {
+        match &self.quantized {
+            Some(quantized) => reader.read(quantized),
+            None => unreachable!("f32 is not quantized"),
         }
     }
 
-    /// The words, if each of them is rounded by itself: bf16. (Those of int8 have a step for a whole row.)
-    pub(crate) fn rounded(&self) -> Option<&TeamMatrix<u32>> {
-        self.words.as_ref().filter(|_| self.precision == Precision::Bf16)
+    /// The quantized rows in bf16, whose elements can be rounded one by one. (int8 needs a whole
+    /// row for its scale.)
+    pub(crate) fn bf16(&self) -> Option<&TeamMatrix<u32>> {
+        self.quantized.as_ref().filter(|_| self.precision == Precision::Bf16)
     }
 
-    /// A step: the words, from the numbers that an earlier step has filled. In f32 there is nothing to do.
+    /// A step: quantizes the rows that an earlier step has filled. In f32 there is nothing to do.
     pub(crate) fn quantize(&self, member: &mut TeamMember<'_>, level: Level) {
-        if let Some(words) = &self.words {
-            member.fill_rows(words, |rows, view, reader| {
-                quantize(level, self.precision, reader.read(&self.numbers).rows_in(rows), view);
+        if let Some(quantized) = &self.quantized {
+            member.fill_rows(quantized, |rows, view, reader| {
+                quantize(level, self.precision, reader.read(&self.values).rows_in(rows), view);
             });
         }
     }
 
-    /// A step: numbers and words, row block by row block while they are in the cache. `fill` gets rows and their view.
+    /// A step: fills rows, and quantizes them while they are in the cache. `fill` gets rows and
+    /// their view.
     pub(crate) fn fill_rows(
         &self,
         member: &mut TeamMember<'_>,
         level: Level,
-        mut fill: impl FnMut(std::ops::Range<usize>, MatMut<'_>, &StepReader),
+        mut fill: impl FnMut(Range<usize>, MatMut<'_>, &StepReader),
     ) {
-        let Some(words) = &self.words else {
-            return member.fill_rows(&self.numbers, fill);
+        let Some(quantized) = &self.quantized else {
+            return member.fill_rows(&self.values, fill);
         };
-        // A few rows, which stay in the first-level cache from the one loop to the other.
-        const BLOCK: usize = 4;
-        member.fill_rows_of_two(&self.numbers, words, |rows, mut numbers, mut words, reader| {
-            for first in (0..rows.len()).step_by(BLOCK) {
-                let block = first..(first + BLOCK).min(rows.len());
-                fill(rows.start + block.start..rows.start + block.end, numbers.rows_in(block.clone()), reader);
+        // Few enough to stay in the first-level cache from the one loop to the other.
+        const ROWS_PER_BLOCK: usize = 4;
+        member.fill_rows_of_two(&self.values, quantized, |rows, mut values, mut quantized, reader| {
+            for first in (0..rows.len()).step_by(ROWS_PER_BLOCK) {
+                let block = first..(first + ROWS_PER_BLOCK).min(rows.len());
+                fill(rows.start + block.start..rows.start + block.end, values.rows_in(block.clone()), reader);
                 for i in block {
-                    let row = MatRef::new(numbers.row(i), 1, numbers.cols());
-                    quantize(level, self.precision, row, words.rows_in(i..i + 1));
+                    let row = MatRef::new(values.row(i), 1, values.cols());
+                    quantize(level, self.precision, row, quantized.rows_in(i..i + 1));
                 }
             }
         });
@@ -84,10 +92,10 @@ impl Activations {
 }
 
 impl TeamBuffers for Activations {
-    fn join(&mut self, team: u64) {
-        self.numbers.join(team);
-        if let Some(words) = &mut self.words {
-            words.join(team);
+    fn bind(&mut self, team: u64) {
+        self.values.bind(team);
+        if let Some(quantized) = &mut self.quantized {
+            quantized.bind(team);
         }
     }
 }

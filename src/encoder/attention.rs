@@ -1,111 +1,88 @@
-//! Self-attention: the only layer in which tokens learn of one another.
+//! Self-attention: the only sublayer in which tokens read one another.
 //!
-//! Each token asks a question (its query), offers a label (its key) and has something to say (its value), all three linear
-//! maps of its vector. In each of H heads, of width d = D/H, token i takes an average of the values of all tokens j of its
-//! sentence, weighted by how well its query fits their keys:
+//! Three linear maps of a token's vector give its query, key and value. In each of H heads, of size
+//! d, token i takes a weighted mean of the values of all tokens j of its sentence. The weights
+//! measure how well its query matches their keys:
 //!
 //! ```text
-//! score[i][j] = q[i] · k[j] / √d  (+ what it may be told of i − j: `relative.rs`)
+//! score[i][j] = q[i] · k[j] / √d  (+ in some models a term for i − j: `relative_position.rs`)
 //! p[i]        = softmax(score[i])
 //! context[i]  = Σ_j p[i][j] v[j]
 //! ```
 //!
-//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and mapped once more.
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and
+//! mapped once more.
 //!
-//! Sentences are handled one at a time, so none sees another and nothing is masked. A block of rows is taken through all
-//! three lines before the next, while its scores (at most 12 rows of 512 numbers) are in the first-level cache.
+//! Sentences are handled one at a time, so none reads another and nothing is masked. A block of
+//! rows is taken through all three lines before the next, while its scores (at most 12 rows of 512
+//! elements) are in the first-level cache.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{self, Epilogue, Panels, gemm};
 use likewise_kernels::softmax::{Scores, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
-use crate::checkpoint::Checkpoint;
-use crate::encoder::Pass;
-use crate::encoder::arena::ArenaLayout;
-use crate::encoder::families::Blueprint;
-use crate::encoder::linear::{ComputeConfig, Linear, LinearEpilogue};
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::activations::Activations;
+use crate::encoder::layer::Block;
+use crate::encoder::linear::{Linear, LinearEpilogue};
+use crate::encoder::loader::WeightLoader;
+use crate::encoder::pass::PassContext;
 use crate::encoder::relative_position::RelativeKeyEmbeddings;
+use crate::encoder::spec::AttentionSpec;
 use crate::error::Result;
-use crate::parallel::TeamMember;
+use crate::parallel::TeamMatrix;
 use crate::trace::{Observer, TracePoint};
 
-/// LayerNorm(x + output(heads(x))).
+/// output(heads(qkv(x))), D to D.
 pub(crate) struct Attention {
     level: Level,
     heads: usize,
-    head_width: usize,
-    /// Queries, keys and values: D to 3·D.
+    head_size: usize,
+    /// Queries, keys and values: D to 3·H·d.
     qkv: Linear,
+    /// H·d to D.
     output: Linear,
-    norm: LayerNorm,
-    distances: Option<RelativeKeyEmbeddings>,
+    relative_keys: Option<RelativeKeyEmbeddings>,
 }
 
 impl Attention {
-    pub(crate) fn find(
-        checkpoint: &Checkpoint,
-        how: ComputeConfig,
-        places: &mut ArenaLayout,
-        blueprint: &Blueprint,
-        layer: usize,
-    ) -> Result<Self> {
-        let (names, width) = (&blueprint.names, blueprint.width);
-        let module = |pattern: &str| pattern.replace("{}", &layer.to_string());
-        let qkv = [names.query, names.key, names.value].map(module);
+    pub(crate) fn load(loader: &mut WeightLoader<'_>, spec: &AttentionSpec) -> Result<Self> {
+        let level = loader.compute().level;
         Ok(Self {
-            level: how.level,
-            heads: blueprint.heads,
-            head_width: blueprint.head_width(),
-            qkv: Linear::find(checkpoint, how, places, &qkv, width, width)?,
-            output: Linear::find(checkpoint, how, places, &[module(names.attention_output)], width, width)?,
-            norm: LayerNorm::load(checkpoint, how.level, &module(names.attention_norm), width, blueprint.epsilon)?,
-            distances: RelativeKeyEmbeddings::load(checkpoint, how.level, blueprint, layer)?,
+            level,
+            heads: spec.heads,
+            head_size: spec.head_size,
+            qkv: loader.linear(&spec.qkv)?,
+            output: loader.linear(&spec.output)?,
+            relative_keys: match &spec.relative_keys {
+                Some(keys) => Some(RelativeKeyEmbeddings::load(loader.tensors(), level, keys, spec.head_size)?),
+                None => None,
+            },
         })
     }
 
-    /// Its steps, from `buffers.x` `[T, D]` to `buffers.attended` `[T, D]`.
-    pub(crate) fn forward<O: Observer>(
-        &self,
-        member: &mut TeamMember<'_>,
-        pass: &Pass<'_>,
-        observer: &mut O,
-        layer: usize,
-    ) {
-        let Pass { batch, weights, buffers, .. } = *pass;
-        let width = self.heads * self.head_width;
-        self.qkv.forward(member, weights, &buffers.x, LinearEpilogue::Store, &buffers.qkv);
-        observer.record_columns(member, TracePoint::Query(layer), &buffers.qkv, 0..width);
-        observer.record_columns(member, TracePoint::Key(layer), &buffers.qkv, width..2 * width);
-        observer.record_columns(member, TracePoint::Value(layer), &buffers.qkv, 2 * width..3 * width);
-
+    /// A step: the weighted means `[T, H·d]`, from queries, keys and values `[T, 3·H·d]`. A member
+    /// of the team takes one head of one sentence after another.
+    fn attend<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>) {
+        let PassContext { member, batch, work, relative_bias, observer, layer, .. } = cx;
+        let width = self.heads * self.head_size;
         let mut scratch = Scratch::default();
-        member.fill_blocks(
-            &buffers.context.numbers,
-            batch.offsets(),
-            self.head_width,
-            |sentence, head, context, reader| {
-                let qkv = reader.read(&buffers.qkv).rows_in(batch.sentence(sentence));
-                let part = |i: usize| {
-                    qkv.cols_in(i * width + head * self.head_width..i * width + (head + 1) * self.head_width)
-                };
-                let bias = pass.score_bias.map(|bias| bias.head(head));
-                self.one_head([part(0), part(1), part(2)], bias, context, &mut scratch, |probabilities| {
-                    observer.record(TracePoint::Probabilities(layer), probabilities);
-                });
-            },
-        );
-        observer.record_matrix(member, TracePoint::Context(layer), &buffers.context.numbers);
-        buffers.context.quantize(member, self.level);
-
-        self.output.forward(member, weights, &buffers.context, LinearEpilogue::Add(&buffers.x.numbers), &buffers.sum);
-        self.norm.forward(member, &buffers.sum, &buffers.attended);
-        observer.record_matrix(member, TracePoint::Attention(layer), &buffers.attended.numbers);
+        let context = &work.context.values;
+        member.fill_blocks(context, batch.offsets(), self.head_size, |sentence, head, context, reader| {
+            let qkv = reader.read(&work.qkv).rows_in(batch.sentence(sentence));
+            let [q, k, v] = [0, 1, 2].map(|part| {
+                let first = part * width + head * self.head_size;
+                qkv.cols_in(first..first + self.head_size)
+            });
+            let bias = relative_bias.map(|bias| bias.head(head));
+            self.one_head([q, k, v], bias, context, &mut scratch, |probabilities| {
+                observer.record(TracePoint::Probabilities(*layer), probabilities);
+            });
+        });
     }
 
-    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`. `see` is shown each block of
-    /// rows of probabilities.
+    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`.
+    /// `see` gets each block of rows of probabilities.
     fn one_head(
         &self,
         [q, k, v]: [MatRef<'_>; 3],
@@ -116,22 +93,24 @@ impl Attention {
     ) {
         let tokens = q.rows();
         let keys = Panels::transposed(self.level, k, &mut scratch.keys);
-        // The values of a head are some columns of a row-major matrix: a panel as it lies, if whole panels fit.
+        // The values of a head are some columns of a row-major matrix. If they are whole panels,
+        // they need no copy.
         let values =
             Panels::in_place(self.level, v).unwrap_or_else(|| Panels::copied(self.level, v, &mut scratch.values));
-        let scale = 1.0 / (self.head_width as f32).sqrt();
-        // Rows are padded to whole panels, so that the product has no ragged edge; the softmax leaves the padding zero.
+        let scale = 1.0 / (self.head_size as f32).sqrt();
+        // Rows are padded to whole panels, so that the product has no ragged edge; the softmax
+        // leaves the padding zero.
         let columns = tokens.next_multiple_of(self.level.panel_width());
         let block = self.level.tile_rows();
         let stride = padded_stride(columns);
         let memory = scratch.scores.numbers(block * stride);
-        let distances = self.distances.as_ref().map(|distances| distances.of_keys(k, &mut scratch.distances));
+        let relative_keys = self.relative_keys.as_ref().map(|keys| keys.for_keys(k, &mut scratch.relative_keys));
         for first in (0..tokens).step_by(block) {
             let rows = first..(first + block).min(tokens);
             let mut scores = MatMut::with_stride(memory, rows.len(), columns, stride);
             gemm(self.level, q.rows_in(rows.clone()), keys, None, Epilogue::Store, scores.reborrow());
-            if let Some(distances) = &distances {
-                distances.add(q.rows_in(rows.clone()), first, scores.reborrow());
+            if let Some(relative_keys) = &relative_keys {
+                relative_keys.add(q.rows_in(rows.clone()), first, scores.reborrow());
             }
             let bias = match bias {
                 Some((bias, middle)) => Scores { scale, bias, start: middle - first },
@@ -143,23 +122,41 @@ impl Attention {
             see(probabilities);
         }
     }
+}
 
-    /// Its matrices, in the order of a pass.
-    pub(crate) fn linears(&self) -> [&Linear; 2] {
-        [&self.qkv, &self.output]
+impl Block for Attention {
+    const OUTPUT: fn(usize) -> TracePoint = TracePoint::Attention;
+
+    fn forward<O: Observer>(
+        &self,
+        cx: &mut PassContext<'_, '_, O>,
+        input: &Activations,
+        end: LinearEpilogue<'_>,
+        out: &TeamMatrix,
+    ) {
+        let work = cx.work;
+        self.qkv.forward(cx, input, LinearEpilogue::Store, &work.qkv);
+        let points = [TracePoint::Query, TracePoint::Key, TracePoint::Value];
+        for (part, point) in points.into_iter().enumerate() {
+            let width = self.heads * self.head_size;
+            cx.observer.record_columns(cx.member, point(cx.layer), &work.qkv, part * width..(part + 1) * width);
+        }
+        self.attend(cx);
+        cx.observer.record_matrix(cx.member, TracePoint::Context(cx.layer), &work.context.values);
+        work.context.quantize(cx.member, self.level);
+        self.output.forward(cx, &work.context, end, out);
     }
 
-    /// The same, to be packed.
-    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 2] {
-        [&mut self.qkv, &mut self.output]
+    fn linears(&self) -> [&Linear; 2] {
+        [&self.qkv, &self.output]
     }
 }
 
-/// Memory that one head after another uses.
+/// Memory that is reused from head to head.
 #[derive(Default)]
 struct Scratch {
     keys: gemm::Scratch,
     values: gemm::Scratch,
     scores: gemm::Scratch,
-    distances: Vec<f32>,
+    relative_keys: Vec<f32>,
 }

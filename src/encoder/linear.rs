@@ -1,19 +1,17 @@
 //! y = x Wᵀ + b.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, Layout, Sink, WordMatrix, gemm, gemm_words};
 use likewise_kernels::math::Activation;
-use likewise_kernels::quant::{Precision, quantize_weights};
-use likewise_kernels::view::MatRef;
+use likewise_kernels::quant::Precision;
 
-use crate::checkpoint::{Checkpoint, Tensor};
 use crate::encoder::activations::Activations;
-use crate::encoder::arena::{ArenaLayout, WeightArena};
-use crate::error::Result;
-use crate::parallel::{Pool, StepReader, TeamMatrix, TeamMember};
+use crate::encoder::arena::{MatrixSlot, PackedWeights, WeightArena};
+use crate::encoder::pass::PassContext;
+use crate::encoder::spec::LinearSpec;
+use crate::parallel::{StepReader, TeamMatrix};
 
 /// How a model computes.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +20,16 @@ pub(crate) struct ComputeConfig {
     pub(crate) precision: Precision,
 }
 
-/// A linear layer with K inputs and N outputs.
-///
-/// It is first found in a checkpoint, which is when shapes are checked and its place among the [`WeightArena`] is known, and
-/// then packed to that place. In a converted model it is at its place already.
+/// A linear layer with K inputs and N outputs. Its weights are in the [`WeightArena`] of the pass.
 pub(crate) struct Linear {
-    level: Level,
-    precision: Precision,
-    /// The modules whose outputs it has, one after another.
-    modules: Vec<String>,
-    inputs: usize,
+    compute: ComputeConfig,
     layout: Layout,
-    place: Range<usize>,
+    slot: MatrixSlot,
+    /// `[N]`.
     bias: Vec<f32>,
-    /// In int8: the scale and the sum of the bytes of each output's weights `[N]`.
-    scales: Vec<f32>,
-    sums: Vec<i32>,
-    /// Where its weights are, until they are packed.
-    tensors: Vec<Tensor>,
 }
 
-/// What follows the linear map, in the same pass over the output.
+/// What is computed on the outputs of a linear layer while they are in registers.
 #[derive(Clone, Copy)]
 pub(crate) enum LinearEpilogue<'a> {
     /// Nothing.
@@ -54,202 +41,93 @@ pub(crate) enum LinearEpilogue<'a> {
 }
 
 impl Linear {
-    /// Finds `{module}.weight` `[N, K]` and `{module}.bias` `[N]` of each module and joins them to one map with the outputs of
-    /// all: queries, keys and values are one matmul that way.
-    pub(crate) fn find(
-        checkpoint: &Checkpoint,
-        how: ComputeConfig,
-        places: &mut ArenaLayout,
-        modules: &[String],
-        outputs: usize,
-        inputs: usize,
-    ) -> Result<Self> {
-        let tensor = |leaf: &str, shape: &[usize]| -> Result<Vec<Tensor>> {
-            modules.iter().map(|module| checkpoint.tensor(&format!("{module}.{leaf}"), shape)).collect()
-        };
-        let mut bias = Vec::new();
-        for part in tensor("bias", &[outputs])? {
-            bias.extend(part.to_vec()?);
-        }
-        let ComputeConfig { level, precision } = how;
-        let layout = Layout::new(level, outputs * modules.len(), precision.words(inputs));
-        let (scales, sums, modules) = (Vec::new(), Vec::new(), modules.to_vec());
-        let mut linear = Self {
-            level,
-            precision,
-            modules: modules.clone(),
-            inputs,
-            layout,
-            place: 0..0,
-            bias,
-            scales,
-            sums,
-            tensors: Vec::new(),
-        };
-        if checkpoint.packing().is_some() {
-            linear.find_packed(checkpoint)?;
-        } else {
-            linear.tensors = tensor("weight", &[outputs, inputs])?;
-            linear.place = places.take(layout.numbers());
-        }
-        Ok(linear)
+    /// With the weights that the arena has, or will have, in a slot.
+    pub(crate) fn new(compute: ComputeConfig, layout: Layout, slot: MatrixSlot, bias: Vec<f32>) -> Self {
+        Self { compute, layout, slot, bias }
     }
 
-    /// Finds it in the file of a converted model.
-    fn find_packed(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let name = self.name();
-        self.place = checkpoint.words(&format!("{name}.words"), &self.layout.shape())?;
-        if self.precision == Precision::Int8 {
-            let n = self.layout.n();
-            self.scales = checkpoint.tensor(&format!("{name}.scales"), &[n])?.to_vec()?;
-            self.sums = checkpoint.sums(&format!("{name}.sums"), n, 4 * self.layout.k())?;
-        }
-        Ok(())
+    /// How the weights are packed.
+    pub(crate) fn layout(spec: &LinearSpec, compute: ComputeConfig) -> Layout {
+        Layout::new(compute.level, spec.outputs(), compute.precision.words(spec.inputs))
     }
 
-    /// What a converted model calls it: its modules.
-    pub(crate) fn name(&self) -> String {
-        self.modules.join("+")
+    /// Bytes of the packed weights.
+    pub(crate) fn packed_bytes(spec: &LinearSpec, compute: ComputeConfig) -> usize {
+        Self::layout(spec, compute).numbers() * size_of::<f32>()
     }
 
-    /// The names of the tensors that are packed.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = String> {
-        self.modules.iter().map(|module| format!("{module}.weight"))
+    /// Bytes of the scales and sums.
+    pub(crate) fn scale_bytes(spec: &LinearSpec, precision: Precision) -> usize {
+        if precision == Precision::Int8 { spec.outputs() * size_of::<(f32, i32)>() } else { 0 }
     }
 
-    /// The shape of the packed matrix: panels, words of K, columns of a panel.
-    pub(crate) fn shape(&self) -> [usize; 3] {
+    /// The shape of the packed matrix: panels, 32-bit words of K, columns of a panel.
+    pub(crate) fn packed_shape(&self) -> [usize; 3] {
         self.layout.shape()
     }
 
-    /// The packed matrix.
-    pub(crate) fn words<'a>(&self, weights: &'a WeightArena) -> &'a [f32] {
-        assert!(self.tensors.is_empty(), "a linear layer is packed before it is used");
-        weights.at(self.place.clone())
+    /// The packed weights.
+    pub(crate) fn weights<'a>(&self, arena: &'a WeightArena) -> PackedWeights<'a> {
+        arena.matrix(&self.slot)
     }
 
-    /// In int8 the scale of each output's weights `[N]`, else nothing.
-    pub(crate) fn scales(&self) -> &[f32] {
-        &self.scales
-    }
-
-    /// In int8 the sum of the bytes of each output's weights `[N]`, else nothing.
-    pub(crate) fn sums(&self) -> &[i32] {
-        &self.sums
-    }
-
-    /// Bytes that its words take in a precision, packed.
-    pub(crate) fn bytes_in(&self, precision: Precision) -> usize {
-        Layout::new(self.level, self.layout.n(), precision.words(self.inputs)).numbers() * size_of::<f32>()
-    }
-
-    /// Bytes that its scales and sums take in a precision.
-    pub(crate) fn scale_bytes_in(&self, precision: Precision) -> usize {
-        if precision == Precision::Int8 { self.layout.n() * size_of::<(f32, i32)>() } else { 0 }
-    }
-
-    /// The end of its place, in bytes.
-    pub(crate) fn end(&self) -> usize {
-        self.place.end * size_of::<f32>()
-    }
-
-    /// Bytes that its weights take in the file. To be asked before they are packed.
-    pub(crate) fn bytes_in_file(&self) -> usize {
-        self.tensors.iter().map(Tensor::bytes).sum()
-    }
-
-    /// Packs the rows of all tensors, one after another, with all threads, and gives the tensors' memory back.
-    ///
-    /// # Errors
-    /// If a weight is not finite.
-    pub(crate) fn pack(&mut self, pool: &Pool, weights: &mut WeightArena) -> Result<()> {
-        let tensors = std::mem::take(&mut self.tensors);
-        let outputs = self.layout.n() / tensors.len().max(1);
-        let panels: Vec<_> = self.layout.panels_mut(weights.at_mut(self.place.clone())).map(Mutex::new).collect();
-        let results = pool.map(panels.len(), |i| {
-            let mut panel = panels[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let (numbers, words) = (panel.rows(), self.layout.k());
-            let mut rows = vec![0.0; numbers.len() * words];
-            let mut weights = vec![0.0; tensors.first().map_or(0, Tensor::width)];
-            let mut scales = Vec::with_capacity(numbers.len());
-            for (row, words) in numbers.clone().zip(rows.chunks_exact_mut(words)) {
-                let tensor = &tensors[row / outputs];
-                tensor.row(row % outputs, &mut weights);
-                if let Some(&value) = weights.iter().find(|x| !x.is_finite()) {
-                    return Err(tensor.not_finite(row % outputs, value));
-                }
-                scales.push(quantize_weights(self.level, self.precision, &weights, words));
-            }
-            panel.fill(MatRef::new(&rows, numbers.len(), words));
-            Ok(scales)
-        });
-        drop(panels);
-        tensors.iter().for_each(Tensor::release);
-        for scales in results {
-            let scales = scales?;
-            if self.precision == Precision::Int8 {
-                self.scales.extend(scales.iter().map(|(scale, _)| scale));
-                self.sums.extend(scales.iter().map(|(_, sum)| sum));
-            }
-        }
-        Ok(())
-    }
-
-    /// A step: out `[T, N]` = then(x `[T, K]` Wᵀ + b).
-    pub(crate) fn forward(
+    /// A step: out `[T, N]` = end(x `[T, K]` Wᵀ + b).
+    pub(crate) fn forward<O>(
         &self,
-        member: &mut TeamMember<'_>,
-        weights: &WeightArena,
+        cx: &mut PassContext<'_, '_, O>,
         x: &Activations,
-        then: LinearEpilogue<'_>,
+        end: LinearEpilogue<'_>,
         out: &TeamMatrix,
     ) {
-        member.fill_columns(out, self.level.panel_width(), |columns, view, reader| {
-            if self.precision == Precision::F32 {
-                let panels = self.layout.panels(self.words(weights)).columns(columns.clone());
+        let ComputeConfig { level, precision } = self.compute;
+        let weights = self.weights(cx.weights);
+        cx.member.fill_columns(out, level.panel_width(), |columns, view, reader| {
+            if precision == Precision::F32 {
+                let panels = self.layout.panels(weights.packed).columns(columns.clone());
                 let bias = Some(&self.bias[columns.clone()]);
-                gemm(self.level, reader.read(&x.numbers), panels, bias, then.epilogue(columns, reader), view);
+                gemm(level, reader.read(&x.values), panels, bias, end.epilogue(columns, reader), view);
             } else {
-                self.multiply_words(weights, x, then, columns, reader, Sink::F32(view));
+                self.multiply_quantized(weights, x, end, columns, reader, Sink::F32(view));
             }
         });
     }
 
-    /// A step: the same, rounded to words of bf16 `[T, ⌈N/2⌉]`.
-    pub(crate) fn forward_rounded(
+    /// A step: the same, rounded to bf16 `[T, ⌈N/2⌉]`.
+    pub(crate) fn forward_bf16<O>(
         &self,
-        member: &mut TeamMember<'_>,
-        weights: &WeightArena,
+        cx: &mut PassContext<'_, '_, O>,
         x: &Activations,
-        then: LinearEpilogue<'_>,
+        end: LinearEpilogue<'_>,
         out: &TeamMatrix<u32>,
     ) {
+        let weights = self.weights(cx.weights);
         let per_word = Precision::Bf16.per_word();
-        member.fill_columns(out, self.level.panel_width() / per_word, |words, view, reader| {
-            let columns = words.start * per_word..(words.end * per_word).min(self.layout.n());
-            self.multiply_words(weights, x, then, columns, reader, Sink::Bf16(view));
+        cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |pairs, view, reader| {
+            let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
+            self.multiply_quantized(weights, x, end, columns, reader, Sink::Bf16(view));
         });
     }
 
     /// Some columns of the result.
-    fn multiply_words(
+    fn multiply_quantized(
         &self,
-        weights: &WeightArena,
+        weights: PackedWeights<'_>,
         x: &Activations,
-        then: LinearEpilogue<'_>,
+        end: LinearEpilogue<'_>,
         columns: Range<usize>,
         reader: &StepReader,
         out: Sink<'_>,
     ) {
-        let panels = self.layout.words(self.words(weights));
-        let words = WordMatrix::new(self.precision, panels, &self.scales, &self.sums).columns(columns.clone());
+        let ComputeConfig { level, precision } = self.compute;
+        let panels = self.layout.words(weights.packed);
+        let matrix = WordMatrix::new(precision, panels, weights.scales, weights.sums).columns(columns.clone());
         let bias = &self.bias[columns.clone()];
-        gemm_words(self.level, x.words(reader), words, bias, then.epilogue(columns, reader), out);
+        gemm_words(level, x.quantized(reader), matrix, bias, end.epilogue(columns, reader), out);
     }
 }
 
 impl<'a> LinearEpilogue<'a> {
-    /// As the kernel takes it, for some columns.
+    /// The kernel's epilogue for some columns.
     fn epilogue(self, columns: Range<usize>, reader: &'a StepReader) -> Epilogue<'a> {
         match self {
             LinearEpilogue::Store => Epilogue::Store,

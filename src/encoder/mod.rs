@@ -1,137 +1,133 @@
 //! The encoder: token ids to one vector per token.
+//!
+//! [`spec`] describes an architecture as data, and [`families`] has one description per published
+//! architecture. [`loader`] turns a spec and a checkpoint into modules. [`Encoder::forward`] is the
+//! whole forward pass.
 
-pub(crate) mod activations;
-pub(crate) mod arena;
-pub(crate) mod attention;
-pub(crate) mod embeddings;
+mod activations;
+mod architecture;
+mod arena;
+mod attention;
+mod embeddings;
 pub(crate) mod families;
-pub(crate) mod feed_forward;
-pub(crate) mod linear;
-pub(crate) mod norm;
-pub(crate) mod relative_position;
+mod feed_forward;
+mod layer;
+mod linear;
+mod loader;
+mod norm;
+mod packing;
+mod pass;
+mod relative_position;
+pub(crate) mod spec;
+#[cfg(test)]
+mod tests;
 
-use likewise_kernels::quant::Precision;
+pub use architecture::Architecture;
+pub(crate) use linear::{ComputeConfig, Linear};
+pub(crate) use loader::LoadStats;
+pub(crate) use norm::LayerNorm;
+pub(crate) use pass::{Stream, Workspace};
+pub(crate) use relative_position::{RelativeKeyEmbeddings, RelativePositionBias};
 
+use std::collections::BTreeMap;
+
+use self::arena::{PackedWeights, WeightArena};
+use self::attention::Attention;
+use self::embeddings::Embeddings;
+use self::feed_forward::FeedForward;
+use self::layer::Sublayer;
+use self::loader::{LoadedWeights, WeightLoader};
+use self::pass::PassContext;
+use self::spec::{EncoderSpec, LayerSpec};
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
-use crate::encoder::activations::Activations;
-use crate::encoder::arena::{ArenaLayout, WeightArena};
-use crate::encoder::attention::Attention;
-use crate::encoder::embeddings::Embeddings;
-use crate::encoder::families::Blueprint;
-use crate::encoder::feed_forward::FeedForward;
-use crate::encoder::linear::{ComputeConfig, Linear};
-use crate::encoder::relative_position::RelativePositionBias;
+use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
-use crate::parallel::{Pool, TeamBuffers, TeamMatrix, TeamMember};
+use crate::parallel::{Pool, TeamMember};
 use crate::trace::{Observer, TracePoint};
 
-/// Embeddings and layers, as a [`Blueprint`] describes them, with their weights.
+/// Embeddings, layers and perhaps a last norm, with their weights.
 pub(crate) struct Encoder {
+    spec: EncoderSpec,
     embeddings: Embeddings,
+    relative_bias: Option<RelativePositionBias>,
     layers: Vec<Layer>,
-    score_bias: Option<RelativePositionBias>,
+    final_norm: Option<LayerNorm>,
     weights: WeightArena,
-    /// Bytes of the largest matrix in a mapped file.
-    packing: usize,
-    /// Bytes of weight files that were given in memory.
-    in_memory: usize,
-    /// Whether the matrices were packed before, in a file.
-    converted: bool,
-    blueprint: Blueprint,
 }
 
 struct Layer {
-    attention: Attention,
-    feed_forward: FeedForward,
+    attention: Sublayer<Attention>,
+    feed_forward: Sublayer<FeedForward>,
 }
 
-/// What all layers of a pass share.
-pub(crate) struct Pass<'a> {
-    pub(crate) batch: &'a Batch,
-    pub(crate) buffers: &'a Workspace,
-    pub(crate) weights: &'a WeightArena,
-    pub(crate) score_bias: Option<&'a RelativePositionBias>,
-}
-
-impl Layer {
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.attention.linears().into_iter().chain(self.feed_forward.linears())
-    }
-
-    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        self.attention.linears_mut().into_iter().chain(self.feed_forward.linears_mut())
-    }
+/// What loading an encoder found out.
+pub(crate) struct LoadReport {
+    pub(crate) stats: LoadStats,
+    /// All tensors that are used and not packed, by name without the checkpoint's prefix.
+    pub(crate) unpacked: BTreeMap<String, Tensor>,
 }
 
 impl Encoder {
-    /// The forward pass: the tokens' vectors come to stand in `buffers.x` `[T, D]`.
+    /// The forward pass. Returns the buffer of `work` that then has the vectors of the tokens `[T,
+    /// D]`.
     ///
     /// All members of the team call it; each computes its part of every step.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut TeamMember<'_>,
         batch: &Batch,
-        buffers: &Workspace,
+        work: &Workspace,
         observer: &mut O,
-    ) {
-        self.embeddings.forward(member, batch, &buffers.x);
-        observer.record_matrix(member, TracePoint::Embeddings, &buffers.x.numbers);
-        let pass = Pass { batch, buffers, weights: &self.weights, score_bias: self.score_bias.as_ref() };
+    ) -> Stream {
+        let relative_bias = self.relative_bias.as_ref();
+        let mut cx = PassContext { member, batch, weights: &self.weights, relative_bias, work, observer, layer: 0 };
+        let mut x = Stream::FIRST;
+        self.embeddings.forward(&mut cx, work.stream(x));
+        cx.observer.record_matrix(cx.member, TracePoint::Embeddings, &work.stream(x).values);
         for (i, layer) in self.layers.iter().enumerate() {
-            layer.attention.forward(member, &pass, observer, i);
-            layer.feed_forward.forward(member, &pass, observer, i);
+            cx.layer = i;
+            x = layer.attention.forward(&mut cx, x);
+            x = layer.feed_forward.forward(&mut cx, x);
         }
+        if let Some(norm) = &self.final_norm {
+            norm.forward(&mut cx, &work.stream(x).values, work.stream(x.other()));
+            x = x.other();
+        }
+        x
     }
 
-    /// Loads the weights and packs them for how they are to be used. Those of a converted model are used as they lie.
+    /// Loads the weights and packs them for a level and precision. Those of a converted model are
+    /// used in place.
     ///
     /// # Errors
-    /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not known.
+    /// If a tensor is missing, has another shape than config.json implies, is not finite, or is not
+    /// known.
     pub(crate) fn load(
-        checkpoint: &mut Checkpoint,
-        blueprint: Blueprint,
-        how: ComputeConfig,
+        checkpoint: &Checkpoint,
+        spec: EncoderSpec,
+        compute: ComputeConfig,
         pool: &Pool,
-    ) -> Result<Self> {
-        checkpoint.find_prefix(blueprint.names.prefixes, blueprint.names.words);
-        let embeddings = Embeddings::load(checkpoint, how.level, &blueprint)?;
-        let bias = |bias| RelativePositionBias::load(checkpoint, &bias, blueprint.heads, blueprint.longest());
-        let score_bias = blueprint.relative_bias.map(bias).transpose()?;
-        let mut places = ArenaLayout::default();
-        let find = |i| -> Result<Layer> {
-            let attention = Attention::find(checkpoint, how, &mut places, &blueprint, i)?;
-            let feed_forward = FeedForward::find(checkpoint, how, &mut places, &blueprint, i)?;
-            Ok(Layer { attention, feed_forward })
+    ) -> Result<(Self, LoadReport)> {
+        let mut loader = WeightLoader::new(checkpoint, &spec, compute);
+        let width = spec.hidden_size;
+        let embeddings = Embeddings::load(&mut loader, &spec.embeddings, width)?;
+        let relative_bias = RelativePositionBias::load(loader.tensors(), &spec)?;
+        let mut layer = |layer: &LayerSpec| -> Result<Layer> {
+            Ok(Layer {
+                attention: Sublayer::load(&mut loader, &layer.attention, width, Attention::load)?,
+                feed_forward: Sublayer::load(&mut loader, &layer.feed_forward, width, FeedForward::load)?,
+            })
         };
-        let mut layers: Vec<Layer> = (0..blueprint.layers).map(find).collect::<Result<_>>()?;
-        checkpoint.refuse_unknown(blueprint.family)?;
-        let in_memory = checkpoint.bytes_in_memory();
-        let mut packing = 0;
-        // Nothing is reserved before every tensor is known to be there in its shape.
-        let weights = if checkpoint.packing().is_some() {
-            let end = layers.iter().flat_map(Layer::linears).map(Linear::end).max();
-            WeightArena::of_file(checkpoint.bytes().clone(), end.unwrap_or(0))?
-        } else {
-            let mut weights = WeightArena::reserve(&places)?;
-            for linear in layers.iter_mut().flat_map(Layer::linears_mut) {
-                packing = packing.max(linear.bytes_in_file());
-                linear.pack(pool, &mut weights)?;
-            }
-            weights
-        };
-        if in_memory > 0 {
-            // Nothing comes into memory to be packed that is not there before and after.
-            packing = 0;
-        }
-        checkpoint.release();
-        let converted = checkpoint.packing().is_some();
-        Ok(Self { embeddings, layers, score_bias, weights, packing, in_memory, converted, blueprint })
+        let layers = spec.layers.iter().map(&mut layer).collect::<Result<Vec<_>>>()?;
+        let final_norm = spec.final_norm.as_ref().map(|norm| loader.norm(norm, width)).transpose()?;
+        let LoadedWeights { arena: weights, stats, unpacked } = loader.finish(pool)?;
+        let encoder = Self { spec, embeddings, relative_bias, layers, final_norm, weights };
+        Ok((encoder, LoadReport { stats, unpacked }))
     }
 
-    /// What it was built from.
-    pub(crate) fn blueprint(&self) -> &Blueprint {
-        &self.blueprint
+    /// The architecture.
+    pub(crate) fn spec(&self) -> &EncoderSpec {
+        &self.spec
     }
 
     /// Why the vectors of a batch may be not finite: the embedding that is not, if there is one.
@@ -139,106 +135,14 @@ impl Encoder {
         self.embeddings.find_bad_row(batch)
     }
 
-    /// Its matrices, in the order of a pass.
-    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.layers.iter().flat_map(Layer::linears)
+    /// The shape and contents of each packed matrix, in the order of [`EncoderSpec::linears`].
+    pub(crate) fn packed_matrices(&self) -> impl Iterator<Item = ([usize; 3], PackedWeights<'_>)> {
+        let linears = self.layers.iter().flat_map(|layer| [layer.attention.linears(), layer.feed_forward.linears()]);
+        linears.flatten().map(|linear| (linear.packed_shape(), linear.weights(&self.weights)))
     }
 
-    /// Whether its matrices are used as they lie in a file.
-    pub(crate) fn is_converted(&self) -> bool {
-        self.converted
-    }
-
-    /// The memory of its matrices.
-    pub(crate) fn weights(&self) -> &WeightArena {
-        &self.weights
-    }
-
-    /// Bytes of packed matrices, in a precision.
-    pub(crate) fn packed_bytes(&self, precision: Precision) -> usize {
-        self.linears().map(|linear| linear.bytes_in(precision)).sum()
-    }
-
-    /// Bytes of what belongs to the matrices and is always a copy: scales, sums, the bias of attention's scores.
-    pub(crate) fn copied_bytes(&self, precision: Precision) -> usize {
-        let scales: usize = self.linears().map(|linear| linear.scale_bytes_in(precision)).sum();
-        scales + self.score_bias.as_ref().map_or(0, RelativePositionBias::bytes)
-    }
-
-    /// Whether the matrices are used as they lie in a file that is mapped.
-    pub(crate) fn matrices_are_mapped(&self) -> bool {
-        self.weights.are_a_files() && self.in_memory == 0
-    }
-
-    /// Bytes of the file that are resident while its largest matrix is packed.
-    pub(crate) fn packing_bytes(&self) -> usize {
-        self.packing
-    }
-
-    /// Bytes of weights that were given in memory, without the tables and without what is used as it lies there.
-    pub(crate) fn given_bytes(&self) -> usize {
-        let used = if self.weights.are_a_files() { self.linears().map(Linear::end).max().unwrap_or(0) } else { 0 };
-        self.in_memory.saturating_sub(self.mapped_bytes() + used)
-    }
-
-    /// Bytes of tables that stay mapped.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.embeddings.mapped_bytes()
-    }
-
-    /// The type of the numbers in the checkpoint.
+    /// The element type of the checkpoint.
     pub(crate) fn dtype(&self) -> &'static str {
         self.embeddings.dtype()
-    }
-}
-
-/// The matrices of a pass, used again for the next.
-pub(crate) struct Workspace {
-    /// A layer's input and output `[T, D]`.
-    pub(crate) x: Activations,
-    /// Queries, keys and values side by side `[T, 3·D]`.
-    pub(crate) qkv: TeamMatrix,
-    /// The heads' averages, side by side `[T, D]`.
-    pub(crate) context: Activations,
-    /// Before a layer norm `[T, D]`.
-    pub(crate) sum: TeamMatrix,
-    /// After attention and its layer norm `[T, D]`.
-    pub(crate) attended: Activations,
-    /// Inside the feed-forward network `[T, F]`.
-    pub(crate) inner: Activations,
-}
-
-impl Workspace {
-    /// For a model of width D and inner width F.
-    pub(crate) fn new(blueprint: &Blueprint, precision: Precision) -> Self {
-        let width = blueprint.width;
-        Self {
-            x: Activations::new(precision, width),
-            qkv: TeamMatrix::new(3 * width),
-            context: Activations::new(precision, width),
-            sum: TeamMatrix::new(width),
-            attended: Activations::new(precision, width),
-            inner: Activations::new(precision, blueprint.inner),
-        }
-    }
-
-    /// Tokens that there is room for.
-    pub(crate) fn room(&self) -> usize {
-        self.sum.room()
-    }
-
-    /// Makes room for T tokens.
-    pub(crate) fn resize(&mut self, tokens: usize) {
-        let Self { x, qkv, context, sum, attended, inner } = self;
-        [x, context, attended, inner].into_iter().for_each(|operand| operand.resize(tokens));
-        [qkv, sum].into_iter().for_each(|matrix| matrix.resize(tokens));
-    }
-}
-
-impl TeamBuffers for Workspace {
-    fn join(&mut self, team: u64) {
-        let Self { x, qkv, context, sum, attended, inner } = self;
-        [x, context, attended, inner].into_iter().for_each(|operand| operand.join(team));
-        [qkv, sum].into_iter().for_each(|matrix| matrix.join(team));
     }
 }

@@ -2,14 +2,17 @@
 
 use likewise_kernels::Level;
 use likewise_kernels::layer_norm::layer_norm;
+use likewise_kernels::vector::add;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::TensorReader;
 use crate::encoder::activations::Activations;
+use crate::encoder::pass::PassContext;
+use crate::encoder::spec::NormSpec;
 use crate::error::Result;
-use crate::parallel::{TeamMatrix, TeamMember};
+use crate::parallel::TeamMatrix;
 
-/// y = (x − mean) / √(variance + epsilon) · weight + bias over the D numbers of a token.
+/// y = (x − mean) / √(variance + epsilon) · weight + bias over the D elements of a token.
 pub(crate) struct LayerNorm {
     level: Level,
     weight: Vec<f32>,
@@ -18,24 +21,40 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Loads `{module}.weight` and `{module}.bias`, both `[D]`.
-    pub(crate) fn load(
-        checkpoint: &Checkpoint,
-        level: Level,
-        module: &str,
-        width: usize,
-        epsilon: f32,
-    ) -> Result<Self> {
-        let load = |leaf: &str| checkpoint.tensor(&format!("{module}.{leaf}"), &[width])?.to_vec();
-        Ok(Self { level, weight: load("weight")?, bias: load("bias")?, epsilon })
+    pub(crate) fn load(tensors: &mut TensorReader<'_>, level: Level, spec: &NormSpec, width: usize) -> Result<Self> {
+        let weight = tensors.tensor(&spec.weight, &[width])?.to_vec()?;
+        let bias = match &spec.bias {
+            Some(bias) => tensors.tensor(bias, &[width])?.to_vec()?,
+            None => vec![0.0; width],
+        };
+        Ok(Self { level, weight, bias, epsilon: spec.epsilon })
     }
 
-    /// A step: y = LayerNorm(x), both `[T, D]`.
-    pub(crate) fn forward(&self, member: &mut TeamMember<'_>, x: &TeamMatrix, y: &Activations) {
-        y.fill_rows(member, self.level, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
+    /// A step: y = norm(x), both `[T, D]`.
+    pub(crate) fn forward<O>(&self, cx: &mut PassContext<'_, '_, O>, x: &TeamMatrix, y: &Activations) {
+        y.fill_rows(cx.member, self.level, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
     }
 
-    /// y = LayerNorm(x), as part of a step.
+    /// A step: y = residual + norm(x), all `[T, D]`.
+    pub(crate) fn forward_add<O>(
+        &self,
+        cx: &mut PassContext<'_, '_, O>,
+        x: &TeamMatrix,
+        residual: &TeamMatrix,
+        y: &Activations,
+    ) {
+        let width = self.weight.len();
+        let mut normed = vec![0.0; width];
+        y.fill_rows(cx.member, self.level, |rows, mut view, reader| {
+            let residual = reader.read(residual);
+            for (i, token) in rows.enumerate() {
+                self.apply(reader.read(x).rows_in(token..token + 1), MatMut::new(&mut normed, 1, width));
+                add(self.level, residual.row(token), &normed, None, view.row_mut(i));
+            }
+        });
+    }
+
+    /// y = norm(x), as part of a step.
     pub(crate) fn apply(&self, x: MatRef<'_>, y: MatMut<'_>) {
         layer_norm(self.level, x, &self.weight, &self.bias, self.epsilon, y);
     }

@@ -1,131 +1,143 @@
-//! What attention is told of the distance between two tokens, in models that tell it.
+//! How attention depends on the distance of two tokens, in models where it does.
+
+use std::ops::Range;
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
+use likewise_kernels::gemm::{Epilogue, Layout, PackedMatrix, gemm};
 use likewise_kernels::view::{MatMut, MatRef};
 
-use crate::checkpoint::Checkpoint;
-use crate::encoder::families::{Blueprint, RelativeBias};
+use crate::checkpoint::TensorReader;
+use crate::encoder::spec::{AttentionSpec, EncoderSpec, RelativeKeysSpec};
 use crate::error::Result;
 
-/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(P − 1) to P − 1, where P is the
-/// longest text. Row i of the scores reads the slice that starts at P − 1 − i.
+/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(M − 1)
+/// to M − 1, where M is the longest text. Row i of the scores reads the slice that starts at M − 1
+/// − i.
 ///
 /// Such a matrix, constant along its diagonals, is called Toeplitz.
 pub(crate) struct RelativePositionBias {
-    /// `[H, 2·P − 1]`.
+    /// `[H, 2·M − 1]`.
     values: Vec<f32>,
-    longest: usize,
+    max_tokens: usize,
 }
 
 impl RelativePositionBias {
-    pub(crate) fn load(checkpoint: &Checkpoint, bias: &RelativeBias, heads: usize, longest: usize) -> Result<Self> {
-        let table = checkpoint.tensor(bias.tensor, &[bias.buckets, heads])?.to_vec()?;
-        let reach = longest as isize - 1;
-        let mut values = Vec::with_capacity(heads * (2 * longest - 1));
+    /// The bias that all layers share, if the model has one.
+    pub(crate) fn load(tensors: &mut TensorReader<'_>, spec: &EncoderSpec) -> Result<Option<Self>> {
+        let Some(bias) = &spec.relative_bias else { return Ok(None) };
+        let heads = spec.heads();
+        let max_tokens = spec.max_tokens;
+        let table = tensors.tensor(&bias.table.name, &[bias.table.rows, heads])?.to_vec()?;
+        let reach = max_tokens as isize - 1;
+        let mut values = Vec::with_capacity(heads * (2 * max_tokens - 1));
         for head in 0..heads {
             values.extend((-reach..=reach).map(|distance| table[(bias.bucket)(distance) * heads + head]));
         }
-        Ok(Self { values, longest })
+        Ok(Some(Self { values, max_tokens }))
     }
 
-    /// The values of one head, and where that of j − i = 0 stands among them.
+    /// The values of one head, and the index of the value for j − i = 0.
     pub(crate) fn head(&self, head: usize) -> (&[f32], usize) {
-        let width = 2 * self.longest - 1;
-        (&self.values[head * width..][..width], self.longest - 1)
+        let width = 2 * self.max_tokens - 1;
+        (&self.values[head * width..][..width], self.max_tokens - 1)
     }
 
     /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.values.as_slice())
+    pub(crate) fn bytes(spec: &EncoderSpec) -> usize {
+        let elements = spec.heads() * (2 * spec.max_tokens - 1);
+        if spec.relative_bias.is_some() { elements * size_of::<f32>() } else { 0 }
     }
 }
 
-/// Vectors of distances: to the score of query i and key j comes q_i · E[i − j], and in some models k_j · E[i − j].
+/// Relative key embeddings: the score of query i and key j gains q_i · E[i − j], and in some models
+/// k_j · E[i − j].
 ///
-/// They are packed in reverse, E[P − 1] first. Then the products of one query with the vectors that its keys need stand side
-/// by side in the order of the keys, and one matmul makes them for a block of queries: row i of the scores reads those that
-/// start at P − 1 − i.
+/// They are packed in reverse, E[P − 1] first. Then the products of one query with the vectors for
+/// its keys are adjacent, in the order of the keys, and one matrix multiplication computes them for
+/// a block of queries: row i of the scores reads the products that start at P − 1 − i.
 pub(crate) struct RelativeKeyEmbeddings {
     level: Level,
     /// `[2·P − 1, d]`, reversed.
     reversed: PackedMatrix,
     /// P.
-    longest: usize,
-    width: usize,
-    of_keys: bool,
+    positions: usize,
+    head_size: usize,
+    multiply_keys: bool,
 }
 
 impl RelativeKeyEmbeddings {
-    /// Those of a layer, if the model has such.
     pub(crate) fn load(
-        checkpoint: &Checkpoint,
+        tensors: &mut TensorReader<'_>,
         level: Level,
-        blueprint: &Blueprint,
-        layer: usize,
-    ) -> Result<Option<Self>> {
-        let Some(distances) = blueprint.distances else { return Ok(None) };
-        let (longest, width) = (blueprint.position_rows, blueprint.head_width());
-        let rows = 2 * longest - 1;
-        let tensor = distances.tensor.replace("{}", &layer.to_string());
-        let forward = checkpoint.tensor(&tensor, &[rows, width])?.to_vec()?;
-        let reversed: Vec<f32> = forward.chunks_exact(width).rev().flatten().copied().collect();
-        let reversed = PackedMatrix::pack(level, MatRef::new(&reversed, rows, width));
-        Ok(Some(Self { level, reversed, longest, width, of_keys: distances.of_keys }))
+        spec: &RelativeKeysSpec,
+        head_size: usize,
+    ) -> Result<Self> {
+        let rows = spec.table.rows;
+        let forward = tensors.tensor(&spec.table.name, &[rows, head_size])?.to_vec()?;
+        let reversed: Vec<f32> = forward.chunks_exact(head_size).rev().flatten().copied().collect();
+        let reversed = PackedMatrix::pack(level, MatRef::new(&reversed, rows, head_size));
+        Ok(Self { level, reversed, positions: rows.div_ceil(2), head_size, multiply_keys: spec.multiply_keys })
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(level: Level, attention: &AttentionSpec) -> usize {
+        let elements = |keys: &RelativeKeysSpec| Layout::new(level, keys.table.rows, attention.head_size).numbers();
+        attention.relative_keys.as_ref().map_or(0, elements) * size_of::<f32>()
     }
 
     /// For one head of one sentence, whose keys are k `[L, d]`.
-    pub(crate) fn of_keys<'a>(&'a self, k: MatRef<'_>, memory: &'a mut Vec<f32>) -> RelativeScores<'a> {
+    pub(crate) fn for_keys<'a>(&'a self, k: MatRef<'_>, memory: &'a mut Vec<f32>) -> RelativeScores<'a> {
         let tokens = k.rows();
-        let keys = self.of_keys.then(|| {
+        let key_products = self.multiply_keys.then(|| {
             let window = self.window(0..tokens, tokens);
             memory.resize(tokens * window.len(), 0.0);
             self.multiply(k, &window, memory);
             (window, memory.as_slice())
         });
-        RelativeScores { vectors: self, tokens, keys }
+        RelativeScores { embeddings: self, tokens, key_products }
     }
 
-    /// The reversed vectors that some queries and all keys need between them, from the first of a panel on.
-    fn window(&self, queries: std::ops::Range<usize>, tokens: usize) -> std::ops::Range<usize> {
-        let first = self.longest - queries.end;
-        let end = self.longest - 1 - queries.start + tokens;
+    /// The reversed vectors that a range of queries and all keys need, starting at a panel.
+    fn window(&self, queries: Range<usize>, tokens: usize) -> Range<usize> {
+        let first = self.positions - queries.end;
+        let end = self.positions - 1 - queries.start + tokens;
         first / self.level.panel_width() * self.level.panel_width()..end
     }
 
     /// x `[rows, d]` times the vectors of a window, to `[rows, window]`.
-    fn multiply(&self, x: MatRef<'_>, window: &std::ops::Range<usize>, out: &mut [f32]) {
-        assert_eq!(x.cols(), self.width, "vectors of a head");
+    fn multiply(&self, x: MatRef<'_>, window: &Range<usize>, out: &mut [f32]) {
+        assert_eq!(x.cols(), self.head_size, "vectors of a head");
         let panels = self.reversed.panels().columns(window.clone());
         gemm(self.level, x, panels, None, Epilogue::Store, MatMut::new(out, x.rows(), window.len()));
     }
 }
 
-/// Vectors of distances, and what the keys of one head of a sentence have to do with them.
+/// Relative key embeddings, and their products with the keys of one head of a sentence.
 pub(crate) struct RelativeScores<'a> {
-    vectors: &'a RelativeKeyEmbeddings,
+    embeddings: &'a RelativeKeyEmbeddings,
     tokens: usize,
-    /// The window of all, and k_j times each vector of it `[L, window]`.
-    keys: Option<(std::ops::Range<usize>, &'a [f32])>,
+    /// The window of all keys, and k_j times each vector of it `[L, window]`.
+    key_products: Option<(Range<usize>, &'a [f32])>,
 }
 
 impl RelativeScores<'_> {
-    /// Adds to the scores `[rows, ≥ L]` of some queries q `[rows, d]`, of which the first is number `first`.
+    /// Adds to the scores `[rows, ≥ L]` of some queries q `[rows, d]`, of which the first has the
+    /// index `first`.
     pub(crate) fn add(&self, q: MatRef<'_>, first: usize, mut scores: MatMut<'_>) {
-        let vectors = self.vectors;
-        let window = vectors.window(first..first + q.rows(), self.tokens);
+        let embeddings = self.embeddings;
+        let window = embeddings.window(first..first + q.rows(), self.tokens);
         let mut products = vec![0.0; q.rows() * window.len()];
-        vectors.multiply(q, &window, &mut products);
+        embeddings.multiply(q, &window, &mut products);
         for (r, products) in products.chunks_exact(window.len()).enumerate() {
-            let start = vectors.longest - 1 - (first + r);
+            let start = embeddings.positions - 1 - (first + r);
             let row = &mut scores.row_mut(r)[..self.tokens];
             for (score, product) in row.iter_mut().zip(&products[start - window.start..]) {
                 *score += product;
             }
-            if let Some((window, of_keys)) = &self.keys {
-                let of_keys = of_keys.chunks_exact(window.len());
-                for (j, (score, of_key)) in row.iter_mut().zip(of_keys).enumerate() {
-                    *score += of_key[start + j - window.start];
+            if let Some((window, key_products)) = &self.key_products {
+                let key_products = key_products.chunks_exact(window.len());
+                for (j, (score, products)) in row.iter_mut().zip(key_products).enumerate() {
+                    *score += products[start + j - window.start];
                 }
             }
         }

@@ -11,7 +11,7 @@ use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use super::module_config::reject_other_features;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
@@ -60,20 +60,21 @@ impl Dense {
         let has_residual = keys.boolean("use_residual")?.unwrap_or(false);
 
         let checkpoint = Checkpoint::of_module(files, path)?;
-        let matrix = |name: &str| -> Result<PackedMatrix> {
-            let elements = checkpoint.tensor(name, &[output_width, width])?.to_vec()?;
+        let mut tensors = TensorReader::new(&checkpoint);
+        let matrix = |tensors: &mut TensorReader<'_>, name: &str| -> Result<PackedMatrix> {
+            let elements = tensors.tensor(name, &[output_width, width])?.to_vec()?;
             Ok(PackedMatrix::pack(level, MatRef::new(&elements, output_width, width)))
         };
-        let weight = matrix("linear.weight")?;
-        let bias = has_bias.then(|| checkpoint.tensor("linear.bias", &[output_width])?.to_vec()).transpose()?;
+        let weight = matrix(&mut tensors, "linear.weight")?;
+        let bias = has_bias.then(|| tensors.tensor("linear.bias", &[output_width])?.to_vec()).transpose()?;
         let residual = if !has_residual {
             Residual::None
         } else if output_width == width {
             Residual::Identity
         } else {
-            Residual::Projection(matrix("residual.weight")?)
+            Residual::Projection(matrix(&mut tensors, "residual.weight")?)
         };
-        checkpoint.refuse_unknown("Dense")?;
+        tensors.reject_unknown_tensors("Dense")?;
         Ok(Self { level, input_width: width, output_width, weight, bias, activation, residual })
     }
 

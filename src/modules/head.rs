@@ -6,9 +6,10 @@ use likewise_kernels::view::{MatMut, MatRef};
 use super::dense::Dense;
 use super::module_config::reject_other_features;
 use super::pooling::Pooling;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::config::JsonObject;
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::LayerNorm;
+use crate::encoder::spec::NormSpec;
 use crate::error::Result;
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, ModuleEntry, ModuleList, file_in};
@@ -221,8 +222,9 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
         return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
     }
     let checkpoint = Checkpoint::of_module(files, path)?;
-    let norm = LayerNorm::load(&checkpoint, level, "norm", width, LAYER_NORM_EPSILON)?;
-    checkpoint.refuse_unknown("LayerNorm")?;
+    let mut tensors = TensorReader::new(&checkpoint);
+    let norm = LayerNorm::load(&mut tensors, level, &NormSpec::module("norm", LAYER_NORM_EPSILON), width)?;
+    tensors.reject_unknown_tensors("LayerNorm")?;
     Ok(norm)
 }
 

@@ -1,23 +1,24 @@
-//! Threads. Nothing else in the library starts or uses any.
+//! The threads of the computation.
 //!
 //! There are two ways to share work.
 //!
-//! **Many texts**: [`Pool::map`]. Each thread takes the next batch and runs the whole network on it alone. Nothing waits
-//! for anything, so this is the fast way.
+//! **Many texts**: [`Pool::map`]. Each thread takes the next batch and runs the whole network on
+//! it. No thread waits for another, so this is the fast way.
 //!
-//! **Few texts**: [`Pool::team`]. All threads run the network on the same batch, as a [`Team`]. Every member executes the
-//! same steps; in each step it computes its part of the step's output (some columns of a matmul, some rows, some heads)
-//! and then waits until all have done theirs. A pass enters the pool once, not once per step, and waiting is spinning for
-//! a moment and then yielding: a pass over a short text has dozens of steps of some ten microseconds, and to put a
-//! thread to sleep and wake it costs as much as one of them.
+//! **Few texts**: [`Pool::team`]. All threads run the network on the same batch, as a [`Team`].
+//! Every member executes the same steps; in each step it computes its part of the step's output
+//! (some columns of a matmul, some rows, some heads) and then waits until all have done theirs. A
+//! pass enters the pool once, not once per step, and waiting is spinning for a moment and then
+//! yielding: a pass over a short text has dozens of steps of some ten microseconds, and putting a
+//! thread to sleep and waking it costs as much as one step.
 //!
-//! The parts never depend on sums that another member holds (the k of a matmul is not split), so how many members there
-//! are changes no bit of the result.
+//! The parts never depend on sums that another member holds (the k of a matmul is not split), so
+//! how many members there are changes no bit of the result.
 
 mod shared;
 mod team;
 
-pub(crate) use shared::{StepReader, TeamMatrix, TeamMember};
+pub(crate) use shared::{StepReader, TeamBuffers, TeamMatrix, TeamMember};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -29,10 +30,11 @@ use team::{PoisonOnPanic, Team};
 pub(crate) struct Pool {
     /// None for a single thread: the caller's own.
     threads: Option<rayon::ThreadPool>,
-    /// Held while a team is out. Its members wait for one another, so two teams at once on the same threads could each
-    /// hold the thread that the other waits for.
+    /// Held while a team is at work. Its members wait for one another, so two teams at once on the
+    /// same threads could each hold the thread that the other waits for.
     team: Mutex<()>,
-    /// Calls of [`Pool::map`] that are at work. Each holds every thread until all of its tasks are done.
+    /// Calls of [`Pool::map`] that are at work. Each holds every thread until all of its tasks are
+    /// done.
     maps: AtomicUsize,
 }
 
@@ -50,17 +52,19 @@ impl Pool {
         Ok(Self { threads, team: Mutex::new(()), maps: AtomicUsize::new(0) })
     }
 
-    /// As many threads as this process may use: the CPUs of its affinity mask, or less if a cgroup limits its CPU time.
+    /// The threads that this process may use: the CPUs of its affinity mask, or fewer if a cgroup
+    /// limits its CPU time.
     pub(crate) fn default_threads() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// How many threads there are.
+    /// The number of threads.
     pub(crate) fn size(&self) -> usize {
         self.threads.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// `task(0)`, `task(1)`, … `task(n - 1)`, each on whichever thread is free, begun in this order.
+    /// `task(0)`, `task(1)`, … `task(n - 1)`, each on whichever thread is free, started in this
+    /// order.
     pub(crate) fn map<T: Send>(&self, n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let Some(threads) = self.threads.as_ref().filter(|_| n > 1) else { return (0..n).map(task).collect() };
         let next = AtomicUsize::new(0);
@@ -80,32 +84,40 @@ impl Pool {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Runs `work` once on every thread, as members of one team that fills the workspace together; or by the caller alone
-    /// if the threads are busy with another team or with [`Self::map`], which changes how long it takes and no bit of the
-    /// result.
+    /// Runs `work` once on every thread, as members of one team that fills the workspace together.
+    /// All members must return the same; the result of one of them is returned.
     ///
-    /// Alone and not later: one sentence must not wait for another caller's hundred thousand. And a caller that is a thread of some pool itself may be taken, while it waits here, for another
-    /// task that comes here, and would wait for itself.
-    pub(crate) fn team<W: TeamBuffers>(&self, workspace: &mut W, work: impl Fn(&mut TeamMember<'_>, &W) + Sync) {
-        let Some(threads) = &self.threads else { return TeamMember::alone(workspace, work) };
+    /// If the threads are busy with another team or with [`Self::map`], the caller runs `work` as a
+    /// team of one. That changes how long it takes and no bit of the result. The caller does not
+    /// wait for the threads, because one sentence must not wait for another caller's hundred
+    /// thousand. Waiting could also deadlock: if the caller is itself a thread of a pool, that pool
+    /// may give it another task that ends up here.
+    pub(crate) fn team<W: TeamBuffers, R: Send>(
+        &self,
+        workspace: &mut W,
+        work: impl Fn(&mut TeamMember<'_>, &W) -> R + Sync,
+    ) -> R {
+        let Some(threads) = &self.threads else { return TeamMember::solo(workspace, work) };
         let _one_team = match self.team.try_lock() {
             Ok(guard) => guard,
             // The lock guards nothing that a panic could leave half-done.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return TeamMember::alone(workspace, work),
+            Err(TryLockError::WouldBlock) => return TeamMember::solo(workspace, work),
         };
         if self.maps.load(Ordering::Relaxed) > 0 {
-            return TeamMember::alone(workspace, work);
+            return TeamMember::solo(workspace, work);
         }
         let team = Team::new(threads.current_num_threads());
-        workspace.join(team.id);
+        workspace.bind(team.id);
         let workspace = &*workspace;
-        threads.broadcast(|context| {
+        let mut results = threads.broadcast(|context| {
             let mut member = TeamMember::new(context.index(), &team);
             let guard = PoisonOnPanic(&team);
-            work(&mut member, workspace);
+            let result = work(&mut member, workspace);
             std::mem::forget(guard);
+            result
         });
+        results.swap_remove(0)
     }
 }
 
@@ -125,12 +137,6 @@ impl Drop for CountWhileAlive<'_> {
     }
 }
 
-/// The matrices that a team fills.
-pub(crate) trait TeamBuffers: Sync {
-    /// Calls [`TeamMatrix::join`] on each of them.
-    fn join(&mut self, team: u64);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,15 +153,15 @@ mod tests {
     }
 
     impl TeamBuffers for Two {
-        fn join(&mut self, team: u64) {
-            self.0.join(team);
-            self.1.join(team);
+        fn bind(&mut self, team: u64) {
+            self.0.bind(team);
+            self.1.bind(team);
         }
     }
 
     /// Fills a matrix three ways and reads it back, with every size of team.
     #[test]
-    fn parts_cover_the_whole_once() {
+    fn team_steps_of_every_kind_cover_the_matrix_once() {
         for threads in [1, 2, 3, 7] {
             let pool = Pool::new(threads).expect("threads");
             let mut two = Two::new(13, 37);
@@ -180,7 +186,7 @@ mod tests {
                     }
                 });
             });
-            TeamMember::alone(&mut two, |member, two| {
+            TeamMember::solo(&mut two, |member, two| {
                 member.look(|reader| {
                     for i in 0..13 {
                         for j in 0..37 {
@@ -199,8 +205,8 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "reads a matrix that it fills")]
-    fn a_step_cannot_read_what_it_fills() {
-        TeamMember::alone(&mut Two::new(2, 2), |member, two| {
+    fn step_that_reads_its_output_panics() {
+        TeamMember::solo(&mut Two::new(2, 2), |member, two| {
             member.fill_rows(&two.0, |_, _, reader| {
                 reader.read(&two.0);
             });
@@ -209,7 +215,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "panicked")]
-    fn a_panic_does_not_leave_the_others_waiting() {
+    fn panic_of_one_member_ends_the_team() {
         let pool = Pool::new(3).expect("threads");
         pool.team(&mut Two::new(3, 1), |member, two| {
             member.fill_rows(&two.0, |rows, _, _| assert_ne!(rows.start, 0, "panicked"));
@@ -217,15 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn a_team_does_not_wait_for_a_map() {
+    fn team_during_a_map_runs_without_waiting() {
         let pool = Pool::new(2).expect("threads");
-        let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let long_ago = std::time::Duration::from_secs(20);
         std::thread::scope(|scope| {
-            // Its tasks do not end before the team has.
+            // The tasks end after the team, or after a long time.
             let mapping = scope.spawn(|| {
                 pool.map(2, |_| {
-                    begun.fetch_add(1, Ordering::SeqCst);
+                    started.fetch_add(1, Ordering::SeqCst);
                     let start = std::time::Instant::now();
                     while done.load(Ordering::SeqCst) == 0 && start.elapsed() < long_ago {
                         std::thread::yield_now();
@@ -233,7 +239,7 @@ mod tests {
                     done.load(Ordering::SeqCst)
                 })
             });
-            while begun.load(Ordering::SeqCst) < 2 {
+            while started.load(Ordering::SeqCst) < 2 {
                 std::thread::yield_now();
             }
             pool.team(&mut Two::new(3, 1), |member, two| {
@@ -245,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn map_keeps_the_order() {
+    fn map_results_keep_their_order() {
         let pool = Pool::new(3).expect("threads");
         assert_eq!(pool.map(100, |i| i * i), (0..100).map(|i| i * i).collect::<Vec<_>>());
     }

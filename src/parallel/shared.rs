@@ -6,10 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
-use super::TeamBuffers;
 use super::team::Team;
+use crate::bytes::CACHE_LINE_BYTES;
 
-/// One thread's place in a team.
+/// The matrices that a team fills.
+pub(crate) trait TeamBuffers: Sync {
+    /// Calls [`TeamMatrix::bind`] on each of them.
+    fn bind(&mut self, team: u64);
+}
+
+/// One thread of a team, and how far it has come.
 pub(crate) struct TeamMember<'t> {
     index: usize,
     team: &'t Team,
@@ -23,11 +29,11 @@ impl<'t> TeamMember<'t> {
         Self { index, team, step: 1 }
     }
 
-    /// Runs `work` on this thread alone, a team of one.
-    pub(crate) fn alone<W: TeamBuffers>(workspace: &mut W, work: impl FnOnce(&mut TeamMember<'_>, &W)) {
+    /// Runs `work` on this thread, as a team of one.
+    pub(crate) fn solo<W: TeamBuffers, R>(workspace: &mut W, work: impl FnOnce(&mut TeamMember<'_>, &W) -> R) -> R {
         let team = Team::new(1);
-        workspace.join(team.id);
-        work(&mut TeamMember::new(0, &team), workspace);
+        workspace.bind(team.id);
+        work(&mut TeamMember::new(0, &team), workspace)
     }
 
     /// Members of the team.
@@ -35,8 +41,9 @@ impl<'t> TeamMember<'t> {
         self.team.size
     }
 
-    /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them, save at the right edge.
-    /// `fill` gets the columns, their view, and access to the matrices of earlier steps.
+    /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them,
+    /// except at the right edge. `fill` gets the columns, their view, and access to the matrices of
+    /// earlier steps.
     pub(crate) fn fill_columns<T: Copy>(
         &mut self,
         out: &TeamMatrix<T>,
@@ -46,9 +53,10 @@ impl<'t> TeamMember<'t> {
         let units = out.cols.div_ceil(unit);
         let columns = self.part(units, unit, out.cols);
         out.claim(self, Split::Columns(unit));
-        // SAFETY: `claim` has made sure that this step fills `out`, by columns in parts of `unit`, and that nothing else
-        // reads or writes it until the step ends. Members have different indices, so their parts are disjoint. `fill`
-        // runs within the step, and its view cannot outlive the call.
+        // SAFETY: `claim` has made sure that this step fills `out`, by columns in parts of `unit`,
+        // and that nothing else reads or writes it until the step ends. Members have different
+        // indices, so their parts are disjoint. `fill` runs within the step, and its view cannot
+        // outlive the call.
         let view = unsafe { out.view(0..out.rows, columns.clone()) };
         if !columns.is_empty() {
             fill(columns, view, &self.reader());
@@ -79,7 +87,7 @@ impl<'t> TeamMember<'t> {
         b: &TeamMatrix<B>,
         fill: impl FnOnce(Range<usize>, MatMut<'_, A>, MatMut<'_, B>, &StepReader),
     ) {
-        // `claim` would not notice one matrix that is claimed twice alike.
+        // `claim` would not detect one matrix that is claimed twice in the same way.
         assert!(a.rows == b.rows && !std::ptr::addr_eq(a, b), "two matrices of as many rows");
         let rows = self.part(a.rows, 1, a.rows);
         a.claim(self, Split::Rows);
@@ -92,8 +100,8 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// A step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and `width` columns each. `fill` gets
-    /// the numbers of the group of rows and of the group of columns.
+    /// A step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and `width`
+    /// columns each. `fill` gets the indices of the group of rows and of the group of columns.
     pub(crate) fn fill_blocks(
         &mut self,
         out: &TeamMatrix,
@@ -110,20 +118,20 @@ impl<'t> TeamMember<'t> {
         let blocks = offsets.len().saturating_sub(1) * groups;
         for block in (self.index..blocks).step_by(self.team.size) {
             let (rows, columns) = (block / groups, block % groups);
-            // SAFETY: as in `fill_columns`. Each block is taken by one member; blocks are disjoint because the offsets do
-            // not decrease and columns are cut at multiples of `width`.
+            // SAFETY: as in `fill_columns`. Each block is taken by one member; blocks are disjoint
+            // because the offsets do not decrease and columns are cut at multiples of `width`.
             let view = unsafe { out.view(offsets[rows]..offsets[rows + 1], columns * width..(columns + 1) * width) };
             fill(rows, columns, view, &self.reader());
         }
         self.finish();
     }
 
-    /// Looks at the matrices of earlier steps. Not a step: all members may do it, or one.
-    pub(crate) fn look(&self, look: impl FnOnce(&StepReader)) {
-        look(&self.reader());
+    /// Reads the matrices of earlier steps. This is not a step: all members may call it, or one.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&StepReader) -> R) -> R {
+        look(&self.reader())
     }
 
-    /// This member's part of `units` units, as a range of numbers that ends at `end` for the last.
+    /// This member's part of `units` units, as a range that ends at `end` for the last member.
     fn part(&self, units: usize, unit: usize, end: usize) -> Range<usize> {
         let bound = |index: usize| (index * units / self.team.size * unit).min(end);
         bound(self.index)..bound(self.index + 1)
@@ -141,7 +149,8 @@ impl<'t> TeamMember<'t> {
 
 /// Access to matrices that the present step does not fill.
 ///
-/// It is only ever lent to a closure that runs within the step, so nothing that is read through it outlives that.
+/// It is only ever lent to a closure that runs within the step, so nothing that is read through it
+/// outlives that.
 pub(crate) struct StepReader {
     team: u64,
     step: u64,
@@ -151,11 +160,12 @@ impl StepReader {
     /// A matrix, to read for the rest of the step.
     ///
     /// # Panics
-    /// If the present step fills it: that would be a mistake in the forward pass.
+    /// If the present step fills it, which would be a bug in the forward pass.
     pub(crate) fn read<'a, T: Copy>(&'a self, matrix: &'a TeamMatrix<T>) -> MatRef<'a, T> {
         matrix.note_reader(self);
-        // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any that tries to will see
-        // the note and panic. The view cannot outlive the reader, which does not outlive the step.
+        // SAFETY: `note_reader` has made sure that no member fills the matrix in this step, and any
+        // that tries to will see the record and panic. The view cannot outlive the reader, which
+        // does not outlive the step.
         let data = unsafe { std::slice::from_raw_parts(matrix.first, matrix.extent()) };
         MatRef::with_stride(data, matrix.rows, matrix.cols, matrix.stride)
     }
@@ -170,7 +180,7 @@ enum Split<'a> {
 }
 
 impl Split<'_> {
-    /// A number that differs between ways to split.
+    /// A code that differs between ways to split.
     fn code(self) -> u64 {
         // 31 bits, below the number of the step.
         let short = |code: u64| (code ^ code >> 29) & 0x1fff_ffff;
@@ -185,12 +195,14 @@ impl Split<'_> {
     }
 }
 
-/// A matrix that a team fills and reads, in different steps: of f32, or of words.
+/// A matrix that a team fills and reads, in different steps: of f32, or of quantized elements in
+/// 32-bit words.
 ///
-/// It is to a team what `RefCell` is to one thread: which steps fill it and which read it is noted, and a step that did
-/// both would panic. A step is counted once per matmul, so the notes cost nothing.
+/// It is to a team what `RefCell` is to one thread: it records which steps fill it and which read
+/// it, and a step that did both would panic. There is one step per matrix multiplication, so the
+/// records cost nothing.
 pub(crate) struct TeamMatrix<T = f32> {
-    /// The memory, through which nothing is accessed but by `first`.
+    /// The memory, which is accessed through `first` only.
     storage: Vec<T>,
     first: *mut T,
     rows: usize,
@@ -204,10 +216,11 @@ pub(crate) struct TeamMatrix<T = f32> {
     read: AtomicU64,
 }
 
-// SAFETY: the memory is reached through views that `TeamMember` and `StepReader` hand out, which are disjoint or read-only in each
-// step (see there), and steps are separated by a barrier that orders memory.
+// SAFETY: the memory is reached through views that `TeamMember` and `StepReader` hand out, which
+// are disjoint or read-only in each step (see there), and steps are separated by a barrier that
+// orders memory.
 unsafe impl<T: Send + Sync> Sync for TeamMatrix<T> {}
-// SAFETY: `first` points into `storage`, which moves with it and keeps its place on the heap.
+// SAFETY: `first` points into `storage`, which moves with it and keeps its address on the heap.
 unsafe impl<T: Send + Sync> Send for TeamMatrix<T> {}
 
 impl<T: Copy + Default> TeamMatrix<T> {
@@ -225,44 +238,50 @@ impl<T: Copy + Default> TeamMatrix<T> {
         }
     }
 
-    /// Gives it so many rows, whose contents are unspecified.
+    /// Sets the number of rows, whose contents are then unspecified.
     pub(crate) fn resize(&mut self, rows: usize) {
-        let line = 16;
-        // Room to begin at a cache line.
-        let numbers = rows * self.stride + line;
-        if self.storage.len() < numbers {
-            self.storage = vec![T::default(); numbers];
+        // Spare elements, so that the first row can start at a cache line.
+        let spare = CACHE_LINE_BYTES / size_of::<T>();
+        let elements = rows * self.stride + spare;
+        if self.storage.len() < elements {
+            self.storage = vec![T::default(); elements];
         }
-        let start = self.storage.as_ptr().align_offset(64).min(line);
+        let start = self.storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(spare);
         self.first = self.storage[start..].as_mut_ptr();
         self.rows = rows;
     }
 }
 
 impl<T: Copy> TeamMatrix<T> {
-    /// Rows that its memory has room for.
-    pub(crate) fn room(&self) -> usize {
+    /// Rows that fit in its memory.
+    pub(crate) fn capacity_rows(&self) -> usize {
         self.storage.len() / self.stride.max(1)
     }
 
-    /// Numbers in a row.
+    /// Elements of a row.
     pub(crate) fn cols(&self) -> usize {
         self.cols
     }
 
+    /// Bytes of a row, with its padding.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.stride * size_of::<T>()
+    }
+
     /// Lets a team use it. Exclusive access proves that no other team does.
-    pub(crate) fn join(&mut self, team: u64) {
+    pub(crate) fn bind(&mut self, team: u64) {
         self.team = team;
         self.filled = AtomicU64::new(0);
         self.read = AtomicU64::new(0);
     }
 
-    /// Numbers from the first of the first row to the last of the last, with the gaps between rows.
+    /// Elements from the first of the first row to the last of the last row, with the gaps between
+    /// rows.
     fn extent(&self) -> usize {
         if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols }
     }
 
-    /// Notes that the present step fills this matrix, split in one way by all members.
+    /// Records that the present step fills this matrix, split in one way by all members.
     fn claim(&self, member: &TeamMember<'_>, split: Split<'_>) {
         assert_eq!(self.team, member.team.id, "a matrix of another team");
         let note = member.step << 32 | split.code();
@@ -271,7 +290,7 @@ impl<T: Copy> TeamMatrix<T> {
         assert!(self.read.load(Ordering::SeqCst) < member.step, "a step fills a matrix that it reads");
     }
 
-    /// Notes that the present step reads this matrix.
+    /// Records that the present step reads this matrix.
     fn note_reader(&self, reader: &StepReader) {
         assert_eq!(self.team, reader.team, "a matrix of another team");
         self.read.store(reader.step, Ordering::SeqCst);
@@ -285,8 +304,8 @@ impl<T: Copy> TeamMatrix<T> {
     unsafe fn view(&self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
         assert!(rows.end <= self.rows && columns.end <= self.cols, "a part of the matrix");
         let skip = if rows.is_empty() { 0 } else { rows.start * self.stride + columns.start };
-        // SAFETY: `storage` holds `rows` rows of `stride` initialised numbers from `first` on, and the part lies in them
-        // by the assertion. Exclusive access is the caller's promise.
+        // SAFETY: `storage` holds `rows` rows of `stride` initialised elements from `first` on, and
+        // the part lies in them by the assertion. Exclusive access is the caller's promise.
         unsafe { MatMut::from_raw(self.first.add(skip), rows.len(), columns.len(), self.stride) }
     }
 }

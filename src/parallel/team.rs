@@ -28,7 +28,7 @@ impl Team {
         }
     }
 
-    /// Returns when all members have called it.
+    /// Waits until all members have called it.
     pub(super) fn wait(&self) {
         if self.size == 1 {
             return;
@@ -53,7 +53,7 @@ impl Team {
     }
 }
 
-/// Tells the others, if this member panics, that it will not arrive.
+/// Marks the team as poisoned when dropped, so that members do not wait for one that panicked.
 pub(super) struct PoisonOnPanic<'a>(pub(super) &'a Team);
 
 impl Drop for PoisonOnPanic<'_> {

@@ -6,9 +6,9 @@
 //! `tokenization_utils_tokenizers.py` (`convert_to_native_format`), `tokenization_auto.py`, and the
 //! file of each class.
 
-use super::family::Family;
 use super::special_tokens::{ExtraSpecialTokens, ListedToken};
 use super::tokenizer_config::TokenizerConfig;
+use crate::encoder::spec::Family;
 use crate::error::Result;
 
 /// A tokenizer class.
@@ -58,7 +58,7 @@ impl TokenizerClass {
     pub(super) fn default_for(family: Family) -> Self {
         match family {
             Family::Bert | Family::DistilBert => Self::Bert,
-            Family::Mpnet => Self::Mpnet,
+            Family::MpNet => Self::Mpnet,
             Family::Roberta => Self::Roberta,
             Family::Camembert => Self::Camembert,
             Family::XlmRoberta => Self::XlmRoberta,

@@ -1,8 +1,8 @@
 //! The maximum length of a text.
 
-use super::family::Family;
 use super::tokenizer_config::TokenizerConfig;
 use crate::config::JsonObject;
+use crate::encoder::spec::Family;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::CONFIG;
@@ -13,8 +13,6 @@ pub(crate) struct EncoderLimits {
     pub(crate) family: Family,
     /// The maximum number of tokens that the encoder has positions for.
     pub(crate) max_tokens: usize,
-    /// The number of rows of the position table, which may include rows that no token uses.
-    pub(crate) position_rows: usize,
 }
 
 /// Chooses the maximum number of tokens of a text, with its `special_tokens`.
@@ -46,7 +44,7 @@ pub(super) fn max_tokens(
 /// Returns the maximum that the model's files define.
 ///
 /// `max_seq_length` overrides the tokenizer's maximum. Otherwise the maximum is the lesser of the
-/// tokenizer's `model_max_length` (formerly `max_len`) and the rows of the position table.
+/// tokenizer's `model_max_length` (formerly `max_len`) and the number of positions.
 fn model_maximum(
     sentence_bert_config: Option<&JsonObject>,
     tokenizer_config: &TokenizerConfig,
@@ -56,7 +54,7 @@ fn model_maximum(
     let min = special_tokens + 1;
     let check = |length: Option<usize>, keys: &JsonObject, key: &str| match length {
         Some(length) if length < min => {
-            Err(keys.invalid_value(key, format!("at min {min}: {special_tokens} special tokens and one more")))
+            Err(keys.invalid_value(key, format!("at least {min}: {special_tokens} special tokens and one more")))
         }
         length => Ok(length),
     };
@@ -71,8 +69,8 @@ fn model_maximum(
             // Tokenizers without a maximum have 10³⁰ here, which is not an integer.
             && let Some(length) = check(keys.positive_number(key)?.map(|length| length as usize), keys, key)?
         {
-            return Ok(length.min(limits.position_rows));
+            return Ok(length.min(limits.max_tokens));
         }
     }
-    Ok(limits.position_rows)
+    Ok(limits.max_tokens)
 }

@@ -10,7 +10,6 @@ mod charsmap;
 mod chunking;
 mod class;
 mod error;
-mod family;
 mod load;
 mod max_length;
 mod normalizer_expansion;
@@ -24,7 +23,6 @@ mod truncation;
 mod vocabulary;
 
 pub use caught_panics::is_caught_panic;
-pub(crate) use family::Family;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;

@@ -63,7 +63,7 @@ fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: 
         let ours = trace.activations.get(site).expect("the site");
         report.within(&format!("{label} {site} f64"), max_error(ours, &golden.tensor(&format!("{site}.f64"))), TENSOR);
     }
-    let layers = model.info().blueprint.layers;
+    let layers = model.info().architecture.layers;
     assert_eq!(trace.activations.sites().count(), 1 + 8 * layers, "every site of every layer");
     let expected = golden.tensor("pooled");
     let traced = golden.numbers("traced");
@@ -118,7 +118,7 @@ fn roberta_config_computes_xlm_roberta_vectors() {
     let mut files = crate::common::files("tiny-xlm-roberta");
     crate::common::edit_json(&mut files, "config.json", |config| config["model_type"] = serde_json::json!("roberta"));
     let roberta = Embedder::builder().open_files(&crate::common::in_memory(&files)).expect("a model");
-    assert_eq!(roberta.info().blueprint.family, "RoBERTa");
+    assert_eq!(roberta.info().architecture.family, "RoBERTa");
     let vectors = roberta.embed(&golden.texts).expect("vectors");
     assert!(max_difference(vectors.as_slice(), &golden.tensor("vectors")) <= VECTOR);
 }

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
     let peak = measure_peak(&info);
     let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
-    let operations: f64 = vectors.usage().iter().map(|usage| info.blueprint.operations(usage.used)).sum();
+    let operations: f64 = vectors.usage().iter().map(|usage| model.operations(usage.used)).sum();
     let fraction = operations / seconds / peak;
 
     let rate = |n: usize| n as f64 / seconds;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use likewise::{MemoryEstimate, ModelInfo, Positions};
+use likewise::{MemoryEstimate, ModelInfo};
 use serde_json::json;
 
 use crate::arguments::ModelArgs;
@@ -46,21 +46,20 @@ fn precision_table(info: &ModelInfo) -> String {
 }
 
 fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
-    let (b, m) = (&info.blueprint, &info.memory);
-    let first = match b.positions {
-        Positions::FromZero => 0,
-        Positions::AfterPadding(padding) => padding + 1,
-    };
+    let (b, m) = (&info.architecture, &info.memory);
     let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
     vec![
         ("model", info.name.clone()),
         (
             "architecture",
-            format!("{}, {} layers, {} heads, width {}, inner width {}", b.family, b.layers, b.heads, b.width, b.inner),
+            format!(
+                "{}, {} layers, {} heads, width {}, inner width {}",
+                b.family, b.layers, b.heads, b.hidden_size, b.intermediate_size
+            ),
         ),
-        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.epsilon)),
-        ("positions", format!("from {first}, {} in all", b.longest())),
-        ("vocabulary", b.vocabulary.to_string()),
+        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.norm_epsilon)),
+        ("positions", format!("from {}, {} in all", b.first_position, b.max_tokens)),
+        ("vocabulary", b.vocabulary_size.to_string()),
         ("parameters", format!("{:.1} million, {} in the file", info.parameters as f64 / 1e6, info.dtype)),
         (
             "modules",
@@ -108,13 +107,13 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
 }
 
 fn as_json(info: &ModelInfo) -> serde_json::Value {
-    let (b, m) = (&info.blueprint, &info.memory);
+    let (b, m) = (&info.architecture, &info.memory);
     let sizes = |m: &MemoryEstimate| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
     let precisions: serde_json::Map<String, serde_json::Value> =
         info.memory_by_precision.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
     json!({
-        "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.width,
-        "inner_width": b.inner, "vocabulary": b.vocabulary, "positions": b.longest(), "parameters": info.parameters,
+        "model": info.name, "architecture": b.family, "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
+        "inner_width": b.intermediate_size, "vocabulary": b.vocabulary_size, "positions": b.max_tokens, "parameters": info.parameters,
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
         "threads": info.threads, "packed_bytes": m.packed + m.mapped, "given_bytes": m.given, "mapped_bytes": m.tables,

@@ -1,38 +1,74 @@
 //! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>).
 //!
-//! The original. A token's vector is the sum of three embeddings, of its word piece, its position (0, 1, 2, …) and its
-//! segment (which of two sentences it belongs to; sentence encoders read one, so always the first), then a layer norm.
-//! Each layer mixes tokens by attention and then maps each token by itself through a wider space:
+//! The original. A token's vector is the sum of three embeddings, then a layer norm: of its word
+//! piece, of its position (0, 1, 2, …) and of its token type. (The type says which of two sentences
+//! a token belongs to. Sentence encoders read one sentence, so it is always the first.) Each layer
+//! mixes tokens by attention, then maps each token through a wider space:
 //!
 //! ```text
 //! a = LayerNorm(x + Attention(x))
 //! x = LayerNorm(a + W₂ gelu(W₁ a))
 //! ```
 //!
-//! all-MiniLM-L6-v2 is a BERT of 6 layers and width 384. Follows transformers 5.23.0, `models/bert/modeling_bert.py`.
+//! all-MiniLM-L6-v2 is a BERT of 6 layers and hidden size 384. Follows transformers 5.23.0,
+//! `models/bert/modeling_bert.py`.
 
-use super::{Blueprint, Defaults, Names, standard, with_distances};
+use super::sizes::{PositionEmbeddingType, Sizes};
+use crate::batch::PositionIds;
 use crate::config::JsonObject;
+use crate::encoder::spec::{
+    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, SublayerSpec, TableSpec,
+};
 use crate::error::Result;
 
-/// Tensor names; RoBERTa has the same.
-pub(super) const NAMES: Names = Names {
-    prefixes: &["bert."],
-    words: "embeddings.word_embeddings.weight",
-    positions: "embeddings.position_embeddings.weight",
-    segments: "embeddings.token_type_embeddings.weight",
-    embedding_norm: "embeddings.LayerNorm",
-    query: "encoder.layer.{}.attention.self.query",
-    key: "encoder.layer.{}.attention.self.key",
-    value: "encoder.layer.{}.attention.self.value",
-    attention_output: "encoder.layer.{}.attention.output.dense",
-    attention_norm: "encoder.layer.{}.attention.output.LayerNorm",
-    inner: "encoder.layer.{}.intermediate.dense",
-    output: "encoder.layer.{}.output.dense",
-    output_norm: "encoder.layer.{}.output.LayerNorm",
-};
+pub(super) const TOKEN_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+pub(super) const POSITION_EMBEDDINGS: &str = "embeddings.position_embeddings.weight";
+pub(super) const EMBEDDING_NORM: &str = "embeddings.LayerNorm";
 
-pub(super) fn blueprint(config: &JsonObject) -> Result<Blueprint> {
-    let defaults = Defaults { vocabulary: 30522, positions: 512, segments: 2, padding: 0 };
-    with_distances(config, standard(config, "BERT", NAMES, &defaults)?)
+pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
+    let sizes = Sizes::read(config, 30522)?;
+    network(config, &sizes, Family::Bert, &["bert."], PositionIds::Sequential)
+}
+
+/// The network, with the tensor names that BERT and RoBERTa share.
+pub(super) fn network(
+    config: &JsonObject,
+    sizes: &Sizes,
+    family: Family,
+    prefixes: &'static [&'static str],
+    position_ids: PositionIds,
+) -> Result<EncoderSpec> {
+    let position_type = PositionEmbeddingType::read(config)?;
+    let layer = |i: usize| {
+        let at = |module: &str| format!("encoder.layer.{i}.{module}");
+        let query_key_value = ["query", "key", "value"].map(|name| at(&format!("attention.self.{name}")));
+        let mut attention = sizes.attention(query_key_value, &at("attention.output.dense"));
+        attention.relative_keys = position_type.relative_keys(sizes, at("attention.self.distance_embedding.weight"));
+        let feed_forward = sizes.feed_forward(&at("intermediate.dense"), &at("output.dense"));
+        LayerSpec {
+            attention: SublayerSpec::post_norm(attention, sizes.norm(&at("attention.output.LayerNorm"))),
+            feed_forward: SublayerSpec::post_norm(feed_forward, sizes.norm(&at("output.LayerNorm"))),
+        }
+    };
+    let position_table = TableSpec::new(POSITION_EMBEDDINGS, sizes.position_rows);
+    let token_types = config.positive_integer("type_vocab_size")?.unwrap_or(2);
+    Ok(EncoderSpec {
+        family,
+        hidden_size: sizes.hidden,
+        max_tokens: position_ids.max_tokens(sizes.position_rows),
+        embeddings: EmbeddingsSpec {
+            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
+            token_types: Some(TableSpec::new("embeddings.token_type_embeddings.weight", token_types)),
+            positions: match position_type {
+                PositionEmbeddingType::Absolute => PositionTableSpec::Learned(position_table),
+                PositionEmbeddingType::RelativeKey { .. } => PositionTableSpec::Unused(position_table),
+            },
+            position_ids,
+            norm: sizes.norm(EMBEDDING_NORM),
+        },
+        relative_bias: None,
+        layers: (0..sizes.layers).map(layer).collect(),
+        final_norm: None,
+        prefixes,
+    })
 }

@@ -1,66 +1,86 @@
 //! MPNet (Song et al. 2020, <https://arxiv.org/abs/2004.09297>).
 //!
-//! BERT's network with two differences. There are no segments. And attention is told how far apart two tokens are: a
-//! learned bias b[bucket(j − i), h] is added to the score of query i and key j in head h, after the scaling by 1/√d and in
-//! every layer the same (the idea is T5's, Raffel et al. 2019, <https://arxiv.org/abs/1910.10683>, §2.1).
+//! BERT's network with two differences. There are no token types. And attention depends on how far
+//! apart two tokens are: a learned bias b[bucket(j − i), h] is added to the score of query i and
+//! key j in head h, after the scaling by 1/√d. Every layer adds the same bias. (The idea is T5's,
+//! Raffel et al. 2019, <https://arxiv.org/abs/1910.10683>, §2.1.)
 //!
-//! Distances share buckets, finely when small and coarsely when large. For a key before the query, n = i − j:
+//! Distances share buckets, finely when small and coarsely when large. For a key before the query,
+//! n = i − j:
 //!
 //! ```text
 //! n        0 … 7   8-11  12-15  16-22  23-31  32-45  46-63  64-90  91 and more
 //! bucket   0 … 7    8      9     10     11     12     13     14        15
 //! ```
 //!
-//! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs one vector of 2·max − 1
-//! numbers, of which row i of the scores reads a slice; the reference builds a tensor `[H, L, L]` for each batch.
+//! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs
+//! one vector of 2·max − 1 elements, of which row i of the scores reads a slice. (transformers
+//! builds a tensor `[H, L, L]` for each batch.)
 //!
-//! Positions are counted from 2: the reference has the padding id 1 hard-coded there, whatever `pad_token_id` says.
-//! Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`: `MPNetEmbeddings`, `MPNetEncoder.compute_position_bias`
-//! and `relative_position_bucket`.
+//! Positions are counted from 2: transformers hard-codes the padding id 1 there and ignores
+//! `pad_token_id`. Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`:
+//! `MPNetEmbeddings`, `MPNetEncoder.compute_position_bias` and `relative_position_bucket`.
 
-use super::{Blueprint, Defaults, Names, Positions, RelativeBias, bert, standard};
+use super::bert::{EMBEDDING_NORM, POSITION_EMBEDDINGS, TOKEN_EMBEDDINGS};
+use super::sizes::{PositionEmbeddingType, Sizes};
+use crate::batch::PositionIds;
 use crate::config::JsonObject;
+use crate::encoder::spec::{
+    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, RelativeBiasSpec, SublayerSpec, TableSpec,
+};
 use crate::error::Result;
 
 /// `MPNetEmbeddings.padding_idx`.
-const PADDING: u32 = 1;
+const PADDING_ID: u32 = 1;
 
-/// `relative_position_bucket`'s default. The reference computes with it even if the table has another number of rows.
+/// The default of `relative_position_bucket`, which transformers uses even if the table has another
+/// number of rows.
 const BUCKETS: usize = 32;
 
-const NAMES: Names = Names {
-    prefixes: &["mpnet."],
-    query: "encoder.layer.{}.attention.attn.q",
-    key: "encoder.layer.{}.attention.attn.k",
-    value: "encoder.layer.{}.attention.attn.v",
-    attention_output: "encoder.layer.{}.attention.attn.o",
-    attention_norm: "encoder.layer.{}.attention.LayerNorm",
-    ..bert::NAMES
-};
-
-pub(super) fn blueprint(config: &JsonObject) -> Result<Blueprint> {
-    let defaults = Defaults { vocabulary: 30527, positions: 512, segments: 0, padding: PADDING };
+pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     let buckets = config.positive_integer("relative_attention_num_buckets")?.unwrap_or(BUCKETS);
     if buckets < BUCKETS {
         return Err(config.invalid_value("relative_attention_num_buckets", format!("at least {BUCKETS}")));
     }
-    const KEY: &str = "position_embedding_type";
-    if config.string(KEY)?.is_some_and(|kind| kind != "absolute") {
-        return Err(config.invalid_value(KEY, "absolute"));
-    }
-    Ok(Blueprint {
-        positions: Positions::AfterPadding(defaults.padding),
-        segments: None,
-        relative_bias: Some(RelativeBias { tensor: "encoder.relative_attention_bias.weight", buckets, bucket }),
-        ..standard(config, "MPNet", NAMES, &defaults)?
+    PositionEmbeddingType::require_absolute(config)?;
+    let sizes = Sizes::read(config, 30527)?;
+    let layer = |i: usize| {
+        let at = |module: &str| format!("encoder.layer.{i}.{module}");
+        let query_key_value = ["q", "k", "v"].map(|name| at(&format!("attention.attn.{name}")));
+        let attention = sizes.attention(query_key_value, &at("attention.attn.o"));
+        let feed_forward = sizes.feed_forward(&at("intermediate.dense"), &at("output.dense"));
+        LayerSpec {
+            attention: SublayerSpec::post_norm(attention, sizes.norm(&at("attention.LayerNorm"))),
+            feed_forward: SublayerSpec::post_norm(feed_forward, sizes.norm(&at("output.LayerNorm"))),
+        }
+    };
+    let position_ids = PositionIds::FromPaddingId(PADDING_ID);
+    Ok(EncoderSpec {
+        family: Family::MpNet,
+        hidden_size: sizes.hidden,
+        max_tokens: position_ids.max_tokens(sizes.position_rows),
+        embeddings: EmbeddingsSpec {
+            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
+            token_types: None,
+            positions: PositionTableSpec::Learned(TableSpec::new(POSITION_EMBEDDINGS, sizes.position_rows)),
+            position_ids,
+            norm: sizes.norm(EMBEDDING_NORM),
+        },
+        relative_bias: Some(RelativeBiasSpec {
+            table: TableSpec::new("encoder.relative_attention_bias.weight", buckets),
+            bucket,
+        }),
+        layers: (0..sizes.layers).map(layer).collect(),
+        final_norm: None,
+        prefixes: &["mpnet."],
     })
 }
 
 /// The bucket of a key that is `j − i` tokens after the query.
 ///
-/// Half of the buckets are for each direction, half of those for exact distances; the rest grow by the factor 2^(1/2)
-/// up to distance 128. The reference evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32; the integers below are where that steps,
-/// computed with it and in f64 (they agree).
+/// Half of the buckets are for each direction, half of those for exact distances; the rest grow by
+/// the factor 2^(1/2) up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32.
+/// The integers below are where that steps; computed by transformers and in f64, they agree.
 fn bucket(distance: isize) -> usize {
     const STEPS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
     let n = distance.unsigned_abs();
@@ -72,8 +92,8 @@ fn bucket(distance: isize) -> usize {
 mod tests {
     use super::*;
 
-    /// The formula as the reference writes it, in f64.
-    fn by_formula(distance: isize) -> usize {
+    /// The formula of transformers, in f64.
+    fn bucket_by_formula(distance: isize) -> usize {
         let n = distance.unsigned_abs();
         let later = if distance > 0 { 16 } else { 0 };
         if n < 8 {
@@ -84,11 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn buckets_follow_the_formula() {
+    fn buckets_at_every_distance_follow_the_formula() {
         for distance in -600_isize..=600 {
-            // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it; f32 does not.
+            // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it;
+            // f32 does not.
             let exact = [16, 32, 64].contains(&distance.unsigned_abs());
-            let formula = by_formula(distance);
+            let formula = bucket_by_formula(distance);
             let got = bucket(distance);
             assert!(got == formula || (exact && got == formula + 1), "distance {distance}: {got}, formula {formula}");
         }

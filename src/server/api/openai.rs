@@ -113,11 +113,11 @@ pub(in crate::server) async fn models(State(state): State<Arc<ApiState>>) -> Res
 
 /// How a model is built and computed.
 fn configuration(info: &ModelInfo) -> JsonObject {
-    let b = &info.blueprint;
+    let b = &info.architecture;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let fields = json!({
-        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.width,
-        "dimensions": info.width, "vocabulary": b.vocabulary, "parameters": info.parameters,
+        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
+        "dimensions": info.width, "vocabulary": b.vocabulary_size, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules, "similarity": info.similarity.to_string(),
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,

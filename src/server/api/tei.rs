@@ -153,7 +153,7 @@ pub(in crate::server) async fn decode(
     drop(body);
     let model = inference.models().get(target.model.as_deref(), target.options.wait_for_model).await?;
     let _admission = inference.admit()?;
-    let vocabulary = model.info.blueprint.vocabulary;
+    let vocabulary = model.info.architecture.vocabulary_size;
     if let Some(id) = lists.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
     }

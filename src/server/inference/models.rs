@@ -136,7 +136,7 @@ impl Models {
         let sample = |(name, state): (&str, ModelState)| {
             let model = state.loaded();
             let labels = |model: &Arc<ServedModel>| ModelLabels {
-                architecture: model.info.blueprint.family.to_string(),
+                architecture: model.info.architecture.family.to_string(),
                 precision: model.info.precision.name().to_owned(),
                 simd: model.info.level.to_string(),
                 threads: model.info.threads.to_string(),

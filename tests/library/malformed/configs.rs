@@ -77,7 +77,7 @@ fn config_contradicting_weights_is_rejected() {
         ("hidden_size", json!(64), "Config", &[POOLING, "word_embedding_dimension", "64", "32"]),
         ("num_hidden_layers", json!(1), "UnknownTensor", &[WEIGHTS, "BERT", "encoder.layer.1."]),
         ("num_hidden_layers", json!(3), "MissingTensor", &[WEIGHTS, "encoder.layer.2.", "encoder.layer.1."]),
-        ("num_hidden_layers", json!(16_777_216), "MissingTensor", &[WEIGHTS, "encoder.layer.2."]),
+        ("num_hidden_layers", json!(16_777_216), "Config", &["num_hidden_layers", "at most 1024", "16777216"]),
         ("intermediate_size", json!(73), "TensorShape", &[WEIGHTS, "intermediate.dense", "73", "72"]),
         ("vocab_size", json!(361), "TensorShape", &[WEIGHTS, words, "[361, 32]", "[360, 32]", "config.json"]),
         ("vocab_size", json!(359), "TensorShape", &[WEIGHTS, words, "[359, 32]", "[360, 32]"]),

@@ -1,0 +1,287 @@
+//! Finds and opens the weight files of a model.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use safetensors::Dtype;
+
+use super::converted::ConvertedFormat;
+use super::shard::{Shard, read_header};
+use super::tensor::{Float, Tensor};
+use crate::bytes::WeightBytes;
+use crate::config::JsonObject;
+use crate::error::{Error, Result};
+use crate::files::ModelFiles;
+use crate::model_folder::{CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, file_in};
+
+/// A tensor in a shard.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) shard: usize,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    /// Its bytes in the file.
+    pub(super) range: Range<usize>,
+}
+
+/// All tensors of a model, by name.
+pub struct Checkpoint {
+    shards: Vec<Arc<Shard>>,
+    entries: HashMap<String, Entry>,
+    /// The file that lists the tensors, for messages.
+    label: String,
+    /// What the matrices were packed for, if the model was converted.
+    format: Option<ConvertedFormat>,
+    /// The names of its files in the model's folder.
+    file_names: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or
+    /// otherwise the shards that `model.safetensors.index.json` names.
+    ///
+    /// The files of a folder are mapped. They must not be changed in place while the checkpoint or
+    /// one of its tensors is in use.
+    ///
+    /// # Errors
+    /// If none of these files exists, or a file is not valid safetensors, or index and shards
+    /// disagree.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        if let Some(bytes) = files.weights(CONVERTED_WEIGHTS)? {
+            let label = files.label(CONVERTED_WEIGHTS);
+            let format = ConvertedFormat::read(&label, &bytes)?;
+            let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
+            return Ok(Self {
+                format: Some(format),
+                file_names: vec![files.full_name(CONVERTED_WEIGHTS)],
+                ..checkpoint
+            });
+        }
+        if let Some(bytes) = files.weights(WEIGHTS)? {
+            let checkpoint = Self::from_shards(files.label(WEIGHTS), vec![(files.label(WEIGHTS), bytes)])?;
+            return Ok(Self { file_names: vec![files.full_name(WEIGHTS)], ..checkpoint });
+        }
+        let Some(index) = files.json(WEIGHTS_INDEX)? else {
+            return Err(Error::MissingFile {
+                origin: files.origin(),
+                name: format!("{WEIGHTS} or {WEIGHTS_INDEX}"),
+                why: "the weights; other formats, such as pytorch_model.bin, are not read",
+            });
+        };
+        Self::open_shards(files, &index)
+    }
+
+    /// Opens the weights of a module: `{path}/model.safetensors`.
+    ///
+    /// # Errors
+    /// If the file is missing or is not valid safetensors.
+    pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
+        let name = file_in(path, WEIGHTS);
+        let bytes = files.weights(&name)?.ok_or_else(|| Error::MissingFile {
+            origin: files.origin(),
+            name: name.clone(),
+            why: "the weights of a module; other formats, such as pytorch_model.bin, are not read",
+        })?;
+        Self::from_shards(files.label(&name), vec![(files.label(&name), bytes)])
+    }
+
+    /// Opens a safetensors file that is already in memory.
+    ///
+    /// # Errors
+    /// If the bytes are not valid safetensors.
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        let bytes = WeightBytes::Memory(Arc::new(bytes.into()));
+        Self::from_shards(WEIGHTS.to_owned(), vec![(WEIGHTS.to_owned(), bytes)])
+    }
+
+    fn open_shards(files: &ModelFiles, index: &JsonObject) -> Result<Self> {
+        let map = index.string_map("weight_map")?;
+        if map.is_empty() {
+            return Err(index.invalid_value("weight_map", "an object that names a shard for each tensor"));
+        }
+        let mut names: Vec<&str> = map.values().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut shards = Vec::new();
+        let mut file_names = vec![files.full_name(WEIGHTS_INDEX)];
+        file_names.extend(names.iter().map(|name| files.full_name(name)));
+        for name in names {
+            let bytes = files.shard(name)?.ok_or_else(|| Error::MissingFile {
+                origin: files.origin(),
+                name: name.to_owned(),
+                why: "a shard that model.safetensors.index.json names",
+            })?;
+            shards.push((files.label(name), bytes));
+        }
+        let checkpoint = Self::from_shards(files.label(WEIGHTS_INDEX), shards)?;
+        for (tensor, shard) in &map {
+            let label = files.label(shard);
+            let why = match checkpoint.entries.get(tensor) {
+                None => "which has no such tensor",
+                Some(entry) if checkpoint.shards[entry.shard].label != label => "but is in another shard",
+                Some(_) => continue,
+            };
+            return Err(Error::Shard {
+                file: files.label(WEIGHTS_INDEX),
+                name: tensor.clone(),
+                shard: shard.clone(),
+                why,
+            });
+        }
+        Ok(Self { file_names, ..checkpoint })
+    }
+
+    fn from_shards(label: String, files: Vec<(String, WeightBytes)>) -> Result<Self> {
+        let mut shards = Vec::new();
+        let mut entries = HashMap::new();
+        for (shard, (file, bytes)) in files.into_iter().enumerate() {
+            let all = bytes.as_slice();
+            let (header, metadata) = read_header(&file, all)?;
+            let start = header + size_of::<u64>();
+            for (name, info) in metadata.tensors() {
+                let range = start + info.data_offsets.0..start + info.data_offsets.1;
+                let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), range };
+                if entries.insert(name.clone(), entry).is_some() {
+                    return Err(Error::Shard { file: label, name, shard: file, why: "but another shard has it too" });
+                }
+            }
+            shards.push(Arc::new(Shard { label: file, bytes }));
+        }
+        Ok(Self { shards, entries, label, format: None, file_names: Vec::new() })
+    }
+
+    /// A tensor, which must have the given shape.
+    ///
+    /// Layer norms of old checkpoints call their weight and bias gamma and beta; both are found.
+    ///
+    /// # Errors
+    /// If no tensor has that name, its shape differs, or it is not F32, F16 or BF16.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let (name, entry) = self.entry("", name, shape)?;
+        self.float_tensor(name, entry)
+    }
+
+    /// Names and shapes of all tensors, sorted by name.
+    pub fn tensors(&self) -> BTreeMap<&str, &[usize]> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice())).collect()
+    }
+
+    /// A tensor's full name and entry.
+    ///
+    /// # Errors
+    /// If no tensor has that name after the prefix, or its shape differs.
+    pub(super) fn entry(&self, prefix: &str, name: &str, shape: &[usize]) -> Result<(&str, &Entry)> {
+        let found = std::iter::once(name.to_owned())
+            .chain(old_name(name))
+            .find_map(|name| self.entries.get_key_value(&format!("{prefix}{name}")));
+        let Some((full_name, entry)) = found else {
+            return Err(Error::MissingTensor {
+                file: self.label.clone(),
+                name: name.to_owned(),
+                similar: self.similar_names(prefix, name),
+            });
+        };
+        if entry.shape != shape {
+            return Err(Error::TensorShape {
+                file: self.shards[entry.shard].label.clone(),
+                name: full_name.clone(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+            });
+        }
+        Ok((full_name, entry))
+    }
+
+    /// The elements of an entry.
+    ///
+    /// # Errors
+    /// If they are not F32, F16 or BF16.
+    pub(super) fn float_tensor(&self, full_name: &str, entry: &Entry) -> Result<Tensor> {
+        let shard = self.shards[entry.shard].clone();
+        let dtype = Float::of(entry.dtype).ok_or_else(|| Error::TensorDtype {
+            file: shard.label.clone(),
+            name: full_name.to_owned(),
+            found: format!("{:?}", entry.dtype),
+        })?;
+        Ok(Tensor { name: full_name.to_owned(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
+    }
+
+    /// Whether there is a tensor of that full name.
+    pub(super) fn contains(&self, full_name: &str) -> bool {
+        self.entries.contains_key(full_name)
+    }
+
+    /// The full names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The names of its files in the model's folder.
+    pub(crate) fn file_names(&self) -> &[String] {
+        &self.file_names
+    }
+
+    /// What the matrices were packed for, if the model was converted.
+    pub(crate) fn converted_format(&self) -> Option<ConvertedFormat> {
+        self.format
+    }
+
+    /// The whole file of a converted model.
+    pub(crate) fn converted_bytes(&self) -> &WeightBytes {
+        &self.shards[0].bytes
+    }
+
+    /// Bytes of files that were given in memory, and stay there while the model is open.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.shards.iter().map(|shard| shard.bytes.bytes_in_memory()).sum()
+    }
+
+    /// Lets the operating system take back the memory of whatever has been read so far. An open
+    /// model needs none of it, and reading a tensor brings in the pages around it: for small
+    /// tensors some megabytes.
+    pub(crate) fn evict_pages(&self) {
+        self.shards.iter().for_each(|shard| shard.bytes.evict_pages(0..shard.bytes.as_slice().len()));
+    }
+
+    /// The file that lists the tensors, for messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Up to three names that resemble the missing one.
+    fn similar_names(&self, prefix: &str, name: &str) -> Vec<String> {
+        let distance = |known: &String| edit_distance(name, known.strip_prefix(prefix).unwrap_or(known));
+        let mut names: Vec<(usize, &String)> = self.entries.keys().map(|known| (distance(known), known)).collect();
+        names.sort();
+        names.into_iter().take(3).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// The name of a layer norm's weight or bias in the first checkpoints.
+fn old_name(name: &str) -> Option<String> {
+    let (module, leaf) = name.rsplit_once('.')?;
+    let leaf = match leaf {
+        "weight" => "gamma",
+        "bias" => "beta",
+        _ => return None,
+    };
+    module.ends_with("LayerNorm").then(|| format!("{module}.{leaf}"))
+}
+
+/// The number of single-character edits that turn one string into the other (Levenshtein).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

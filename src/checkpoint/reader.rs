@@ -1,0 +1,146 @@
+//! Reads the tensors of one model from a checkpoint and remembers which, so that no tensor is
+//! ignored silently.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+use super::open::{Checkpoint, Entry};
+use super::tensor::Tensor;
+use crate::bytes::CACHE_LINE_BYTES;
+use crate::error::{Error, Result};
+
+/// Looks tensors up by the names that a model gives them, and records every name.
+pub(crate) struct TensorReader<'a> {
+    checkpoint: &'a Checkpoint,
+    /// What precedes every name: "", "bert.", "0.auto_model.mpnet.", …
+    prefix: String,
+    /// The tensors that have been requested, by their full names.
+    requested: BTreeMap<String, Entry>,
+}
+
+impl<'a> TensorReader<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint, prefix: String::new(), requested: BTreeMap::new() }
+    }
+
+    /// With the first prefix for which `probe` exists: one of `prefixes`, or none.
+    ///
+    /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the
+    /// encoder's ("bert."), and tools that save a whole pipeline put the path of its attributes
+    /// before that.
+    pub(crate) fn with_prefix_of(checkpoint: &'a Checkpoint, prefixes: &[&str], probe: &str) -> Self {
+        let outer = ["", "0.auto_model.", "0.model.", "auto_model.", "model."];
+        let mut candidates = outer.iter().flat_map(|outer| {
+            std::iter::once((*outer).to_owned()).chain(prefixes.iter().map(move |prefix| format!("{outer}{prefix}")))
+        });
+        let prefix = candidates.find(|prefix| checkpoint.contains(&format!("{prefix}{probe}")));
+        Self { prefix: prefix.unwrap_or_default(), ..Self::new(checkpoint) }
+    }
+
+    pub(crate) fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// Whether there is a tensor of that name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.checkpoint.contains(&format!("{}{name}", self.prefix))
+    }
+
+    /// A tensor, which must have the given shape. Layer norms of old checkpoints call their weight
+    /// and bias gamma and beta; both are found.
+    ///
+    /// # Errors
+    /// If no tensor has that name, its shape differs, or it is not F32, F16 or BF16.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let (full_name, entry) = self.request(name, shape)?;
+        self.checkpoint.float_tensor(full_name, entry)
+    }
+
+    /// A packed matrix in the file of a converted model, in 32-bit words from the start of the
+    /// file.
+    ///
+    /// # Errors
+    /// If no tensor has that name, it has another shape or type, or it does not start at a cache
+    /// line.
+    pub(crate) fn packed_matrix(&mut self, name: &str, shape: &[usize]) -> Result<Range<usize>> {
+        const WORD_BYTES: usize = size_of::<u32>();
+        let bytes = self.bytes_of(name, shape, Dtype::U32)?;
+        if !bytes.start.is_multiple_of(CACHE_LINE_BYTES) {
+            let expected = format!("at a multiple of {CACHE_LINE_BYTES} bytes");
+            return Err(self.error(name, expected, format!("at byte {}", bytes.start)));
+        }
+        Ok(bytes.start / WORD_BYTES..bytes.end / WORD_BYTES)
+    }
+
+    /// The sums `[n]` of the int8 weights of each output, which has at most `max_weights` of them.
+    ///
+    /// # Errors
+    /// If no tensor has that name, it has another shape or type, or an element is too large for
+    /// such a sum.
+    pub(crate) fn weight_sums(&mut self, name: &str, n: usize, max_weights: usize) -> Result<Vec<i32>> {
+        const MAX_WEIGHT: usize = i8::MAX as usize;
+        let range = self.bytes_of(name, &[n], Dtype::I32)?;
+        let bytes = &self.checkpoint.converted_bytes().as_slice()[range];
+        let sums: Vec<i32> = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
+        match sums.iter().find(|sum| sum.unsigned_abs() as usize > MAX_WEIGHT * max_weights) {
+            Some(sum) => Err(self.error(name, format!("sums of {max_weights} bytes"), sum.to_string())),
+            None => Ok(sums),
+        }
+    }
+
+    /// The requested tensors whose elements are floats, by their names without the prefix.
+    pub(crate) fn requested_tensors(&self) -> BTreeMap<String, Tensor> {
+        let tensor = |(full_name, entry): (&String, &Entry)| {
+            let name = full_name.strip_prefix(&self.prefix).unwrap_or(full_name).to_owned();
+            Some((name, self.checkpoint.float_tensor(full_name, entry).ok()?))
+        };
+        self.requested.iter().filter_map(tensor).collect()
+    }
+
+    /// A tensor that is present and not understood may change what the model computes, so it is an
+    /// error and not skipped.
+    ///
+    /// # Errors
+    /// If there are tensors that have not been requested and that are not known to be of no use.
+    pub(crate) fn reject_unknown_tensors(&self, family: &'static str) -> Result<()> {
+        let is_unknown = |name: &&str| {
+            !self.requested.contains_key(*name) && !is_known_unused(name.strip_prefix(&self.prefix).unwrap_or(name))
+        };
+        let mut names: Vec<String> = self.checkpoint.names().filter(is_unknown).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        names.sort();
+        Err(Error::UnknownTensor { file: self.checkpoint.label().to_owned(), family, names })
+    }
+
+    /// Looks a tensor up and records its name.
+    fn request(&mut self, name: &str, shape: &[usize]) -> Result<(&'a str, &'a Entry)> {
+        let (full_name, entry) = self.checkpoint.entry(&self.prefix, name, shape)?;
+        self.requested.insert(full_name.to_owned(), entry.clone());
+        Ok((full_name, entry))
+    }
+
+    fn bytes_of(&mut self, name: &str, shape: &[usize], dtype: Dtype) -> Result<Range<usize>> {
+        let (_, entry) = self.request(name, shape)?;
+        if entry.dtype != dtype {
+            return Err(self.error(name, format!("dtype {dtype:?}"), format!("{:?}", entry.dtype)));
+        }
+        Ok(entry.range.clone())
+    }
+
+    fn error(&self, name: &str, expected: String, found: String) -> Error {
+        Error::Converted { file: self.checkpoint.label().to_owned(), key: name.to_owned(), expected, found }
+    }
+}
+
+/// Tensors that checkpoints contain and a sentence encoder does not use: the pooler, the heads of
+/// pre-training and classification, and buffers that hold 0, 1, 2, …
+fn is_known_unused(name: &str) -> bool {
+    const HEADS: [&str; 8] =
+        ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];
+    const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
+    HEADS.iter().any(|head| name.starts_with(head)) || BUFFERS.contains(&name)
+}

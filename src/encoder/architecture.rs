@@ -1,0 +1,50 @@
+//! A model's architecture in brief.
+
+use likewise_kernels::math::Activation;
+
+use crate::encoder::spec::EncoderSpec;
+
+/// The architecture of a model and its sizes. Part of [`crate::ModelInfo`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Architecture {
+    /// Its published name, such as "BERT".
+    pub family: &'static str,
+    /// Layers, each of attention and a feed-forward network.
+    pub layers: usize,
+    /// Attention heads of a layer.
+    pub heads: usize,
+    /// Elements of a token's vector.
+    pub hidden_size: usize,
+    /// Elements of a token's vector inside the feed-forward network.
+    pub intermediate_size: usize,
+    /// Entries of the vocabulary.
+    pub vocabulary_size: usize,
+    /// The most tokens of a text, whatever the tokenizer allows.
+    pub max_tokens: usize,
+    /// The row of the position table that the first token reads.
+    pub first_position: usize,
+    /// The activation of the feed-forward network.
+    pub activation: Activation,
+    /// What layer norms add to the variance.
+    pub norm_epsilon: f32,
+}
+
+impl EncoderSpec {
+    /// The architecture in brief. All layers of a model have the same sizes.
+    pub(crate) fn architecture(&self) -> Architecture {
+        let feed_forward = self.layers.first().map(|layer| &layer.feed_forward.body);
+        Architecture {
+            family: self.family.name(),
+            layers: self.layers.len(),
+            heads: self.heads(),
+            hidden_size: self.hidden_size,
+            intermediate_size: feed_forward.map_or(0, |feed_forward| feed_forward.up.outputs()),
+            vocabulary_size: self.embeddings.tokens.rows,
+            max_tokens: self.max_tokens,
+            first_position: self.embeddings.position_ids.first(),
+            activation: feed_forward.map_or(Activation::Gelu, |feed_forward| feed_forward.activation),
+            norm_epsilon: self.embeddings.norm.epsilon,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A layer: two functions of the residual stream, each with the norms around it.
+
+use likewise_kernels::Level;
+
+use crate::encoder::activations::Activations;
+use crate::encoder::linear::{Linear, LinearEpilogue};
+use crate::encoder::loader::WeightLoader;
+use crate::encoder::norm::LayerNorm;
+use crate::encoder::pass::{PassContext, Stream};
+use crate::encoder::spec::{JoinSpec, SublayerSpec};
+use crate::error::Result;
+use crate::parallel::TeamMatrix;
+use crate::trace::{Observer, TracePoint};
+
+/// A function f of the residual stream.
+pub(crate) trait Block {
+    /// The stream after f has joined it, in a trace.
+    const OUTPUT: fn(usize) -> TracePoint;
+
+    /// Some steps, of which the last is out `[T, D]` = end(f(input `[T, D]`)).
+    fn forward<O: Observer>(
+        &self,
+        cx: &mut PassContext<'_, '_, O>,
+        input: &Activations,
+        end: LinearEpilogue<'_>,
+        out: &TeamMatrix,
+    );
+
+    /// Its linear layers, in the order of a pass.
+    fn linears(&self) -> [&Linear; 2];
+}
+
+/// A function f of the residual stream x, and how f's output joins the stream.
+pub(crate) struct Sublayer<B> {
+    input_norm: Option<LayerNorm>,
+    body: B,
+    join: Join,
+    level: Level,
+}
+
+/// See [`JoinSpec`].
+enum Join {
+    AddThenNorm(LayerNorm),
+    Add,
+    NormThenAdd(LayerNorm),
+}
+
+impl<B: Block> Sublayer<B> {
+    /// Loads the norms of a model of `width`, and f by `load`.
+    pub(crate) fn load<'a, F>(
+        loader: &mut WeightLoader<'a>,
+        spec: &SublayerSpec<F>,
+        width: usize,
+        load: impl FnOnce(&mut WeightLoader<'a>, &F) -> Result<B>,
+    ) -> Result<Self> {
+        Ok(Self {
+            input_norm: spec.input_norm.as_ref().map(|norm| loader.norm(norm, width)).transpose()?,
+            body: load(loader, &spec.body)?,
+            level: loader.compute().level,
+            join: match &spec.join {
+                JoinSpec::AddThenNorm(norm) => Join::AddThenNorm(loader.norm(norm, width)?),
+                JoinSpec::Add => Join::Add,
+                JoinSpec::NormThenAdd(norm) => Join::NormThenAdd(loader.norm(norm, width)?),
+            },
+        })
+    }
+
+    /// The steps of this sublayer. Returns the buffer that then holds the residual stream.
+    pub(crate) fn forward<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>, x: Stream) -> Stream {
+        let work = cx.work;
+        let residual = &work.stream(x).values;
+        let input = match &self.input_norm {
+            None => work.stream(x),
+            Some(norm) => {
+                norm.forward(cx, residual, work.normed());
+                work.normed()
+            }
+        };
+        let next = match &self.join {
+            Join::AddThenNorm(norm) => {
+                self.body.forward(cx, input, LinearEpilogue::Add(residual), &work.residual_sum);
+                norm.forward(cx, &work.residual_sum, work.stream(x));
+                x
+            }
+            Join::Add => {
+                let sum = work.stream(x.other());
+                self.body.forward(cx, input, LinearEpilogue::Add(residual), &sum.values);
+                // For a sublayer without an input norm, if there is one.
+                sum.quantize(cx.member, self.level);
+                x.other()
+            }
+            Join::NormThenAdd(norm) => {
+                self.body.forward(cx, input, LinearEpilogue::Store, &work.residual_sum);
+                norm.forward_add(cx, &work.residual_sum, residual, work.stream(x.other()));
+                x.other()
+            }
+        };
+        cx.observer.record_matrix(cx.member, B::OUTPUT(cx.layer), &work.stream(next).values);
+        next
+    }
+
+    /// Its linear layers, in the order of a pass.
+    pub(crate) fn linears(&self) -> [&Linear; 2] {
+        self.body.linears()
+    }
+}
