@@ -8,18 +8,20 @@
 //! (a multiply-add is two; comparisons and selections are none), so a fraction near that of the matmul says that a kernel
 //! keeps the arithmetic units as busy.
 
-mod of_peak;
+mod peak_fraction;
 
 use std::hint::black_box;
 
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Throughput};
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, PackedWords, Panels, Scratch, Sink, gemm, gemm_words};
+use likewise_kernels::gemm::{
+    AlignedScratch, Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, Panels, gemm, gemm_quantized,
+};
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::quant::{Precision, quantize};
-use likewise_kernels::softmax::{Scores, softmax};
+use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
 /// Operations for each number.
@@ -85,10 +87,10 @@ fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kern
 
 /// The same through words, whose activations are rounded before.
 fn linear_of_words<'a>(level: Level, precision: Precision, m: usize, n: usize, k: usize, kind: &'a str) -> Kernel<'a> {
-    let (cols, stride) = (precision.row_words(k), padded_stride(n));
+    let (cols, stride) = (precision.packed_row_len(k), padded_stride(n));
     let words_stride = padded_stride(cols);
     let (x, w, bias, residual) = (numbers(m * k), numbers(n * k), numbers(n), numbers(m * stride));
-    let packed = PackedWords::pack(level, precision, MatRef::new(&w, n, k));
+    let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
     let mut words = vec![0; m * words_stride];
     quantize(level, precision, MatRef::new(&x, m, k), MatMut::with_stride(&mut words, m, cols, words_stride));
     Box::new(move |out| {
@@ -98,9 +100,9 @@ fn linear_of_words<'a>(level: Level, precision: Precision, m: usize, n: usize, k
             "residual" => Epilogue::Add(MatRef::with_stride(&residual, m, n, stride)),
             _ => Epilogue::Store,
         };
-        let view = Sink::F32(MatMut::with_stride(out, m, n, stride));
+        let view = GemmOutput::F32(MatMut::with_stride(out, m, n, stride));
         let a = MatRef::with_stride(&words, m, cols, words_stride);
-        gemm_words(level, a, packed.matrix(), &bias, epilogue, view);
+        gemm_quantized(level, a, packed.matrix(), &bias, epilogue, view);
     })
 }
 
@@ -108,13 +110,14 @@ fn linear_of_words<'a>(level: Level, precision: Precision, m: usize, n: usize, k
 fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
     let qkv = numbers(tokens * 3 * d);
     let columns = tokens.next_multiple_of(level.panel_width());
-    let (mut keys, mut values, mut scores) = (Scratch::default(), Scratch::default(), vec![0.0; tokens * columns]);
+    let (mut keys, mut values, mut scores) =
+        (AlignedScratch::default(), AlignedScratch::default(), vec![0.0; tokens * columns]);
     Box::new(move |out| {
         out.resize(tokens * d, 0.0);
         let part = |i: usize| MatRef::new(&qkv, tokens, 3 * d).cols_in(i * d..(i + 1) * d);
         let packed = Panels::transposed(level, part(1), &mut keys);
         gemm(level, part(0), packed, None, Epilogue::Store, MatMut::new(&mut scores, tokens, columns));
-        let scale = Scores { scale: 1.0 / (d as f32).sqrt(), bias: &[], start: 0 };
+        let scale = ScoreTransform { scale: 1.0 / (d as f32).sqrt(), bias: &[], start: 0 };
         softmax(level, MatMut::new(&mut scores, tokens, columns), tokens, scale);
         let values = Panels::in_place(level, part(2)).unwrap_or_else(|| Panels::copied(level, part(2), &mut values));
         let p = MatRef::with_stride(&scores, tokens, tokens, columns);
@@ -134,7 +137,7 @@ fn soft<'a>(level: Level, rows: usize, cols: usize) -> Kernel<'a> {
     let x = numbers(rows * cols);
     Box::new(move |out| {
         out.clone_from(&x);
-        softmax(level, MatMut::new(out, rows, cols), cols, Scores { scale: 1.0, bias: &[], start: 0 });
+        softmax(level, MatMut::new(out, rows, cols), cols, ScoreTransform { scale: 1.0, bias: &[], start: 0 });
     })
 }
 
@@ -147,7 +150,7 @@ fn norm<'a>(level: Level, rows: usize, cols: usize) -> Kernel<'a> {
 }
 
 fn main() {
-    let mut criterion = of_peak::criterion();
+    let mut criterion = peak_fraction::criterion();
     for level in Level::available().into_iter().filter(|&level| level != Level::REFERENCE) {
         let shapes = [
             ("mpnet-base, queries keys values", 192, 2304, 768, "store"),
@@ -159,21 +162,21 @@ fn main() {
             ("mpnet-base, down, one sentence", 7, 768, 3072, "residual"),
         ];
         for precision in [Precision::Bf16, Precision::Int8] {
-            of_peak::measure_peak(level, precision, 1);
+            peak_fraction::measure_peak(level, precision, 1);
             let mut group = criterion.benchmark_group(format!("{level}/gemm {}", precision.name()));
             for (name, m, n, k, kind) in shapes {
                 let run = |level| linear_of_words(level, precision, m, n, k, kind);
                 check_and_time(&mut group, name, 2 * m * n * k, WORDS_BOUND, run(level), run(Level::REFERENCE));
             }
-            group.finish();
+            group.apply_epilogue();
         }
-        of_peak::measure_peak(level, Precision::F32, 1);
+        peak_fraction::measure_peak(level, Precision::F32, 1);
         let mut group = criterion.benchmark_group(format!("{level}/gemm"));
         for (name, m, n, k, kind) in shapes {
             let (run, reference) = (linear(level, m, n, k, kind), linear(Level::REFERENCE, m, n, k, kind));
             check_and_time(&mut group, name, 2 * m * n * k, BOUND, run, reference);
         }
-        group.finish();
+        group.apply_epilogue();
         let mut group = criterion.benchmark_group(format!("{level}/head"));
         for (tokens, d) in [(16, 32), (128, 32), (16, 64), (128, 64), (384, 64)] {
             let (run, reference) = (head(level, tokens, d), head(Level::REFERENCE, tokens, d));
@@ -186,7 +189,7 @@ fn main() {
                 reference,
             );
         }
-        group.finish();
+        group.apply_epilogue();
         let mut group = criterion.benchmark_group(format!("{level}/rows"));
         let pair = |kernel: fn(Level, usize, usize) -> Kernel<'static>, rows, cols| {
             (kernel(level, rows, cols), kernel(Level::REFERENCE, rows, cols))
@@ -197,7 +200,7 @@ fn main() {
         check_and_time(&mut group, "softmax, 12 by 128", 12 * 128 * SOFTMAX, BOUND, run, reference);
         let (run, reference) = pair(norm, 12, 768);
         check_and_time(&mut group, "layer norm, 12 by 768", 12 * 768 * LAYER_NORM, BOUND, run, reference);
-        group.finish();
+        group.apply_epilogue();
     }
     criterion.final_summary();
 }

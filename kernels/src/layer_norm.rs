@@ -1,8 +1,8 @@
 //! Layer normalization (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 
+use crate::distance::{Accumulate, fold};
 use crate::level::{Level, Operator};
 use crate::simd::Simd;
-use crate::vector::{Accumulate, fold};
 use crate::view::{MatMut, MatRef};
 
 /// y = (x − mean) / √(variance + epsilon) · weight + bias, for each row, with the variance over all D (not D − 1).
@@ -83,9 +83,9 @@ fn write_row<S: Simd>(s: S, x: &[f32], mean: f32, scale: f32, weight: &[f32], bi
     let mut at = 0;
     while at < x.len() {
         let end = (at + crate::simd::LANES).min(x.len());
-        let normal = s.mul(s.sub(s.load_first(&x[at..end], 0.0), mean), scale);
-        let v = s.mul_add(normal, s.load_first(&weight[at..end], 0.0), s.load_first(&bias[at..end], 0.0));
-        s.store_first(&mut y[at..end], v);
+        let normal = s.mul(s.sub(s.load_partial(&x[at..end], 0.0), mean), scale);
+        let v = s.mul_add(normal, s.load_partial(&weight[at..end], 0.0), s.load_partial(&bias[at..end], 0.0));
+        s.store_partial(&mut y[at..end], v);
         at = end;
     }
 }

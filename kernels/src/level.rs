@@ -15,7 +15,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::product::{Plainly, WordOperator};
+use crate::dot_kernel::{Plainly, WordOperator};
 use crate::simd::Simd;
 
 /// What the kernels compute with: an instruction set that this CPU is known to have.
@@ -27,7 +27,7 @@ use crate::simd::Simd;
 /// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F, BW and DQ. `neon`: NEON of 64-bit Arm.
 ///
 /// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the last three use the
-/// instructions that a CPU has for them ([`Self::word_instructions`]) or do without.
+/// instructions that a CPU has for them ([`Self::dot_extensions`]) or do without.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Level(Kind);
 
@@ -39,23 +39,23 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2, Option<AvxVnni>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512, Option<Avx512Words>),
+    Avx512(Avx512, Option<Avx512Dot>),
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon, Option<NeonDots>),
+    Neon(Neon, Option<NeonDotProd>),
 }
 
 /// Instructions for whole words beside AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and bytes.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Avx512Words {
-    Bytes(Avx512Bytes),
-    Both(Avx512Dots),
+enum Avx512Dot {
+    Vnni(Avx512Vnni),
+    VnniBf16(Avx512VnniBf16),
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Avx512Words {
+impl Avx512Dot {
     fn detect() -> Option<Self> {
-        Avx512Dots::detect().map(Self::Both).or_else(|| Avx512Bytes::detect().map(Self::Bytes))
+        Avx512VnniBf16::detect().map(Self::VnniBf16).or_else(|| Avx512Vnni::detect().map(Self::Vnni))
     }
 }
 
@@ -109,7 +109,7 @@ instruction_set!(
 instruction_set!(Neon, enter_neon, is_aarch64_feature_detected, ["neon"], "NEON.");
 
 /// The same for instructions that multiply whole words, which some CPUs have besides those of a level.
-macro_rules! word_instructions {
+macro_rules! dot_extensions {
     ($token:ident, $level:ident, $enter:ident, $detected:ident, [$($feature:tt),+], $doc:literal) => {
         #[doc = $doc]
         #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,7 @@ macro_rules! word_instructions {
 }
 
 #[cfg(target_arch = "x86_64")]
-word_instructions!(
+dot_extensions!(
     AvxVnni,
     Avx2,
     enter_avx_vnni,
@@ -139,35 +139,35 @@ word_instructions!(
     "AVX2, FMA and AVX-VNNI."
 );
 #[cfg(target_arch = "x86_64")]
-word_instructions!(
-    Avx512Bytes,
+dot_extensions!(
+    Avx512Vnni,
     Avx512,
-    enter_avx512_bytes,
+    enter_avx512_vnni,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vnni"],
     "AVX-512 F, BW and DQ, and VNNI."
 );
 #[cfg(target_arch = "x86_64")]
-word_instructions!(
-    Avx512Dots,
+dot_extensions!(
+    Avx512VnniBf16,
     Avx512,
-    enter_avx512_dots,
+    enter_avx512_vnni_bf16,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512bf16", "avx512vnni"],
     "AVX-512 F, BW and DQ, BF16 and VNNI."
 );
 #[cfg(target_arch = "x86_64")]
-impl Avx512Dots {
+impl Avx512VnniBf16 {
     /// The proof of VNNI, which is a part of this one.
-    pub(crate) fn bytes(self) -> Avx512Bytes {
-        Avx512Bytes(())
+    pub(crate) fn vnni(self) -> Avx512Vnni {
+        Avx512Vnni(())
     }
 }
 #[cfg(target_arch = "aarch64")]
-word_instructions!(
-    NeonDots,
+dot_extensions!(
+    NeonDotProd,
     Neon,
-    enter_neon_dots,
+    enter_neon_dotprod,
     is_aarch64_feature_detected,
     ["neon", "dotprod"],
     "NEON with SDOT."
@@ -186,10 +186,10 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         {
             levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token, AvxVnni::detect()))));
-            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Words::detect()))));
+            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Dot::detect()))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDots::detect()))));
+        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDotProd::detect()))));
         levels
     }
 
@@ -231,7 +231,7 @@ impl Level {
             type Output = usize;
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> usize {
-                S::COLS * crate::simd::LANES
+                S::NR_VECTORS * crate::simd::LANES
             }
             fn reference(self) -> usize {
                 crate::simd::LANES
@@ -247,7 +247,7 @@ impl Level {
             type Output = usize;
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> usize {
-                S::ROWS
+                S::MR
             }
             fn reference(self) -> usize {
                 1
@@ -281,28 +281,28 @@ impl Level {
             Kind::Avx2(level, Some(token)) => unsafe { enter_avx_vnni(level, token, operator) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Both(token))) => unsafe { enter_avx512_dots(level, token, operator) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Bytes(token))) => unsafe {
-                enter_avx512_bytes(level, token, operator)
+            Kind::Avx512(level, Some(Avx512Dot::VnniBf16(token))) => unsafe {
+                enter_avx512_vnni_bf16(level, token, operator)
             },
             // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level, Some(Avx512Dot::Vnni(token))) => unsafe { enter_avx512_vnni(level, token, operator) },
+            // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(level, Some(token)) => unsafe { enter_neon_dots(level, token, operator) },
+            Kind::Neon(level, Some(token)) => unsafe { enter_neon_dotprod(level, token, operator) },
             _ => self.enter(Plainly(operator)),
         }
     }
 
     /// The instructions for whole words that it has besides, by name; none on many CPUs.
-    pub fn word_instructions(self) -> Option<&'static str> {
+    pub fn dot_extensions(self) -> Option<&'static str> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_, Some(_)) => Some("AVX-VNNI"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_, Some(Avx512Words::Both(_))) => Some("AVX512-BF16, AVX512-VNNI"),
+            Kind::Avx512(_, Some(Avx512Dot::VnniBf16(_))) => Some("AVX512-BF16, AVX512-VNNI"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_, Some(Avx512Words::Bytes(_))) => Some("AVX512-VNNI"),
+            Kind::Avx512(_, Some(Avx512Dot::Vnni(_))) => Some("AVX512-VNNI"),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_, Some(_)) => Some("SDOT"),
             _ => None,
@@ -310,16 +310,16 @@ impl Level {
     }
 
     /// The same level as on the next CPU with fewer instructions for whole words; None if there are none to do without.
-    pub fn with_fewer_word_instructions(self) -> Option<Self> {
+    pub fn without_best_dot_extension(self) -> Option<Self> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(level, Some(_)) => Some(Self(Kind::Avx2(level, None))),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Both(token))) => {
-                Some(Self(Kind::Avx512(level, Some(Avx512Words::Bytes(token.bytes())))))
+            Kind::Avx512(level, Some(Avx512Dot::VnniBf16(token))) => {
+                Some(Self(Kind::Avx512(level, Some(Avx512Dot::Vnni(token.vnni())))))
             }
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Bytes(_))) => Some(Self(Kind::Avx512(level, None))),
+            Kind::Avx512(level, Some(Avx512Dot::Vnni(_))) => Some(Self(Kind::Avx512(level, None))),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(level, Some(_)) => Some(Self(Kind::Neon(level, None))),
             _ => None,
@@ -339,20 +339,20 @@ impl fmt::Display for Level {
     }
 }
 
-/// A level was asked for by name that this CPU does not have, or that does not exist.
+/// A level was requested for by name that this CPU does not have, or that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnavailableLevel {
     /// The name as it was given.
-    pub asked: String,
+    pub requested: String,
     /// The names that would have been accepted here.
     pub available: Vec<&'static str>,
 }
 
 impl fmt::Display for UnavailableLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = matches!(self.asked.as_str(), "avx2" | "avx512" | "neon");
+        let known = matches!(self.requested.as_str(), "avx2" | "avx512" | "neon");
         let why = if known { "this CPU does not have it" } else { "no level has that name" };
-        write!(f, "level `{}`: {why} (available here: {})", self.asked, self.available.join(", "))
+        write!(f, "level `{}`: {why} (available here: {})", self.requested, self.available.join(", "))
     }
 }
 
@@ -364,7 +364,7 @@ impl FromStr for Level {
     fn from_str(name: &str) -> Result<Self, UnavailableLevel> {
         let available = Self::available();
         available.iter().copied().find(|level| level.name() == name).ok_or_else(|| UnavailableLevel {
-            asked: name.to_owned(),
+            requested: name.to_owned(),
             available: available.iter().map(|level| level.name()).collect(),
         })
     }

@@ -40,18 +40,18 @@
 //! ```
 
 mod arch;
+pub mod distance;
+mod dot_kernel;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
 pub mod math;
 pub mod peak;
-mod product;
 pub mod quant;
+pub mod reduce;
 pub mod reference;
-pub mod rows;
 mod simd;
 pub mod softmax;
-pub mod vector;
 pub mod view;
 
 pub use level::{Level, UnavailableLevel};

@@ -120,8 +120,8 @@ pub fn activate(level: Level, activation: Activation, x: MatMut<'_>) {
 pub(crate) fn activate_lanes<S: Simd>(s: S, activation: Activation, x: &mut MatMut<'_>) {
     for i in 0..x.rows() {
         for part in x.row_mut(i).chunks_mut(LANES) {
-            let v = activation.lanes(s, s.load_first(part, 0.0));
-            s.store_first(part, v);
+            let v = activation.lanes(s, s.load_partial(part, 0.0));
+            s.store_partial(part, v);
         }
     }
 }
@@ -134,8 +134,8 @@ pub fn exp(level: Level, x: &mut [f32]) {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             for part in self.0.chunks_mut(LANES) {
-                let v = exp_nonpositive(s, s.load_first(part, 0.0));
-                s.store_first(part, v);
+                let v = exp_nonpositive(s, s.load_partial(part, 0.0));
+                s.store_partial(part, v);
             }
         }
         fn reference(self) {
@@ -153,12 +153,12 @@ const EXP_CUTOFF: f32 = -87.336_54;
 /// exp(x) for x ≤ 0, and 0 below [`EXP_CUTOFF`]. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::F) -> S::F {
-    exp_of_sum(s, x, s.splat(0.0))
+    exp_split(s, x, s.splat(0.0))
 }
 
 /// exp(x + low), low being small beside x.
 #[inline(always)]
-fn exp_of_sum<S: Simd>(s: S, x: S::F, low: S::F) -> S::F {
+fn exp_split<S: Simd>(s: S, x: S::F, low: S::F) -> S::F {
     // Adding 1.5 · 2²³ leaves round(x / ln2) in the low bits of the sum; 127 more make that the exponent's code.
     const TO_INTEGER: f32 = 12_582_912.0 + 127.0;
     // ln2 in two parts. The first has few enough digits for n times it to be exact, fused or not.
@@ -187,7 +187,7 @@ fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     let square = s.mul(t, t);
     // -(t² - square)/2: what the rounding of the square lost.
     let lost = s.mul(s.mul_add(t, t, s.sub(s.splat(0.0), square)), s.splat(-0.5));
-    let e = exp_of_sum(s, s.mul(square, s.splat(-0.5)), lost);
+    let e = exp_split(s, s.mul(square, s.splat(-0.5)), lost);
     let p = s.splat(4.116_979e-3);
     let p = s.mul_add(p, t, s.splat(4.063_775_8e-2));
     let p = s.mul_add(p, t, s.splat(1.832_483_9e-1));
@@ -209,17 +209,17 @@ fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// Replaces each x by GELU(x), as exactly as is of use where the result is rounded to a word (module documentation).
 #[inline(always)]
-pub(crate) fn gelu_for_words<S: Simd>(s: S, x: &mut MatMut<'_>) {
+pub(crate) fn gelu_quantized<S: Simd>(s: S, x: &mut MatMut<'_>) {
     for i in 0..x.rows() {
         for part in x.row_mut(i).chunks_mut(LANES) {
-            let v = gelu_by_few_terms(s, s.load_first(part, 0.0));
-            s.store_first(part, v);
+            let v = gelu_poly(s, s.load_partial(part, 0.0));
+            s.store_partial(part, v);
         }
     }
 }
 
 #[inline(always)]
-fn gelu_by_few_terms<S: Simd>(s: S, x: S::F) -> S::F {
+fn gelu_poly<S: Simd>(s: S, x: S::F) -> S::F {
     const EDGE: f32 = 4.4;
     let (half, edge) = (s.splat(0.5), s.splat(EDGE));
     let size = s.abs(x);

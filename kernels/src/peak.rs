@@ -7,8 +7,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::dot_kernel::{DotKernel, DotKernels, WordOperator};
 use crate::level::{Level, Operator};
-use crate::product::{Dots, Product, WordOperator};
 use crate::quant::Precision;
 use crate::simd::{LANES, Simd};
 
@@ -37,7 +37,7 @@ impl Operator for MultiplyAdd {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
         // A vector takes 16/LANES-of-a-register registers, so narrow levels get fewer chains of it.
-        let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
+        let chains = if S::NR_VECTORS == 2 { CHAINS } else { S::MR };
         let mut sums = [s.splat(0.0); CHAINS];
         let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
         let start = Instant::now();
@@ -83,7 +83,7 @@ impl WordOperator for MultiplyWords {
     type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd, D: Dots<S>>(self, s: S, dots: D) -> f64 {
+    fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) -> f64 {
         match self.precision {
             Precision::Int8 => multiply_words(s, dots.int8(), s.load_i32(&[0; LANES]), 4, self.steps),
             _ => multiply_words(s, dots.bf16(), s.splat(0.0), 2, self.steps),
@@ -96,23 +96,29 @@ impl WordOperator for MultiplyWords {
 }
 
 #[inline(always)]
-fn multiply_words<S: Simd, P: Product<S, Word = u32>>(s: S, p: P, zero: P::Sum, per_word: usize, steps: usize) -> f64 {
-    let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
+fn multiply_words<S: Simd, P: DotKernel<S, PackedElement = u32>>(
+    s: S,
+    p: P,
+    zero: P::Accumulator,
+    elements_per_word: usize,
+    steps: usize,
+) -> f64 {
+    let chains = if S::NR_VECTORS == 2 { CHAINS } else { S::MR };
     let mut sums = [zero; CHAINS];
     // Halves that are about 0.03 as bf16, and bytes whose products do not add up to more than an i32 in any number of steps here.
     const WORD: u32 = 0x3d01_3d01;
-    let b = p.weights(s, 0, &black_box([WORD; LANES]));
+    let b = p.load_weights(s, 0, &black_box([WORD; LANES]));
     let start = Instant::now();
     for _ in 0..steps {
         // Anew in each step: a product that is not one instruction with the addition would else be computed once for all.
-        let a = p.splat(s, 0, black_box(WORD));
+        let a = p.broadcast(s, 0, black_box(WORD));
         for sum in sums.iter_mut().take(chains) {
             *sum = p.multiply_add(s, a, b, *sum);
         }
     }
     let elapsed = start.elapsed();
     black_box(sums);
-    rate(steps * chains * LANES * per_word / P::PHASES, elapsed)
+    rate(steps * chains * LANES * elements_per_word / P::PHASES, elapsed)
 }
 
 fn rate(multiply_adds: usize, elapsed: Duration) -> f64 {

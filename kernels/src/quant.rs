@@ -19,7 +19,7 @@
 //! and lets a text's vector depend on the texts around it.
 
 use crate::level::{Level, Operator};
-use crate::simd::{LANES, Simd, to_byte};
+use crate::simd::{LANES, Simd, to_u8};
 use crate::view::{MatMut, MatRef};
 
 /// The type of the numbers that a matrix product multiplies.
@@ -38,10 +38,10 @@ pub enum Precision {
 ///
 /// A sum begins at −zero · Σ w and each step adds q · w, so on the way it is Σ (q − zero) w over the steps that are done, less
 /// zero · Σ w over the rest: 255 · 127 a number at most, whatever is done.
-pub const MOST_INT8_INPUTS: usize = i32::MAX as usize / (255 * 127) / 4 * 4;
+pub const MAX_INT8_K: usize = i32::MAX as usize / (255 * 127) / 4 * 4;
 
 /// Words at the end of a row of bytes: its step, as the bits of an f32, and its zero point.
-const TAIL: usize = 2;
+const ROW_METADATA_WORDS: usize = 2;
 
 impl Precision {
     /// All of them, the most exact first.
@@ -57,7 +57,7 @@ impl Precision {
     }
 
     /// Numbers in a word.
-    pub fn per_word(self) -> usize {
+    pub fn elements_per_word(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,
@@ -66,13 +66,13 @@ impl Precision {
     }
 
     /// Words that hold k numbers.
-    pub fn words(self, k: usize) -> usize {
-        k.div_ceil(self.per_word())
+    pub fn packed_len(self, k: usize) -> usize {
+        k.div_ceil(self.elements_per_word())
     }
 
     /// Words of a token's k activations, with what belongs to them.
-    pub fn row_words(self, k: usize) -> usize {
-        self.words(k) + if self == Self::Int8 { TAIL } else { 0 }
+    pub fn packed_row_len(self, k: usize) -> usize {
+        self.packed_len(k) + if self == Self::Int8 { ROW_METADATA_WORDS } else { 0 }
     }
 }
 
@@ -97,12 +97,12 @@ pub(crate) fn pack_bf16(x: &[f32], words: &mut [u32]) {
     }
 }
 
-/// Activations `[T, K]` as words `[T, row_words(K)]`.
+/// Activations `[T, K]` as words `[T, packed_row_len(K)]`.
 ///
 /// # Panics
 /// If `words` has another shape, or the precision is f32, which has no words.
 pub fn quantize(level: Level, precision: Precision, x: MatRef<'_>, words: MatMut<'_, u32>) {
-    assert_eq!((x.rows(), precision.row_words(x.cols())), (words.rows(), words.cols()), "shape of the words");
+    assert_eq!((x.rows(), precision.packed_row_len(x.cols())), (words.rows(), words.cols()), "shape of the words");
     match precision {
         Precision::F32 => panic!("f32 is not quantized"),
         Precision::Bf16 => level.enter(RoundRows { x, words }),
@@ -147,13 +147,13 @@ impl Operator for QuantizeRows<'_> {
             let scale = Scale::of(extremes(s, x));
             let (bytes, tail) = split_tail(self.words.row_mut(i));
             let (per_step, zero) = (s.splat(scale.per_step), s.splat(scale.zero));
-            let (blocks, rest) = x.as_chunks::<BLOCK>();
-            let (of_blocks, of_rest) = bytes.split_at_mut(blocks.len() * BLOCK / 4);
-            for (block, words) in blocks.iter().zip(of_blocks.chunks_exact_mut(BLOCK / 4)) {
-                let turned = rotate(s, block);
+            let (blocks, rest) = x.as_chunks::<HADAMARD_BLOCK>();
+            let (of_blocks, of_rest) = bytes.split_at_mut(blocks.len() * HADAMARD_BLOCK / 4);
+            for (block, words) in blocks.iter().zip(of_blocks.chunks_exact_mut(HADAMARD_BLOCK / 4)) {
+                let rotated = hadamard(s, block);
                 // By number: iterators over vectors are not always inlined, and then go through memory.
                 for (i, words) in words.as_chunks_mut().0.iter_mut().enumerate() {
-                    *words = words_of(s.to_bytes(s.add(s.mul(turned[i], per_step), zero)));
+                    *words = words_of(s.to_u8_lanes(s.add(s.mul(rotated[i], per_step), zero)));
                 }
             }
             scale.quantize_rest(rest, of_rest);
@@ -164,17 +164,17 @@ impl Operator for QuantizeRows<'_> {
     fn reference(mut self) {
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
-            let mut turned = x.to_vec();
-            let (blocks, rest) = turned.as_chunks_mut();
-            blocks.iter_mut().for_each(rotate_plainly);
-            rest.iter_mut().for_each(|x| *x *= REST);
-            let (least, largest) = turned.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
-            let poison = turned.iter().map(|x| x * 0.0).sum::<f32>();
+            let mut rotated = x.to_vec();
+            let (blocks, rest) = rotated.as_chunks_mut();
+            blocks.iter_mut().for_each(hadamard_scalar);
+            rest.iter_mut().for_each(|x| *x *= REMAINDER_GAIN);
+            let (least, largest) = rotated.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
+            let poison = rotated.iter().map(|x| x * 0.0).sum::<f32>();
             let scale = Scale::of((least + poison, largest));
             let (bytes, tail) = split_tail(self.words.row_mut(i));
-            turned.iter_mut().for_each(|x| *x = *x * scale.per_step + scale.zero);
-            for (word, four) in bytes.iter_mut().zip(turned.chunks(4)) {
-                *word = four.iter().rev().fold(0, |word, &x| word << 8 | u32::from(to_byte(x)));
+            rotated.iter_mut().for_each(|x| *x = *x * scale.per_step + scale.zero);
+            for (word, four) in bytes.iter_mut().zip(rotated.chunks(4)) {
+                *word = four.iter().rev().fold(0, |word, &x| word << 8 | u32::from(to_u8(x)));
             }
             *tail = scale.tail();
         }
@@ -218,21 +218,21 @@ impl Scale {
     #[inline(always)]
     fn quantize_rest(self, rest: &[f32], words: &mut [u32]) {
         for (word, four) in words.iter_mut().zip(rest.chunks(4)) {
-            let byte = |x: f32| u32::from(to_byte(x * REST * self.per_step + self.zero));
+            let byte = |x: f32| u32::from(to_u8(x * REMAINDER_GAIN * self.per_step + self.zero));
             *word = four.iter().rev().fold(0, |word, &x| word << 8 | byte(x));
         }
     }
 
     /// Step and zero point as words.
     #[inline(always)]
-    fn tail(self) -> [u32; TAIL] {
+    fn tail(self) -> [u32; ROW_METADATA_WORDS] {
         [self.step.to_bits(), self.zero as u32]
     }
 }
 
 /// A row of words: its bytes, and the place of its step and zero point.
 #[inline(always)]
-fn split_tail(words: &mut [u32]) -> (&mut [u32], &mut [u32; TAIL]) {
+fn split_tail(words: &mut [u32]) -> (&mut [u32], &mut [u32; ROW_METADATA_WORDS]) {
     match words.split_last_chunk_mut() {
         Some(parts) => parts,
         None => unreachable!("a row of bytes ends with its step and zero point"),
@@ -240,15 +240,15 @@ fn split_tail(words: &mut [u32]) -> (&mut [u32], &mut [u32; TAIL]) {
 }
 
 /// Numbers that are rotated together: eight vectors.
-const BLOCK: usize = 8 * LANES;
+const HADAMARD_BLOCK: usize = 8 * LANES;
 
 /// What is left at the end of a row is not rotated. Its activations are doubled, because rotated ones are about √8 times as
 /// large and have the same step, and its weights are halved.
-const REST: f32 = 2.0;
+const REMAINDER_GAIN: f32 = 2.0;
 
 /// The sums and differences of eight vectors, lane by lane.
 #[inline(always)]
-fn rotate<S: Simd>(s: S, block: &[f32; BLOCK]) -> [S::F; 8] {
+fn hadamard<S: Simd>(s: S, block: &[f32; HADAMARD_BLOCK]) -> [S::F; 8] {
     let mut v = [s.splat(0.0); 8];
     for (i, v) in v.iter_mut().enumerate() {
         *v = s.load(&block[i * LANES..]);
@@ -263,7 +263,7 @@ fn rotate<S: Simd>(s: S, block: &[f32; BLOCK]) -> [S::F; 8] {
 
 /// The same, one number at a time.
 #[inline(always)]
-fn rotate_plainly(block: &mut [f32; BLOCK]) {
+fn hadamard_scalar(block: &mut [f32; HADAMARD_BLOCK]) {
     for apart in [LANES, 2 * LANES, 4 * LANES] {
         for pair in block.chunks_exact_mut(2 * apart) {
             let (first, second) = pair.split_at_mut(apart);
@@ -281,16 +281,16 @@ fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let zero = s.splat(0.0);
     // `poison` is Σ v · 0: zero, or not a number. (The larger of a number and NaN may be the number.)
     let (mut least, mut largest, mut poison) = (zero, zero, zero);
-    let (blocks, rest) = x.as_chunks::<BLOCK>();
+    let (blocks, rest) = x.as_chunks::<HADAMARD_BLOCK>();
     for block in blocks {
-        for v in rotate(s, block) {
+        for v in hadamard(s, block) {
             least = s.max(least, s.sub(zero, v));
             largest = s.max(largest, v);
             poison = s.mul_add(v, zero, poison);
         }
     }
     for part in rest.chunks(LANES) {
-        let v = s.mul(s.load_first(part, 0.0), s.splat(REST));
+        let v = s.mul(s.load_partial(part, 0.0), s.splat(REMAINDER_GAIN));
         least = s.max(least, s.sub(zero, v));
         largest = s.max(largest, v);
         poison = s.mul_add(v, zero, poison);
@@ -300,18 +300,18 @@ fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
 
 /// A row of words: its step and its zero point.
 #[inline(always)]
-pub(crate) fn step_and_zero(words: &[u32]) -> (f32, i32) {
+pub(crate) fn scale_and_zero_point(words: &[u32]) -> (f32, i32) {
     match words {
         [.., step, zero] => (f32::from_bits(*step), zero.cast_signed()),
         _ => unreachable!("a row of bytes ends with its step and zero point"),
     }
 }
 
-/// A row of weights as words, which are moved about as f32 (see [`crate::gemm::Layout::words`]). With bytes: their scale, which
+/// A row of weights as words, which are moved about as f32 (see [`crate::gemm::PackedLayout::quantized_panels`]). With bytes: their scale, which
 /// makes the largest of them ±127, and their sum.
 pub fn quantize_weights(level: Level, precision: Precision, weights: &[f32], words: &mut [f32]) -> (f32, i32) {
     let words: &mut [u32] = wide::bytemuck::cast_slice_mut(words);
-    assert_eq!(words.len(), precision.words(weights.len()), "words of a row of weights");
+    assert_eq!(words.len(), precision.packed_len(weights.len()), "words of a row of weights");
     level.enter(QuantizeWeights { precision, weights, words })
 }
 
@@ -326,17 +326,17 @@ impl Operator for QuantizeWeights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> (f32, i32) {
-        quantize_plainly(self.precision, self.weights, self.words)
+        quantize_weights_scalar(self.precision, self.weights, self.words)
     }
 
     fn reference(self) -> (f32, i32) {
-        quantize_plainly(self.precision, self.weights, self.words)
+        quantize_weights_scalar(self.precision, self.weights, self.words)
     }
 }
 
 /// Loops that the compiler turns to whatever vectors the level has.
 #[inline(always)]
-fn quantize_plainly(precision: Precision, weights: &[f32], words: &mut [u32]) -> (f32, i32) {
+fn quantize_weights_scalar(precision: Precision, weights: &[f32], words: &mut [u32]) -> (f32, i32) {
     match precision {
         Precision::F32 => words.iter_mut().zip(weights).for_each(|(word, x)| *word = x.to_bits()),
         Precision::Bf16 => pack_bf16(weights, words),
@@ -344,11 +344,11 @@ fn quantize_plainly(precision: Precision, weights: &[f32], words: &mut [u32]) ->
             let mut weights = weights.to_vec();
             let (blocks, rest) = weights.as_chunks_mut();
             for block in blocks {
-                rotate_plainly(block);
+                hadamard_scalar(block);
                 // The activations are rotated too, and both together make all products eight times as large.
                 block.iter_mut().for_each(|x| *x *= 0.125);
             }
-            rest.iter_mut().for_each(|x| *x /= REST);
+            rest.iter_mut().for_each(|x| *x /= REMAINDER_GAIN);
             let largest = weights.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
             let per_step = 127.0 / largest;
             // Weights below 10⁻³⁶ have no inverse in f32. Such a row is taken for zero.

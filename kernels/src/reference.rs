@@ -6,8 +6,8 @@
 
 use crate::gemm::{Epilogue, Panels};
 use crate::math::Activation;
-use crate::quant::step_and_zero;
-use crate::rows::Count;
+use crate::quant::scale_and_zero_point;
+use crate::reduce::RowWeights;
 use crate::view::{MatMut, MatRef};
 
 /// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
@@ -24,7 +24,7 @@ pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilog
 }
 
 /// `Σ_k a[k] b[k]` of words: of bytes if they have a scale, which add up exactly, else of bf16.
-pub fn sum_of_words(a: &[u32], b: impl Iterator<Item = u32>, scale: Option<f32>) -> f64 {
+pub fn quantized_dot(a: &[u32], b: impl Iterator<Item = u32>, scale: Option<f32>) -> f64 {
     let Some(scale) = scale else {
         let halves = |word: u32| [word << 16, word & 0xffff_0000].map(|bits| f64::from(f32::from_bits(bits)));
         let products = |(&a, b): (&u32, u32)| {
@@ -33,7 +33,7 @@ pub fn sum_of_words(a: &[u32], b: impl Iterator<Item = u32>, scale: Option<f32>)
         };
         return a.iter().zip(b).map(products).sum();
     };
-    let (step, zero) = step_and_zero(a);
+    let (step, zero) = scale_and_zero_point(a);
     let products = |(a, b): (&u32, u32)| {
         let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
         let product = |i: usize| (i64::from(a[i]) - i64::from(zero)) * i64::from(b[i].cast_signed());
@@ -57,7 +57,7 @@ pub fn activation(f: Activation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match f {
         Activation::Gelu if x == f64::NEG_INFINITY => 0.0,
-        Activation::Gelu => x * normal_distribution(x),
+        Activation::Gelu => x * normal_cdf(x),
         Activation::GeluTanh => x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)),
         // Not x.max(0.0), which is 0 for NaN.
         Activation::Relu if x < 0.0 => 0.0,
@@ -73,7 +73,7 @@ pub fn activation(f: Activation, x: f64) -> f64 {
 ///
 /// |x| ≤ 2: the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)). Beyond: the continued fraction of the tail,
 /// Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and Stegun 26.2.11 and 26.2.14.
-pub fn normal_distribution(x: f64) -> f64 {
+pub fn normal_cdf(x: f64) -> f64 {
     let t = x.abs();
     let density = (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
     if t.is_nan() {
@@ -127,10 +127,10 @@ pub fn sum_of_two(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f32 {
 }
 
 /// The weighted sum of the rows of x, divided.
-pub fn sum_of_rows(x: MatRef<'_>, count: Count, by: f32, y: &mut [f32]) {
+pub fn sum_of_rows(x: MatRef<'_>, count: RowWeights, by: f32, y: &mut [f32]) {
     let count = |i: usize| match count {
-        Count::Once => 1.0,
-        Count::RisingFrom(first) => f64::from(first) + i as f64,
+        RowWeights::Uniform => 1.0,
+        RowWeights::Linear(first) => f64::from(first) + i as f64,
     };
     for (n, y) in y.iter_mut().enumerate() {
         let sum = (0..x.rows()).map(|i| count(i) * f64::from(x.row(i)[n])).sum::<f64>();

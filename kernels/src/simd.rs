@@ -18,10 +18,10 @@ pub(crate) trait Simd: Copy {
     /// Sixteen i32, or sixteen pairs of i16.
     type I: Copy;
 
-    /// Rows of the matmul tile, chosen so that `ROWS * COLS` vectors of accumulators and `COLS` of weights fit the registers.
-    const ROWS: usize;
+    /// Rows of the matmul tile, chosen so that `MR * NR_VECTORS` vectors of accumulators and `NR_VECTORS` of weights fit the registers.
+    const MR: usize;
     /// Vectors in a row of the matmul tile.
-    const COLS: usize;
+    const NR_VECTORS: usize;
 
     /// All lanes x.
     fn splat(self, x: f32) -> Self::F;
@@ -68,10 +68,10 @@ pub(crate) trait Simd: Copy {
     /// Each lane as a byte: rounded to the nearest whole number, to even between two, and those beyond 0 and 255 to these. What
     /// becomes of NaN is not specified.
     #[inline(always)]
-    fn to_bytes(self, v: Self::F) -> [u8; LANES] {
+    fn to_u8_lanes(self, v: Self::F) -> [u8; LANES] {
         let mut lanes = [0.0; LANES];
         self.store_array(&mut lanes, v);
-        lanes.map(to_byte)
+        lanes.map(to_u8)
     }
     /// Of each word, which is two bf16, the one in the low half or in the high half, widened.
     fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F;
@@ -118,7 +118,7 @@ pub(crate) trait Simd: Copy {
 
     /// A slice of at most sixteen numbers, with `fill` in the lanes beyond it.
     #[inline(always)]
-    fn load_first(self, from: &[f32], fill: f32) -> Self::F {
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F {
         if from.len() == LANES {
             return self.load(from);
         }
@@ -129,7 +129,7 @@ pub(crate) trait Simd: Copy {
 
     /// Writes the first lanes to a slice of at most sixteen numbers.
     #[inline(always)]
-    fn store_first(self, to: &mut [f32], v: Self::F) {
+    fn store_partial(self, to: &mut [f32], v: Self::F) {
         if to.len() == LANES {
             return self.store(to, v);
         }
@@ -140,9 +140,9 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// A number as a byte, as [`Simd::to_bytes`] makes it.
+/// A number as a byte, as [`Simd::to_u8_lanes`] makes it.
 #[inline(always)]
-pub(crate) fn to_byte(x: f32) -> u8 {
+pub(crate) fn to_u8(x: f32) -> u8 {
     // Adding this makes an integer of a number between −2²² and 2²², in the low bits.
     const TO_INTEGER: f32 = 12_582_912.0;
     (x.clamp(0.0, 255.0) + TO_INTEGER).to_bits() as u8

@@ -6,7 +6,7 @@ use crate::view::MatMut;
 
 /// What is done to the scores of a row before the softmax.
 #[derive(Clone, Copy, Debug)]
-pub struct Scores<'a> {
+pub struct ScoreTransform<'a> {
     /// Factor of every score: 1/√d in attention.
     pub scale: f32,
     /// What is added after scaling. Element j of row i is `bias[start - i + j]`, so that a bias which depends on j − i
@@ -25,7 +25,7 @@ pub struct Scores<'a> {
 ///
 /// # Panics
 /// If `len` exceeds the columns, or `bias` does not reach over all rows.
-pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: Scores<'_>) {
+pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: ScoreTransform<'_>) {
     assert!(len <= x.cols(), "softmax over {len} of {} columns", x.cols());
     if !scores.bias.is_empty() {
         let rows = x.rows();
@@ -40,7 +40,7 @@ pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: Scores<'_>) {
 struct Softmax<'a> {
     x: MatMut<'a>,
     len: usize,
-    scores: Scores<'a>,
+    scores: ScoreTransform<'a>,
 }
 
 impl Operator for Softmax<'_> {
@@ -64,7 +64,7 @@ impl Operator for Softmax<'_> {
 
 /// The bias of row i from its first column on, if there is one.
 #[inline(always)]
-fn row_bias<'a>(scores: &Scores<'a>, i: usize) -> Option<&'a [f32]> {
+fn row_bias<'a>(scores: &ScoreTransform<'a>, i: usize) -> Option<&'a [f32]> {
     (!scores.bias.is_empty()).then(|| &scores.bias[scores.start - i..])
 }
 
@@ -94,7 +94,7 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
     for at in (0..len).step_by(LANES) {
         let e = load(s, row, at, len, 0.0);
         // Hidden again, because the factor may be not a number.
-        store(s, row, at, hide(s, s.mul(e, factor), at, len, 0.0));
+        store(s, row, at, mask(s, s.mul(e, factor), at, len, 0.0));
     }
     let rest = len.next_multiple_of(LANES).min(row.len());
     row[rest..].fill(0.0);
@@ -107,14 +107,14 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
 #[inline(always)]
 fn load<S: Simd>(s: S, row: &[f32], at: usize, len: usize, fill: f32) -> S::F {
     match row.get(at..at + LANES) {
-        Some(lanes) => hide(s, s.load(lanes), at, len, fill),
-        None => s.load_first(&row[at..len], fill),
+        Some(lanes) => mask(s, s.load(lanes), at, len, fill),
+        None => s.load_partial(&row[at..len], fill),
     }
 }
 
 /// A vector that begins at column `at`, with `fill` in the lanes from column `len` on.
 #[inline(always)]
-fn hide<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
+fn mask<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
     const NUMBERS: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     if at + LANES <= len {
         return v;
@@ -127,6 +127,6 @@ fn hide<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
 fn store<S: Simd>(s: S, row: &mut [f32], at: usize, v: S::F) {
     match row.get_mut(at..at + LANES) {
         Some(lanes) => s.store(lanes, v),
-        None => s.store_first(&mut row[at..], v),
+        None => s.store_partial(&mut row[at..], v),
     }
 }

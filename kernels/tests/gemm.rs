@@ -5,7 +5,7 @@ mod common;
 
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, PackedMatrix, Panels, Scratch, gemm};
+use likewise_kernels::gemm::{AlignedScratch, Epilogue, PackedLayout, PackedMatrix, Panels, gemm};
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
@@ -351,8 +351,8 @@ fn all_panels_are_alike() {
         let width = level.panel_width();
         let mut random = Random::new(7);
         // The scratch is used again and again, so what an earlier matrix left in it must not show.
-        let mut scratch = Scratch::default();
-        scratch.numbers(10_000).fill(f32::NAN);
+        let mut scratch = AlignedScratch::default();
+        scratch.slice_mut(10_000).fill(f32::NAN);
         for n in [width - 1, width, 2 * width, 1, 2 * width + 1] {
             for k in [0, 1, 15, 16, 17, 50] {
                 let m = level.tile_rows() + 1;
@@ -413,10 +413,10 @@ fn packing_panel_by_panel() {
             let mut random = Random::new(9);
             let w = Matrix::new(n, k, random.wilds(n * k));
             let a = Matrix::new(2, k, random.wilds(2 * k));
-            let layout = Layout::new(level, n, k);
+            let layout = PackedLayout::new(level, n, k);
             failures.check((layout.n(), layout.k()) == (n, k), || format!("{n} x {k}: its size"));
-            failures.check(layout.numbers() >= n * k, || format!("{n} x {k}: {} are too few", layout.numbers()));
-            let mut packed = vec![f32::NAN; layout.numbers()];
+            failures.check(layout.elements() >= n * k, || format!("{n} x {k}: {} are too few", layout.elements()));
+            let mut packed = vec![f32::NAN; layout.elements()];
             for mut panel in layout.panels_mut(&mut packed) {
                 panel.fill(w.view().rows_in(panel.rows()));
             }

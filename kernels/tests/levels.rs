@@ -52,7 +52,7 @@ fn refusal_names_what_was_asked_and_what_there_is() {
     let lacking = ["avx2", "avx512", "neon"].into_iter().filter(|name| !here.contains(name));
     for name in lacking.chain(["", "sse9", "AVX2", " portable", "best"]) {
         let refusal = refusal(name);
-        assert_eq!(refusal.asked, name);
+        assert_eq!(refusal.requested, name);
         assert_eq!(refusal.available, here);
         let text = refusal.to_string();
         assert!(text.contains(&format!("`{name}`")), "{text}");

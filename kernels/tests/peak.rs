@@ -24,7 +24,7 @@ fn peak_is_a_rate() {
 #[test]
 fn peaks_are_in_proportion() {
     common::on_each_level(|level, failures| {
-        let Some(level) = std::iter::successors(Some(level), |l| l.with_fewer_word_instructions()).last() else {
+        let Some(level) = std::iter::successors(Some(level), |l| l.without_best_dot_extension()).last() else {
             return;
         };
         let [float, bf16, int8] = Precision::ALL.map(|precision| multiply_add_peak(level, precision, 20));

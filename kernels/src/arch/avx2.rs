@@ -21,8 +21,8 @@ impl Simd for Avx2 {
 
     // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. There is room for no other vector, so the
     // loop must be left to itself (tests/hot_loop.rs counts its instructions).
-    const ROWS: usize = 6;
-    const COLS: usize = 1;
+    const MR: usize = 6;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

@@ -21,8 +21,8 @@ impl Simd for Avx512 {
 
     // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers. Twelve rows hide the latency of
     // the multiply-add (4 cycles, 2 a cycle at most: at least 8 in flight) and halve the traffic of weights against six.
-    const ROWS: usize = 12;
-    const COLS: usize = 2;
+    const MR: usize = 12;
+    const NR_VECTORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -124,7 +124,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn to_bytes(self, v: __m512) -> [u8; LANES] {
+    fn to_u8_lanes(self, v: __m512) -> [u8; LANES] {
         let mut bytes = [0; LANES];
         // The second narrowing saturates, of numbers without a sign.
         avx512!({

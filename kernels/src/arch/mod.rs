@@ -5,7 +5,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-mod dots;
+mod dot_product;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;

@@ -50,8 +50,8 @@ impl Simd for Neon {
     type I = [int32x4_t; 4];
 
     // 24 registers of accumulators, 4 of weights and a broadcast: 29 of the 32 registers.
-    const ROWS: usize = 6;
-    const COLS: usize = 1;
+    const MR: usize = 6;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

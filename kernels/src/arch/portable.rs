@@ -26,8 +26,8 @@ impl Simd for Portable {
     type I = [i32x4; 4];
 
     // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 that the smallest targets have.
-    const ROWS: usize = 2;
-    const COLS: usize = 1;
+    const MR: usize = 2;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

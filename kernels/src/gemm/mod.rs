@@ -28,24 +28,24 @@
 //! takes the same path as a thousand. So an element's bits depend on its row of A and its column of B alone, never on the
 //! batch around it or on the threads.
 
+mod microkernel;
 mod pack;
 mod panels;
-mod tile;
+mod quantized;
 mod transpose;
-mod words;
 
-pub use pack::{Layout, PackedMatrix, PackedWords, PanelMut};
-pub use panels::{Panels, Scratch};
-pub use words::{Sink, WordMatrix, gemm_words};
+pub use pack::{PackedLayout, PackedMatrix, PackedQuantizedMatrix, PanelMut};
+pub use panels::{AlignedScratch, Panels};
+pub use quantized::{GemmOutput, QuantizedMatrix, gemm_quantized};
 
 use std::ops::Range;
 
+use crate::dot_kernel::F32;
 use crate::level::{Level, Operator};
 use crate::math::{Activation, activate_lanes};
-use crate::product::F32;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
-use tile::{Sums, Tile, run_tile};
+use microkernel::{Accumulation, Tile, run_tile};
 
 /// What happens to a tile of sums while it is in the first-level cache.
 #[derive(Clone, Copy, Debug)]
@@ -91,14 +91,15 @@ impl Operator for Gemm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { a, b, bias, epilogue, mut out } = self;
-        let width = S::COLS * LANES;
-        let tiles = a.rows().div_ceil(S::ROWS);
+        let width = S::NR_VECTORS * LANES;
+        let tiles = a.rows().div_ceil(S::MR);
         // Loop 1, over panels.
         let mut panel = 0;
         while panel * width < out.cols() {
             let first = panel * width;
             let columns = width.min(out.cols() - first);
-            let start = bias.map_or([0.0; tile::MAX_WIDTH], |bias| widened(&bias[first..first + columns], 0.0));
+            let start = bias
+                .map_or([0.0; microkernel::MAX_PANEL_WIDTH], |bias| pad_to_panel(&bias[first..first + columns], 0.0));
             // Loop 2, over tiles of rows. Tile t ends at row (t+1)·M/tiles, so their sizes differ by at most one.
             let mut row = 0;
             for t in 0..tiles {
@@ -106,8 +107,8 @@ impl Operator for Gemm<'_> {
                 let part = out.rows_in(row..end).cols_in(first..first + columns);
                 let mut tile = Tile { a: a.rows_in(row..end), b: b.panel(panel), k: b.k(), out: part };
                 prefetch(s, epilogue, row..end, first..first + columns);
-                run_tile(s, F32, FromBias(&start), &mut tile);
-                finish(s, &mut tile.out, epilogue, (row, first));
+                run_tile(s, F32, BiasInit(&start), &mut tile);
+                apply_epilogue(s, &mut tile.out, epilogue, (row, first));
                 row = end;
             }
             panel += 1;
@@ -121,10 +122,10 @@ impl Operator for Gemm<'_> {
 
 /// Sums of f32 that begin with the bias.
 #[derive(Clone, Copy)]
-struct FromBias<'a>(&'a [f32; tile::MAX_WIDTH]);
+struct BiasInit<'a>(&'a [f32; microkernel::MAX_PANEL_WIDTH]);
 
-impl<S: Simd, P: crate::product::Product<S, Sum = S::F>> Sums<S, P> for FromBias<'_> {
-    const RUN: usize = tile::CHUNK;
+impl<S: Simd, P: crate::dot_kernel::DotKernel<S, Accumulator = S::F>> Accumulation<S, P> for BiasInit<'_> {
+    const K_RUN: usize = microkernel::K_RUN;
 
     #[inline(always)]
     fn begin(self, s: S, _: usize, c: usize) -> S::F {
@@ -144,8 +145,8 @@ impl<S: Simd, P: crate::product::Product<S, Sum = S::F>> Sums<S, P> for FromBias
 
 /// What belongs to the columns of a panel, with `fill` beyond the last.
 #[inline(always)]
-fn widened<T: Copy>(columns: &[T], fill: T) -> [T; tile::MAX_WIDTH] {
-    let mut all = [fill; tile::MAX_WIDTH];
+fn pad_to_panel<T: Copy>(columns: &[T], fill: T) -> [T; microkernel::MAX_PANEL_WIDTH] {
+    let mut all = [fill; microkernel::MAX_PANEL_WIDTH];
     all[..columns.len()].copy_from_slice(columns);
     all
 }
@@ -164,7 +165,7 @@ fn prefetch<S: Simd>(s: S, epilogue: Epilogue<'_>, rows: Range<usize>, columns: 
 
 /// Applies the epilogue to a tile of the output, which has just been stored. `(row, column)` is its place in the whole.
 #[inline(always)]
-fn finish<S: Simd>(s: S, out: &mut MatMut<'_>, epilogue: Epilogue<'_>, (row, column): (usize, usize)) {
+fn apply_epilogue<S: Simd>(s: S, out: &mut MatMut<'_>, epilogue: Epilogue<'_>, (row, column): (usize, usize)) {
     match epilogue {
         Epilogue::Store => {}
         Epilogue::Activate(activation) => activate_lanes(s, activation, out),
@@ -172,8 +173,8 @@ fn finish<S: Simd>(s: S, out: &mut MatMut<'_>, epilogue: Epilogue<'_>, (row, col
             for i in 0..out.rows() {
                 let residual = &residual.row(row + i)[column..column + out.cols()];
                 for (out, residual) in out.row_mut(i).chunks_mut(LANES).zip(residual.chunks(LANES)) {
-                    let sum = s.add(s.load_first(out, 0.0), s.load_first(residual, 0.0));
-                    s.store_first(out, sum);
+                    let sum = s.add(s.load_partial(out, 0.0), s.load_partial(residual, 0.0));
+                    s.store_partial(out, sum);
                 }
             }
         }

@@ -24,8 +24,8 @@
 use std::ops::Range;
 
 use super::panels::Panels;
+use super::quantized::QuantizedMatrix;
 use super::transpose::transpose;
-use super::words::WordMatrix;
 use crate::level::Level;
 use crate::quant::{Precision, quantize_weights};
 use crate::view::MatRef;
@@ -36,14 +36,14 @@ pub(super) const LINE_NUMBERS: usize = LINE / size_of::<f32>();
 
 /// How the weight matrix W `[N, K]` of a linear layer is packed for one level; the numbers are elsewhere.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct PackedLayout {
     level: Level,
     n: usize,
     k: usize,
     width: usize,
 }
 
-impl Layout {
+impl PackedLayout {
     /// For W `[n, k]`.
     pub fn new(level: Level, n: usize, k: usize) -> Self {
         Self { level, n, k, width: level.panel_width() }
@@ -68,16 +68,16 @@ impl Layout {
     ///
     /// # Panics
     /// If they are more than memory holds.
-    pub fn numbers(&self) -> usize {
+    pub fn elements(&self) -> usize {
         product(self.n.next_multiple_of(self.width), self.k)
     }
 
     /// The panels, to multiply with.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] numbers.
+    /// If `packed` has not [`Self::elements`] numbers.
     pub fn panels(self, packed: &[f32]) -> Panels<'_> {
-        assert_eq!(packed.len(), self.numbers(), "numbers of a packed matrix");
+        assert_eq!(packed.len(), self.elements(), "numbers of a packed matrix");
         Panels::packed(packed, self.n, self.k, self.width)
     }
 
@@ -86,18 +86,18 @@ impl Layout {
     /// Words are packed as if they were f32, because packing moves them and computes nothing.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] words.
-    pub fn words(self, packed: &[f32]) -> Panels<'_, u32> {
-        assert_eq!(packed.len(), self.numbers(), "words of a packed matrix");
+    /// If `packed` has not [`Self::elements`] words.
+    pub fn quantized_panels(self, packed: &[f32]) -> Panels<'_, u32> {
+        assert_eq!(packed.len(), self.elements(), "words of a packed matrix");
         Panels::packed(wide::bytemuck::cast_slice(packed), self.n, self.k, self.width)
     }
 
     /// The panels, to fill; they are disjoint, so several threads may do it.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] numbers.
+    /// If `packed` has not [`Self::elements`] numbers.
     pub fn panels_mut(self, packed: &mut [f32]) -> impl Iterator<Item = PanelMut<'_>> {
-        assert_eq!(packed.len(), self.numbers(), "numbers of a packed matrix");
+        assert_eq!(packed.len(), self.elements(), "numbers of a packed matrix");
         packed.chunks_mut((self.k * self.width).max(1)).enumerate().map(move |(i, data)| PanelMut {
             layout: self,
             rows: i * self.width..self.n.min((i + 1) * self.width),
@@ -108,7 +108,7 @@ impl Layout {
 
 /// One panel of W, to fill.
 pub struct PanelMut<'a> {
-    layout: Layout,
+    layout: PackedLayout,
     /// The rows of W that it holds.
     rows: Range<usize>,
     data: &'a mut [f32],
@@ -132,7 +132,7 @@ impl PanelMut<'_> {
 
 /// A packed weight matrix with memory of its own.
 pub struct PackedMatrix {
-    layout: Layout,
+    layout: PackedLayout,
     /// The panels, from `start` on.
     data: Vec<f32>,
     /// The first number at a cache line.
@@ -142,8 +142,8 @@ pub struct PackedMatrix {
 impl PackedMatrix {
     /// Packs W `[N, K]`.
     pub fn pack(level: Level, w: MatRef<'_>) -> Self {
-        let layout = Layout::new(level, w.rows(), w.cols());
-        let numbers = layout.numbers();
+        let layout = PackedLayout::new(level, w.rows(), w.cols());
+        let numbers = layout.elements();
         // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
         let mut data = vec![0.0; numbers + LINE_NUMBERS];
         let start = data.as_ptr().align_offset(LINE);
@@ -159,25 +159,25 @@ impl PackedMatrix {
     }
 
     fn numbers(&self) -> &[f32] {
-        &self.data[self.start..][..self.layout.numbers()]
+        &self.data[self.start..][..self.layout.elements()]
     }
 }
 
 /// A weight matrix as packed words, with memory of its own.
-pub struct PackedWords {
+pub struct PackedQuantizedMatrix {
     precision: Precision,
     words: PackedMatrix,
     scales: Vec<f32>,
     sums: Vec<i32>,
 }
 
-impl PackedWords {
+impl PackedQuantizedMatrix {
     /// Rounds W `[N, K]` and packs it.
     ///
     /// # Panics
     /// If the precision is f32, which has no words, or K is more than the precision takes.
     pub fn pack(level: Level, precision: Precision, w: MatRef<'_>) -> Self {
-        let (n, k) = (w.rows(), precision.words(w.cols()));
+        let (n, k) = (w.rows(), precision.packed_len(w.cols()));
         let mut words = vec![0.0; product(n, k)];
         let quantize = |i: usize| quantize_weights(level, precision, w.row(i), &mut words[i * k..][..k]);
         let (scales, sums) = (0..n).map(quantize).unzip();
@@ -191,9 +191,9 @@ impl PackedWords {
     }
 
     /// To multiply with.
-    pub fn matrix(&self) -> WordMatrix<'_> {
-        let panels = self.words.layout.words(self.words.numbers());
-        WordMatrix::new(self.precision, panels, &self.scales, &self.sums)
+    pub fn matrix(&self) -> QuantizedMatrix<'_> {
+        let panels = self.words.layout.quantized_panels(self.words.numbers());
+        QuantizedMatrix::new(self.precision, panels, &self.scales, &self.sums)
     }
 }
 

@@ -7,13 +7,13 @@ use crate::view::MatRef;
 
 /// Memory that is used again and again, and begins at a cache line.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub struct AlignedScratch {
     data: Vec<f32>,
 }
 
-impl Scratch {
+impl AlignedScratch {
     /// So many numbers, whose values are unspecified.
-    pub fn numbers(&mut self, numbers: usize) -> &mut [f32] {
+    pub fn slice_mut(&mut self, numbers: usize) -> &mut [f32] {
         // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
         if self.data.len() < numbers + LINE_NUMBERS {
             self.data = vec![0.0; numbers + LINE_NUMBERS];
@@ -65,10 +65,10 @@ impl<'a> Panels<'a> {
     }
 
     /// Copies B `[K, N]` to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
-    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
+    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
-        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
+        let packed = scratch.slice_mut(product(n.next_multiple_of(width), k));
         packed.fill(0.0);
         for i in 0..k {
             for (panel, part) in b.row(i).chunks(width).enumerate() {
@@ -79,10 +79,10 @@ impl<'a> Panels<'a> {
     }
 
     /// Packs the transpose of B' `[N, K]` to `scratch`: columns of the product are rows of B'.
-    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
+    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
         let (n, k) = (b.rows(), b.cols());
-        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
+        let packed = scratch.slice_mut(product(n.next_multiple_of(width), k));
         // Every number is written: those beyond the last column as zeros.
         for (i, panel) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {
             transpose(level, b.rows_in(i * width..n.min((i + 1) * width)), panel, width);

@@ -28,7 +28,7 @@ impl Operator for Transpose<'_> {
                 let end = (k + LANES).min(from.cols());
                 let mut rows = [s.splat(0.0); LANES];
                 for (row, i) in rows.iter_mut().zip(n..from.rows()) {
-                    *row = s.load_first(&from.row(i)[k..end], 0.0);
+                    *row = s.load_partial(&from.row(i)[k..end], 0.0);
                 }
                 let columns = s.transpose(rows);
                 for (&column, k) in columns.iter().zip(k..end) {

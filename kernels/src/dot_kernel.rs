@@ -9,49 +9,49 @@
 //! | bf16 | 2 bf16 | 2 bf16 | a₀·b₀ + a₁·b₁ | f32 |
 //! | int8 | 4 u8 | 4 i8 | a₀·b₀ + a₁·b₁ + a₂·b₂ + a₃·b₃ | i32 |
 //!
-//! Where a CPU has an instruction for a whole word ([`Dots`]), a step is that instruction. Elsewhere it is two **phases**: one
+//! Where a CPU has an instruction for a whole word ([`DotKernels`]), a step is that instruction. Elsewhere it is two **phases**: one
 //! half of each word after the other, with the instructions that there are. Phases and not one longer step, because
 //! the halves of the weights would take twice the registers, and there are none to spare.
 
 use crate::simd::{LANES, Simd};
 
 /// How words are multiplied and added up.
-pub(crate) trait Product<S: Simd>: Copy {
+pub(crate) trait DotKernel<S: Simd>: Copy {
     /// A word as it lies in memory.
-    type Word: Copy;
+    type PackedElement: Copy;
     /// Sixteen words, or their halves, as they are multiplied.
-    type V: Copy;
+    type Vector: Copy;
     /// Sixteen sums.
-    type Sum: Copy;
+    type Accumulator: Copy;
 
     /// Parts of a step.
     const PHASES: usize;
 
     /// Words of B, for one phase.
-    fn weights(self, s: S, phase: usize, words: &[Self::Word; LANES]) -> Self::V;
+    fn load_weights(self, s: S, phase: usize, words: &[Self::PackedElement; LANES]) -> Self::Vector;
     /// A word of A in all lanes, for one phase.
-    fn splat(self, s: S, phase: usize, word: Self::Word) -> Self::V;
+    fn broadcast(self, s: S, phase: usize, word: Self::PackedElement) -> Self::Vector;
     /// `sum` + a · b.
-    fn multiply_add(self, s: S, a: Self::V, b: Self::V, sum: Self::Sum) -> Self::Sum;
+    fn multiply_add(self, s: S, a: Self::Vector, b: Self::Vector, sum: Self::Accumulator) -> Self::Accumulator;
 }
 
 /// A word is an f32.
 #[derive(Clone, Copy)]
 pub(crate) struct F32;
 
-impl<S: Simd> Product<S> for F32 {
-    type Word = f32;
-    type V = S::F;
-    type Sum = S::F;
+impl<S: Simd> DotKernel<S> for F32 {
+    type PackedElement = f32;
+    type Vector = S::F;
+    type Accumulator = S::F;
     const PHASES: usize = 1;
 
     #[inline(always)]
-    fn weights(self, s: S, _: usize, words: &[f32; LANES]) -> S::F {
+    fn load_weights(self, s: S, _: usize, words: &[f32; LANES]) -> S::F {
         s.load_array(words)
     }
 
     #[inline(always)]
-    fn splat(self, s: S, _: usize, word: f32) -> S::F {
+    fn broadcast(self, s: S, _: usize, word: f32) -> S::F {
         s.splat(word)
     }
 
@@ -62,12 +62,12 @@ impl<S: Simd> Product<S> for F32 {
 }
 
 /// The products of words that a level has for the smaller types.
-pub(crate) trait Dots<S: Simd>: Copy {
+pub(crate) trait DotKernels<S: Simd>: Copy {
     /// Of pairs of bf16, summed in f32.
-    type Bf16: Product<S, Word = u32, Sum = S::F>;
+    type Bf16: DotKernel<S, PackedElement = u32, Accumulator = S::F>;
     /// Of four u8 (of A), from each of which [`Self::INT8_OFFSET`] is taken, with four i8 (of B), summed in i32 without
     /// saturation.
-    type Int8: Product<S, Word = u32, Sum = S::I>;
+    type Int8: DotKernel<S, PackedElement = u32, Accumulator = S::I>;
 
     /// What the int8 product takes from each number of A.
     const INT8_OFFSET: i32 = 0;
@@ -80,9 +80,9 @@ pub(crate) trait Dots<S: Simd>: Copy {
 
 /// The products on any CPU.
 #[derive(Clone, Copy)]
-pub(crate) struct Plain;
+pub(crate) struct FallbackDots;
 
-impl<S: Simd> Dots<S> for Plain {
+impl<S: Simd> DotKernels<S> for FallbackDots {
     type Bf16 = Bf16Halves;
     type Int8 = Int8Pairs;
 
@@ -101,20 +101,20 @@ impl<S: Simd> Dots<S> for Plain {
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16Halves;
 
-impl<S: Simd> Product<S> for Bf16Halves {
-    type Word = u32;
-    type V = S::F;
-    type Sum = S::F;
+impl<S: Simd> DotKernel<S> for Bf16Halves {
+    type PackedElement = u32;
+    type Vector = S::F;
+    type Accumulator = S::F;
     const PHASES: usize = 2;
 
     // The instruction VDPBF16PS adds the product of the high halves first.
     #[inline(always)]
-    fn weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::F {
+    fn load_weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::F {
         s.widen_bf16(words, phase == 0)
     }
 
     #[inline(always)]
-    fn splat(self, s: S, phase: usize, word: u32) -> S::F {
+    fn broadcast(self, s: S, phase: usize, word: u32) -> S::F {
         s.splat(f32::from_bits(if phase == 0 { word & 0xffff_0000 } else { word << 16 }))
     }
 
@@ -129,19 +129,19 @@ impl<S: Simd> Product<S> for Bf16Halves {
 #[derive(Clone, Copy)]
 pub(crate) struct Int8Pairs;
 
-impl<S: Simd> Product<S> for Int8Pairs {
-    type Word = u32;
-    type V = S::I;
-    type Sum = S::I;
+impl<S: Simd> DotKernel<S> for Int8Pairs {
+    type PackedElement = u32;
+    type Vector = S::I;
+    type Accumulator = S::I;
     const PHASES: usize = 2;
 
     #[inline(always)]
-    fn weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::I {
+    fn load_weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::I {
         s.widen_i8(words, phase == 1)
     }
 
     #[inline(always)]
-    fn splat(self, s: S, phase: usize, word: u32) -> S::I {
+    fn broadcast(self, s: S, phase: usize, word: u32) -> S::I {
         s.splat_pair((word >> (8 * phase)) & 0x00ff_00ff)
     }
 
@@ -156,7 +156,7 @@ impl<S: Simd> Product<S> for Int8Pairs {
 /// `run` must be `#[inline(always)]`, as must all that it calls with vectors.
 pub(crate) trait WordOperator {
     type Output;
-    fn run<S: Simd, D: Dots<S>>(self, s: S, dots: D) -> Self::Output;
+    fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) -> Self::Output;
     fn reference(self) -> Self::Output;
 }
 
@@ -168,7 +168,7 @@ impl<O: WordOperator> crate::level::Operator for Plainly<O> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> O::Output {
-        self.0.run(s, Plain)
+        self.0.run(s, FallbackDots)
     }
 
     fn reference(self) -> O::Output {

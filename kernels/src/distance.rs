@@ -31,7 +31,8 @@ pub(crate) fn fold<S: Simd, A: Accumulate>(s: S, accumulate: A, a: &[f32], b: &[
     while at < a.len() {
         let end = (at + LANES).min(a.len());
         let fill = accumulate.padding();
-        sums[turn] = accumulate.step(s, sums[turn], s.load_first(&a[at..end], fill), s.load_first(&b[at..end], fill));
+        sums[turn] =
+            accumulate.step(s, sums[turn], s.load_partial(&a[at..end], fill), s.load_partial(&b[at..end], fill));
         at = end;
         turn += 1;
     }
@@ -95,7 +96,7 @@ sum_of_two!(
 
 sum_of_two!(
     /// Σ |a − b|.
-    absolute_distance, AbsoluteDistance,
+    manhattan_distance, ManhattanDistance,
     |s, sum, a, b| s.add(sum, s.abs(s.sub(a, b))),
     |x, y| (x - y).abs()
 );
@@ -108,8 +109,8 @@ pub fn divide(level: Level, x: &mut [f32], by: f32) {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             for part in self.0.chunks_mut(LANES) {
-                let v = s.div(s.load_first(part, 0.0), s.splat(self.1));
-                s.store_first(part, v);
+                let v = s.div(s.load_partial(part, 0.0), s.splat(self.1));
+                s.store_partial(part, v);
             }
         }
         fn reference(self) {
@@ -134,11 +135,11 @@ pub fn add(level: Level, a: &[f32], b: &[f32], c: Option<&[f32]>, y: &mut [f32])
             let mut at = 0;
             while at < self.3.len() {
                 let end = (at + LANES).min(self.3.len());
-                let mut v = s.add(s.load_first(&self.0[at..end], 0.0), s.load_first(&self.1[at..end], 0.0));
+                let mut v = s.add(s.load_partial(&self.0[at..end], 0.0), s.load_partial(&self.1[at..end], 0.0));
                 if let Some(c) = self.2 {
-                    v = s.add(v, s.load_first(&c[at..end], 0.0));
+                    v = s.add(v, s.load_partial(&c[at..end], 0.0));
                 }
-                s.store_first(&mut self.3[at..end], v);
+                s.store_partial(&mut self.3[at..end], v);
                 at = end;
             }
         }

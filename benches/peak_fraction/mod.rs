@@ -28,9 +28,9 @@ pub(crate) fn measure_peak(level: Level, precision: Precision, threads: usize) {
 }
 
 /// A clock whose throughputs are fractions of the peak.
-pub(crate) struct OfPeak;
+pub(crate) struct PeakFraction;
 
-impl Measurement for OfPeak {
+impl Measurement for PeakFraction {
     type Intermediate = Instant;
     type Value = Duration;
 
@@ -59,7 +59,7 @@ impl Measurement for OfPeak {
     }
 }
 
-impl ValueFormatter for OfPeak {
+impl ValueFormatter for PeakFraction {
     fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
         let (unit, name) = match typical {
             ..1e3 => (1.0, "ns"),
@@ -86,9 +86,9 @@ impl ValueFormatter for OfPeak {
 }
 
 /// Criterion with this clock, and short: there are many benchmarks.
-pub(crate) fn criterion() -> Criterion<OfPeak> {
+pub(crate) fn criterion() -> Criterion<PeakFraction> {
     Criterion::default()
-        .with_measurement(OfPeak)
+        .with_measurement(PeakFraction)
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))

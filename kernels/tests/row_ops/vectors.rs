@@ -8,7 +8,7 @@ type SumOfTwo = (&'static str, fn(Level, &[f32], &[f32]) -> f32, fn(f64, f64) ->
 const SUMS: [SumOfTwo; 3] = [
     ("dot", dot, |a, b| a * b),
     ("squared distance", squared_distance, |a, b| (a - b) * (a - b)),
-    ("absolute distance", absolute_distance, |a, b| (a - b).abs()),
+    ("absolute distance", manhattan_distance, |a, b| (a - b).abs()),
 ];
 
 #[test]
@@ -109,7 +109,7 @@ fn weighted_sums_of_rows() {
                 let x = random.wilds(rows * width);
                 let sum = |level| {
                     let mut y = vec![f32::NAN; width];
-                    sum_of_rows(level, MatRef::new(&x, rows, width), Count::RisingFrom(first), by, &mut y);
+                    sum_of_rows(level, MatRef::new(&x, rows, width), RowWeights::Linear(first), by, &mut y);
                     y
                 };
                 let (got, expected) = (sum(level), sum(Level::REFERENCE));
@@ -125,7 +125,7 @@ fn weighted_sums_of_rows() {
         }
         // Small integers: exactly, and what it is for.
         let mut y = [f32::NAN; 2];
-        sum_of_rows(level, MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2), Count::RisingFrom(1.0), 6.0, &mut y);
+        sum_of_rows(level, MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2), RowWeights::Linear(1.0), 6.0, &mut y);
         failures.same_bits(&y, &[21.0 / 6.0, -20.0 / 6.0], || "1, 2 and 3 times".to_owned());
     });
 }

@@ -4,8 +4,8 @@
 mod x86 {
     use std::arch::x86_64::*;
 
-    use crate::level::{Avx2, Avx512, Avx512Bytes, Avx512Dots, AvxVnni};
-    use crate::product::{Bf16Halves, Dots, Product};
+    use crate::dot_kernel::{Bf16Halves, DotKernel, DotKernels};
+    use crate::level::{Avx2, Avx512, Avx512Vnni, Avx512VnniBf16, AvxVnni};
     use crate::simd::LANES;
 
     /// Calls intrinsics.
@@ -18,9 +18,9 @@ mod x86 {
         };
     }
 
-    impl Dots<Avx512> for Avx512Dots {
+    impl DotKernels<Avx512> for Avx512VnniBf16 {
         type Bf16 = Avx512Bf16;
-        type Int8 = Avx512Vnni;
+        type Int8 = Avx512VnniInt8;
 
         #[inline(always)]
         fn bf16(self) -> Avx512Bf16 {
@@ -28,14 +28,14 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn int8(self) -> Avx512Vnni {
-            Avx512Vnni(self.bytes())
+        fn int8(self) -> Avx512VnniInt8 {
+            Avx512VnniInt8(self.vnni())
         }
     }
 
-    impl Dots<Avx512> for Avx512Bytes {
+    impl DotKernels<Avx512> for Avx512Vnni {
         type Bf16 = Bf16Halves;
-        type Int8 = Avx512Vnni;
+        type Int8 = Avx512VnniInt8;
 
         #[inline(always)]
         fn bf16(self) -> Bf16Halves {
@@ -43,28 +43,28 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn int8(self) -> Avx512Vnni {
-            Avx512Vnni(self)
+        fn int8(self) -> Avx512VnniInt8 {
+            Avx512VnniInt8(self)
         }
     }
 
     /// VDPBF16PS.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512Bf16(Avx512Dots);
+    pub(crate) struct Avx512Bf16(Avx512VnniBf16);
 
-    impl Product<Avx512> for Avx512Bf16 {
-        type Word = u32;
-        type V = __m512i;
-        type Sum = __m512;
+    impl DotKernel<Avx512> for Avx512Bf16 {
+        type PackedElement = u32;
+        type Vector = __m512i;
+        type Accumulator = __m512;
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
+        fn load_weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
             dots!(_mm512_loadu_si512(words.as_ptr().cast()))
         }
 
         #[inline(always)]
-        fn splat(self, _: Avx512, _: usize, word: u32) -> __m512i {
+        fn broadcast(self, _: Avx512, _: usize, word: u32) -> __m512i {
             dots!(_mm512_set1_epi32(word.cast_signed()))
         }
 
@@ -81,21 +81,21 @@ mod x86 {
 
     /// VPDPBUSD on registers of 512 bits.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512Vnni(Avx512Bytes);
+    pub(crate) struct Avx512VnniInt8(Avx512Vnni);
 
-    impl Product<Avx512> for Avx512Vnni {
-        type Word = u32;
-        type V = __m512i;
-        type Sum = __m512i;
+    impl DotKernel<Avx512> for Avx512VnniInt8 {
+        type PackedElement = u32;
+        type Vector = __m512i;
+        type Accumulator = __m512i;
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
+        fn load_weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
             dots!(_mm512_loadu_si512(words.as_ptr().cast()))
         }
 
         #[inline(always)]
-        fn splat(self, _: Avx512, _: usize, word: u32) -> __m512i {
+        fn broadcast(self, _: Avx512, _: usize, word: u32) -> __m512i {
             dots!(_mm512_set1_epi32(word.cast_signed()))
         }
 
@@ -105,7 +105,7 @@ mod x86 {
         }
     }
 
-    impl Dots<Avx2> for AvxVnni {
+    impl DotKernels<Avx2> for AvxVnni {
         type Bf16 = Bf16Halves;
         type Int8 = AvxVnniInt8;
 
@@ -124,19 +124,19 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct AvxVnniInt8(AvxVnni);
 
-    impl Product<Avx2> for AvxVnniInt8 {
-        type Word = u32;
-        type V = [__m256i; 2];
-        type Sum = [__m256i; 2];
+    impl DotKernel<Avx2> for AvxVnniInt8 {
+        type PackedElement = u32;
+        type Vector = [__m256i; 2];
+        type Accumulator = [__m256i; 2];
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn weights(self, _: Avx2, _: usize, words: &[u32; LANES]) -> [__m256i; 2] {
+        fn load_weights(self, _: Avx2, _: usize, words: &[u32; LANES]) -> [__m256i; 2] {
             dots!([_mm256_loadu_si256(words.as_ptr().cast()), _mm256_loadu_si256(words.as_ptr().add(8).cast())])
         }
 
         #[inline(always)]
-        fn splat(self, _: Avx2, _: usize, word: u32) -> [__m256i; 2] {
+        fn broadcast(self, _: Avx2, _: usize, word: u32) -> [__m256i; 2] {
             dots!([_mm256_set1_epi32(word.cast_signed()); 2])
         }
 
@@ -152,11 +152,11 @@ mod arm {
     use std::arch::aarch64::*;
     use std::arch::asm;
 
-    use crate::level::{Neon, NeonDots};
-    use crate::product::{Bf16Halves, Dots, Product};
+    use crate::dot_kernel::{Bf16Halves, DotKernel, DotKernels};
+    use crate::level::{Neon, NeonDotProd};
     use crate::simd::LANES;
 
-    impl Dots<Neon> for NeonDots {
+    impl DotKernels<Neon> for NeonDotProd {
         type Bf16 = Bf16Halves;
         type Int8 = Sdot;
         const INT8_OFFSET: i32 = 128;
@@ -174,22 +174,22 @@ mod arm {
 
     /// SDOT, which multiplies i8 with i8: flipping the highest bit of a u8 takes 128 from it.
     #[derive(Clone, Copy)]
-    pub(crate) struct Sdot(NeonDots);
+    pub(crate) struct Sdot(NeonDotProd);
 
-    impl Product<Neon> for Sdot {
-        type Word = u32;
-        type V = [int32x4_t; 4];
-        type Sum = [int32x4_t; 4];
+    impl DotKernel<Neon> for Sdot {
+        type PackedElement = u32;
+        type Vector = [int32x4_t; 4];
+        type Accumulator = [int32x4_t; 4];
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn weights(self, _: Neon, _: usize, words: &[u32; LANES]) -> [int32x4_t; 4] {
+        fn load_weights(self, _: Neon, _: usize, words: &[u32; LANES]) -> [int32x4_t; 4] {
             // SAFETY: the token exists only where detection found NEON; each load is of four of the sixteen words.
             unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(words.as_ptr().add(at).cast())) }
         }
 
         #[inline(always)]
-        fn splat(self, _: Neon, _: usize, word: u32) -> [int32x4_t; 4] {
+        fn broadcast(self, _: Neon, _: usize, word: u32) -> [int32x4_t; 4] {
             // SAFETY: the token exists only where detection found NEON.
             unsafe { [vdupq_n_s32((word ^ 0x8080_8080).cast_signed()); 4] }
         }

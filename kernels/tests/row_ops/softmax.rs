@@ -2,10 +2,10 @@
 
 use super::*;
 
-const NO_BIAS: Scores<'_> = Scores { scale: 1.0, bias: &[], start: 0 };
+const NO_BIAS: ScoreTransform<'_> = ScoreTransform { scale: 1.0, bias: &[], start: 0 };
 
 /// The softmax of a row with some columns of padding, all of which are junk before.
-fn softmax_of(level: Level, x: &[f32], padding: usize, scores: Scores<'_>) -> Vec<f32> {
+fn softmax_of(level: Level, x: &[f32], padding: usize, scores: ScoreTransform<'_>) -> Vec<f32> {
     let mut row = x.to_vec();
     row.resize(x.len() + padding, f32::NAN);
     let cols = row.len();
@@ -18,14 +18,21 @@ fn softmax_of(level: Level, x: &[f32], padding: usize, scores: Scores<'_>) -> Ve
 /// A score errs by a rounding of its product and one of its sum, of which the largest magnitude counts; the maximum
 /// likewise; their difference by one of its own. All of that is absolute, and exp makes it relative. Then exp itself
 /// (2 roundings make an ulp), the sum, the reciprocal and the last product, with the reference's rounding.
-fn softmax_bound(x: &[f32], scores: Scores<'_>) -> f64 {
+fn softmax_bound(x: &[f32], scores: ScoreTransform<'_>) -> f64 {
     let bias = |j: usize| scores.bias.get(scores.start + j).map_or(0.0, |bias| bias.abs());
     let size = |(j, x): (usize, &f32)| f64::from(x.abs() * scores.scale.abs() + bias(j));
     let largest = x.iter().enumerate().map(size).fold(0.0, f64::max);
     (2.0 * 2.0 * largest + 2.0 * largest + 2.0 * 2.5 + additions(x.len()) + 4.0) * ROUNDING
 }
 
-fn check_softmax(failures: &mut Failures, level: Level, x: &[f32], padding: usize, scores: Scores<'_>, name: &str) {
+fn check_softmax(
+    failures: &mut Failures,
+    level: Level,
+    x: &[f32],
+    padding: usize,
+    scores: ScoreTransform<'_>,
+    name: &str,
+) {
     let got = softmax_of(level, x, padding, scores);
     let expected = softmax_of(Level::REFERENCE, x, padding, scores);
     let bound = softmax_bound(x, scores);
@@ -51,8 +58,8 @@ fn softmax_of_all_lengths() {
             for padding in [0, 1, 16 - len % 16, 19] {
                 let x: Vec<f32> = random.units(len).iter().map(|x| 30.0 * x).collect();
                 let bias = random.units(len);
-                let scores = Scores { scale: 0.125, bias: &bias, start: 0 };
-                check_softmax(failures, level, &x, padding, Scores { bias: &[], ..scores }, "no bias");
+                let scores = ScoreTransform { scale: 0.125, bias: &bias, start: 0 };
+                check_softmax(failures, level, &x, padding, ScoreTransform { bias: &[], ..scores }, "no bias");
                 check_softmax(failures, level, &x, padding, scores, "bias");
             }
         }
@@ -103,9 +110,9 @@ fn softmax_bias_shifts_by_a_row() {
     common::on_each_level(|level, failures| {
         let x = Random::new(12).units(3 * 4);
         let mut got = x.clone();
-        softmax(level, MatMut::new(&mut got, 3, 4), 4, Scores { scale: 10.0, bias: &bias, start: 4 });
+        softmax(level, MatMut::new(&mut got, 3, 4), 4, ScoreTransform { scale: 10.0, bias: &bias, start: 4 });
         for (i, row) in table.iter().enumerate() {
-            let expected = softmax_of(level, &x[4 * i..][..4], 0, Scores { scale: 10.0, bias: row, start: 0 });
+            let expected = softmax_of(level, &x[4 * i..][..4], 0, ScoreTransform { scale: 10.0, bias: row, start: 0 });
             failures.same_bits(&got[4 * i..][..4], &expected, || format!("row {i}"));
         }
     });
@@ -115,7 +122,7 @@ fn softmax_bias_shifts_by_a_row() {
 #[test]
 fn softmax_scales_before_the_bias() {
     common::on_each_level(|level, failures| {
-        let got = softmax_of(level, &[8.0, 0.0], 0, Scores { scale: 0.25, bias: &[0.0, 2.0], start: 0 });
+        let got = softmax_of(level, &[8.0, 0.0], 0, ScoreTransform { scale: 0.25, bias: &[0.0, 2.0], start: 0 });
         failures.same_bits(&got, &[0.5, 0.5], || "8 / 4 + 0 and 0 / 4 + 2".to_owned());
     });
 }
@@ -167,7 +174,7 @@ fn softmax_refuses() {
     common::on_each_level(|level, _| {
         let run = |len: usize, bias: &[f32], start: usize| {
             let mut x = [0.0; 12];
-            softmax(level, MatMut::new(&mut x, 3, 4), len, Scores { scale: 1.0, bias, start });
+            softmax(level, MatMut::new(&mut x, 3, 4), len, ScoreTransform { scale: 1.0, bias, start });
         };
         run(4, &[0.0; 6], 2);
         assert_panics("softmax over 5 of 4 columns", || run(5, &[], 0));
@@ -183,8 +190,8 @@ fn softmax_of_fused_levels() {
         let mut all = Vec::new();
         for len in lengths() {
             let (x, bias) = (random.wilds(len), random.units(len));
-            all.extend(softmax_of(level, &x, 3, Scores { scale: 0.1, bias: &bias, start: 0 }));
-            all.extend(softmax_of(level, &random.units(len), 0, Scores { scale: 9.0, ..NO_BIAS }));
+            all.extend(softmax_of(level, &x, 3, ScoreTransform { scale: 0.1, bias: &bias, start: 0 }));
+            all.extend(softmax_of(level, &random.units(len), 0, ScoreTransform { scale: 9.0, ..NO_BIAS }));
         }
         all
     });

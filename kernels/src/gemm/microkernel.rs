@@ -13,7 +13,7 @@
 //! valid is checked in `run_rows`, once per tile.
 
 use super::panels::Panel;
-use crate::product::Product;
+use crate::dot_kernel::DotKernel;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
@@ -22,32 +22,32 @@ use crate::view::{MatMut, MatRef};
 /// A sum of n numbers errs by about √n roundings. One run over k = 3072 errs by 55; runs of 128 and then 24 of them by 12,
 /// which is less than the reference implementation's own error. (A step of bf16 is two numbers.) To keep the runs' totals costs
 /// one load, addition and store per accumulator in 128 steps: about 1 %.
-pub(super) const CHUNK: usize = 128;
+pub(super) const K_RUN: usize = 128;
 
 /// The widest panel of any level, in numbers.
-pub(super) const MAX_WIDTH: usize = 32;
+pub(super) const MAX_PANEL_WIDTH: usize = 32;
 
 /// The most rows of a tile on any level.
-pub(super) const MAX_ROWS: usize = 12;
+pub(super) const MAX_MR: usize = 12;
 
 /// How the sums of a tile begin, and what becomes of them.
-pub(super) trait Sums<S: Simd, P: Product<S>>: Copy {
+pub(super) trait Accumulation<S: Simd, P: DotKernel<S>>: Copy {
     /// Steps of k in a run. Sums that are exact need no second one.
-    const RUN: usize;
+    const K_RUN: usize;
 
     /// What row r and vector c of the tile begin with.
-    fn begin(self, s: S, r: usize, c: usize) -> P::Sum;
+    fn begin(self, s: S, r: usize, c: usize) -> P::Accumulator;
 
     /// The sums of a later run begin with nothing.
-    fn zero(self, s: S) -> P::Sum;
+    fn zero(self, s: S) -> P::Accumulator;
 
     /// A run's sums as f32.
-    fn total(self, s: S, sum: P::Sum, r: usize, c: usize) -> S::F;
+    fn total(self, s: S, sum: P::Accumulator, r: usize, c: usize) -> S::F;
 }
 
 /// One tile's work: some rows of A, one panel of B, and where the result goes.
 pub(super) struct Tile<'a, T> {
-    /// At most `S::ROWS` rows of A, K words each; more may follow in a row.
+    /// At most `S::MR` rows of A, K words each; more may follow in a row.
     pub a: MatRef<'a, T>,
     /// The panel.
     pub b: Panel<'a, T>,
@@ -59,13 +59,18 @@ pub(super) struct Tile<'a, T> {
 
 /// Computes a tile.
 #[inline(always)]
-pub(super) fn run_tile<S: Simd, P: Product<S>, B: Sums<S, P>>(s: S, p: P, sums: B, tile: &mut Tile<'_, P::Word>) {
-    let width = S::COLS * LANES;
+pub(super) fn run_tile<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>>(
+    s: S,
+    p: P,
+    sums: B,
+    tile: &mut Tile<'_, P::PackedElement>,
+) {
+    let width = S::NR_VECTORS * LANES;
     if tile.out.cols() == width {
         return run_whole(s, p, sums, tile);
     }
     // The totals of a run are kept in the output between runs, so a narrower one needs a place of full width.
-    let mut place = [0.0; MAX_ROWS * MAX_WIDTH];
+    let mut place = [0.0; MAX_MR * MAX_PANEL_WIDTH];
     let rows = tile.out.rows();
     run_whole(s, p, sums, &mut Tile { out: MatMut::new(&mut place, rows, width), ..*tile });
     for (i, from) in place.chunks_exact(width).take(rows).enumerate() {
@@ -76,8 +81,13 @@ pub(super) fn run_tile<S: Simd, P: Product<S>, B: Sums<S, P>>(s: S, p: P, sums: 
 
 /// Computes a tile whose output has all columns of the panel.
 #[inline(always)]
-pub(super) fn run_whole<S: Simd, P: Product<S>, B: Sums<S, P>>(s: S, p: P, sums: B, tile: &mut Tile<'_, P::Word>) {
-    match S::COLS {
+pub(super) fn run_whole<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>>(
+    s: S,
+    p: P,
+    sums: B,
+    tile: &mut Tile<'_, P::PackedElement>,
+) {
+    match S::NR_VECTORS {
         1 => run_width::<S, P, B, 1>(s, p, sums, tile),
         2 => run_width::<S, P, B, 2>(s, p, sums, tile),
         _ => unreachable!("no level has a tile of more than two vectors"),
@@ -85,7 +95,12 @@ pub(super) fn run_whole<S: Simd, P: Product<S>, B: Sums<S, P>>(s: S, p: P, sums:
 }
 
 #[inline(always)]
-fn run_width<S: Simd, P: Product<S>, B: Sums<S, P>, const C: usize>(s: S, p: P, sums: B, tile: &mut Tile<'_, P::Word>) {
+fn run_width<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const C: usize>(
+    s: S,
+    p: P,
+    sums: B,
+    tile: &mut Tile<'_, P::PackedElement>,
+) {
     match tile.a.rows() {
         1 => run_rows::<S, P, B, 1, C>(s, p, sums, tile),
         2 => run_rows::<S, P, B, 2, C>(s, p, sums, tile),
@@ -105,15 +120,15 @@ fn run_width<S: Simd, P: Product<S>, B: Sums<S, P>, const C: usize>(s: S, p: P, 
 
 /// Checks that every address of the tile is inside its matrices, and computes it.
 #[inline(always)]
-fn run_rows<S: Simd, P: Product<S>, B: Sums<S, P>, const R: usize, const C: usize>(
+fn run_rows<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const R: usize, const C: usize>(
     s: S,
     p: P,
     sums: B,
-    tile: &mut Tile<'_, P::Word>,
+    tile: &mut Tile<'_, P::PackedElement>,
 ) {
     // Sizes that this level never uses are cut away when it is compiled.
-    if R > S::ROWS || C != S::COLS {
-        unreachable!("a tile of {R} rows and {C} vectors on a level with {} and {}", S::ROWS, S::COLS);
+    if R > S::MR || C != S::NR_VECTORS {
+        unreachable!("a tile of {R} rows and {C} vectors on a level with {} and {}", S::MR, S::NR_VECTORS);
     }
     let k = tile.k;
     let (a, a_stride) = (tile.a.data(), tile.a.stride());
@@ -129,7 +144,7 @@ fn run_rows<S: Simd, P: Product<S>, B: Sums<S, P>, const R: usize, const C: usiz
     }
     let mut at = 0;
     loop {
-        let steps = B::RUN.min(k - at);
+        let steps = B::K_RUN.min(k - at);
         // The first run goes on from a start, each later one begins at zero.
         let mut acc = [[sums.zero(s); C]; R];
         if at == 0 {
@@ -172,30 +187,30 @@ fn run_rows<S: Simd, P: Product<S>, B: Sums<S, P>, const R: usize, const C: usiz
 /// that start `b_stride` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a structure of them would be read from memory in the loop")]
-unsafe fn multiply<S: Simd, P: Product<S>, const R: usize, const C: usize>(
+unsafe fn multiply<S: Simd, P: DotKernel<S>, const R: usize, const C: usize>(
     s: S,
     p: P,
     k: usize,
-    a: *const P::Word,
+    a: *const P::PackedElement,
     a_stride: usize,
-    b: *const P::Word,
+    b: *const P::PackedElement,
     b_stride: usize,
-    mut acc: [[P::Sum; C]; R],
-) -> [[P::Sum; C]; R] {
+    mut acc: [[P::Accumulator; C]; R],
+) -> [[P::Accumulator; C]; R] {
     // The phases are written out, and not a loop, which the compiler would not always unroll.
     macro_rules! phase {
         ($step:ident, $phase:literal) => {
             // SAFETY: row `step` of `b` is one of its k rows of C vectors.
-            let first = p.weights(s, $phase, unsafe { &*b.add($step * b_stride).cast() });
+            let first = p.load_weights(s, $phase, unsafe { &*b.add($step * b_stride).cast() });
             // One vector or two, without an iterator, which would send them through memory.
             let weights = match C {
                 // SAFETY: as above.
-                2 => [first, p.weights(s, $phase, unsafe { &*b.add($step * b_stride + LANES).cast() })],
+                2 => [first, p.load_weights(s, $phase, unsafe { &*b.add($step * b_stride + LANES).cast() })],
                 _ => [first, first],
             };
             for (r, row) in acc.iter_mut().enumerate() {
                 // SAFETY: element `step` of row r is one of the k words of one of the R rows.
-                let x = p.splat(s, $phase, unsafe { *a.add(r * a_stride + $step) });
+                let x = p.broadcast(s, $phase, unsafe { *a.add(r * a_stride + $step) });
                 for c in 0..C {
                     row[c] = p.multiply_add(s, x, weights[c], row[c]);
                 }

@@ -12,10 +12,10 @@ mod vectors;
 
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};
 use likewise_kernels::Level;
+use likewise_kernels::distance::{add, divide, dot, manhattan_distance, squared_distance};
 use likewise_kernels::layer_norm::layer_norm;
-use likewise_kernels::rows::{Count, max_of_rows, mean_of_rows, sum_of_rows};
-use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::vector::{absolute_distance, add, divide, dot, squared_distance};
+use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_rows};
+use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
 /// Lengths around every multiple of a vector and of the four that take turns, and a long one.

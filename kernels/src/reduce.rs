@@ -9,11 +9,11 @@ use crate::view::MatRef;
 
 /// How much each row counts in a sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Count {
+pub enum RowWeights {
     /// Once.
-    Once,
+    Uniform,
     /// The first of them so many times, the next once more, and so on.
-    RisingFrom(f32),
+    Linear(f32),
 }
 
 /// The mean of the rows of x `[L, D]`, to y `[D]`.
@@ -22,14 +22,14 @@ pub enum Count {
 /// If x has no rows, or the widths differ.
 pub fn mean_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
     assert!(x.rows() > 0, "the mean of no rows");
-    sum_of_rows(level, x, Count::Once, x.rows() as f32, y);
+    sum_of_rows(level, x, RowWeights::Uniform, x.rows() as f32, y);
 }
 
 /// y `[D]` = Σ_i count_i x\[i\] / by, over the rows of x `[L, D]`. Of no rows it is 0 / by.
 ///
 /// # Panics
 /// If the widths differ.
-pub fn sum_of_rows(level: Level, x: MatRef<'_>, count: Count, by: f32, y: &mut [f32]) {
+pub fn sum_of_rows(level: Level, x: MatRef<'_>, count: RowWeights, by: f32, y: &mut [f32]) {
     assert_eq!(x.cols(), y.len(), "the sum of rows has their width");
     level.enter(SumOfRows { x, count, by, y });
 }
@@ -46,7 +46,7 @@ pub fn max_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
 
 struct SumOfRows<'a> {
     x: MatRef<'a>,
-    count: Count,
+    count: RowWeights,
     by: f32,
     y: &'a mut [f32],
 }
@@ -68,16 +68,16 @@ impl Operator for SumOfRows<'_> {
                 let last = (first + BLOCK).min(x.rows());
                 let mut block = s.splat(0.0);
                 for i in first..last {
-                    let row = s.load_first(&x.row(i)[at..end], 0.0);
+                    let row = s.load_partial(&x.row(i)[at..end], 0.0);
                     block = match count {
-                        Count::Once => s.add(block, row),
-                        Count::RisingFrom(first) => s.mul_add(row, s.splat(first + i as f32), block),
+                        RowWeights::Uniform => s.add(block, row),
+                        RowWeights::Linear(first) => s.mul_add(row, s.splat(first + i as f32), block),
                     };
                 }
                 total = s.add(total, block);
                 first = last;
             }
-            s.store_first(&mut y[at..end], s.div(total, by));
+            s.store_partial(&mut y[at..end], s.div(total, by));
             at = end;
         }
     }
@@ -105,11 +105,11 @@ impl Operator for MaxOfRows<'_> {
             // `poison` is Σ v · 0: zero, or not a number. (The larger of a number and NaN may be the number.)
             let (mut largest, mut poison) = (s.splat(f32::NEG_INFINITY), zero);
             for i in 0..x.rows() {
-                let row = s.load_first(&x.row(i)[at..end], 0.0);
+                let row = s.load_partial(&x.row(i)[at..end], 0.0);
                 largest = s.max(largest, row);
                 poison = s.mul_add(row, zero, poison);
             }
-            s.store_first(&mut y[at..end], s.add(largest, poison));
+            s.store_partial(&mut y[at..end], s.add(largest, poison));
             at = end;
         }
     }

@@ -1,9 +1,11 @@
 //! The product of words: bf16 and bytes, on every level, with and without instructions for them.
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, PackedWords, Sink, WordMatrix, gemm_words};
+use likewise_kernels::gemm::{
+    Epilogue, GemmOutput, PackedLayout, PackedQuantizedMatrix, QuantizedMatrix, gemm_quantized,
+};
 use likewise_kernels::math::{Activation, activate};
-use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision, quantize};
+use likewise_kernels::quant::{MAX_INT8_K, Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
@@ -13,17 +15,17 @@ const GELU: f32 = 5.2e-5;
 
 /// Every level, and those with instructions for words once more with fewer of them.
 fn levels() -> Vec<Level> {
-    let fewer = |level: Level| std::iter::successors(Some(level), |l| l.with_fewer_word_instructions());
+    let fewer = |level: Level| std::iter::successors(Some(level), |l| l.without_best_dot_extension());
     Level::available().into_iter().flat_map(fewer).collect()
 }
 
 fn label(level: Level) -> String {
-    format!("{level} with {}", level.word_instructions().unwrap_or("no instructions for words"))
+    format!("{level} with {}", level.dot_extensions().unwrap_or("no instructions for words"))
 }
 
 /// `x` `[m, k]` as words.
 fn words(level: Level, precision: Precision, x: &[f32], m: usize, k: usize) -> Vec<u32> {
-    let cols = precision.row_words(k);
+    let cols = precision.packed_row_len(k);
     let mut words = vec![0; m * cols];
     quantize(level, precision, MatRef::new(x, m, k), MatMut::new(&mut words, m, cols));
     words
@@ -40,11 +42,11 @@ fn product(
     (m, n, k): (usize, usize, usize),
     epilogue: Epilogue<'_>,
 ) -> Vec<f32> {
-    let packed = PackedWords::pack(level, precision, MatRef::new(w, n, k));
+    let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(w, n, k));
     let words = words(level, precision, x, m, k);
     let mut out = vec![f32::NAN; m * n];
-    let a = MatRef::new(&words, m, precision.row_words(k));
-    gemm_words(level, a, packed.matrix(), bias, epilogue, Sink::F32(MatMut::new(&mut out, m, n)));
+    let a = MatRef::new(&words, m, precision.packed_row_len(k));
+    gemm_quantized(level, a, packed.matrix(), bias, epilogue, GemmOutput::F32(MatMut::new(&mut out, m, n)));
     out
 }
 
@@ -167,12 +169,12 @@ proptest! {
                 Epilogue::Add(MatRef::new(&residual, m, n)),
             ] {
                 let plain = product(level, Precision::Bf16, &x, &w, &bias, (m, n, k), epilogue);
-                let packed = PackedWords::pack(level, Precision::Bf16, MatRef::new(&w, n, k));
+                let packed = PackedQuantizedMatrix::pack(level, Precision::Bf16, MatRef::new(&w, n, k));
                 let a = words(level, Precision::Bf16, &x, m, k);
-                let a = MatRef::new(&a, m, Precision::Bf16.words(k));
+                let a = MatRef::new(&a, m, Precision::Bf16.packed_len(k));
                 let cols = n.div_ceil(2);
                 let mut out = vec![0; m * cols];
-                gemm_words(level, a, packed.matrix(), &bias, epilogue, Sink::Bf16(MatMut::new(&mut out, m, cols)));
+                gemm_quantized(level, a, packed.matrix(), &bias, epilogue, GemmOutput::Bf16(MatMut::new(&mut out, m, cols)));
                 prop_assert_eq!(&out, &words(level, Precision::Bf16, &plain, m, n), "{}", label(level));
             }
         }
@@ -207,15 +209,15 @@ proptest! {
                     prop_assert!(same, "{} {}", label(level), precision.name());
                 }
                 // Every range that begins at a panel.
-                let packed = PackedWords::pack(level, precision, MatRef::new(&w, n, k));
+                let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
                 let a = words(level, precision, &x, m, k);
-                let a = MatRef::new(&a, m, precision.row_words(k));
+                let a = MatRef::new(&a, m, precision.packed_row_len(k));
                 for first in (0..n).step_by(level.panel_width()) {
                     for end in [n, (first + level.panel_width()).min(n)] {
                         let mut out = vec![0.0; m * (end - first)];
-                        let sink = Sink::F32(MatMut::new(&mut out, m, end - first));
+                        let sink = GemmOutput::F32(MatMut::new(&mut out, m, end - first));
                         let part = packed.matrix().columns(first..end);
-                        gemm_words(level, a, part, &bias[first..end], Epilogue::Store, sink);
+                        gemm_quantized(level, a, part, &bias[first..end], Epilogue::Store, sink);
                         for (out, plain) in out.chunks_exact(end - first).zip(plain.chunks_exact(n)) {
                             prop_assert_eq!(bits(out), bits(&plain[first..end]), "{} {}..{}", label(level), first, end);
                         }
@@ -261,30 +263,30 @@ fn rotate_back(x: &mut [f32]) {
 fn product_of_bytes(level: Level, a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<f32> {
     let (k, n) = (w[0].len(), w.len());
     let word = |bytes: &[u8]| u32::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)));
-    let cols = Precision::Int8.row_words(k);
+    let cols = Precision::Int8.packed_row_len(k);
     let mut words = Vec::new();
     for (bytes, zero) in a {
         words.extend(bytes.chunks(4).map(word));
         words.extend([1.0_f32.to_bits(), zero.cast_unsigned()]);
     }
-    let layout = Layout::new(level, n, k.div_ceil(4));
+    let layout = PackedLayout::new(level, n, k.div_ceil(4));
     let row = |row: &Vec<i8>| -> Vec<f32> {
         let bytes: Vec<u8> = row.iter().map(|x| x.cast_unsigned()).collect();
         bytes.chunks(4).map(|bytes| f32::from_bits(word(bytes))).collect()
     };
     let rows: Vec<f32> = w.iter().flat_map(row).collect();
     let rows = MatRef::new(&rows, n, layout.k());
-    let mut packed = vec![0.0; layout.numbers()];
+    let mut packed = vec![0.0; layout.elements()];
     for mut panel in layout.panels_mut(&mut packed) {
         let range = panel.rows();
         panel.fill(rows.rows_in(range));
     }
     let sums: Vec<i32> = w.iter().map(|row| row.iter().map(|&x| i32::from(x)).sum()).collect();
     let scales = vec![1.0; n];
-    let matrix = WordMatrix::new(Precision::Int8, layout.words(&packed), &scales, &sums);
+    let matrix = QuantizedMatrix::new(Precision::Int8, layout.quantized_panels(&packed), &scales, &sums);
     let mut out = vec![0.0; a.len() * n];
-    let sink = Sink::F32(MatMut::new(&mut out, a.len(), n));
-    gemm_words(level, MatRef::new(&words, a.len(), cols), matrix, &vec![0.0; n], Epilogue::Store, sink);
+    let sink = GemmOutput::F32(MatMut::new(&mut out, a.len(), n));
+    gemm_quantized(level, MatRef::new(&words, a.len(), cols), matrix, &vec![0.0; n], Epilogue::Store, sink);
     out
 }
 
@@ -324,7 +326,7 @@ proptest! {
 /// The largest sums there can be.
 #[test]
 fn the_largest_sums() {
-    for k in [3072, 8192, MOST_INT8_INPUTS] {
+    for k in [3072, 8192, MAX_INT8_K] {
         for (byte, zero) in [(255, 0), (0, 255), (255, 255), (0, 0)] {
             let a = vec![(vec![byte; k], zero); 3];
             let w: Vec<Vec<i8>> = [127, -127].map(|x| vec![x; k]).into();
@@ -457,10 +459,10 @@ fn check_gelu(precision: Precision) {
 }
 
 fn gelu_of(level: Level, precision: Precision, x: &[f32]) -> Vec<f32> {
-    let packed = PackedWords::pack(level, precision, MatRef::new(&vec![0.0; 4 * x.len()], x.len(), 4));
+    let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&vec![0.0; 4 * x.len()], x.len(), 4));
     let (a, mut out) = (words(level, precision, &[1.0; 4], 1, 4), vec![0.0; x.len()]);
-    let (a, sink) = (MatRef::new(&a, 1, a.len()), Sink::F32(MatMut::new(&mut out, 1, x.len())));
-    gemm_words(level, a, packed.matrix(), x, Epilogue::Activate(Activation::Gelu), sink);
+    let (a, sink) = (MatRef::new(&a, 1, a.len()), GemmOutput::F32(MatMut::new(&mut out, 1, x.len())));
+    gemm_quantized(level, a, packed.matrix(), x, Epilogue::Activate(Activation::Gelu), sink);
     out
 }
 
@@ -470,11 +472,11 @@ fn what_does_not_fit_panics() {
     let level = Level::best();
     let w = numbers(4 * 8, 1);
     let run = |words: usize, n: usize, bias: usize, precision: Precision| {
-        let packed = PackedWords::pack(level, precision, MatRef::new(&w, 4, 8));
+        let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, 4, 8));
         std::panic::catch_unwind(|| {
             let (a, bias, mut out) = (vec![0; 2 * words], vec![0.0; bias], vec![0.0; 2 * n]);
-            let sink = Sink::F32(MatMut::new(&mut out, 2, n));
-            gemm_words(level, MatRef::new(&a, 2, words), packed.matrix(), &bias, Epilogue::Store, sink);
+            let sink = GemmOutput::F32(MatMut::new(&mut out, 2, n));
+            gemm_quantized(level, MatRef::new(&a, 2, words), packed.matrix(), &bias, Epilogue::Store, sink);
         })
         .is_ok()
     };
@@ -484,14 +486,14 @@ fn what_does_not_fit_panics() {
     }
     let panics = |run: &(dyn Fn() + std::panic::RefUnwindSafe)| std::panic::catch_unwind(run).is_err();
     assert!(
-        panics(&|| drop(PackedWords::pack(level, Precision::F32, MatRef::new(&[0.0; 8], 1, 8)))),
+        panics(&|| drop(PackedQuantizedMatrix::pack(level, Precision::F32, MatRef::new(&[0.0; 8], 1, 8)))),
         "f32 has no words"
     );
-    let long = vec![0.0; MOST_INT8_INPUTS + 1];
+    let long = vec![0.0; MAX_INT8_K + 1];
     let row = MatRef::new(&long, 1, long.len());
-    assert!(panics(&|| drop(PackedWords::pack(level, Precision::Int8, row))), "sums that would not be i32");
+    assert!(panics(&|| drop(PackedQuantizedMatrix::pack(level, Precision::Int8, row))), "sums that would not be i32");
     for precision in Precision::ALL {
-        let cols = precision.row_words(8) + usize::from(precision != Precision::F32);
+        let cols = precision.packed_row_len(8) + usize::from(precision != Precision::F32);
         let quantize =
             || quantize(level, precision, MatRef::new(&[0.0; 8], 1, 8), MatMut::new(&mut vec![0; cols], 1, cols));
         assert!(panics(&quantize), "{} of another shape, or of none", precision.name());
