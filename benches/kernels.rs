@@ -15,8 +15,9 @@ use std::hint::black_box;
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Throughput};
 use likewise_kernels::Level;
+use likewise_kernels::memory::AlignedScratch;
 use likewise_kernels::gemm::{
-    AlignedScratch, Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, Panels, gemm, gemm_quantized,
+    Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, Panels, gemm, gemm_quantized,
 };
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};

@@ -1,6 +1,6 @@
-//! Prints, for each level of this CPU, a fingerprint of the bits that all operators give for the same numbers.
+//! Prints, for each level of this CPU, a fingerprint of the bits of all operators on the same input.
 //!
-//! Levels that fuse multiply-adds have the same one, also on another machine: `.ci/neon` compares those of two
+//! Levels that fuse multiply-adds have the same fingerprint, also on another machine: the NEON check of the CI compares two
 //! architectures. Everything runs on the main thread.
 
 use likewise_kernels::Level;
@@ -13,7 +13,7 @@ use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_row
 use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
-/// Numbers from −4 to 4 that are the same everywhere (xorshift).
+/// Generates numbers from −4 to 4, the same on every machine (xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -28,7 +28,7 @@ impl Numbers {
     }
 }
 
-/// A hash of bits (FNV-1a over words).
+/// A hash of bits (FNV-1a over 32-bit words).
 struct Fingerprint(u64);
 
 impl Fingerprint {
@@ -39,7 +39,7 @@ impl Fingerprint {
     }
 }
 
-/// The fingerprint of every operator at shapes with and without tails.
+/// Returns the fingerprint of every operator at shapes with and without partial vectors.
 fn fingerprint(level: Level) -> u64 {
     let mut numbers = Numbers(88_172_645_463_325_252);
     let mut print = Fingerprint(0xcbf2_9ce4_8422_2325);
@@ -63,11 +63,11 @@ fn fingerprint(level: Level) -> u64 {
         print.add(&normal);
         for precision in [Precision::Bf16, Precision::Int8] {
             let cols = precision.packed_row_len(k);
-            let mut words = vec![0; m * cols];
-            quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut words, m, cols));
-            words.iter().for_each(|&word| print.add(&[f32::from_bits(word)]));
+            let mut quantized = vec![0; m * cols];
+            quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut quantized, m, cols));
+            quantized.iter().for_each(|&bits| print.add(&[f32::from_bits(bits)]));
             let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
-            let (a, out) = (MatRef::new(&words, m, cols), MatMut::new(&mut y, m, n));
+            let (a, out) = (MatRef::new(&quantized, m, cols), MatMut::new(&mut y, m, n));
             gemm_quantized(level, a, packed.matrix(), &b, Epilogue::Store, GemmOutput::F32(out));
             print.add(&y);
         }
@@ -88,7 +88,7 @@ fn main() {
         let kind = if level.is_fused() { "fused" } else { "own" };
         println!("{level} {kind} {:016x}", fingerprint(level));
         for fewer in std::iter::successors(level.without_best_dot_extension(), |l| l.without_best_dot_extension()) {
-            let names = fewer.dot_extensions().unwrap_or("no instructions for words");
+            let names = fewer.dot_extensions().unwrap_or("no dot-product extensions");
             println!("{level} {kind} {:016x} with {names}", fingerprint(fewer));
         }
     }

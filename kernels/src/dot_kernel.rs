@@ -1,58 +1,59 @@
-//! What the matmul's tile multiplies: words of 32 bits, each one f32, two bf16 or four bytes.
+//! Dot kernels: how the GEMM microkernel multiplies one step of K, for f32, bf16 and int8.
 //!
-//! For every step of k the tile takes a word of each of its rows and vectors of words of the panel, and adds their products
-//! to its accumulators. Only this differs between the types of numbers:
+//! A packed element has 32 bits: one f32, two bf16 or four bytes. At every step of K the microkernel takes a packed element
+//! from each row of A and vectors of packed elements from the panel of B, and adds their dot products to its accumulators.
+//! Only this step differs between the precisions:
 //!
-//! | | a word of A | a word of B | their product | accumulator |
+//! | | element of A | element of B | dot product | accumulator |
 //! |---|---|---|---|---|
-//! | [`F32`] | f32 | f32 | a·b | f32 |
+//! | [`F32Dot`] | f32 | f32 | a·b | f32 |
 //! | bf16 | 2 bf16 | 2 bf16 | a₀·b₀ + a₁·b₁ | f32 |
 //! | int8 | 4 u8 | 4 i8 | a₀·b₀ + a₁·b₁ + a₂·b₂ + a₃·b₃ | i32 |
 //!
-//! Where a CPU has an instruction for a whole word ([`DotKernels`]), a step is that instruction. Elsewhere it is two **phases**: one
-//! half of each word after the other, with the instructions that there are. Phases and not one longer step, because
-//! the halves of the weights would take twice the registers, and there are none to spare.
+//! If the CPU has an instruction for the whole dot product ([`DotKernels`]), a step is that instruction. Otherwise a step is
+//! two **phases**: one half of each packed element after the other, by the instructions of the level. Two phases instead of
+//! one longer step, because both halves of the weights together would take twice the registers, and none are free.
 
 use crate::simd::{LANES, Simd};
 
-/// How words are multiplied and added up.
+/// How packed elements are multiplied and accumulated.
 pub(crate) trait DotKernel<S: Simd>: Copy {
-    /// A word as it lies in memory.
+    /// One 32-bit element of a packed matrix.
     type PackedElement: Copy;
-    /// Sixteen words, or their halves, as they are multiplied.
+    /// Sixteen packed elements, or one half of each, as multiplicands.
     type Vector: Copy;
-    /// Sixteen sums.
+    /// Sixteen accumulators.
     type Accumulator: Copy;
 
-    /// Parts of a step.
+    /// Phases of a step.
     const PHASES: usize;
 
-    /// Words of B, for one phase.
-    fn load_weights(self, s: S, phase: usize, words: &[Self::PackedElement; LANES]) -> Self::Vector;
-    /// A word of A in all lanes, for one phase.
-    fn broadcast(self, s: S, phase: usize, word: Self::PackedElement) -> Self::Vector;
+    /// Loads elements of B for one phase.
+    fn load_weights(self, s: S, phase: usize, packed: &[Self::PackedElement; LANES]) -> Self::Vector;
+    /// Broadcasts an element of A to all lanes for one phase.
+    fn broadcast(self, s: S, phase: usize, packed: Self::PackedElement) -> Self::Vector;
     /// `sum` + a · b.
     fn multiply_add(self, s: S, a: Self::Vector, b: Self::Vector, sum: Self::Accumulator) -> Self::Accumulator;
 }
 
-/// A word is an f32.
+/// The f32 kernel: one multiply-add a step.
 #[derive(Clone, Copy)]
-pub(crate) struct F32;
+pub(crate) struct F32Dot;
 
-impl<S: Simd> DotKernel<S> for F32 {
+impl<S: Simd> DotKernel<S> for F32Dot {
     type PackedElement = f32;
     type Vector = S::F;
     type Accumulator = S::F;
     const PHASES: usize = 1;
 
     #[inline(always)]
-    fn load_weights(self, s: S, _: usize, words: &[f32; LANES]) -> S::F {
-        s.load_array(words)
+    fn load_weights(self, s: S, _: usize, packed: &[f32; LANES]) -> S::F {
+        s.load_array(packed)
     }
 
     #[inline(always)]
-    fn broadcast(self, s: S, _: usize, word: f32) -> S::F {
-        s.splat(word)
+    fn broadcast(self, s: S, _: usize, packed: f32) -> S::F {
+        s.splat(packed)
     }
 
     #[inline(always)]
@@ -61,24 +62,24 @@ impl<S: Simd> DotKernel<S> for F32 {
     }
 }
 
-/// The products of words that a level has for the smaller types.
+/// The bf16 and int8 kernels of a CPU.
 pub(crate) trait DotKernels<S: Simd>: Copy {
-    /// Of pairs of bf16, summed in f32.
+    /// Multiplies pairs of bf16 and accumulates in f32.
     type Bf16: DotKernel<S, PackedElement = u32, Accumulator = S::F>;
-    /// Of four u8 (of A), from each of which [`Self::INT8_OFFSET`] is taken, with four i8 (of B), summed in i32 without
-    /// saturation.
+    /// Multiplies four u8 (of A), from each of which [`Self::ACTIVATION_OFFSET`] is subtracted, with four i8 (of B), and
+    /// accumulates in i32 without saturation.
     type Int8: DotKernel<S, PackedElement = u32, Accumulator = S::I>;
 
-    /// What the int8 product takes from each number of A.
-    const INT8_OFFSET: i32 = 0;
+    /// What the int8 kernel subtracts from each u8 of A.
+    const ACTIVATION_OFFSET: i32 = 0;
 
-    /// The one for bf16.
+    /// Returns the bf16 kernel.
     fn bf16(self) -> Self::Bf16;
-    /// The one for int8.
+    /// Returns the int8 kernel.
     fn int8(self) -> Self::Int8;
 }
 
-/// The products on any CPU.
+/// The kernels that every CPU can run.
 #[derive(Clone, Copy)]
 pub(crate) struct FallbackDots;
 
@@ -97,7 +98,7 @@ impl<S: Simd> DotKernels<S> for FallbackDots {
     }
 }
 
-/// Two bf16 by two multiply-adds. A bf16 is the upper half of an f32, and the product of two is exact in f32.
+/// The bf16 kernel by two f32 multiply-adds. A bf16 is the upper half of an f32, and the product of two is exact in f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16Halves;
 
@@ -107,15 +108,15 @@ impl<S: Simd> DotKernel<S> for Bf16Halves {
     type Accumulator = S::F;
     const PHASES: usize = 2;
 
-    // The instruction VDPBF16PS adds the product of the high halves first.
+    // The high halves first, because the instruction VDPBF16PS adds their product first.
     #[inline(always)]
-    fn load_weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::F {
-        s.widen_bf16(words, phase == 0)
+    fn load_weights(self, s: S, phase: usize, packed: &[u32; LANES]) -> S::F {
+        s.widen_bf16(packed, phase == 0)
     }
 
     #[inline(always)]
-    fn broadcast(self, s: S, phase: usize, word: u32) -> S::F {
-        s.splat(f32::from_bits(if phase == 0 { word & 0xffff_0000 } else { word << 16 }))
+    fn broadcast(self, s: S, phase: usize, packed: u32) -> S::F {
+        s.splat(f32::from_bits(if phase == 0 { packed & 0xffff_0000 } else { packed << 16 }))
     }
 
     #[inline(always)]
@@ -124,7 +125,7 @@ impl<S: Simd> DotKernel<S> for Bf16Halves {
     }
 }
 
-/// Four bytes by twice two products of i16, which add up exactly: 2 · 255 · 127 is far from the limits of i32, where the
+/// The int8 kernel by twice two products of i16, whose sums are exact: 2 · 255 · 127 is far from the limits of i32. The
 /// shorter way, products of bytes that are added in i16, would saturate.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8Pairs;
@@ -136,42 +137,17 @@ impl<S: Simd> DotKernel<S> for Int8Pairs {
     const PHASES: usize = 2;
 
     #[inline(always)]
-    fn load_weights(self, s: S, phase: usize, words: &[u32; LANES]) -> S::I {
-        s.widen_i8(words, phase == 1)
+    fn load_weights(self, s: S, phase: usize, packed: &[u32; LANES]) -> S::I {
+        s.widen_i8(packed, phase == 1)
     }
 
     #[inline(always)]
-    fn broadcast(self, s: S, phase: usize, word: u32) -> S::I {
-        s.splat_pair((word >> (8 * phase)) & 0x00ff_00ff)
+    fn broadcast(self, s: S, phase: usize, packed: u32) -> S::I {
+        s.splat_pair((packed >> (8 * phase)) & 0x00ff_00ff)
     }
 
     #[inline(always)]
     fn multiply_add(self, s: S, a: S::I, b: S::I, sum: S::I) -> S::I {
         s.add_products(sum, a, b)
-    }
-}
-
-/// An operator on words: its one body for all SIMD levels and their products, and its plain form.
-///
-/// `run` must be `#[inline(always)]`, as must all that it calls with vectors.
-pub(crate) trait WordOperator {
-    type Output;
-    fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) -> Self::Output;
-    fn reference(self) -> Self::Output;
-}
-
-/// An operator on words, with the products of any CPU.
-pub(crate) struct Plainly<O>(pub(crate) O);
-
-impl<O: WordOperator> crate::level::Operator for Plainly<O> {
-    type Output = O::Output;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> O::Output {
-        self.0.run(s, FallbackDots)
-    }
-
-    fn reference(self) -> O::Output {
-        self.0.reference()
     }
 }

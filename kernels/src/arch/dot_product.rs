@@ -1,4 +1,4 @@
-//! Instructions that multiply whole words: AVX512-BF16 and AVX512-VNNI, AVX-VNNI, and NEON's SDOT.
+//! Dot kernels of one instruction: AVX512-BF16 and AVX512-VNNI, AVX-VNNI, and NEON's SDOT.
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -8,12 +8,12 @@ mod x86 {
     use crate::level::{Avx2, Avx512, Avx512Vnni, Avx512VnniBf16, AvxVnni};
     use crate::simd::LANES;
 
-    /// Calls intrinsics.
+    /// Calls intrinsics of a dot-product extension.
     macro_rules! dots {
         ($call:expr) => {
-            // SAFETY: `self` holds a token that exists only where detection found the instructions; those that read memory
-            // are given references to all of the sixteen words. Of the two types that are transmuted into one another every
-            // pattern of the same 512 bits is valid.
+            // SAFETY: `self` contains a token that exists only after detection found the instructions. Intrinsics that read
+            // memory get references to all sixteen packed elements. Both types of a transmutation have 512 bits, and every
+            // pattern of these is valid for both.
             unsafe { $call }
         };
     }
@@ -48,7 +48,7 @@ mod x86 {
         }
     }
 
-    /// VDPBF16PS.
+    /// The bf16 kernel by VDPBF16PS.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512Bf16(Avx512VnniBf16);
 
@@ -59,18 +59,18 @@ mod x86 {
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
-            dots!(_mm512_loadu_si512(words.as_ptr().cast()))
+        fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
+            dots!(_mm512_loadu_si512(packed.as_ptr().cast()))
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx512, _: usize, word: u32) -> __m512i {
-            dots!(_mm512_set1_epi32(word.cast_signed()))
+        fn broadcast(self, _: Avx512, _: usize, packed: u32) -> __m512i {
+            dots!(_mm512_set1_epi32(packed.cast_signed()))
         }
 
         #[inline(always)]
         fn multiply_add(self, _: Avx512, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
-            // The type of pairs of bf16 is an integer's bits.
+            // The intrinsic has a type of its own for pairs of bf16.
             dots!(_mm512_dpbf16_ps(
                 sum,
                 std::mem::transmute::<__m512i, __m512bh>(a),
@@ -79,7 +79,7 @@ mod x86 {
         }
     }
 
-    /// VPDPBUSD on registers of 512 bits.
+    /// The int8 kernel by VPDPBUSD on registers of 512 bits.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512VnniInt8(Avx512Vnni);
 
@@ -90,13 +90,13 @@ mod x86 {
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx512, _: usize, words: &[u32; LANES]) -> __m512i {
-            dots!(_mm512_loadu_si512(words.as_ptr().cast()))
+        fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
+            dots!(_mm512_loadu_si512(packed.as_ptr().cast()))
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx512, _: usize, word: u32) -> __m512i {
-            dots!(_mm512_set1_epi32(word.cast_signed()))
+        fn broadcast(self, _: Avx512, _: usize, packed: u32) -> __m512i {
+            dots!(_mm512_set1_epi32(packed.cast_signed()))
         }
 
         #[inline(always)]
@@ -120,7 +120,7 @@ mod x86 {
         }
     }
 
-    /// VPDPBUSD on registers of 256 bits, in its encoding without AVX-512.
+    /// The int8 kernel by VPDPBUSD on registers of 256 bits, in the encoding that does not need AVX-512.
     #[derive(Clone, Copy)]
     pub(crate) struct AvxVnniInt8(AvxVnni);
 
@@ -131,13 +131,13 @@ mod x86 {
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx2, _: usize, words: &[u32; LANES]) -> [__m256i; 2] {
-            dots!([_mm256_loadu_si256(words.as_ptr().cast()), _mm256_loadu_si256(words.as_ptr().add(8).cast())])
+        fn load_weights(self, _: Avx2, _: usize, packed: &[u32; LANES]) -> [__m256i; 2] {
+            dots!([_mm256_loadu_si256(packed.as_ptr().cast()), _mm256_loadu_si256(packed.as_ptr().add(8).cast())])
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx2, _: usize, word: u32) -> [__m256i; 2] {
-            dots!([_mm256_set1_epi32(word.cast_signed()); 2])
+        fn broadcast(self, _: Avx2, _: usize, packed: u32) -> [__m256i; 2] {
+            dots!([_mm256_set1_epi32(packed.cast_signed()); 2])
         }
 
         #[inline(always)]
@@ -159,7 +159,7 @@ mod arm {
     impl DotKernels<Neon> for NeonDotProd {
         type Bf16 = Bf16Halves;
         type Int8 = Sdot;
-        const INT8_OFFSET: i32 = 128;
+        const ACTIVATION_OFFSET: i32 = 128;
 
         #[inline(always)]
         fn bf16(self) -> Bf16Halves {
@@ -172,7 +172,7 @@ mod arm {
         }
     }
 
-    /// SDOT, which multiplies i8 with i8: flipping the highest bit of a u8 takes 128 from it.
+    /// The int8 kernel by SDOT, which multiplies i8 with i8: flipping the highest bit of a u8 subtracts 128 from it.
     #[derive(Clone, Copy)]
     pub(crate) struct Sdot(NeonDotProd);
 
@@ -183,32 +183,34 @@ mod arm {
         const PHASES: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Neon, _: usize, words: &[u32; LANES]) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only where detection found NEON; each load is of four of the sixteen words.
-            unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(words.as_ptr().add(at).cast())) }
+        fn load_weights(self, _: Neon, _: usize, packed: &[u32; LANES]) -> [int32x4_t; 4] {
+            // SAFETY: the token exists only after detection found NEON; each load reads four of the sixteen packed elements.
+            unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(packed.as_ptr().add(at).cast())) }
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Neon, _: usize, word: u32) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only where detection found NEON.
-            unsafe { [vdupq_n_s32((word ^ 0x8080_8080).cast_signed()); 4] }
+        fn broadcast(self, _: Neon, _: usize, packed: u32) -> [int32x4_t; 4] {
+            // SAFETY: the token exists only after detection found NEON.
+            unsafe { [vdupq_n_s32((packed ^ 0x8080_8080).cast_signed()); 4] }
         }
 
         #[inline(always)]
         fn multiply_add(self, _: Neon, a: [int32x4_t; 4], b: [int32x4_t; 4], sum: [int32x4_t; 4]) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only where detection found NEON and the instruction.
+            // SAFETY: the token exists only after detection found NEON and SDOT.
             unsafe {
                 [sdot(sum[0], a[0], b[0]), sdot(sum[1], a[1], b[1]), sdot(sum[2], a[2], b[2]), sdot(sum[3], a[3], b[3])]
             }
         }
     }
 
-    /// sum + the four products of i8 in each lane. Not the intrinsic, which is not stable yet; but a function with the
-    /// instruction's feature, as that is one, because the assembler asks for it where nothing is inlined.
+    /// Adds the four products of i8 in each lane to `sum`.
+    ///
+    /// Inline assembly, because the intrinsic is not stable yet. The function has the instruction's feature, as the intrinsic
+    /// does, because the assembler requires the feature where nothing is inlined.
     #[inline]
     #[target_feature(enable = "neon,dotprod")]
     fn sdot(mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
-        // SAFETY: the function has the feature; the instruction reads and writes registers alone.
+        // SAFETY: the function has the feature, and the instruction only reads and writes registers.
         unsafe {
             asm!(
                 "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",

@@ -1,4 +1,4 @@
-//! One file a level, each nothing but [`Simd`](crate::simd::Simd) for that level's token; and the instructions for whole words.
+//! The instruction sets: one file per level, which implements `Simd` for its token, and the dot-product extensions.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -1,7 +1,7 @@
-//! The `wide` crate: a vector is four registers of four f32, on whatever SIMD the target's baseline has.
+//! The `wide` crate: a vector is four registers of four f32, in the SIMD of the target's baseline.
 //!
-//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice there, so this level has bits of its
-//! own. On aarch64 it is NEON, which fuses.
+//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice, so this level's bits differ from the
+//! others'. On aarch64 it is NEON, which fuses.
 
 use wide::{bytemuck::cast, f32x4, i16x8, i32x4, u32x4};
 
@@ -9,9 +9,14 @@ use crate::level::Portable;
 use crate::simd::{LANES, Simd};
 
 /// Applies an expression to each of the four registers.
+///
+/// A loop by index, because the compiler does not always inline `array::map`, and then vectors go through memory.
 macro_rules! each {
-    ($q:ident => $value:expr) => {{
-        let mut out = [f32x4::ZERO; 4];
+    ($q:ident => $value:expr) => {
+        each!(f32x4, $q => $value)
+    };
+    ($vector:ty, $q:ident => $value:expr) => {{
+        let mut out = [<$vector>::ZERO; 4];
         let mut $q = 0;
         while $q < 4 {
             out[$q] = $value;
@@ -25,7 +30,7 @@ impl Simd for Portable {
     type F = [f32x4; 4];
     type I = [i32x4; 4];
 
-    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 that the smallest targets have.
+    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 of the smallest targets.
     const MR: usize = 2;
     const NR_VECTORS: usize = 1;
 
@@ -123,15 +128,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
-        let words: [u32x4; 4] = cast(*words);
-        each!(q => cast(if high { words[q] & u32x4::splat(0xffff_0000) } else { words[q] << 16 }))
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F {
+        let packed: [u32x4; 4] = cast(*packed);
+        each!(q => cast(if high { packed[q] & u32x4::splat(0xffff_0000) } else { packed[q] << 16 }))
     }
 
     #[inline(always)]
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
-        let words: [i16x8; 4] = cast(*words);
-        [0, 1, 2, 3].map(|q| cast((if odd { words[q] } else { words[q] << 8 }) >> 8))
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I {
+        let packed: [i16x8; 4] = cast(*packed);
+        each!(i32x4, q => cast((if odd { packed[q] } else { packed[q] << 8 }) >> 8))
     }
 
     #[inline(always)]
@@ -141,7 +146,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
-        [0, 1, 2, 3].map(|q| sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
+        each!(i32x4, q => sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
     }
 }
 

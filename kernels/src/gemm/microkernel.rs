@@ -1,7 +1,7 @@
-//! The tile: R rows by C vectors of the output, kept in registers for a run of k.
+//! The microkernel: a tile of R rows by C vectors of the output, kept in registers for a run of K.
 //!
 //! ```text
-//!                 b: one panel, K rows of 16·C numbers
+//!                 b: one panel, K rows of 16·C elements
 //!                 ┌ b[k][0..16] ┬ b[k][16..32] ┐      C loads a step
 //!   a[0][k] ──▶   │   acc[0][0] │   acc[0][1]  │
 //!   a[1][k] ──▶   │   acc[1][0] │   acc[1][1]  │      R broadcasts a step,
@@ -9,124 +9,78 @@
 //!   a[R-1][k] ──▶ │ acc[R-1][0] │ acc[R-1][1]  │
 //! ```
 //!
-//! This is the only loop of the crate where bounds checks would cost, so it works on pointers; everything that makes them
-//! valid is checked in `run_rows`, once per tile.
+//! This is the only loop of the crate where bounds checks would cost time, so it works on pointers. Everything that makes
+//! them valid is checked in `checked_tile`, once per tile.
 
+use super::accumulation::Accumulation;
 use super::panels::Panel;
 use crate::dot_kernel::DotKernel;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
-/// Steps of k that are summed in one run of f32. The runs are then added up, in order.
-///
-/// A sum of n numbers errs by about √n roundings. One run over k = 3072 errs by 55; runs of 128 and then 24 of them by 12,
-/// which is less than the reference implementation's own error. (A step of bf16 is two numbers.) To keep the runs' totals costs
-/// one load, addition and store per accumulator in 128 steps: about 1 %.
-pub(super) const K_RUN: usize = 128;
-
-/// The widest panel of any level, in numbers.
-pub(super) const MAX_PANEL_WIDTH: usize = 32;
-
-/// The most rows of a tile on any level.
-pub(super) const MAX_MR: usize = 12;
-
-/// How the sums of a tile begin, and what becomes of them.
-pub(super) trait Accumulation<S: Simd, P: DotKernel<S>>: Copy {
-    /// Steps of k in a run. Sums that are exact need no second one.
-    const K_RUN: usize;
-
-    /// What row r and vector c of the tile begin with.
-    fn begin(self, s: S, r: usize, c: usize) -> P::Accumulator;
-
-    /// The sums of a later run begin with nothing.
-    fn zero(self, s: S) -> P::Accumulator;
-
-    /// A run's sums as f32.
-    fn total(self, s: S, sum: P::Accumulator, r: usize, c: usize) -> S::F;
-}
-
-/// One tile's work: some rows of A, one panel of B, and where the result goes.
+/// The matrices of one tile: some rows of A, one panel of B, and the output.
 pub(super) struct Tile<'a, T> {
-    /// At most `S::MR` rows of A, K words each; more may follow in a row.
+    /// At most `S::MR` rows of A, of K packed elements each; a row may contain more.
     pub a: MatRef<'a, T>,
     /// The panel.
     pub b: Panel<'a, T>,
-    /// Words of k.
+    /// Packed elements of K.
     pub k: usize,
-    /// The same rows of the output, and the columns of the panel; fewer than its width only in the last panel.
+    /// The same rows of the output, with as many columns as the panel.
     pub out: MatMut<'a>,
-}
-
-/// Computes a tile.
-#[inline(always)]
-pub(super) fn run_tile<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>>(
-    s: S,
-    p: P,
-    sums: B,
-    tile: &mut Tile<'_, P::PackedElement>,
-) {
-    let width = S::NR_VECTORS * LANES;
-    if tile.out.cols() == width {
-        return run_whole(s, p, sums, tile);
-    }
-    // The totals of a run are kept in the output between runs, so a narrower one needs a place of full width.
-    let mut place = [0.0; MAX_MR * MAX_PANEL_WIDTH];
-    let rows = tile.out.rows();
-    run_whole(s, p, sums, &mut Tile { out: MatMut::new(&mut place, rows, width), ..*tile });
-    for (i, from) in place.chunks_exact(width).take(rows).enumerate() {
-        let to = tile.out.row_mut(i);
-        to.copy_from_slice(&from[..to.len()]);
-    }
 }
 
 /// Computes a tile whose output has all columns of the panel.
 #[inline(always)]
-pub(super) fn run_whole<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>>(
+pub(super) fn full_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>>(
     s: S,
-    p: P,
-    sums: B,
-    tile: &mut Tile<'_, P::PackedElement>,
+    kernel: K,
+    params: &P,
+    rows: &P::Rows,
+    tile: &mut Tile<'_, K::PackedElement>,
 ) {
     match S::NR_VECTORS {
-        1 => run_width::<S, P, B, 1>(s, p, sums, tile),
-        2 => run_width::<S, P, B, 2>(s, p, sums, tile),
+        1 => dispatch_rows::<S, K, P, 1>(s, kernel, params, rows, tile),
+        2 => dispatch_rows::<S, K, P, 2>(s, kernel, params, rows, tile),
         _ => unreachable!("no level has a tile of more than two vectors"),
     }
 }
 
 #[inline(always)]
-fn run_width<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const C: usize>(
+fn dispatch_rows<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const C: usize>(
     s: S,
-    p: P,
-    sums: B,
-    tile: &mut Tile<'_, P::PackedElement>,
+    kernel: K,
+    params: &P,
+    rows: &P::Rows,
+    tile: &mut Tile<'_, K::PackedElement>,
 ) {
     match tile.a.rows() {
-        1 => run_rows::<S, P, B, 1, C>(s, p, sums, tile),
-        2 => run_rows::<S, P, B, 2, C>(s, p, sums, tile),
-        3 => run_rows::<S, P, B, 3, C>(s, p, sums, tile),
-        4 => run_rows::<S, P, B, 4, C>(s, p, sums, tile),
-        5 => run_rows::<S, P, B, 5, C>(s, p, sums, tile),
-        6 => run_rows::<S, P, B, 6, C>(s, p, sums, tile),
-        7 => run_rows::<S, P, B, 7, C>(s, p, sums, tile),
-        8 => run_rows::<S, P, B, 8, C>(s, p, sums, tile),
-        9 => run_rows::<S, P, B, 9, C>(s, p, sums, tile),
-        10 => run_rows::<S, P, B, 10, C>(s, p, sums, tile),
-        11 => run_rows::<S, P, B, 11, C>(s, p, sums, tile),
-        12 => run_rows::<S, P, B, 12, C>(s, p, sums, tile),
+        1 => checked_tile::<S, K, P, 1, C>(s, kernel, params, rows, tile),
+        2 => checked_tile::<S, K, P, 2, C>(s, kernel, params, rows, tile),
+        3 => checked_tile::<S, K, P, 3, C>(s, kernel, params, rows, tile),
+        4 => checked_tile::<S, K, P, 4, C>(s, kernel, params, rows, tile),
+        5 => checked_tile::<S, K, P, 5, C>(s, kernel, params, rows, tile),
+        6 => checked_tile::<S, K, P, 6, C>(s, kernel, params, rows, tile),
+        7 => checked_tile::<S, K, P, 7, C>(s, kernel, params, rows, tile),
+        8 => checked_tile::<S, K, P, 8, C>(s, kernel, params, rows, tile),
+        9 => checked_tile::<S, K, P, 9, C>(s, kernel, params, rows, tile),
+        10 => checked_tile::<S, K, P, 10, C>(s, kernel, params, rows, tile),
+        11 => checked_tile::<S, K, P, 11, C>(s, kernel, params, rows, tile),
+        12 => checked_tile::<S, K, P, 12, C>(s, kernel, params, rows, tile),
         rows => unreachable!("a tile of {rows} rows"),
     }
 }
 
-/// Checks that every address of the tile is inside its matrices, and computes it.
+/// Checks that every address of the tile is inside its matrices, and computes the tile.
 #[inline(always)]
-fn run_rows<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const R: usize, const C: usize>(
+fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize, const C: usize>(
     s: S,
-    p: P,
-    sums: B,
-    tile: &mut Tile<'_, P::PackedElement>,
+    kernel: K,
+    params: &P,
+    rows: &P::Rows,
+    tile: &mut Tile<'_, K::PackedElement>,
 ) {
-    // Sizes that this level never uses are cut away when it is compiled.
+    // The compiler removes the sizes that this level never uses.
     if R > S::MR || C != S::NR_VECTORS {
         unreachable!("a tile of {R} rows and {C} vectors on a level with {} and {}", S::MR, S::NR_VECTORS);
     }
@@ -136,7 +90,7 @@ fn run_rows<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const R: usize, con
     let (out, out_stride) = (tile.out.as_mut_ptr(), tile.out.stride());
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
     assert!(tile.out.rows() == R && tile.out.cols() == C * LANES);
-    // The output is written at the end of many steps, by when its lines have come: else each store would wait for its line.
+    // Without this prefetch each store at the end of a run would wait for its cache line.
     for r in 0..R {
         for c in 0..C {
             s.prefetch(out.wrapping_add(r * out_stride + c * LANES));
@@ -144,31 +98,31 @@ fn run_rows<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const R: usize, con
     }
     let mut at = 0;
     loop {
-        let steps = B::K_RUN.min(k - at);
-        // The first run goes on from a start, each later one begins at zero.
-        let mut acc = [[sums.zero(s); C]; R];
+        let steps = P::K_RUN.min(k - at);
+        // The first run continues from the initial accumulators, each later one starts at zero.
+        let mut acc = [[params.zero(s); C]; R];
         if at == 0 {
             for (r, row) in acc.iter_mut().enumerate() {
                 for (c, v) in row.iter_mut().enumerate() {
-                    *v = sums.begin(s, r, c);
+                    *v = params.init(s, rows, r, c);
                 }
             }
         }
-        // SAFETY: the assertion above says that R rows of k words, `a_stride` apart, lie in `a`, and k rows of C vectors,
-        // `b_stride` apart, in `b`. `at + steps` is at most k, so what `multiply` reads is among them.
+        // SAFETY: the assertion above says that `a` contains R rows of k elements, `a_stride` apart, and `b` contains k rows
+        // of C vectors, `b_stride` apart. `at + steps` is at most k, so what `microkernel` reads is among them.
         let acc = unsafe {
             let (a, b) = (a.as_ptr().add(at), b.as_ptr().add(at * b_stride));
-            multiply::<S, P, R, C>(s, p, steps, a, a_stride, b, b_stride, acc)
+            microkernel::<S, K, R, C>(s, kernel, steps, a, a_stride, b, b_stride, acc)
         };
-        // The totals are kept where the result goes, because no register is left for them. (Through a pointer: with a
-        // check at each row, or a local array, the accumulators would take a detour through the stack.)
+        // The totals are kept in the output, because no register is left for them. (Through a pointer: with a check at each
+        // row, or a local array, the accumulators would be spilled to the stack.)
         for (r, row) in acc.iter().enumerate() {
             for (c, &sum) in row.iter().enumerate() {
                 // SAFETY: the output is borrowed exclusively and has R rows of C vectors, `out_stride` apart, from `out` on.
-                let place: &mut [f32; LANES] = unsafe { &mut *out.add(r * out_stride + c * LANES).cast() };
-                let v = sums.total(s, sum, r, c);
-                let total = if at == 0 { v } else { s.add(s.load_array(place), v) };
-                s.store_array(place, total);
+                let total: &mut [f32; LANES] = unsafe { &mut *out.add(r * out_stride + c * LANES).cast() };
+                let v = params.to_f32(s, rows, sum, r, c);
+                let v = if at == 0 { v } else { s.add(s.load_array(total), v) };
+                s.store_array(total, v);
             }
         }
         at += steps;
@@ -178,48 +132,48 @@ fn run_rows<S: Simd, P: DotKernel<S>, B: Accumulation<S, P>, const R: usize, con
     }
 }
 
-/// `acc[r][c] + Σ_k a[r][k] · b[k][c]`
+/// Returns `acc[r][c] + Σ_k a[r][k] · b[k][c]`.
 ///
-/// The accumulators come and go by value: behind a reference they would live in memory.
+/// The accumulators are passed and returned by value: behind a reference they would be kept in memory.
 ///
 /// # Safety
-/// `a` must be valid for reading `R` rows of `k` words that start `a_stride` apart, and `b` for `k` rows of `C` vectors
-/// that start `b_stride` apart.
+/// `a` must be valid for reading `R` rows of `k` elements that start `a_stride` apart, and `b` for reading `k` rows of `C`
+/// vectors that start `b_stride` apart.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a structure of them would be read from memory in the loop")]
-unsafe fn multiply<S: Simd, P: DotKernel<S>, const R: usize, const C: usize>(
+#[allow(clippy::too_many_arguments, reason = "the loop would read a struct of them from memory")]
+unsafe fn microkernel<S: Simd, K: DotKernel<S>, const R: usize, const C: usize>(
     s: S,
-    p: P,
+    kernel: K,
     k: usize,
-    a: *const P::PackedElement,
+    a: *const K::PackedElement,
     a_stride: usize,
-    b: *const P::PackedElement,
+    b: *const K::PackedElement,
     b_stride: usize,
-    mut acc: [[P::Accumulator; C]; R],
-) -> [[P::Accumulator; C]; R] {
-    // The phases are written out, and not a loop, which the compiler would not always unroll.
+    mut acc: [[K::Accumulator; C]; R],
+) -> [[K::Accumulator; C]; R] {
+    // The phases are written out, because the compiler would not always unroll a loop over them.
     macro_rules! phase {
         ($step:ident, $phase:literal) => {
             // SAFETY: row `step` of `b` is one of its k rows of C vectors.
-            let first = p.load_weights(s, $phase, unsafe { &*b.add($step * b_stride).cast() });
+            let first = kernel.load_weights(s, $phase, unsafe { &*b.add($step * b_stride).cast() });
             // One vector or two, without an iterator, which would send them through memory.
             let weights = match C {
-                // SAFETY: as above.
-                2 => [first, p.load_weights(s, $phase, unsafe { &*b.add($step * b_stride + LANES).cast() })],
+                // SAFETY: row `step` of `b` is one of its k rows, and C = 2 says that it has a second vector.
+                2 => [first, kernel.load_weights(s, $phase, unsafe { &*b.add($step * b_stride + LANES).cast() })],
                 _ => [first, first],
             };
             for (r, row) in acc.iter_mut().enumerate() {
-                // SAFETY: element `step` of row r is one of the k words of one of the R rows.
-                let x = p.broadcast(s, $phase, unsafe { *a.add(r * a_stride + $step) });
+                // SAFETY: element `step` of row r is one of the k elements of one of the R rows.
+                let x = kernel.broadcast(s, $phase, unsafe { *a.add(r * a_stride + $step) });
                 for c in 0..C {
-                    row[c] = p.multiply_add(s, x, weights[c], row[c]);
+                    row[c] = kernel.multiply_add(s, x, weights[c], row[c]);
                 }
             }
         };
     }
     for step in 0..k {
         phase!(step, 0);
-        if P::PHASES == 2 {
+        if K::PHASES == 2 {
             phase!(step, 1);
         }
     }
