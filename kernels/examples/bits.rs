@@ -1,7 +1,8 @@
-//! Prints, for each level of this CPU, a fingerprint of the bits of all operators on the same input.
+//! Prints, for each level of this CPU, a fingerprint of the bits of all operators on the same
+//! input.
 //!
-//! Levels that fuse multiply-adds have the same fingerprint, also on another machine: the NEON check of the CI compares two
-//! architectures. Everything runs on the main thread.
+//! Levels that fuse multiply-adds have the same fingerprint, also on another machine: the NEON
+//! check of the CI compares two architectures. Everything runs on the main thread.
 
 use likewise_kernels::Level;
 use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
@@ -14,9 +15,9 @@ use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
 /// Generates numbers from −4 to 4, the same on every machine (xorshift).
-struct Numbers(u64);
+struct Generator(u64);
 
-impl Numbers {
+impl Generator {
     fn take(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 ^= self.0 << 13;
@@ -28,12 +29,12 @@ impl Numbers {
     }
 }
 
-/// A hash of bits (FNV-1a over 32-bit words).
+/// A hash of bits (FNV-1a over 32-bit elements).
 struct Fingerprint(u64);
 
 impl Fingerprint {
-    fn add(&mut self, numbers: &[f32]) {
-        for x in numbers {
+    fn add(&mut self, values: &[f32]) {
+        for x in values {
             self.0 = (self.0 ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
@@ -41,10 +42,12 @@ impl Fingerprint {
 
 /// Returns the fingerprint of every operator at shapes with and without partial vectors.
 fn fingerprint(level: Level) -> u64 {
-    let mut numbers = Numbers(88_172_645_463_325_252);
+    let mut generator = Generator(88_172_645_463_325_252);
     let mut print = Fingerprint(0xcbf2_9ce4_8422_2325);
     for (m, n, k) in [(1, 16, 7), (5, 33, 129), (13, 48, 300), (7, 64, 768), (31, 100, 64)] {
-        let (x, w, b) = (numbers.take(m * k), numbers.take(n * k), numbers.take(n));
+        let x = generator.take(m * k);
+        let w = generator.take(n * k);
+        let b = generator.take(n);
         let packed = PackedMatrix::pack(level, MatRef::new(&w, n, k));
         let mut y = vec![0.0; m * n];
         let out = MatMut::new(&mut y, m, n);
@@ -67,7 +70,8 @@ fn fingerprint(level: Level) -> u64 {
             quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut quantized, m, cols));
             quantized.iter().for_each(|&bits| print.add(&[f32::from_bits(bits)]));
             let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
-            let (a, out) = (MatRef::new(&quantized, m, cols), MatMut::new(&mut y, m, n));
+            let a = MatRef::new(&quantized, m, cols);
+            let out = MatMut::new(&mut y, m, n);
             gemm_quantized(level, a, packed.matrix(), &b, Epilogue::Store, GemmOutput::F32(out));
             print.add(&y);
         }

@@ -5,7 +5,8 @@ use crate::level::{Level, Operator};
 use crate::reduce::{Accumulate, fold};
 use crate::simd::Simd;
 
-/// Defines a sum over two vectors: its documentation, its name, one step on lanes, and the same term in f64.
+/// Defines a sum over two vectors: its documentation, its name, one step on lanes, and the same
+/// term in f64.
 macro_rules! sum_of_two {
     (
         $(#[$doc:meta])*

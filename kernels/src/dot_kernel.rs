@@ -1,8 +1,9 @@
 //! Dot kernels: how the GEMM microkernel multiplies one step of K, for f32, bf16 and int8.
 //!
-//! A packed element has 32 bits: one f32, two bf16 or four bytes. At every step of K the microkernel takes a packed element
-//! from each row of A and vectors of packed elements from the panel of B, and adds their dot products to its accumulators.
-//! Only this step differs between the precisions:
+//! A packed element has 32 bits: one f32, two bf16 or four bytes. At every step of K the
+//! microkernel takes a packed element from each row of A and vectors of packed elements from the
+//! panel of B, and adds their dot products to its accumulators. Only this step differs between the
+//! precisions:
 //!
 //! | | element of A | element of B | dot product | accumulator |
 //! |---|---|---|---|---|
@@ -10,9 +11,10 @@
 //! | bf16 | 2 bf16 | 2 bf16 | a₀·b₀ + a₁·b₁ | f32 |
 //! | int8 | 4 u8 | 4 i8 | a₀·b₀ + a₁·b₁ + a₂·b₂ + a₃·b₃ | i32 |
 //!
-//! If the CPU has an instruction for the whole dot product ([`DotKernels`]), a step is that instruction. Otherwise a step is
-//! two **phases**: one half of each packed element after the other, by the instructions of the level. Two phases instead of
-//! one longer step, because both halves of the weights together would take twice the registers, and none are free.
+//! If the CPU has an instruction for the whole dot product ([`DotKernels`]), a step is that
+//! instruction. Otherwise a step is two **phases**: one half of each packed element after the
+//! other, by the instructions of the level. Two phases instead of one longer step, because both
+//! halves of the weights together would take twice the registers, and none are free.
 
 use crate::simd::{LANES, Simd};
 
@@ -66,8 +68,8 @@ impl<S: Simd> DotKernel<S> for F32Dot {
 pub(crate) trait DotKernels<S: Simd>: Copy {
     /// Multiplies pairs of bf16 and accumulates in f32.
     type Bf16: DotKernel<S, PackedElement = u32, Accumulator = S::F>;
-    /// Multiplies four u8 (of A), from each of which [`Self::ACTIVATION_OFFSET`] is subtracted, with four i8 (of B), and
-    /// accumulates in i32 without saturation.
+    /// Multiplies four u8 (of A), from each of which [`Self::ACTIVATION_OFFSET`] is subtracted,
+    /// with four i8 (of B), and accumulates in i32 without saturation.
     type Int8: DotKernel<S, PackedElement = u32, Accumulator = S::I>;
 
     /// What the int8 kernel subtracts from each u8 of A.
@@ -98,7 +100,8 @@ impl<S: Simd> DotKernels<S> for FallbackDots {
     }
 }
 
-/// The bf16 kernel by two f32 multiply-adds. A bf16 is the upper half of an f32, and the product of two is exact in f32.
+/// The bf16 kernel by two f32 multiply-adds. A bf16 is the upper half of an f32, and the product of
+/// two is exact in f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16Halves;
 
@@ -125,8 +128,8 @@ impl<S: Simd> DotKernel<S> for Bf16Halves {
     }
 }
 
-/// The int8 kernel by twice two products of i16, whose sums are exact: 2 · 255 · 127 is far from the limits of i32. The
-/// shorter way, products of bytes that are added in i16, would saturate.
+/// The int8 kernel by twice two products of i16, whose sums are exact: 2 · 255 · 127 is far from
+/// the limits of i32. The shorter way, products of bytes that are added in i16, would saturate.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8Pairs;
 

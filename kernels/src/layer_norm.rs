@@ -6,10 +6,11 @@ use crate::reduce::{Accumulate, fold};
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
-/// Computes y = (x − mean) / √(variance + epsilon) · weight + bias for each row, with the variance over all D (not D − 1).
+/// Computes y = (x − mean) / √(variance + epsilon) · weight + bias for each row, with the variance
+/// over all D (not D − 1).
 ///
-/// Two passes: the mean first, then the squares of the differences. The one-pass form Σx² − (Σx)² cancels if a row has an
-/// outlier, and transformers have them.
+/// Two passes: the mean first, then the squares of the differences. The one-pass form Σx² − (Σx)²
+/// cancels if a row has an outlier, and transformers have them.
 ///
 /// Shapes: `x` and `y` `[T, D]`, `weight` and `bias` `[D]`.
 ///

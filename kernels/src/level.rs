@@ -2,16 +2,17 @@
 //!
 //! The pattern has three parts.
 //!
-//! * **Detect.** Each instruction set has a zero-sized token ([`Avx2`], [`Avx512`], ...) that only its `detect` can
-//!   construct, after checking the CPU.
-//! * **Prove.** A value of a token's type therefore proves that the instructions exist, and `Simd` for that token may use
-//!   them.
-//! * **Enter.** [`Level::enter`] calls an operator through a function that carries the level's `#[target_feature]`. The
-//!   bodies it calls are `#[inline(always)]` and carry none, so the compiler inlines them and uses the level's
-//!   instructions. That happens once per operator (a GEMM, a layer norm), never per vector.
+//! * **Detect.** Each instruction set has a zero-sized token ([`Avx2`], [`Avx512`], ...) that only
+//!   its `detect` can construct, after checking the CPU.
+//! * **Prove.** A value of a token's type therefore proves that the instructions exist, and `Simd`
+//!   for that token may use them.
+//! * **Enter.** [`Level::enter`] calls an operator through a function that carries the level's
+//!   `#[target_feature]`. The bodies it calls are `#[inline(always)]` and carry none, so the
+//!   compiler inlines them and uses the level's instructions. That happens once per operator (a
+//!   GEMM, a layer norm), never per vector.
 //!
-//! One macro invocation lists the features of an instruction set. Detection and `#[target_feature]` are both generated from
-//! that list, so they cannot disagree.
+//! One macro invocation lists the features of an instruction set. Detection and `#[target_feature]`
+//! are both generated from that list, so they cannot disagree.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,14 +22,16 @@ use crate::simd::{LANES, Simd};
 
 /// A SIMD level that this CPU supports: the instruction set that the kernels use.
 ///
-/// A value comes only from [`Level::best`], [`Level::available`] or [`FromStr`], which all check the CPU first.
+/// A value comes only from [`Level::best`], [`Level::available`] or [`FromStr`], which all check
+/// the CPU first.
 ///
 /// * `reference`: no SIMD, the simplest loops, sums in f64. Slow and most accurate.
-/// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64). Available everywhere.
+/// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64).
+///   Available everywhere.
 /// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F, BW and DQ. `neon`: NEON of 64-bit Arm.
 ///
-/// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the last three use the CPU's
-/// dot-product instructions ([`Self::dot_extensions`]) if it has any.
+/// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the
+/// last three use the CPU's dot-product instructions ([`Self::dot_extensions`]) if it has any.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Level(Kind);
 
@@ -45,7 +48,8 @@ enum Kind {
     Neon(Neon, Option<NeonDotProd>),
 }
 
-/// Dot-product extensions of AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and bytes.
+/// Dot-product extensions of AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and
+/// bytes.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Avx512Dot {
@@ -62,8 +66,9 @@ impl Avx512Dot {
 
 /// An operator: one body for all SIMD levels, and a reference form.
 ///
-/// `run` must be `#[inline(always)]`, as must everything that it calls with vectors: a function that is compiled on its own
-/// has none of the level's instructions and passes vectors through memory.
+/// `run` must be `#[inline(always)]`, as must everything that it calls with vectors: a function
+/// that is compiled on its own has none of the level's instructions and passes vectors through
+/// memory.
 pub(crate) trait Operator {
     type Output;
     /// Computes with a level's vectors and dot kernels. Operators on f32 ignore `dots`.
@@ -76,7 +81,8 @@ pub(crate) trait Operator {
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-/// Defines an instruction set: its token, its detection, and the function that enters a level (`$simd`) with it.
+/// Defines an instruction set: its token, its detection, and the function that enters a level
+/// (`$simd`) with it.
 macro_rules! instruction_set {
     ($doc:literal, $token:ident on $simd:ident, $enter:ident, $detected:ident, [$($feature:tt),+]) => {
         #[doc = $doc]
@@ -216,7 +222,8 @@ impl Level {
         self.enter(PanelWidth)
     }
 
-    /// Returns the number of rows in the GEMM tile: a block of at most this many rows passes over a panel once.
+    /// Returns the number of rows in the GEMM tile: a block of at most this many rows passes over a
+    /// panel once.
     pub fn tile_rows(self) -> usize {
         struct TileRows;
         impl Operator for TileRows {
@@ -237,41 +244,50 @@ impl Level {
         match self.0 {
             Kind::Reference => operator.reference(),
             Kind::Portable => operator.run(Portable, FallbackDots),
-            // SAFETY: the token was made by `Avx2::detect`, which found every feature that `enter_avx2` enables.
+            // SAFETY: the token was made by `Avx2::detect`, which found every feature that
+            // `enter_avx2` enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(token, _) => unsafe { enter_avx2(token, FallbackDots, operator) },
-            // SAFETY: the token was made by `Avx512::detect`, which found every feature that `enter_avx512` enables.
+            // SAFETY: the token was made by `Avx512::detect`, which found every feature that
+            // `enter_avx512` enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(token, _) => unsafe { enter_avx512(token, FallbackDots, operator) },
-            // SAFETY: the token was made by `Neon::detect`, which found every feature that `enter_neon` enables.
+            // SAFETY: the token was made by `Neon::detect`, which found every feature that
+            // `enter_neon` enables.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(token, _) => unsafe { enter_neon(token, FallbackDots, operator) },
         }
     }
 
-    /// Runs an operator with this level's instructions and its dot-product extension, if it has one.
+    /// Runs an operator with this level's instructions and its dot-product extension, if it has
+    /// one.
     pub(crate) fn enter_with_dots<O: Operator>(self, operator: O) -> O::Output {
         match self.0 {
-            // SAFETY: `AvxVnni::detect` made `dots`, and it found every feature that the function enables.
+            // SAFETY: `AvxVnni::detect` made `dots`, and it found every feature that the function
+            // enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(simd, Some(dots)) => unsafe { enter_avx_vnni(simd, dots, operator) },
-            // SAFETY: `Avx512VnniBf16::detect` made `dots`, and it found every feature that the function enables.
+            // SAFETY: `Avx512VnniBf16::detect` made `dots`, and it found every feature that the
+            // function enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(simd, Some(Avx512Dot::VnniBf16(dots))) => unsafe {
                 enter_avx512_vnni_bf16(simd, dots, operator)
             },
-            // SAFETY: `Avx512Vnni::detect` made `dots`, or `Avx512VnniBf16::vnni` did, whose own detection checks the same
-            // features and more. So every feature that the function enables was found.
+            // SAFETY: `Avx512Vnni::detect` made `dots`, or `Avx512VnniBf16::vnni` did, whose own
+            // detection checks the same features and more. So every feature that the function
+            // enables was found.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(simd, Some(Avx512Dot::Vnni(dots))) => unsafe { enter_avx512_vnni(simd, dots, operator) },
-            // SAFETY: `NeonDotProd::detect` made `dots`, and it found every feature that the function enables.
+            // SAFETY: `NeonDotProd::detect` made `dots`, and it found every feature that the
+            // function enables.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(simd, Some(dots)) => unsafe { enter_neon_dotprod(simd, dots, operator) },
             _ => self.enter(operator),
         }
     }
 
-    /// Returns the names of the dot-product extensions that it uses for bf16 and int8; None if the CPU has none.
+    /// Returns the names of the dot-product extensions that it uses for bf16 and int8; None if the
+    /// CPU has none.
     pub fn dot_extensions(self) -> Option<&'static str> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -286,8 +302,8 @@ impl Level {
         }
     }
 
-    /// Returns the same level as on a CPU that lacks the best of its dot-product extensions; None if it uses none. Tests
-    /// run every path of a CPU this way.
+    /// Returns the same level as on a CPU that lacks the best of its dot-product extensions; None
+    /// if it uses none. Tests run every path of a CPU this way.
     pub fn without_best_dot_extension(self) -> Option<Self> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]

@@ -1,20 +1,26 @@
 //! The SIMD kernels of `likewise`: the arithmetic of a transformer encoder on one thread.
 //!
-//! Every public function is safe. It takes a [`Level`] (the instruction set to use) and slices or matrix views, and computes
-//! one operator. There are no threads, no files and no global state.
+//! Every public function is safe. It takes a [`Level`] (the instruction set to use) and slices or
+//! matrix views, and computes one operator. There are no threads, no files and no global state.
 //!
 //! # Reading order
 //!
-//! 1. [`reference`](mod@reference): every operator in its simplest form, with sums in f64. All tests compare with it.
-//! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type proves that it exists.
-//! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always sixteen f32**, whatever the
-//!    width of a register, so a sum of lanes is the same tree on every level and gives the same bits.
+//! 1. [`reference`](mod@reference): every operator in its simplest form, with sums in f64. All
+//!    tests compare with it.
+//! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type
+//!    proves that it exists.
+//! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always
+//!    sixteen f32**, whatever the width of a register, so a sum of lanes is the same tree on every
+//!    level and gives the same bits.
 //! 4. [`view`]: matrices as borrowed rows with a stride, and how one is split into disjoint parts.
-//! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest error.
-//! 6. [`softmax`], [`layer_norm`], [`reduce`], [`distance`], [`elementwise`]: operators on rows and vectors.
+//! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest
+//!    error.
+//! 6. [`softmax`], [`layer_norm`], [`reduce`], [`distance`], [`elementwise`]: operators on rows and
+//!    vectors.
 //! 7. [`gemm`]: the matrix product, which takes most of the time.
-//! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the GEMM microkernel multiplies
-//!    packed elements, by one instruction if the CPU has it, in two phases otherwise.
+//! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the GEMM
+//!    microkernel multiplies packed elements, by one instruction if the CPU has it, in two phases
+//!    otherwise.
 //! 9. [`peak`]: the peak rate of the machine, to compare with.
 //!
 //! # Order of the modules
@@ -22,7 +28,7 @@
 //! A module imports only modules of earlier lines, so there are no cycles:
 //!
 //! ```text
-//! memory, activation, simd
+//! memory, activation, precision, simd
 //! view, dot_kernel
 //! level, reference
 //! arch, reduce, elementwise, math, quant
@@ -72,6 +78,7 @@ mod level;
 pub mod math;
 pub mod memory;
 pub mod peak;
+mod precision;
 pub mod quant;
 pub mod reduce;
 pub mod reference;

@@ -8,23 +8,26 @@
 //! | GELU (tanh) | x σ(2 √(2/π) (x + 0.044715 x³)) | 29 ulp, beyond 277 | 32 ulp, beyond 315 |
 //! | ReLU | max(x, 0) | exact | exact |
 //! | SiLU | x σ(x) | 3.5 ulp | 3.5 ulp |
-//! | tanh | odd polynomial, or (1 − e)/(1 + e) with e = exp(−2\|x\|) | 2 ulp, beyond 1.5 | 2 ulp, beyond 1.5 |
+//! | tanh | odd polynomial, or (1 − e)/(1 + e), e = exp(−2\|x\|) | 2 ulp, beyond 1.5 | the same |
 //! | QuickGELU | x σ(1.702 x) | 8.5 ulp, beyond 83.5 | 8.5 ulp, beyond 83.5 |
 //! | Mish | a quotient in e = exp(−\|x\|) | 4 ulp | 4 ulp |
 //!
-//! The first bound is for |x| ≤ 4, the one "beyond" for all other x; a single bound is for both. The bounds hold for every
-//! f32 (an ignored test in tests/math sweeps all 2³², another always a sample). Errors are counted in ulps of the exact
-//! result, and results below the smallest normal number count as zero. The large bounds are for negative x, where the
-//! rounding error of an exponent grows with the exponent: σ is near exp there, and the results are small.
+//! The first bound is for |x| ≤ 4, the one "beyond" for all other x; a single bound is for both.
+//! The bounds hold for every f32 (an ignored test in tests/math sweeps all 2³², another always a
+//! sample). Errors are counted in ulps of the exact result, and results below the smallest normal
+//! number count as zero. The large bounds are for negative x, where the rounding error of an
+//! exponent grows with the exponent: σ is near exp there, and the results are small.
 //!
-//! σ is computed from exp(−|·|), so that nothing overflows. If exp(−|·|) is below the smallest normal number it becomes 0, and
-//! so does the result, although the factor x may lift the exact result above that number. The largest results that are lost
-//! this way are 1.03 · 10⁻³⁶ (SiLU and Mish), 6.1 · 10⁻³⁷ (QuickGELU) and 1.2 · 10⁻³⁷ (GELU with tanh).
+//! σ is computed from exp(−|·|), so that nothing overflows. If exp(−|·|) is below the smallest
+//! normal number it becomes 0, and so does the result, although the factor x may lift the exact
+//! result above that number. The largest results that are lost this way are 1.03 · 10⁻³⁶ (SiLU and
+//! Mish), 6.1 · 10⁻³⁷ (QuickGELU) and 1.2 · 10⁻³⁷ (GELU with tanh).
 //!
 //! # GELU
 //!
-//! GELU(x) = x Φ(x), Φ being the normal distribution function: ½ (1 + erf(x/√2)). In f32, the sum 1 + erf of that formula
-//! cancels for negative x and leaves few correct digits. This module computes instead, with t = |x|,
+//! GELU(x) = x Φ(x), where Φ is the normal distribution function: ½ (1 + erf(x/√2)). In f32 the sum
+//! of that formula cancels for negative x and leaves few correct digits. This module computes
+//! instead, with t = |x|,
 //!
 //! ```text
 //! q = Φ(−t) = exp(−t²/2) · P(t)/Q(t)
@@ -32,25 +35,28 @@
 //!         = x − x q  for x ≥ 0
 //! ```
 //!
-//! where P/Q is a minimax rational of degree 4 over 5 whose coefficients are all positive, so nothing cancels anywhere. t² is
-//! needed to more digits than f32 has, because exp turns its absolute error into a relative one. A fused multiply-add yields
-//! the rounding error of t·t, which goes into the argument reduction of exp. (Without fusion that error is lost, hence the
-//! larger bound of `portable` for negative x.)
+//! where P/Q is a minimax rational of degree 4 over 5 whose coefficients are all positive, so
+//! nothing cancels anywhere. t² is needed to more digits than f32 has, because exp turns its
+//! absolute error into a relative one. A fused multiply-add yields the rounding error of t·t, which
+//! goes into the argument reduction of exp. (Without fusion that error is lost, hence the larger
+//! bound of `portable` for negative x.)
 //!
 //! # GELU of a quantized product
 //!
-//! After a bf16 or int8 product the result of GELU is quantized in turn: in int8 to one of 255 steps, each about a hundredth
-//! of a token's largest element, in bf16 to eight bits. That discards the last digits of the form above at once, and they take
-//! 46 cycles a vector where the whole product takes 300 in int8. There Φ is
+//! After a bf16 or int8 product the result of GELU is quantized in turn: in int8 to one of 255
+//! steps, each about a hundredth of a token's largest element, in bf16 to eight bits. That discards
+//! the last digits of the form above at once, and they take 46 cycles a vector where the whole
+//! product takes 300 in int8. There Φ is
 //!
 //! ```text
 //! Φ(x) = ½ ± min(t R(t²), ½)      t = min(|x|, 4.4), R of degree 8
 //! ```
 //!
-//! and GELU errs by at most 5.2 · 10⁻⁵, half of it roundings (tests/quantized_gemm). It is the same function with fewer terms,
-//! not the one with tanh, which is off by up to 5 · 10⁻⁴.
+//! and GELU errs by at most 5.2 · 10⁻⁵, half of it roundings (tests/quantized_gemm). It is the same
+//! function with fewer terms, not the one with tanh, which is off by up to 5 · 10⁻⁴.
 //!
-//! All coefficients come from `kernels/coefficients/fit.py`, which documents how they are found and prints them.
+//! All coefficients come from `kernels/coefficients/fit.py`, which documents how they are found and
+//! prints them.
 
 pub use crate::activation::Activation;
 
@@ -140,7 +146,8 @@ impl Operator for Exp<'_> {
     }
 }
 
-/// Below this, exp is less than the smallest normal f32 and becomes zero, so that no subnormal arises.
+/// Below this, exp is less than the smallest normal f32 and becomes zero, so that no subnormal
+/// arises.
 const EXP_CUTOFF: f32 = -87.336_54;
 
 /// Returns exp(x) for x ≤ 0, and 0 below [`EXP_CUTOFF`]. NaN stays NaN.
@@ -194,13 +201,14 @@ fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     let q = s.mul_add(q, t, s.splat(1.0));
     // x P/Q first: for large t, e P/Q alone would be subnormal and lose digits.
     let tail = s.mul(s.mul(x, s.div(p, q)), e);
-    // For still larger t, Q overflows and P/Q is NaN; the tail is zero there, because exp is zero already. (It is also zero
-    // for x = NaN, which then propagates through x − tail.)
+    // For still larger t, Q overflows and P/Q is NaN; the tail is zero there, because exp is zero
+    // already. (It is also zero for x = NaN, which then propagates through x − tail.)
     let tail = s.select_lt(t, s.splat(14.5), tail, s.splat(0.0));
     s.select_lt(x, s.splat(0.0), tail, s.sub(x, tail))
 }
 
-/// Replaces each x by GELU(x), with as many digits as matter before quantization (module documentation).
+/// Replaces each x by GELU(x), with as many digits as matter before quantization (module
+/// documentation).
 #[inline(always)]
 pub(crate) fn gelu_quantized<S: Simd>(s: S, x: &mut MatMut<'_>) {
     for i in 0..x.rows() {
@@ -272,8 +280,12 @@ fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     s.select_lt(t, s.splat(0.55), small, large)
 }
 
-/// Returns Mish:
-/// x tanh(ln(1 + eˣ)) = x (1 + 2e)/(1 + 2e + 2e²) for x ≥ 0, and x (e² + 2e)/(e² + 2e + 2) for x < 0, with e = exp(−|x|).
+/// Returns Mish, x tanh(ln(1 + eˣ)), with e = exp(−|x|):
+///
+/// ```text
+/// x (1 + 2e)/(1 + 2e + 2e²)      for x ≥ 0
+/// x (e² + 2e)/(e² + 2e + 2)      for x < 0
+/// ```
 #[inline(always)]
 fn mish<S: Simd>(s: S, x: S::F) -> S::F {
     let two = s.splat(2.0);

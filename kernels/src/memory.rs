@@ -10,7 +10,8 @@ pub const CACHE_LINE_F32S: usize = CACHE_LINE_BYTES / size_of::<f32>();
 
 /// A reusable buffer whose first element starts at a cache line.
 ///
-/// It grows when a longer slice is requested and never shrinks, so one buffer serves many calls without reallocation.
+/// It grows when a longer slice is requested and never shrinks, so one buffer serves many calls
+/// without reallocation.
 #[derive(Debug)]
 pub struct AlignedScratch<T = f32> {
     storage: Vec<T>,
@@ -29,9 +30,11 @@ impl<T: Copy + Default> AlignedScratch<T> {
     /// Elements in a cache line: the most that alignment can cost.
     const LINE: usize = CACHE_LINE_BYTES / size_of::<T>();
 
-    /// Returns the first `len` elements, whose values are unspecified. A buffer that has to grow is filled with the default.
+    /// Returns the first `len` elements, whose values are unspecified. A buffer that has to grow is
+    /// filled with the default.
     pub fn slice_mut(&mut self, len: usize) -> &mut [T] {
-        // A Vec may start anywhere: one line more than needed leaves room to start at the next line.
+        // A Vec may start anywhere: one line more than needed leaves room to start at the next
+        // line.
         if self.storage.len() < len + Self::LINE {
             self.storage = vec![T::default(); len + Self::LINE];
             self.start = self.storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(Self::LINE);

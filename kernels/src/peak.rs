@@ -1,7 +1,8 @@
 //! The peak rate of the machine.
 //!
-//! A figure in GFLOP/s means little alone: clocks change, and other processes share the machine. So the peak is measured in
-//! the same run, by a loop of nothing but independent multiply-adds on registers, and results are given as a fraction of it.
+//! A figure in GFLOP/s means little alone: clocks change, and other processes share the machine. So
+//! the peak is measured in the same run, by a loop of nothing but independent multiply-adds on
+//! registers, and results are given as a fraction of it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use crate::level::{Level, Operator};
 use crate::quant::Precision;
 use crate::simd::{LANES, Simd};
 
-/// Measures the multiply-adds of this thread in a precision, in operations (two each) per second: the best of `rounds`
-/// short runs.
+/// Measures the multiply-adds of this thread in a precision, in operations (two each) per second:
+/// the best of `rounds` short runs.
 ///
 /// For `Level::REFERENCE` the figure is that of scalar f64 arithmetic.
 pub fn multiply_add_peak(level: Level, precision: Precision, rounds: usize) -> f64 {
@@ -26,7 +27,8 @@ struct PeakLoop {
     steps: usize,
 }
 
-/// The most independent accumulation chains: enough to hide the latency of a multiply-add, few enough for sixteen registers.
+/// The most independent accumulation chains: enough to hide the latency of a multiply-add, few
+/// enough for sixteen registers.
 const MAX_CHAINS: usize = 12;
 
 impl Operator for PeakLoop {
@@ -57,7 +59,8 @@ impl Operator for PeakLoop {
     }
 }
 
-/// Returns the number of chains of a level. Levels with narrow registers need several for each vector, so they get fewer.
+/// Returns the number of chains of a level. Levels with narrow registers need several for each
+/// vector, so they get fewer.
 #[inline(always)]
 fn chains<S: Simd>() -> usize {
     if S::NR_VECTORS == 2 { MAX_CHAINS } else { S::MR }
@@ -92,15 +95,16 @@ fn dot_rate<S: Simd, K: DotKernel<S, PackedElement = u32>>(
     precision: Precision,
     steps: usize,
 ) -> f64 {
-    // Halves that are about 0.03 as bf16, and bytes whose products do not overflow an i32 in any number of steps used here.
+    // Halves that are about 0.03 as bf16, and bytes whose products do not overflow an i32 in any
+    // number of steps used here.
     const PACKED: u32 = 0x3d01_3d01;
     let chains = chains::<S>();
     let mut sums = [zero; MAX_CHAINS];
     let b = kernel.load_weights(s, 0, &black_box([PACKED; LANES]));
     let start = Instant::now();
     for _ in 0..steps {
-        // Broadcast in every step: if multiplication and addition are two instructions, the compiler would otherwise compute
-        // the product once for all steps.
+        // Broadcast in every step: if multiplication and addition are two instructions, the
+        // compiler would otherwise compute the product once for all steps.
         let a = kernel.broadcast(s, 0, black_box(PACKED));
         for sum in sums.iter_mut().take(chains) {
             *sum = kernel.multiply_add(s, a, b, *sum);

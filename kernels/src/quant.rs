@@ -1,90 +1,42 @@
 //! Quantization: f32 to bf16 and int8, and how both are packed into 32-bit elements.
 //!
-//! * **bf16** is the upper half of an f32: its exponent, and 8 bits of precision instead of 24. Two are packed in a `u32`,
-//!   the first in the low half. Both sides of a product are rounded once, to the nearest (ties to even).
-//! * **int8**. Weights are i8, with a scale for each output feature: the largest weight of the row is ±127. Activations are
-//!   u8, with a scale and a zero point for **each token**, computed with the token: x ≈ scale · (q − zero_point). The
-//!   smallest element of the token becomes 0 and the largest 255. (Zero counts as an element, so that the zero point is a
-//!   byte.) Four are packed in a `u32`, the first in the low byte.
+//! * **bf16** is the upper half of an f32: its exponent, and 8 bits of precision instead of 24. Two
+//!   are packed in a `u32`, the first in the low half. Both sides of a product are rounded once, to
+//!   the nearest (ties to even).
+//! * **int8**. Weights are i8, with a scale for each output feature: the largest weight of the row
+//!   is ±127. Activations are u8, with a scale and a zero point for **each token**, computed with
+//!   the token: x ≈ scale · (q − zero_point). The smallest element of the token becomes 0 and the
+//!   largest 255. (Zero counts as an element, so that the zero point is a byte.) Four are packed in
+//!   a `u32`, the first in the low byte.
 //!
-//! **Rotation.** A few channels of a transformer are far larger than the rest, and a scale that covers them is too coarse for
-//! the others. So each eight elements that are sixteen apart are replaced by their sums and differences (the Walsh-Hadamard
-//! transform of eight), which spreads a large one over all eight. The rows of the weights are rotated in the same way, so the
-//! product is the same: the transform is its own inverse except for a factor of eight. (Ashkboos et al. 2024, QuaRot,
-//! <https://arxiv.org/abs/2404.00456>, rotate like this and further.) Sixteen apart, because these are the same lane of eight
-//! vectors: three additions per vector, and no lane moves. For all-MiniLM-L6-v2 the mean cosine between int8 and f32
-//! embeddings rises from 0.9988 to 0.9994.
+//! **Rotation.** A few channels of a transformer are far larger than the rest, and a scale that
+//! covers them is too coarse for the others. So each eight elements that are sixteen apart are
+//! replaced by their sums and differences (the Walsh-Hadamard transform of eight), which spreads a
+//! large one over all eight. The rows of the weights are rotated in the same way, so the product is
+//! the same: the transform is its own inverse except for a factor of eight. (Ashkboos et al. 2024,
+//! QuaRot, <https://arxiv.org/abs/2404.00456>, rotate like this and further.) Sixteen apart,
+//! because these are the same lane of eight vectors: three additions per vector, and no lane moves.
+//! For all-MiniLM-L6-v2 the mean cosine between int8 and f32 embeddings rises from 0.9988 to
+//! 0.9994.
 //!
-//! A token's scale depends on the token alone. One scale for a whole tensor, as other implementations use, is slightly faster
-//! and makes a text's embedding depend on the texts around it.
+//! A token's scale depends on the token alone. One scale for a whole tensor, as other
+//! implementations use, is slightly faster and makes a text's embedding depend on the texts around
+//! it.
+
+pub use crate::precision::{MAX_INT8_K, Precision};
 
 use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
+use crate::precision::ROW_METADATA_WORDS;
 use crate::simd::{LANES, NanPoison, ROUND_TO_INTEGER, Simd, to_u8};
 use crate::view::{MatMut, MatRef};
 
-/// The element type that a matrix product multiplies.
-///
-/// Not `#[non_exhaustive]`: code that matches on the precision computes something different for each, so a new precision must
-/// be a compile error there and not fall into a wildcard arm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16, accumulated in f32.
-    Bf16,
-    /// 8-bit integers, accumulated in i32.
-    Int8,
-}
-
-/// The largest input size K of a linear layer in int8. With a larger K, sums of products could overflow an i32.
-///
-/// A sum starts at −zero_point · Σ w and each step adds q · w. After some steps it is Σ (q − zero_point) w over these steps,
-/// minus zero_point · Σ w over the rest: at most 255 · 127 per element, whatever the number of steps.
-pub const MAX_INT8_K: usize = i32::MAX as usize / (255 * 127) / 4 * 4;
-
-/// 32-bit elements at the end of a packed int8 row: its scale, as the bits of an f32, and its zero point.
-const ROW_METADATA_WORDS: usize = 2;
-
-impl Precision {
-    /// All precisions, the most exact first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
-
-    /// Returns "f32", "bf16" or "int8".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        }
-    }
-
-    /// Returns the number of elements in a packed 32-bit word.
-    pub fn elements_per_word(self) -> usize {
-        match self {
-            Self::F32 => 1,
-            Self::Bf16 => 2,
-            Self::Int8 => 4,
-        }
-    }
-
-    /// Returns the packed length of k elements, in 32-bit words.
-    pub fn packed_len(self, k: usize) -> usize {
-        k.div_ceil(self.elements_per_word())
-    }
-
-    /// Returns the packed length of a token's k activations with their scale and zero point, in 32-bit words.
-    pub fn packed_row_len(self, k: usize) -> usize {
-        self.packed_len(k) + if self == Self::Int8 { ROW_METADATA_WORDS } else { 0 }
-    }
-}
-
-/// Rounds to the nearest bf16 (ties to even), as the upper half of the bits of an f32. NaN stays NaN.
+/// Rounds to the nearest bf16 (ties to even), as the upper half of the bits of an f32. NaN stays
+/// NaN.
 #[inline(always)]
 fn to_bf16(x: f32) -> u32 {
     let bits = x.to_bits();
-    // Adds half a unit in the last place, or just less if that place is even already: the carry is the rounding.
+    // Adds half an ulp, or just less if the last bit is even already: the carry is the rounding.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
     if x.is_nan() { bits & 0xffff_0000 | 0x0040_0000 } else { rounded }
 }
@@ -164,7 +116,8 @@ impl Operator for Int8Rows<'_> {
             let (block_bytes, rest_bytes) = bytes.split_at_mut(blocks.len() * HADAMARD_BLOCK / 4);
             for (block, packed) in blocks.iter().zip(block_bytes.chunks_exact_mut(HADAMARD_BLOCK / 4)) {
                 let rotated = hadamard(s, block);
-                // By index: iterators over vectors are not always inlined, and then go through memory.
+                // By index: iterators over vectors are not always inlined, and then go through
+                // memory.
                 for (i, packed) in packed.as_chunks_mut().0.iter_mut().enumerate() {
                     *packed = pack_bytes(s.to_u8_lanes(s.add(s.mul(rotated[i], inverse), zero_point)));
                 }
@@ -204,7 +157,8 @@ fn pack_bytes(bytes: [u8; LANES]) -> [u32; LANES / 4] {
     packed
 }
 
-/// The quantization of a row: x ≈ scale · (q − zero_point), where q = 0 is the smallest element and 255 the largest.
+/// The quantization of a row: x ≈ scale · (q − zero_point), where q = 0 is the smallest element and
+/// 255 the largest.
 #[derive(Clone, Copy)]
 struct RowScale {
     scale: f32,
@@ -215,7 +169,8 @@ struct RowScale {
 }
 
 impl RowScale {
-    /// For elements between `min` and `max`, zero among them. If these are NaN, so are the scale and the product.
+    /// For elements between `min` and `max`, zero among them. If these are NaN, so are the scale
+    /// and the product.
     #[inline(always)]
     fn of((min, max): (f32, f32)) -> Self {
         let range = max - min;
@@ -253,8 +208,9 @@ fn split_metadata(packed: &mut [u32]) -> (&mut [u32], &mut [u32; ROW_METADATA_WO
 /// Elements that are rotated together: eight vectors.
 const HADAMARD_BLOCK: usize = 8 * LANES;
 
-/// The gain of the elements at the end of a row that are not rotated. Their activations are doubled, because rotated ones are
-/// about √8 times as large and share the scale, and their weights are halved.
+/// The gain of the elements at the end of a row that are not rotated. Their activations are
+/// doubled, because rotated ones are about √8 times as large and share the scale, and their weights
+/// are halved.
 const REMAINDER_GAIN: f32 = 2.0;
 
 /// Returns the sums and differences of eight vectors, lane by lane: their Walsh-Hadamard transform.
@@ -272,7 +228,7 @@ fn hadamard<S: Simd>(s: S, block: &[f32; HADAMARD_BLOCK]) -> [S::F; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// The same as [`hadamard`], one element at a time and in place.
+/// Replaces a block by what [`hadamard`] returns, one element at a time.
 #[inline(always)]
 fn hadamard_scalar(block: &mut [f32; HADAMARD_BLOCK]) {
     for apart in [LANES, 2 * LANES, 4 * LANES] {
@@ -285,7 +241,8 @@ fn hadamard_scalar(block: &mut [f32; HADAMARD_BLOCK]) {
     }
 }
 
-/// Returns the smallest and the largest element of a rotated row, zero among them; NaN if an element is not finite.
+/// Returns the smallest and the largest element of a rotated row, zero among them; NaN if an
+/// element is not finite.
 #[inline(always)]
 fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let zero = s.splat(0.0);
@@ -318,8 +275,9 @@ pub(crate) fn scale_and_zero_point(packed: &[u32]) -> (f32, i32) {
     }
 }
 
-/// Quantizes a row of weights `[K]` to `[packed_len(K)]` and returns its scale and the sum of its bytes, which are 1 and 0
-/// unless the precision is int8. The scale makes the largest weight of an int8 row ±127.
+/// Quantizes a row of weights `[K]` to `[packed_len(K)]` and returns its scale and the sum of its
+/// bytes, which are 1 and 0 unless the precision is int8. The scale makes the largest weight of an
+/// int8 row ±127.
 ///
 /// The packed elements are stored as f32, because packing a matrix only moves them (see
 /// [`crate::gemm::PackedLayout::quantized_panels`]).
@@ -364,7 +322,8 @@ fn quantize_weights_scalar(precision: Precision, weights: &[f32], packed: &mut [
             let (blocks, rest) = weights.as_chunks_mut();
             for block in blocks {
                 hadamard_scalar(block);
-                // The activations are rotated too, and both together multiply all products by eight.
+                // The activations are rotated too, and both together multiply all products by
+                // eight.
                 block.iter_mut().for_each(|x| *x *= 0.125);
             }
             rest.iter_mut().for_each(|x| *x /= REMAINDER_GAIN);

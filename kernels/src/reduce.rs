@@ -15,8 +15,9 @@ pub(crate) trait Accumulate: Copy {
 
 /// Sums over both slices, which have the same length.
 ///
-/// Four partial vectors alternate, for speed (additions wait for one another) and for accuracy (64 short sums err less than
-/// one long one). They are added in one fixed order, so the bits depend on the elements alone.
+/// Four partial vectors alternate, for speed (additions wait for one another) and for accuracy (64
+/// short sums err less than one long one). They are added in one fixed order, so the bits depend on
+/// the elements alone.
 #[inline(always)]
 pub(crate) fn fold<S: Simd, A: Accumulate>(s: S, accumulate: A, a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [s.splat(0.0); 4];
@@ -61,10 +62,11 @@ pub fn mean_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
     sum_of_rows(level, x, RowWeights::Uniform, x.rows() as f32, y);
 }
 
-/// Computes y `[D]` = Σ_i weight_i x\[i\] / divisor, over the rows of x `[L, D]`. Without rows it is 0 / divisor.
+/// Computes y `[D]` = Σ_i weight_i x\[i\] / divisor, over the rows of x `[L, D]`. Without rows it
+/// is 0 / divisor.
 ///
-/// Rows are added in blocks of sixteen and then the blocks, so that the rounding error of a long text stays near that of a
-/// short one.
+/// Rows are added in blocks of sixteen and then the blocks, so that the rounding error of a long
+/// text stays near that of a short one.
 ///
 /// # Panics
 /// If the widths differ.
@@ -73,7 +75,8 @@ pub fn sum_of_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: f3
     level.enter(SumOfRows { x, weights, divisor, y });
 }
 
-/// Computes the maximum of each column of x `[L, D]`, to y `[D]`; NaN if an element of the column is not finite.
+/// Computes the maximum of each column of x `[L, D]`, to y `[D]`; NaN if an element of the column
+/// is not finite.
 ///
 /// # Panics
 /// If x has no rows, or the widths differ.

@@ -1,8 +1,8 @@
 //! Every operator in its simplest form.
 //!
-//! Read this first: it defines what the SIMD kernels compute. Sums are in f64 and each result is rounded to f32 once, so
-//! this module is also more accurate than they are. `Level::REFERENCE` computes with it, and the tests compare all other
-//! levels with it.
+//! Read this first: it defines what the SIMD kernels compute. Sums are in f64 and each result is
+//! rounded to f32 once, so this module is also more accurate than they are. `Level::REFERENCE`
+//! computes with it, and the tests compare all other levels with it.
 
 use crate::activation::Activation;
 use crate::view::MatRef;
@@ -27,7 +27,8 @@ pub fn dot_bf16(a: &[u32], b: impl Iterator<Item = u32>) -> f64 {
     a.iter().zip(b).map(products).sum()
 }
 
-/// Returns `Σ_k (a[k] − zero_point) · b[k]` of bytes, four in each `u32`: u8 in `a`, i8 in `b`. The sum is exact.
+/// Returns `Σ_k (a[k] − zero_point) · b[k]` of bytes, four in each `u32`: u8 in `a`, i8 in `b`. The
+/// sum is exact.
 pub fn dot_int8(a: &[u32], zero_point: i32, b: impl Iterator<Item = u32>) -> i64 {
     let products = |(a, b): (&u32, u32)| {
         let a = a.to_le_bytes();
@@ -57,8 +58,9 @@ pub fn activation(f: Activation, x: f64) -> f64 {
 
 /// Returns Φ(x), the normal distribution function, with a relative error below 10⁻¹³ (tests/math).
 ///
-/// |x| ≤ 2: the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)). Otherwise: the continued fraction of the tail,
-/// Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and Stegun 26.2.11 and 26.2.14.
+/// For |x| ≤ 2 by the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)), otherwise by the
+/// continued fraction of the tail, Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and
+/// Stegun 26.2.11 and 26.2.14.
 pub fn normal_cdf(x: f64) -> f64 {
     let t = x.abs();
     let density = (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
@@ -84,8 +86,8 @@ pub fn normal_cdf(x: f64) -> f64 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// Computes p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the first `len` elements. The rest of the
-/// row becomes 0.
+/// Computes p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the first `len`
+/// elements. The rest of the row becomes 0.
 pub fn softmax(row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
     let score = |j: usize, x: f32| f64::from(x) * f64::from(scale) + bias.map_or(0.0, |bias| f64::from(bias[j]));
     let scores: Vec<f64> = row[..len].iter().enumerate().map(|(j, &x)| score(j, x)).collect();

@@ -2,29 +2,34 @@
 
 /// Lanes of a vector on every level: sixteen f32.
 ///
-/// A vector is one AVX-512 register, two of AVX2, four of SSE or NEON. Fixing the number of lanes instead of the register
-/// fixes the order in which lanes are added, and with it the bits of every sum.
+/// A vector is one AVX-512 register, two of AVX2, four of SSE or NEON. Fixing the number of lanes
+/// instead of the register fixes the order in which lanes are added, and with it the bits of every
+/// sum.
 pub(crate) const LANES: usize = 16;
 
-/// 1.5 · 2²³. Adding it to an f32 between −2²² and 2²² rounds to the nearest integer (ties to even).
+/// 1.5 · 2²³. Adding it to an f32 between −2²² and 2²² rounds to the nearest integer (ties to
+/// even).
 ///
-/// The low bits of the sum hold that integer in two's complement; subtracting the constant again returns it as f32.
+/// The low bits of the sum hold that integer in two's complement; subtracting the constant again
+/// returns it as f32.
 pub(crate) const ROUND_TO_INTEGER: f32 = 12_582_912.0;
 
 /// Sixteen f32 lanes and their operations.
 ///
-/// A value of the implementing type proves that this CPU has the instructions (see `level.rs`). Every method is
-/// `#[inline(always)]` and none carries `#[target_feature]`: the function that enters the level does.
+/// A value of the implementing type proves that this CPU has the instructions (see `level.rs`).
+/// Every method is `#[inline(always)]` and none carries `#[target_feature]`: the function that
+/// enters the level does.
 ///
-/// Comparisons follow x86: if an operand is NaN, `max` returns its second operand and `select_lt` its last.
+/// Comparisons follow x86: if an operand is NaN, `max` returns its second operand and `select_lt`
+/// its last.
 pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen i32, or sixteen pairs of i16.
     type I: Copy;
 
-    /// Rows of the GEMM tile, chosen so that `MR * NR_VECTORS` vectors of accumulators and `NR_VECTORS` of weights fit the
-    /// registers.
+    /// Rows of the GEMM tile, chosen so that `MR * NR_VECTORS` vectors of accumulators and
+    /// `NR_VECTORS` of weights fit the registers.
     const MR: usize;
     /// Vectors in a row of the GEMM tile.
     const NR_VECTORS: usize;
@@ -58,7 +63,8 @@ pub(crate) trait Simd: Copy {
     fn abs(self, a: Self::F) -> Self::F;
     /// Selects lane by lane: `if a < b { yes } else { no }`.
     fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
-    /// Shifts the bits of each lane left by 23: its low eight bits become the exponent of the result.
+    /// Shifts the bits of each lane left by 23: its low eight bits become the exponent of the
+    /// result.
     fn low_bits_to_exponent(self, a: Self::F) -> Self::F;
     /// Interleaves the lanes of a and b: `a0 b0 a1 b1 … a7 b7` and `a8 b8 … a15 b15`.
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
@@ -71,8 +77,8 @@ pub(crate) trait Simd: Copy {
     fn load_i32(self, from: &[i32; LANES]) -> Self::I;
     /// Converts each i32 to the nearest f32.
     fn to_f32(self, v: Self::I) -> Self::F;
-    /// Rounds each lane to the nearest integer (ties to even), clamps it to 0..=255 and narrows it to `u8`. The result of a
-    /// NaN lane is unspecified.
+    /// Rounds each lane to the nearest integer (ties to even), clamps it to 0..=255 and narrows it
+    /// to `u8`. The result of a NaN lane is unspecified.
     #[inline(always)]
     fn to_u8_lanes(self, v: Self::F) -> [u8; LANES] {
         let mut lanes = [0.0; LANES];
@@ -81,7 +87,8 @@ pub(crate) trait Simd: Copy {
     }
     /// Widens one bf16 of each packed pair to f32: the one in the high half or in the low half.
     fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F;
-    /// Widens two of the four i8 of each packed element to a pair of i16: bytes 1 and 3, or bytes 0 and 2.
+    /// Widens two of the four i8 of each packed element to a pair of i16: bytes 1 and 3, or bytes 0
+    /// and 2.
     fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I;
     /// Sets all lanes to one pair of i16: the low and the high half of `pair`.
     fn splat_pair(self, pair: u32) -> Self::I;
@@ -90,9 +97,10 @@ pub(crate) trait Simd: Copy {
 
     /// Transposes sixteen rows of sixteen.
     ///
-    /// This is a perfect shuffle, four times. Number the 256 elements by 8 bits, four of the row and four of the lane.
-    /// Interleaving rows i and i + 8 moves the highest bit of the row to the lowest of the lane, and the highest bit of the
-    /// lane to the lowest of the row. That rotates the number by one bit; after four rounds row and lane are exchanged.
+    /// This is a perfect shuffle, four times. Number the 256 elements by 8 bits, four of the row
+    /// and four of the lane. Interleaving rows i and i + 8 moves the highest bit of the row to the
+    /// lowest of the lane, and the highest bit of the lane to the lowest of the row. That rotates
+    /// the number by one bit; after four rounds row and lane are exchanged.
     #[inline(always)]
     fn transpose(self, mut rows: [Self::F; LANES]) -> [Self::F; LANES] {
         for _ in 0..4 {
@@ -160,8 +168,8 @@ pub(crate) fn to_u8(x: f32) -> u8 {
 
 /// Detects NaN and infinity among vectors by accumulating Σ v · 0.
 ///
-/// The sum is 0 while every element is finite, and NaN from the first other element on. A maximum cannot detect a NaN,
-/// because the larger of a number and NaN may be the number.
+/// The sum is 0 while every element is finite, and NaN from the first other element on. A maximum
+/// cannot detect a NaN, because the larger of a number and NaN may be the number.
 #[derive(Clone, Copy)]
 pub(crate) struct NanPoison<S: Simd>(S::F);
 

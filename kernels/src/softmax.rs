@@ -10,19 +10,21 @@ use crate::view::MatMut;
 pub struct ScoreTransform<'a> {
     /// The factor of every score: 1/√d in attention.
     pub scale: f32,
-    /// The bias that is added after scaling; empty for none. Element j of row i is `bias[start - i + j]`, so a bias that
-    /// depends on j − i alone needs one vector.
+    /// The bias that is added after scaling; empty for none. Element j of row i is
+    /// `bias[start - i + j]`, so a bias that depends on j − i alone needs one vector.
     pub bias: &'a [f32],
     /// The offset in `bias` of element 0 of row 0.
     pub start: usize,
 }
 
-/// Turns each row of scores into probabilities: p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias.
+/// Turns each row of scores into probabilities: p_j = exp(s_j − max s) / Σ exp(s − max s), s =
+/// scale · x + bias.
 ///
 /// Only the first `len` columns are scores. The rest, which pad a row to whole vectors, become 0.
 ///
-/// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one division per row. No
-/// online rescaling, because a row has at most 512 elements and stays in the first-level cache.
+/// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one
+/// division per row. No online rescaling, because a row has at most 512 elements and stays in the
+/// first-level cache.
 ///
 /// # Panics
 /// If `len` exceeds the columns, or `bias` does not cover all rows.
@@ -105,8 +107,9 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
 
 /// Loads the vector of a row from `at` on, with `fill` in the lanes from `len` on.
 ///
-/// If the row has room for a whole vector, the vector is loaded and the lanes from `len` on are masked. Part of a vector
-/// would have to go through memory, which takes longer than the rest of a short row.
+/// If the row has room for a whole vector, the vector is loaded and the lanes from `len` on are
+/// masked. Part of a vector would have to go through memory, which takes longer than the rest of a
+/// short row.
 #[inline(always)]
 fn load<S: Simd>(s: S, row: &[f32], at: usize, len: usize, fill: f32) -> S::F {
     match row.get(at..at + LANES) {

@@ -1,18 +1,19 @@
 //! Matrices as borrowed rows.
 //!
-//! A view is a pointer, a number of rows and columns, and a stride: the distance from one row to the next, in elements. The
-//! stride may exceed the columns, because a view may be some columns of a wider matrix, and because a distance that is a power
-//! of two maps all rows to the same few cache sets (see [`padded_stride`]).
+//! A view is a pointer, a number of rows and columns, and a stride: the distance from one row to
+//! the next, in elements. The stride may exceed the columns, because a view may be some columns of
+//! a wider matrix, and because a distance that is a power of two maps all rows to the same few
+//! cache sets (see [`padded_stride`]).
 
 use std::marker::PhantomData;
 
 use crate::memory::CACHE_LINE_F32S;
 
-/// Returns the best stride for rows of `cols` elements: each row starts at a cache line, an odd number of lines after the
-/// row before.
+/// Returns the best stride for rows of `cols` elements: each row starts at a cache line, an odd
+/// number of lines after the row before.
 ///
-/// A first-level cache has 64 sets of lines. Rows that are 3072 floats (192 lines) apart all map to the same set, and twelve
-/// of them do not fit in it; an odd distance visits every set.
+/// A first-level cache has 64 sets of lines. Rows that are 3072 floats (192 lines) apart all map to
+/// the same set, and twelve of them do not fit in it; an odd distance visits every set.
 pub fn padded_stride(cols: usize) -> usize {
     (cols.div_ceil(CACHE_LINE_F32S) | 1) * CACHE_LINE_F32S
 }
@@ -95,7 +96,8 @@ impl<'a, T> MatRef<'a, T> {
         Self { data: &self.data[start..], cols: range.len(), ..self }
     }
 
-    /// Returns the elements from the first row on, which may include rows and columns outside the view.
+    /// Returns the elements from the first row on, which may include rows and columns outside the
+    /// view.
     pub(crate) fn data(&self) -> &'a [T] {
         self.data
     }
@@ -113,7 +115,8 @@ pub struct MatMut<'a, T = f32> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a view is an exclusive borrow of its elements, as `&mut [T]` is, which may be sent between threads if T may.
+// SAFETY: a view is an exclusive borrow of its elements, as `&mut [T]` is, which may be sent
+// between threads if T may.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
@@ -141,8 +144,9 @@ impl<'a, T> MatMut<'a, T> {
     /// A view from a pointer.
     ///
     /// # Safety
-    /// `first` is the start of `rows` runs of `cols` elements each, `stride` elements apart. During all of `'a` each run must be
-    /// valid for reading and writing, initialized, and accessed by nothing else. `cols` must not exceed `stride`.
+    /// `first` is the start of `rows` runs of `cols` elements each, `stride` elements apart. During
+    /// all of `'a` each run must be valid for reading and writing, initialized, and accessed by
+    /// nothing else. `cols` must not exceed `stride`.
     pub unsafe fn from_raw(first: *mut T, rows: usize, cols: usize, stride: usize) -> Self {
         Self { first, rows, cols, stride, owner: PhantomData }
     }
@@ -166,7 +170,8 @@ impl<'a, T> MatMut<'a, T> {
     #[inline]
     pub fn row(&self, i: usize) -> &[T] {
         assert!(i < self.rows, "view: row {i} of {}", self.rows);
-        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result borrows `self`.
+        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result
+        // borrows `self`.
         unsafe { std::slice::from_raw_parts(self.first.add(i * self.stride), self.cols) }
     }
 
@@ -174,7 +179,8 @@ impl<'a, T> MatMut<'a, T> {
     #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "view: row {i} of {}", self.rows);
-        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result borrows `self`.
+        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result
+        // borrows `self`.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(i * self.stride), self.cols) }
     }
 
@@ -189,7 +195,8 @@ impl<'a, T> MatMut<'a, T> {
     pub fn rows_in(&mut self, range: std::ops::Range<usize>) -> MatMut<'_, T> {
         assert!(range.start <= range.end && range.end <= self.rows, "view: rows {range:?} of {}", self.rows);
         let skip = if range.is_empty() { 0 } else { range.start * self.stride };
-        // SAFETY: the first row of a non-empty range is a row of this view; an empty range adds nothing to the pointer.
+        // SAFETY: the first row of a non-empty range is a row of this view; an empty range adds
+        // nothing to the pointer.
         let first = unsafe { self.first.add(skip) };
         MatMut { first, rows: range.len(), owner: PhantomData, ..*self }
     }
@@ -201,12 +208,13 @@ impl<'a, T> MatMut<'a, T> {
         self.split_at_col(range.start).1.split_at_col(range.len()).0
     }
 
-    /// Splits the columns before `col` from the others, as two views that may be written at the same time.
+    /// Splits the columns before `col` from the others, as two views that may be written at the
+    /// same time.
     #[inline]
     pub fn split_at_col(self, col: usize) -> (Self, Self) {
         assert!(col <= self.cols, "view: column {col} of {}", self.cols);
-        // SAFETY: `col` is at most the number of columns, so the pointer stays in the first row or one past its end. The two
-        // views have different columns, hence different memory.
+        // SAFETY: `col` is at most the number of columns, so the pointer stays in the first row or
+        // one past its end. The two views have different columns, hence different memory.
         let right = unsafe { self.first.add(if self.rows == 0 { 0 } else { col }) };
         (MatMut { cols: col, ..self }, MatMut { first: right, cols: self.cols - col, ..self })
     }

@@ -1,9 +1,10 @@
 //! The instructions of the GEMM's inner loop.
 //!
-//! The compiler decides whether the accumulators of the loop stay in registers. If they do not, for example because a bounds
-//! check prevented unrolling, the results are still correct but half of the speed is lost. So this test compiles the crate to
-//! assembly and counts: the full tile's loop must consist of the tile's multiply-adds, broadcasts and loads of weights, and must
-//! not access the stack.
+//! The compiler decides whether the accumulators of the loop stay in registers. If they do not, for
+//! example because a bounds check prevented unrolling, the results are still correct but half of
+//! the speed is lost. So this test compiles the crate to assembly and counts: the full tile's loop
+//! must consist of the tile's multiply-adds, broadcasts and loads of weights, and must not access
+//! the stack.
 
 #![cfg(target_arch = "x86_64")]
 
@@ -26,8 +27,8 @@ struct Body {
     spilled: usize,
 }
 
-/// Returns the crate's assembly, as the release profile compiles it, but as one codegen unit and without link-time
-/// optimization, which would produce several files or none.
+/// Returns the crate's assembly, as the release profile compiles it, but as one codegen unit and
+/// without link-time optimization, which would produce several files or none.
 fn assembly() -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot_loop");
     let output = Command::new(env!("CARGO"))
@@ -48,7 +49,8 @@ fn assembly() -> String {
     std::fs::read_to_string(newest.expect("an assembly file")).unwrap()
 }
 
-/// Returns the innermost loops: from a label to a jump back to it, without another label in between.
+/// Returns the innermost loops: from a label to a jump back to it, without another label in
+/// between.
 fn loops(assembly: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines: Vec<&str> = assembly.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     let mut found = Vec::new();
@@ -86,12 +88,14 @@ fn hot_loop_of_full_tiles_keeps_accumulators_in_registers() {
     // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
     for (level, register, rows) in [("avx512", "zmm", 12), ("avx2", "ymm", 6)] {
         let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, ..Body::default() };
-        // Other loops with as many multiply-adds do not load (`peak`) or do not broadcast (`quantize`).
+        // Other loops with as many multiply-adds do not load (`peak`) or do not broadcast
+        // (`quantize`).
         let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, register)).collect();
         let tiles: Vec<&Body> = bodies
             .iter()
             .filter(|body| {
-                // The loops of bf16 and int8 for CPUs without dot-product instructions extract halves.
+                // The loops of bf16 and int8 for CPUs without dot-product instructions extract
+                // halves.
                 let is_f32 = body.halves == 0;
                 body.multiply_adds >= expected.multiply_adds && body.broadcasts > 0 && body.loads > 0 && is_f32
             })

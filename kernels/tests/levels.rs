@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use likewise_kernels::{Level, UnavailableLevel};
 
-/// The environment variable with the comma-separated names of the levels that this machine must have.
+/// The environment variable with the comma-separated names of the levels that this machine must
+/// have.
 const EXPECTED: &str = "LIKEWISE_EXPECT_LEVELS";
 
 #[test]
@@ -77,7 +78,8 @@ fn tile_of_every_level_has_rows_and_whole_vectors() {
     });
 }
 
-/// A machine that was chosen for its levels must have them, because the other tests skip missing levels.
+/// A machine that was chosen for its levels must have them, because the other tests skip missing
+/// levels.
 #[test]
 fn levels_expected_by_environment_are_available() {
     let Ok(expected) = std::env::var(EXPECTED) else { return };

@@ -17,9 +17,10 @@ fn peak_in_any_precision_is_positive() {
     });
 }
 
-/// The int8 peak is at most four times that of f32, if one instruction multiplies four bytes, and twice if products of pairs
-/// and their addition are two instructions. Not on Arm, which the project's CI emulates: the emulator's time per instruction
-/// differs, and is twenty times as long for f32 as for SDOT.
+/// The int8 peak is at most four times that of f32, if one instruction multiplies four bytes, and
+/// twice if products of pairs and their addition are two instructions. Not on Arm, which the
+/// project's CI emulates: the emulator's time per instruction differs, and is twenty times as long
+/// for f32 as for SDOT.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn int8_and_bf16_peaks_are_in_proportion_to_f32() {
@@ -29,7 +30,8 @@ fn int8_and_bf16_peaks_are_in_proportion_to_f32() {
         };
         let [float, bf16, int8] = Precision::ALL.map(|precision| multiply_add_peak(level, precision, 20));
         println!("{level}: bf16 {:.2}, int8 {:.2} times f32", bf16 / float, int8 / float);
-        // Without fusion f32 also takes two instructions. The clock may change between two measurements.
+        // Without fusion f32 also takes two instructions. The clock may change between two
+        // measurements.
         failures.check(int8 < 5.0 * float && bf16 < 1.5 * float, || format!("f32 {float}, bf16 {bf16}, int8 {int8}"));
     });
 }

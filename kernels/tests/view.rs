@@ -143,8 +143,8 @@ fn split_mat_mut_on_two_threads_writes_its_columns() {
 #[test]
 fn mat_mut_from_raw_parts_writes_its_rows() {
     let mut data = counted(12);
-    // SAFETY: three rows of two elements that start four apart, from the second element on, are among the twelve elements, which
-    // nothing else accesses meanwhile.
+    // SAFETY: three rows of two elements that start four apart, from the second element on, are
+    // among the twelve elements, which nothing else accesses meanwhile.
     let mut x = unsafe { MatMut::from_raw(data.as_mut_ptr().add(1), 3, 2, 4) };
     x.row_mut(2)[1] = -1.0;
     assert_eq!(x.row(1), [5.0, 6.0]);

@@ -8,8 +8,9 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX2 and FMA.
 macro_rules! avx2 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found AVX2 and FMA. Intrinsics that read or write
-        // memory get the two halves of a reference to sixteen elements. A prefetch accesses no memory, whatever the address.
+        // SAFETY: `self` is a token that exists only after detection found AVX2 and FMA. Intrinsics
+        // that read or write memory get the two halves of a reference to sixteen elements. A
+        // prefetch accesses no memory, whatever the address.
         unsafe { $call }
     };
 }
@@ -18,8 +19,8 @@ impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
 
-    // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. No other vector fits, so nothing else may be
-    // added to the loop (tests/hot_loop.rs counts its instructions).
+    // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. No other vector
+    // fits, so nothing else may be added to the loop (tests/hot_loop.rs counts its instructions).
     const MR: usize = 6;
     const NR_VECTORS: usize = 1;
 
@@ -102,10 +103,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
-        // Yields `a0 b0 a1 b1` and `a2 b2 a3 b3` in each half of a register; then the halves are put in order.
+        // Yields `a0 b0 a1 b1` and `a2 b2 a3 b3` in each half of a register; then the halves are
+        // put in order.
         let half = |a: __m256, b: __m256| {
             avx2!({
-                let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let even = _mm256_unpacklo_ps(a, b);
+                let odd = _mm256_unpackhi_ps(a, b);
                 [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
             })
         };

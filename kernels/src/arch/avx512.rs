@@ -8,8 +8,9 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX-512 F, BW and DQ.
 macro_rules! avx512 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found AVX-512 F, BW and DQ. Intrinsics that read or
-        // write memory get references to all sixteen elements. A prefetch accesses no memory, whatever the address.
+        // SAFETY: `self` is a token that exists only after detection found AVX-512 F, BW and DQ.
+        // Intrinsics that read or write memory get references to all sixteen elements. A prefetch
+        // accesses no memory, whatever the address.
         unsafe { $call }
     };
 }
@@ -18,8 +19,9 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
 
-    // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers free. Twelve rows hide the latency of
-    // the multiply-add (4 cycles, at most 2 a cycle: at least 8 in flight) and load each weight half as often as six rows.
+    // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers free.
+    // Twelve rows hide the latency of the multiply-add (4 cycles, at most 2 a cycle: at least 8 in
+    // flight) and load each weight half as often as six rows.
     const MR: usize = 12;
     const NR_VECTORS: usize = 2;
 

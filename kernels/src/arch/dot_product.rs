@@ -11,9 +11,10 @@ mod x86 {
     /// Calls intrinsics of a dot-product extension.
     macro_rules! dots {
         ($call:expr) => {
-            // SAFETY: `self` contains a token that exists only after detection found the instructions. Intrinsics that read
-            // memory get references to all sixteen packed elements. Both types of a transmutation have 512 bits, and every
-            // pattern of these is valid for both.
+            // SAFETY: `self` contains a token that exists only after detection found the
+            // instructions. Intrinsics that read memory get references to all sixteen packed
+            // elements. Both types of a transmutation have 512 bits, and every pattern of these is
+            // valid for both.
             unsafe { $call }
         };
     }
@@ -120,7 +121,8 @@ mod x86 {
         }
     }
 
-    /// The int8 kernel by VPDPBUSD on registers of 256 bits, in the encoding that does not need AVX-512.
+    /// The int8 kernel by VPDPBUSD on registers of 256 bits, in the encoding that does not need
+    /// AVX-512.
     #[derive(Clone, Copy)]
     pub(crate) struct AvxVnniInt8(AvxVnni);
 
@@ -172,7 +174,8 @@ mod arm {
         }
     }
 
-    /// The int8 kernel by SDOT, which multiplies i8 with i8: flipping the highest bit of a u8 subtracts 128 from it.
+    /// The int8 kernel by SDOT, which multiplies i8 with i8: flipping the highest bit of a u8
+    /// subtracts 128 from it.
     #[derive(Clone, Copy)]
     pub(crate) struct Sdot(NeonDotProd);
 
@@ -184,7 +187,8 @@ mod arm {
 
         #[inline(always)]
         fn load_weights(self, _: Neon, _: usize, packed: &[u32; LANES]) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only after detection found NEON; each load reads four of the sixteen packed elements.
+            // SAFETY: the token exists only after detection found NEON; each load reads four of the
+            // sixteen packed elements.
             unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(packed.as_ptr().add(at).cast())) }
         }
 
@@ -205,12 +209,14 @@ mod arm {
 
     /// Adds the four products of i8 in each lane to `sum`.
     ///
-    /// Inline assembly, because the intrinsic is not stable yet. The function has the instruction's feature, as the intrinsic
-    /// does, because the assembler requires the feature where nothing is inlined.
+    /// Inline assembly, because the intrinsic is not stable yet. The function has the instruction's
+    /// feature, as the intrinsic does, because the assembler requires the feature where nothing is
+    /// inlined.
     #[inline]
     #[target_feature(enable = "neon,dotprod")]
     fn sdot(mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
-        // SAFETY: the function has the feature, and the instruction only reads and writes registers.
+        // SAFETY: the function has the feature, and the instruction only reads and writes
+        // registers.
         unsafe {
             asm!(
                 "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",

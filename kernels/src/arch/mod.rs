@@ -1,4 +1,5 @@
-//! The instruction sets: one file per level, which implements `Simd` for its token, and the dot-product extensions.
+//! The instruction sets: one file per level, which implements `Simd` for its token, and the
+//! dot-product extensions.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

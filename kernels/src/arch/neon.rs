@@ -8,8 +8,8 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of NEON.
 macro_rules! neon {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found NEON. Intrinsics that read or write memory get the
-        // four quarters of a reference to sixteen elements.
+        // SAFETY: `self` is a token that exists only after detection found NEON. Intrinsics that
+        // read or write memory get the four quarters of a reference to sixteen elements.
         unsafe { $call }
     };
 }
@@ -175,7 +175,8 @@ impl Simd for Neon {
     #[inline(always)]
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
         each_i32!(q => {
-            let (a, b) = (vreinterpretq_s16_s32(a[q]), vreinterpretq_s16_s32(b[q]));
+            let a = vreinterpretq_s16_s32(a[q]);
+            let b = vreinterpretq_s16_s32(b[q]);
             let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
             vaddq_s32(sum[q], vpaddq_s32(low, vmull_high_s16(a, b)))
         })

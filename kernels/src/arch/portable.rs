@@ -1,7 +1,7 @@
 //! The `wide` crate: a vector is four registers of four f32, in the SIMD of the target's baseline.
 //!
-//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice, so this level's bits differ from the
-//! others'. On aarch64 it is NEON, which fuses.
+//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice, so this level's
+//! bits differ from the others'. On aarch64 it is NEON, which fuses.
 
 use wide::{bytemuck::cast, f32x4, i16x8, i32x4, u32x4};
 
@@ -10,7 +10,8 @@ use crate::simd::{LANES, Simd};
 
 /// Applies an expression to each of the four registers.
 ///
-/// A loop by index, because the compiler does not always inline `array::map`, and then vectors go through memory.
+/// A loop by index, because the compiler does not always inline `array::map`, and then vectors go
+/// through memory.
 macro_rules! each {
     ($q:ident => $value:expr) => {
         each!(f32x4, $q => $value)
@@ -30,7 +31,8 @@ impl Simd for Portable {
     type F = [f32x4; 4];
     type I = [i32x4; 4];
 
-    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 of the smallest targets.
+    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 of the smallest
+    // targets.
     const MR: usize = 2;
     const NR_VECTORS: usize = 1;
 

@@ -6,9 +6,10 @@ use crate::view::MatRef;
 
 /// Steps of K that are summed in one run of f32. The runs are then added, in order.
 ///
-/// A sum of n elements errs by about √n roundings. One run over K = 3072 errs by 55 of them; runs of 128, and then 24 runs,
-/// by 12, which is less than the error of sentence-transformers. (A step of bf16 is two elements.) Keeping the totals of the
-/// runs costs one load, addition and store per accumulator in 128 steps: about 1 %.
+/// A sum of n elements errs by about √n roundings. One run over K = 3072 errs by 55 of them; runs
+/// of 128, and then 24 runs, by 12, which is less than the error of sentence-transformers. (A step
+/// of bf16 is two elements.) Keeping the totals of the runs costs one load, addition and store per
+/// accumulator in 128 steps: about 1 %.
 const F32_K_RUN: usize = 128;
 
 /// The widest panel of any level, in columns.
@@ -74,7 +75,8 @@ impl<S: Simd, K: DotKernel<S, Accumulator = S::F>> Accumulation<S, K> for BiasIn
     }
 }
 
-/// Copies the parameters of a panel's columns to the panel's full width, with `fill` after the last.
+/// Copies the parameters of a panel's columns to the panel's full width, with `fill` after the
+/// last.
 #[inline(always)]
 pub(super) fn pad_to_panel<T: Copy>(columns: &[T], fill: T) -> [T; MAX_PANEL_WIDTH] {
     let mut padded = [fill; MAX_PANEL_WIDTH];

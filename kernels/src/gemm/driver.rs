@@ -31,7 +31,8 @@ impl GemmOutput<'_> {
         }
     }
 
-    /// Returns the number of columns that it can hold for a product of n columns: n may be odd, packed pairs are not.
+    /// Returns the number of columns that it can hold for a product of n columns: n may be odd,
+    /// packed pairs are not.
     pub(super) fn cols(&self, n: usize) -> usize {
         match self {
             Self::F32(out) => out.cols(),
@@ -51,9 +52,9 @@ impl GemmOutput<'_> {
 
 /// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in f32.
 ///
-/// Shapes: `a` `[M, K]`, `b` `[K, N]`, `bias` `[N]`, `out` `[M, N]`. `out` may have more columns than `b` if they are within
-/// the last panel of `b`: these become 0, because the panel is padded with zeros. `bias` and the residual then have as many
-/// columns as `out`.
+/// Shapes: `a` `[M, K]`, `b` `[K, N]`, `bias` `[N]`, `out` `[M, N]`. `out` may have more columns
+/// than `b` if they are within the last panel of `b`: these become 0, because the panel is padded
+/// with zeros. `bias` and the residual then have as many columns as `out`.
 ///
 /// # Panics
 /// If the shapes do not match, or `b` was packed for another panel width than the level's.
@@ -82,7 +83,8 @@ pub(super) trait Weights: Copy {
     /// Returns the length of a packed row of A.
     fn packed_row_len(&self) -> usize;
 
-    /// Runs the task with the dot kernel and the accumulation of these weights. Must be `#[inline(always)]`.
+    /// Runs the task with the dot kernel and the accumulation of these weights. Must be
+    /// `#[inline(always)]`.
     fn run<S: Simd, D: DotKernels<S>>(task: GemmTask<'_, Self>, s: S, dots: D);
 
     /// Returns `bias + Σ_k a[k] b[k][n]` of a packed row `a`, in the reference form.
@@ -137,7 +139,8 @@ impl<W: Weights> GemmTask<'_, W> {
     /// Checks what all precisions have in common.
     ///
     /// # Panics
-    /// If the shapes do not match, or the weights were packed for another panel width than the level's.
+    /// If the shapes do not match, or the weights were packed for another panel width than the
+    /// level's.
     pub(super) fn check_shapes(&self, level: Level) {
         let (rows, cols) = (self.a.rows(), self.out.cols(self.weights.panels().n()));
         let row_len = self.weights.packed_row_len();
@@ -172,7 +175,8 @@ impl<W: Weights> GemmTask<'_, W> {
         while panel * width < cols {
             let columns = panel * width..(panel * width + width).min(cols);
             let params = panel_params(columns.clone());
-            // Loop 2, over tiles of rows. Tile t ends at row (t+1)·M/tiles, so their sizes differ by at most one.
+            // Loop 2, over tiles of rows. Tile t ends at row (t+1)·M/tiles, so their sizes differ
+            // by at most one.
             let mut row = 0;
             for t in 0..tiles {
                 let end = (t + 1) * rows / tiles;
@@ -186,9 +190,9 @@ impl<W: Weights> GemmTask<'_, W> {
 
     /// Computes one tile and applies the epilogue.
     ///
-    /// The microkernel writes whole vectors of f32. A tile of bf16, or of fewer columns than a panel, is computed in
-    /// `staging` and then rounded or copied to the output. (Only the destination is chosen, not the function: so the
-    /// microkernel is compiled once.)
+    /// The microkernel writes whole vectors of f32. A tile of bf16, or of fewer columns than a
+    /// panel, is computed in `staging` and then rounded or copied to the output. (Only the
+    /// destination is chosen, not the function: so the microkernel is compiled once.)
     #[inline(always)]
     fn tile<S, K, P>(&mut self, s: S, kernel: K, params: &P, position: TilePosition, staging: &mut Option<Staging>)
     where

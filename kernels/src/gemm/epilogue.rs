@@ -20,7 +20,8 @@ pub enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Prefetches what [`Self::apply`] will read for some rows and columns, before the tile is computed.
+    /// Prefetches what [`Self::apply`] will read for some rows and columns, before the tile is
+    /// computed.
     #[inline(always)]
     pub(super) fn prefetch<S: Simd>(self, s: S, rows: Range<usize>, columns: Range<usize>) {
         if let Epilogue::Add(residual) = self {
@@ -32,7 +33,8 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Applies itself to a tile of sums that was just stored. `(row, column)` is the offset of the tile in the output.
+    /// Applies itself to a tile of sums that was just stored. `(row, column)` is the offset of the
+    /// tile in the output.
     ///
     /// `APPROXIMATE_GELU` selects the GELU for results of a quantized product (see `math`).
     #[inline(always)]

@@ -9,8 +9,8 @@
 //!   a[R-1][k] ──▶ │ acc[R-1][0] │ acc[R-1][1]  │
 //! ```
 //!
-//! This is the only loop of the crate where bounds checks would cost time, so it works on pointers. Everything that makes
-//! them valid is checked in `checked_tile`, once per tile.
+//! This is the only loop of the crate where bounds checks would cost time, so it works on pointers.
+//! Everything that makes them valid is checked in `checked_tile`, once per tile.
 
 use super::accumulation::Accumulation;
 use super::panels::Panel;
@@ -85,9 +85,12 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
         unreachable!("a tile of {R} rows and {C} vectors on a level with {} and {}", S::MR, S::NR_VECTORS);
     }
     let k = tile.k;
-    let (a, a_stride) = (tile.a.data(), tile.a.stride());
-    let (b, b_stride) = (tile.b.data, tile.b.stride);
-    let (out, out_stride) = (tile.out.as_mut_ptr(), tile.out.stride());
+    let a = tile.a.data();
+    let a_stride = tile.a.stride();
+    let b = tile.b.data;
+    let b_stride = tile.b.stride;
+    let out = tile.out.as_mut_ptr();
+    let out_stride = tile.out.stride();
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
     assert!(tile.out.rows() == R && tile.out.cols() == C * LANES);
     // Without this prefetch each store at the end of a run would wait for its cache line.
@@ -108,17 +111,21 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
                 }
             }
         }
-        // SAFETY: the assertion above says that `a` contains R rows of k elements, `a_stride` apart, and `b` contains k rows
-        // of C vectors, `b_stride` apart. `at + steps` is at most k, so what `microkernel` reads is among them.
+        // SAFETY: the assertion above ensures that `a` contains R rows of k elements, `a_stride`
+        // apart, and `b` contains k rows of C vectors, `b_stride` apart. `at + steps` is at most k,
+        // so what `microkernel` reads is among them.
         let acc = unsafe {
-            let (a, b) = (a.as_ptr().add(at), b.as_ptr().add(at * b_stride));
+            let a = a.as_ptr().add(at);
+            let b = b.as_ptr().add(at * b_stride);
             microkernel::<S, K, R, C>(s, kernel, steps, a, a_stride, b, b_stride, acc)
         };
-        // The totals are kept in the output, because no register is left for them. (Through a pointer: with a check at each
-        // row, or a local array, the accumulators would be spilled to the stack.)
+        // The totals are kept in the output, because no register is left for them. (Through a
+        // pointer: with a check at each row, or a local array, the accumulators would be spilled to
+        // the stack.)
         for (r, row) in acc.iter().enumerate() {
             for (c, &sum) in row.iter().enumerate() {
-                // SAFETY: the output is borrowed exclusively and has R rows of C vectors, `out_stride` apart, from `out` on.
+                // SAFETY: the output is borrowed exclusively and has R rows of C vectors,
+                // `out_stride` apart, from `out` on.
                 let total: &mut [f32; LANES] = unsafe { &mut *out.add(r * out_stride + c * LANES).cast() };
                 let v = params.to_f32(s, rows, sum, r, c);
                 let v = if at == 0 { v } else { s.add(s.load_array(total), v) };
@@ -134,11 +141,12 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
 
 /// Returns `acc[r][c] + Σ_k a[r][k] · b[k][c]`.
 ///
-/// The accumulators are passed and returned by value: behind a reference they would be kept in memory.
+/// The accumulators are passed and returned by value: behind a reference they would be kept in
+/// memory.
 ///
 /// # Safety
-/// `a` must be valid for reading `R` rows of `k` elements that start `a_stride` apart, and `b` for reading `k` rows of `C`
-/// vectors that start `b_stride` apart.
+/// `a` must be valid for reading `R` rows of `k` elements that start `a_stride` apart, and `b` for
+/// reading `k` rows of `C` vectors that start `b_stride` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the loop would read a struct of them from memory")]
 unsafe fn microkernel<S: Simd, K: DotKernel<S>, const R: usize, const C: usize>(
@@ -158,7 +166,8 @@ unsafe fn microkernel<S: Simd, K: DotKernel<S>, const R: usize, const C: usize>(
             let first = kernel.load_weights(s, $phase, unsafe { &*b.add($step * b_stride).cast() });
             // One vector or two, without an iterator, which would send them through memory.
             let weights = match C {
-                // SAFETY: row `step` of `b` is one of its k rows, and C = 2 says that it has a second vector.
+                // SAFETY: row `step` of `b` is one of its k rows, and has a second vector because C
+                // = 2.
                 2 => [first, kernel.load_weights(s, $phase, unsafe { &*b.add($step * b_stride + LANES).cast() })],
                 _ => [first, first],
             };

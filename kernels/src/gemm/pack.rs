@@ -1,8 +1,8 @@
 //! Packing: weights in the order in which the microkernel reads them.
 //!
-//! A linear layer computes x · Wᵀ with W `[N, K]` stored row by row (N output features, K inputs). For one step of K the
-//! microkernel needs the weights of `width` neighbouring outputs next to one another. So W is cut into panels of `width`
-//! rows, and each panel is stored transposed:
+//! A linear layer computes x · Wᵀ with W `[N, K]` stored row by row (N output features, K inputs).
+//! For one step of K the microkernel needs the weights of `width` neighbouring outputs next to one
+//! another. So W is cut into panels of `width` rows, and each panel is stored transposed:
 //!
 //! ```text
 //! W, width = 4, N = 8, K = 3                 memory
@@ -18,8 +18,9 @@
 //! n=7     l   m   n  ┘
 //! ```
 //!
-//! The last panel is padded with zeros. The caller provides the memory, so all weights of a model can share one block. It
-//! should start at a cache line, because a vector that straddles two lines loads at half the rate.
+//! The last panel is padded with zeros. The caller provides the memory, so all weights of a model
+//! can share one block. It should start at a cache line, because a vector that straddles two lines
+//! loads at half the rate.
 
 use std::ops::Range;
 
@@ -29,7 +30,8 @@ use crate::level::Level;
 use crate::memory::AlignedScratch;
 use crate::view::MatRef;
 
-/// How the weight matrix W `[N, K]` of a linear layer is packed for one level, without its elements.
+/// How the weight matrix W `[N, K]` of a linear layer is packed for one level, without its
+/// elements.
 ///
 /// K counts 32-bit elements. For bf16 and int8 it is the number of packed elements of a row
 /// ([`crate::quant::Precision::packed_len`]).
@@ -81,7 +83,8 @@ impl PackedLayout {
 
     /// Returns the panels of a bf16 or int8 matrix, to multiply with.
     ///
-    /// Its packed elements are stored as if they were f32, because packing moves them and computes nothing.
+    /// Its packed elements are stored as if they were f32, because packing moves them and computes
+    /// nothing.
     ///
     /// # Panics
     /// If `packed` does not have [`Self::elements`] elements.

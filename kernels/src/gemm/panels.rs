@@ -5,7 +5,8 @@ use crate::level::Level;
 use crate::memory::AlignedScratch;
 use crate::view::MatRef;
 
-/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns. Its elements are f32, or packed bf16 or int8.
+/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns. Its elements are f32, or
+/// packed bf16 or int8.
 #[derive(Debug)]
 pub struct Panels<'a, T = f32> {
     data: &'a [T],
@@ -30,9 +31,11 @@ impl<T> Clone for Panels<'_, T> {
 impl<T> Copy for Panels<'_, T> {}
 
 impl<'a> Panels<'a> {
-    /// Borrows B `[K, N]`, row by row, without packing: its rows already keep `width` neighbouring columns together.
+    /// Borrows B `[K, N]`, row by row, without packing: its rows already keep `width` neighbouring
+    /// columns together.
     ///
-    /// Returns None if the last panel would extend past the rows, because N is not a multiple of the level's panel width.
+    /// Returns None if the last panel would extend past the rows, because N is not a multiple of
+    /// the level's panel width.
     pub fn in_place(level: Level, b: MatRef<'a>) -> Option<Self> {
         let width = level.panel_width();
         let is_whole = b.cols().is_multiple_of(width);
@@ -47,7 +50,8 @@ impl<'a> Panels<'a> {
         })
     }
 
-    /// Copies B `[K, N]` to `scratch`, panel by panel, for matrices that [`Self::in_place`] rejects.
+    /// Copies B `[K, N]` to `scratch`, panel by panel, for matrices that [`Self::in_place`]
+    /// rejects.
     pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
@@ -112,7 +116,8 @@ impl<'a, T: Copy> Panels<'a, T> {
         self.width
     }
 
-    /// Whether an output of `cols` columns has those of B and at most the padding of the last panel.
+    /// Whether an output of `cols` columns has those of B and at most the padding of the last
+    /// panel.
     pub(super) fn fits(&self, cols: usize) -> bool {
         self.n <= cols && cols <= self.n + self.padding
     }

@@ -1,6 +1,7 @@
 //! Products of packed bf16 and int8 matrices.
 //!
-//! Sums of bf16 are f32 and start with the bias, as in f32. Sums of bytes are i32 and exact, in any order:
+//! Sums of bf16 are f32 and start with the bias, as in f32. Sums of bytes are i32 and exact, in any
+//! order:
 //!
 //! ```text
 //!   Σ_k x[k] w[n][k]
@@ -8,7 +9,8 @@
 //! = scale_x · scale_w[n] · (Σ_k q[k] w'[n][k] − zero_point · Σ_k w'[n][k])
 //! ```
 //!
-//! where the last sum is a property of the weights. K is at most [`MAX_INT8_K`], so no sum overflows.
+//! where the last sum is a property of the weights. K is at most [`MAX_INT8_K`], so no sum
+//! overflows.
 
 use std::ops::Range;
 
@@ -35,11 +37,13 @@ pub struct QuantizedMatrix<'a> {
 }
 
 impl<'a> QuantizedMatrix<'a> {
-    /// Combines the panels of [`super::PackedLayout::quantized_panels`] with the scale and the sum of each row of W from
-    /// [`crate::quant::quantize_weights`]: `scales` `[N]` and `sums` `[N]` in int8, empty in bf16.
+    /// Combines the panels of [`super::PackedLayout::quantized_panels`] with the scale and the sum
+    /// of each row of W from [`crate::quant::quantize_weights`]: `scales` `[N]` and `sums` `[N]` in
+    /// int8, empty in bf16.
     ///
     /// # Panics
-    /// If the lengths of `scales` and `sums` do not match, a row has more than [`MAX_INT8_K`] bytes, or the precision is f32.
+    /// If the lengths of `scales` and `sums` do not match, a row has more than [`MAX_INT8_K`]
+    /// bytes, or the precision is f32.
     pub fn new(precision: Precision, panels: Panels<'a, u32>, scales: &'a [f32], sums: &'a [i32]) -> Self {
         let n = match precision {
             Precision::F32 => panic!("quantized matrix: precision: expected bf16 or int8, found f32"),
@@ -72,8 +76,9 @@ impl<'a> QuantizedMatrix<'a> {
 
 /// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in bf16 or int8.
 ///
-/// Shapes: `a` `[M, packed_row_len(K)]` as [`crate::quant::quantize`] packs it, `b` `[K, N]`, `bias` `[N]`, `out` `[M, N]`.
-/// GELU is computed by [its form for quantized results](crate::math#gelu-of-a-quantized-product).
+/// Shapes: `a` `[M, packed_row_len(K)]` as [`crate::quant::quantize`] packs it, `b` `[K, N]`,
+/// `bias` `[N]`, `out` `[M, N]`. GELU is computed by [its form for quantized
+/// results](crate::math#gelu-of-a-quantized-product).
 ///
 /// # Panics
 /// If the shapes do not match, or `b` was packed for another panel width than the level's.
@@ -130,7 +135,8 @@ impl Weights for QuantizedMatrix<'_> {
     }
 }
 
-/// Sums of bytes in i32: they start with the correction for the zero points, and are scaled at the end.
+/// Sums of bytes in i32: they start with the correction for the zero points, and are scaled at the
+/// end.
 struct Int8Dequant {
     scales: [f32; MAX_PANEL_WIDTH],
     sums: [i32; MAX_PANEL_WIDTH],

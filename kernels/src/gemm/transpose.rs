@@ -5,7 +5,8 @@ use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
 use crate::view::MatRef;
 
-/// Writes a matrix `[N, K]` as K rows of `width` elements: `to[k · width + n] = from[n][k]`, and zero for n from N on.
+/// Writes a matrix `[N, K]` as K rows of `width` elements: `to[k · width + n] = from[n][k]`, and
+/// zero for n from N on.
 pub(super) fn transpose(level: Level, from: MatRef<'_>, to: &mut [f32], width: usize) {
     assert!(from.rows() <= width, "transpose: rows: expected at most {width}, found {}", from.rows());
     assert_eq!(to.len(), from.cols() * width, "transpose: length of the panel (left), of its rows (right)");

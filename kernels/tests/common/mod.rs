@@ -20,7 +20,8 @@ impl Failures {
         }
     }
 
-    /// Records the first element that differs in its bits. All NaNs count as equal, whatever their payload.
+    /// Records the first element that differs in its bits. All NaNs count as equal, whatever their
+    /// payload.
     pub(crate) fn same_bits(&mut self, got: &[f32], expected: &[f32], what: impl FnOnce() -> String) {
         if let Some(difference) = first_difference(got, expected) {
             self.0.push(format!("{}: {difference}", what()));
@@ -121,7 +122,8 @@ impl Random {
         (self.bits() >> 40) as f32 / 8_388_608.0 - 1.0
     }
 
-    /// Returns a number of either sign and of a magnitude from 2⁻²⁰ to 2²⁰, so that sums cancel and absorb terms.
+    /// Returns a number of either sign and of a magnitude from 2⁻²⁰ to 2²⁰, so that sums cancel and
+    /// absorb terms.
     pub(crate) fn wild(&mut self) -> f32 {
         let exponent = (self.bits() >> 33) as i32 % 41 - 20;
         self.unit() * (exponent as f32).exp2()

@@ -14,7 +14,8 @@ fn gemm_row_in_any_batch_keeps_its_bits() {
         let (rows, k, n) = (2 * level.tile_rows() + 3, 67, level.panel_width() + 5);
         let mut random = Random::new(5);
         let a = Matrix::new(rows, k, random.wilds(rows * k));
-        let (packed, bias) = (pack(level, &Matrix::new(n, k, random.wilds(n * k))), random.wilds(n));
+        let packed = pack(level, &Matrix::new(n, k, random.wilds(n * k)));
+        let bias = random.wilds(n);
         let run = |a: MatRef<'_>| product(level, a, packed.panels(), Some(&bias), Epilogue::Activate(Activation::Gelu));
         let whole = run(a.view());
         // Every range of rows, which puts each row at every position of every tile size.

@@ -57,10 +57,12 @@ pub(crate) fn product(
     Matrix::new(m, n, out)
 }
 
-/// The guard value: a NaN that no computation produces, so a test detects reading one and writing one.
+/// The guard value: a NaN that no computation produces, so a test detects reading one and writing
+/// one.
 pub(crate) const GUARD: u32 = 0x7fc0_dead;
 
-/// A matrix surrounded by guards: one row above and below, three columns to the left, five to the right.
+/// A matrix surrounded by guards: one row above and below, three columns to the left, five to the
+/// right.
 pub(crate) struct Guarded {
     data: Vec<f32>,
     rows: usize,

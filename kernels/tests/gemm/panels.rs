@@ -22,7 +22,8 @@ fn panels_from_any_constructor_give_same_bits() {
                 let w = Matrix::new(n, k, random.wilds(n * k));
                 // B [K, N], once without and once with guards, which a wrong stride would read.
                 let b = w.transposed();
-                let (guarded_b, guarded_w) = (Guarded::from_matrix(&b), Guarded::from_matrix(&w));
+                let guarded_b = Guarded::from_matrix(&b);
+                let guarded_w = Guarded::from_matrix(&w);
                 let packed = pack(level, &w);
                 let expected = product(level, a.view(), packed.panels(), None, Epilogue::Store);
                 let mut compare = |panels: Panels<'_>, name: &str| {
@@ -54,7 +55,8 @@ fn panels_in_place_of_column_range_give_same_bits() {
         let width = level.panel_width();
         let (m, k, n) = (3, 21, 3 * width);
         let mut random = Random::new(8);
-        let (a, b) = (Matrix::new(m, k, random.wilds(m * k)), Matrix::new(k, n, random.wilds(k * n)));
+        let a = Matrix::new(m, k, random.wilds(m * k));
+        let b = Matrix::new(k, n, random.wilds(k * n));
         let part = b.columns(width..2 * width);
         let expected = product(level, a.view(), pack(level, &part.transposed()).panels(), None, Epilogue::Store);
         match Panels::in_place(level, b.view().cols_in(width..2 * width)) {

@@ -20,7 +20,8 @@ fn around(size: usize) -> Vec<usize> {
 
 const DEPTHS: [usize; 8] = [0, 1, 2, 7, 16, 17, 64, 768];
 
-/// Returns bias + A · Wᵀ by three loops. Sums of small integers are exact in f32, so their order does not matter.
+/// Returns bias + A · Wᵀ by three loops. Sums of small integers are exact in f32, so their order
+/// does not matter.
 fn naive_product(a: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> Matrix {
     let mut out = Vec::new();
     for m in 0..a.rows {
@@ -52,7 +53,8 @@ fn gemm_of_small_integers_is_exact_and_stays_in_bounds() {
                 for k in DEPTHS {
                     let a = Matrix::new(m, k, random.integers(m * k, 3));
                     let w = Matrix::new(n, k, random.integers(n * k, 3));
-                    let (bias, residual) = (random.integers(n, 9), Matrix::new(m, n, random.integers(m * n, 9)));
+                    let bias = random.integers(n, 9);
+                    let residual = Matrix::new(m, n, random.integers(m * n, 9));
                     for bias in [None, Some(bias.as_slice())] {
                         check_epilogues(failures, level, [&a, &w, &residual], bias);
                     }
@@ -63,7 +65,8 @@ fn gemm_of_small_integers_is_exact_and_stays_in_bounds() {
 }
 
 fn check_epilogues(failures: &mut Failures, level: Level, [a, w, residual]: [&Matrix; 3], bias: Option<&[f32]>) {
-    let (guarded_a, guarded_residual) = (Guarded::from_matrix(a), Guarded::from_matrix(residual));
+    let guarded_a = Guarded::from_matrix(a);
+    let guarded_residual = Guarded::from_matrix(residual);
     let packed = pack(level, w);
     let sums = naive_product(a, w, bias);
     let mut added = sums.clone();
@@ -140,21 +143,24 @@ fn config(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(config(150))]
 
-    /// A chain of k multiply-adds that starts at the bias errs by at most k roundings of its partial sums, which never exceed
+    /// A chain of k multiply-adds that starts at the bias errs by at most k roundings of its
+    /// partial sums, which never exceed
     /// |bias| + Σ |a b|. The residual and the rounding of the reference level add one each.
     #[test]
     fn gemm_of_random_floats_stays_within_rounding_bound((m, n, k, seed, with_bias, with_residual) in problem()) {
         let mut random = Random::new(seed);
         let a = Matrix::new(m, k, random.wilds(m * k));
         let w = Matrix::new(n, k, random.wilds(n * k));
-        let (bias, residual) = (random.wilds(n), Matrix::new(m, n, random.wilds(m * n)));
+        let bias = random.wilds(n);
+        let residual = Matrix::new(m, n, random.wilds(m * n));
         let start = with_bias.then_some(bias.as_slice());
         let epilogue = if with_residual { Epilogue::Add(residual.view()) } else { Epilogue::Store };
         let expected = product(Level::REFERENCE, a.view(), pack(Level::REFERENCE, &w).panels(), start, epilogue);
         common::on_each_level(|level, failures| {
             let got = product(level, a.view(), pack(level, &w).panels(), start, epilogue);
             for (at, (&got, &expected)) in got.data.iter().zip(&expected.data).enumerate() {
-                let (i, j) = (at / n, at % n);
+                let i = at / n;
+                let j = at % n;
                 let start = if with_bias { bias[j] } else { 0.0 };
                 let added = if with_residual { residual.data[at] } else { 0.0 };
                 let bound = roundings(level) * (k + 2) as f64 * ROUNDING * magnitude(a.row(i), w.row(j), start, added);
@@ -172,7 +178,8 @@ proptest! {
         let mut random = Random::new(seed);
         let a = Matrix::new(m, k, random.wilds(m * k));
         let w = Matrix::new(n, k, random.wilds(n * k));
-        let (bias, residual) = (random.wilds(n), Matrix::new(m, n, random.wilds(m * n)));
+        let bias = random.wilds(n);
+        let residual = Matrix::new(m, n, random.wilds(m * n));
         let start = with_bias.then_some(bias.as_slice());
         let epilogue = match Activation::ALL.get(f) {
             Some(&f) => Epilogue::Activate(f),

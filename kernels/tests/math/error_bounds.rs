@@ -1,8 +1,9 @@
 //! The errors of exp and the activations, measured against f64 and bounded by one table.
 //!
-//! An error is counted in ulps: the spacing of f32 at the exact result. Results below the smallest normal number count as zero
-//! on either side. The kernels return zero if their exponential is below that number, although a factor x may lift the exact
-//! result above it; such zeros have a bound of their own, in absolute terms.
+//! An error is counted in ulps: the spacing of f32 at the exact result. Results below the smallest
+//! normal number count as zero on either side. The kernels return zero if their exponential is
+//! below that number, although a factor x may lift the exact result above it; such zeros have a
+//! bound of their own, in absolute terms.
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ struct Bound {
     lost: f64,
 }
 
-/// The bounds for all f32, measured by the ignored test. The documentation of `likewise_kernels::math` states the same.
+/// The bounds for all f32, measured by the ignored test. The documentation of
+/// `likewise_kernels::math` states the same.
 const BOUNDS: [Bound; 8] = [
     bound(Function::Exp, [1.0, 1.5], [1.0, 1.0], 0.0),
     bound(Function::Of(Activation::Gelu), [6.0, 7.0], [11.0, 69.5], 0.0),
@@ -49,7 +51,8 @@ impl Bound {
     }
 }
 
-/// Returns the spacing of f32 at a number; below the normal numbers, that of the smallest normal one.
+/// Returns the spacing of f32 at a number; below the normal numbers, that of the smallest normal
+/// one.
 fn spacing(exact: f64) -> f64 {
     let exponent = (exact.to_bits() >> 52 & 0x7ff).clamp(1023 - 126, 1023 + 127);
     f64::from_bits((exponent - 23) << 52)
@@ -117,13 +120,13 @@ fn sweep(levels: &[Level], mut patterns: impl Iterator<Item = u32>) -> Vec<[Wors
     const CHUNK_LEN: usize = 4096;
     let mut worst = vec![[Worst::default(); BOUNDS.len()]; levels.len()];
     loop {
-        let numbers: Vec<f32> = patterns.by_ref().take(CHUNK_LEN).map(f32::from_bits).collect();
-        if numbers.is_empty() {
+        let inputs: Vec<f32> = patterns.by_ref().take(CHUNK_LEN).map(f32::from_bits).collect();
+        if inputs.is_empty() {
             return worst;
         }
-        let numbers: Vec<f32> = numbers.into_iter().filter(|x| x.is_finite()).collect();
+        let inputs: Vec<f32> = inputs.into_iter().filter(|x| x.is_finite()).collect();
         for (at, bound) in BOUNDS.iter().enumerate() {
-            let x = bound.function.domain(&numbers);
+            let x = bound.function.domain(&inputs);
             let exact: Vec<f64> = x.iter().map(|&x| bound.function.exact(x)).collect();
             for (level, worst) in levels.iter().zip(&mut worst) {
                 let mut got = x.clone();

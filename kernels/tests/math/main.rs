@@ -47,7 +47,8 @@ impl Function {
         let x = f64::from(x);
         match self {
             Self::Exp => x.exp(),
-            // For so large |x| the result is x or 0 to more digits than f64 has; this halves the time of a sweep.
+            // For so large |x| the result is x or 0 to more digits than f64 has; this halves the
+            // time of a sweep.
             Self::Of(Activation::Tanh) if x.abs() >= 128.0 => x.signum(),
             Self::Of(_) if x >= 128.0 => x,
             Self::Of(_) if x <= -128.0 => 0.0,

@@ -11,10 +11,10 @@ use crate::{FUNCTIONS, Function, common};
 fn activations_on_fused_levels_give_same_bits() {
     let fused = common::fused_levels();
     let Some(&first) = fused.first() else { return };
-    let numbers: Vec<f32> = (0..=u32::MAX).step_by(7919).map(f32::from_bits).collect();
+    let inputs: Vec<f32> = (0..=u32::MAX).step_by(7919).map(f32::from_bits).collect();
     common::on_levels(&fused, |level, failures| {
         for function in FUNCTIONS {
-            let mut expected = function.domain(&numbers);
+            let mut expected = function.domain(&inputs);
             let mut got = expected.clone();
             function.run(first, &mut expected);
             function.run(level, &mut got);
@@ -102,7 +102,8 @@ fn activations_of_infinity_return_limit() {
                     continue;
                 }
                 let y = apply(level, function, x);
-                // x σ(x) and similar functions are -∞ · 0 at minus infinity, which is NaN in every framework.
+                // x σ(x) and similar functions are -∞ · 0 at minus infinity, which is NaN in every
+                // framework.
                 let product =
                     x < 0.0 && !matches!(function, Function::Exp | Function::Of(Activation::Relu | Activation::Tanh));
                 let is_right = y == function.limit(x) || (product && y.is_nan());

@@ -7,15 +7,18 @@ use likewise_kernels::quant::Precision;
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
-use crate::{bits, label, levels, numbers, product, quantized, shapes};
+use crate::{bits, label, levels, product, quantized, random_vec, shapes};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Every level with fused multiply-add gives the same bits, with the bf16 instruction and without.
+    /// Every level with fused multiply-add gives the same bits, with the bf16 instruction and
+    /// without.
     #[test]
     fn bf16_product_on_fused_levels_gives_same_bits((m, n, k, seed) in shapes()) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
         let expected = product(Level::REFERENCE, Precision::Bf16, &x, &w, &bias, (m, n, k), Epilogue::Store);
         let mut fused: Option<Vec<f32>> = None;
         for level in levels() {
@@ -33,8 +36,10 @@ proptest! {
     /// With every epilogue, a bf16 output is the f32 output after rounding.
     #[test]
     fn bf16_output_equals_rounded_f32_output((m, n, k, seed) in shapes()) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
-        let residual = numbers(m * n, seed ^ 2);
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
+        let residual = random_vec(m * n, seed ^ 2);
         for level in levels() {
             for epilogue in [
                 Epilogue::Store,
@@ -54,7 +59,8 @@ proptest! {
     }
 }
 
-/// Rounds to the nearest, ties to even; NaN stays NaN, and numbers that are too large become infinite.
+/// Rounds to the nearest, ties to even; NaN stays NaN, and numbers that are too large become
+/// infinite.
 #[test]
 fn quantize_bf16_rounds_to_nearest_even() {
     for (x, expected) in [

@@ -8,8 +8,8 @@ use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::{MAX_GELU_ERROR, bits, label, levels, quantized};
 
-/// GELU after a quantized product, over all magnitudes, and densely where the function bends. The weights are zero, so the
-/// result is the GELU of the bias.
+/// GELU after a quantized product, over all magnitudes, and densely where the function bends. The
+/// weights are zero, so the result is the GELU of the bias.
 #[test]
 fn quantized_gelu_over_all_magnitudes_stays_within_bound() {
     [Precision::Bf16, Precision::Int8].into_iter().for_each(check_gelu);
@@ -50,8 +50,10 @@ fn check_gelu(precision: Precision) {
 
 fn gelu_of(level: Level, precision: Precision, x: &[f32]) -> Vec<f32> {
     let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&vec![0.0; 4 * x.len()], x.len(), 4));
-    let (a, mut out) = (quantized(level, precision, &[1.0; 4], 1, 4), vec![0.0; x.len()]);
-    let (a, sink) = (MatRef::new(&a, 1, a.len()), GemmOutput::F32(MatMut::new(&mut out, 1, x.len())));
+    let a = quantized(level, precision, &[1.0; 4], 1, 4);
+    let mut out = vec![0.0; x.len()];
+    let a = MatRef::new(&a, 1, a.len());
+    let sink = GemmOutput::F32(MatMut::new(&mut out, 1, x.len()));
     gemm_quantized(level, a, packed.matrix(), x, Epilogue::Activate(Activation::Gelu), sink);
     out
 }

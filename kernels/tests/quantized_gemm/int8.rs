@@ -6,16 +6,18 @@ use likewise_kernels::quant::{MAX_INT8_K, Precision};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
-use crate::{bits, label, levels, numbers, product, quantized, shapes};
+use crate::{bits, label, levels, product, quantized, random_vec, shapes};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Sums of bytes are exact, so all fused levels give the same bits. `Level::REFERENCE` computes with i64, and its one
-    /// rounding at the end leaves a difference of a few units in the last place.
+    /// Sums of bytes are exact, so all fused levels give the same bits. `Level::REFERENCE` computes
+    /// with i64, and its one rounding at the end leaves a difference of a few ulps.
     #[test]
     fn int8_product_on_every_level_equals_exact_sum((m, n, k, seed) in shapes()) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
         let expected = product(Level::REFERENCE, Precision::Int8, &x, &w, &bias, (m, n, k), Epilogue::Store);
         let mut fused: Option<Vec<f32>> = None;
         for level in levels() {
@@ -30,35 +32,41 @@ proptest! {
         }
     }
 
-    /// Each product errs by half a quantization step of one side times the other factor, and the errors of K products add up
-    /// like a random walk. Rows with a rotated part, with a remainder, and with both: a factor or a rotation that was lost on
-    /// one side would cause an error as large as the sum.
+    /// Each product errs by half a quantization step of one side times the other factor, and the
+    /// errors of K products add up like a random walk. Rows with a rotated part, with a remainder,
+    /// and with both: a factor or a rotation that was lost on one side would cause an error as
+    /// large as the sum.
     #[test]
     fn int8_product_of_random_rows_stays_near_f32(
         (m, n, seed) in (1_usize..5, 1_usize..20, any::<u32>()),
         k in prop_oneof![1_usize..128, Just(128), Just(384), 129_usize..700],
     ) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
         for level in levels() {
             let out = product(level, Precision::Int8, &x, &w, &bias, (m, n, k), Epilogue::Store);
             for (i, out) in out.iter().enumerate() {
-                let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
+                let x = &x[i / n * k..][..k];
+                let w = &w[i % n * k..][..k];
                 let exact: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>() + bias[i % n];
-                // Eight standard deviations of a random walk of K errors of about 0.012 each (half a step of 2/255 and of 1/127,
-                // rotated).
+                // Eight standard deviations of a random walk of K errors of about 0.012 each (half
+                // a step of 2/255 and of 1/127, rotated).
                 let bound = 8.0 * 0.012 * (k as f32).sqrt();
                 prop_assert!((out - exact).abs() <= bound, "{}, k {k}: {out} for {exact}", label(level));
             }
         }
     }
 
-    /// A byte is within a step of its element: half a step, and another half because the zero point was rounded.
+    /// A byte is within a step of its element: half a step, and another half because the zero point
+    /// was rounded.
     #[test]
     fn int8_activation_after_round_trip_stays_within_a_step(x in proptest::collection::vec(-1e3_f32..1e3, 1..200), shift in -1e3_f32..1e3) {
         let x: Vec<f32> = x.iter().map(|x| x + shift).collect();
         for level in levels() {
             let row = quantized(level, Precision::Int8, &x, 1, x.len());
-            let (step, zero) = (f32::from_bits(row[row.len() - 2]), row[row.len() - 1] as i32);
+            let step = f32::from_bits(row[row.len() - 2]);
+            let zero = row[row.len() - 1] as i32;
             let byte = |i: usize| row[i / 4].to_le_bytes()[i % 4];
             // The remainder is not rotated but doubled.
             let whole = x.len() / 128 * 128;
@@ -72,8 +80,8 @@ proptest! {
     }
 }
 
-/// Reverts the rotation of blocks of 128: each eight elements that are sixteen apart were replaced by their sums and
-/// differences. The same transform again gives eight times the element.
+/// Reverts the rotation of blocks of 128: each eight elements that are sixteen apart were replaced
+/// by their sums and differences. The same transform again gives eight times the element.
 fn rotate_back(x: &mut [f32]) {
     for block in x.chunks_exact_mut(128) {
         let old: Vec<f32> = block.to_vec();
@@ -84,7 +92,8 @@ fn rotate_back(x: &mut [f32]) {
     }
 }
 
-/// Returns the int8 product of given bytes with all scales 1: rows of A with their zero point, and rows of W.
+/// Returns the int8 product of given bytes with all scales 1: rows of A with their zero point, and
+/// rows of W.
 fn product_of_bytes(level: Level, a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<f32> {
     let (k, n) = (w[0].len(), w.len());
     let word = |bytes: &[u8]| u32::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)));
@@ -126,7 +135,8 @@ fn product_in_i64(a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<i64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Sums of extreme bytes in any order are exact. This would reveal saturation in i16, a lost sign or a lost byte.
+    /// Sums of extreme bytes in any order are exact. This would reveal saturation in i16, a lost
+    /// sign or a lost byte.
     #[test]
     fn int8_product_of_extreme_bytes_is_exact(
         (m, n, k) in (1_usize..14, 1_usize..40, 1_usize..700),
@@ -163,12 +173,14 @@ fn int8_product_of_largest_sums_is_exact() {
     }
 }
 
-/// Transformers have channels that are far larger than the others, with small weights. A scale that covers such a channel is
-/// too coarse for the rest. Rotation makes it finer, so the error is smaller than with the same bytes without rotation.
+/// Transformers have channels that are far larger than the others, with small weights. A scale that
+/// covers such a channel is too coarse for the rest. Rotation makes it finer, so the error is
+/// smaller than with the same bytes without rotation.
 #[test]
 fn int8_rotation_with_outlier_channel_reduces_error() {
     let (m, n, k) = (8, 48, 384);
-    let (mut x, mut w) = (numbers(m * k, 1), numbers(n * k, 2));
+    let mut x = random_vec(m * k, 1);
+    let mut w = random_vec(n * k, 2);
     x.iter_mut().skip(100).step_by(k).for_each(|x| *x *= 60.0);
     w.iter_mut().skip(100).step_by(k).for_each(|w| *w /= 60.0);
     let without_rotation = |x: &[f32]| -> Vec<f32> {

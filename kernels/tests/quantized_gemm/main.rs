@@ -11,8 +11,8 @@ use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
-/// The largest error of the quantized GELU. Measured over twelve million numbers from -6 to 6: 5.19e-5 if multiply-add rounds
-/// twice, 4.90e-5 if it rounds once.
+/// The largest error of the quantized GELU. Measured over twelve million numbers from -6 to 6:
+/// 5.19e-5 if multiply-add rounds twice, 4.90e-5 if it rounds once.
 pub(crate) const MAX_GELU_ERROR: f32 = 5.2e-5;
 
 /// Returns every level, and each level with dot-product extensions again with fewer of them.
@@ -57,7 +57,7 @@ pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
 }
 
 /// Returns pseudo-random numbers between −1 and 1.
-pub(crate) fn numbers(count: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn random_vec(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
         state ^= state << 13;

@@ -7,12 +7,13 @@ use likewise_kernels::quant::{MAX_INT8_K, Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
 use proptest::prelude::*;
 
-use crate::{MAX_GELU_ERROR, bits, label, levels, numbers, product, quantized, shapes};
+use crate::{MAX_GELU_ERROR, bits, label, levels, product, quantized, random_vec, shapes};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Packed activations are the same on every level, because quantization uses no fused operation.
+    /// Packed activations are the same on every level, because quantization uses no fused
+    /// operation.
     #[test]
     fn quantize_on_every_level_gives_same_bits(x in proptest::collection::vec(-1e3_f32..1e3, 1..400), shift in -1e3_f32..1e3) {
         let x: Vec<f32> = x.iter().map(|x| x + shift).collect();
@@ -27,7 +28,9 @@ proptest! {
     /// A row's result depends on that row alone, not on the batch.
     #[test]
     fn quantized_row_in_any_batch_keeps_its_bits((m, n, k, seed) in shapes()) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
         for level in levels() {
             for precision in [Precision::Bf16, Precision::Int8] {
                 let all = product(level, precision, &x, &w, &bias, (m, n, k), Epilogue::Store);
@@ -41,8 +44,10 @@ proptest! {
     /// Epilogues and column ranges give the result of the separate operators.
     #[test]
     fn quantized_epilogues_and_column_ranges_equal_separate_operators((m, n, k, seed) in shapes()) {
-        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, !seed), numbers(n, seed ^ 1));
-        let residual = numbers(m * n, seed ^ 2);
+        let x = random_vec(m * k, seed);
+        let w = random_vec(n * k, !seed);
+        let bias = random_vec(n, seed ^ 1);
+        let residual = random_vec(m * n, seed ^ 2);
         for level in levels() {
             for precision in [Precision::Bf16, Precision::Int8] {
                 let plain = product(level, precision, &x, &w, &bias, (m, n, k), Epilogue::Store);
@@ -54,7 +59,8 @@ proptest! {
                     (Epilogue::Add(MatRef::new(&residual, m, n)), &added),
                 ] {
                     let out = product(level, precision, &x, &w, &bias, (m, n, k), epilogue);
-                    // The quantized GELU has fewer digits, and the reference level rounds once, at the end.
+                    // The quantized GELU has fewer digits, and the reference level rounds once, at
+                    // the end.
                     let is_gelu = matches!(epilogue, Epilogue::Activate(_));
                     let bound = if is_gelu { MAX_GELU_ERROR } else { 1e-6 };
                     let near = |(a, b): (&f32, &f32)| (a - b).abs() <= bound * (1.0 + b.abs());
@@ -85,23 +91,24 @@ proptest! {
     }
 }
 
-/// A row with NaN or infinity has no finite result; an empty row and one of tiny elements count as zero.
+/// A row with NaN or infinity has no finite result; an empty row and one of tiny elements count as
+/// zero.
 #[test]
 fn quantized_row_with_nan_or_zero_keeps_it() {
     for level in levels() {
         for precision in [Precision::Bf16, Precision::Int8] {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for at in [0, 3, 17, 39] {
-                    let mut x = numbers(40, 5);
+                    let mut x = random_vec(40, 5);
                     x[at] = bad;
                     let out =
-                        product(level, precision, &x, &numbers(40 * 3, 6), &[0.0; 3], (1, 3, 40), Epilogue::Store);
+                        product(level, precision, &x, &random_vec(40 * 3, 6), &[0.0; 3], (1, 3, 40), Epilogue::Store);
                     assert!(out.iter().all(|x| !x.is_finite()), "{} {}: {out:?}", label(level), precision.name());
                 }
             }
             for small in [0.0, 1e-40, -1e-45] {
                 let out =
-                    product(level, precision, &[small; 40], &numbers(40, 6), &[0.25], (1, 1, 40), Epilogue::Store);
+                    product(level, precision, &[small; 40], &random_vec(40, 6), &[0.25], (1, 1, 40), Epilogue::Store);
                 assert_eq!(out, [0.25], "{} {}: {small}", label(level), precision.name());
             }
             let nothing = product(level, precision, &[], &[], &[0.25, 0.5], (1, 2, 0), Epilogue::Store);
@@ -114,11 +121,13 @@ fn quantized_row_with_nan_or_zero_keeps_it() {
 #[test]
 fn gemm_quantized_with_mismatched_arguments_panics() {
     let level = Level::best();
-    let w = numbers(4 * 8, 1);
+    let w = random_vec(4 * 8, 1);
     let run = |row_len: usize, n: usize, bias: usize, precision: Precision| {
         let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, 4, 8));
         std::panic::catch_unwind(|| {
-            let (a, bias, mut out) = (vec![0; 2 * row_len], vec![0.0; bias], vec![0.0; 2 * n]);
+            let a = vec![0; 2 * row_len];
+            let bias = vec![0.0; bias];
+            let mut out = vec![0.0; 2 * n];
             let sink = GemmOutput::F32(MatMut::new(&mut out, 2, n));
             gemm_quantized(level, MatRef::new(&a, 2, row_len), packed.matrix(), &bias, Epilogue::Store, sink);
         })

@@ -12,8 +12,9 @@ fn layer_norm_of(level: Level, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f
 
 /// Returns the largest error of each element against the reference level.
 ///
-/// The mean errs by δ, the roundings of its sum; that shifts every element and adds δ² to the variance. The variance also errs
-/// by its own sum, the deviation by half of that. A difference, a product, the multiply-add, and the reference level follow.
+/// The mean errs by δ, the roundings of its sum; that shifts every element and adds δ² to the
+/// variance. The variance also errs by its own sum, the deviation by half of that. A difference, a
+/// product, the multiply-add, and the reference level follow.
 fn layer_norm_bounds(level: Level, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
     let width = x.len() as f64;
     let wide = || x.iter().map(|&x| f64::from(x));
@@ -54,7 +55,8 @@ fn layer_norm_at_every_width_stays_within_bound() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(16);
         for width in widths() {
-            let (weight, bias) = (random.units(width), random.units(width));
+            let weight = random.units(width);
+            let bias = random.units(width);
             let x = random.units(width);
             check_layer_norm(failures, level, &x, &weight, &bias, "random");
             let shifted: Vec<f32> = x.iter().map(|x| x + 100.0).collect();
@@ -74,7 +76,9 @@ fn layer_norm_at_every_width_stays_within_bound() {
 fn layer_norm_bound_for_ordinary_rows_is_small() {
     for width in [384, 768, 1000] {
         let mut random = Random::new(17);
-        let (x, weight, bias) = (random.units(width), random.units(width), random.units(width));
+        let x = random.units(width);
+        let weight = random.units(width);
+        let bias = random.units(width);
         let bounds = layer_norm_bounds(Level::PORTABLE, &x, &weight, &bias);
         let largest = bounds.iter().copied().fold(0.0, f64::max);
         assert!(largest < 2e-5, "{width}: {largest:e}");
@@ -86,7 +90,8 @@ fn layer_norm_of_constant_rows_returns_bias() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(18);
         for width in widths() {
-            let (weight, bias) = (random.units(width), random.units(width));
+            let weight = random.units(width);
+            let bias = random.units(width);
             for value in [0.0, 1.0, -3.0, 0.1] {
                 check_layer_norm(failures, level, &vec![value; width], &weight, &bias, "constant");
             }
@@ -105,7 +110,9 @@ fn layer_norm_of_strided_view_leaves_gaps_unchanged() {
     common::on_each_level(|level, failures| {
         let (rows, width, stride) = (3, 37, 50);
         let mut random = Random::new(19);
-        let (x, weight, bias) = (random.units(rows * stride), random.units(width), random.units(width));
+        let x = random.units(rows * stride);
+        let weight = random.units(width);
+        let bias = random.units(width);
         let mut y = vec![7.0; rows * (width + 1)];
         layer_norm(
             level,
@@ -141,7 +148,8 @@ fn layer_norm_of_row_with_nan_returns_nan() {
 fn layer_norm_with_mismatched_shapes_panics() {
     common::on_each_level(|level, _| {
         let run = |weight: usize, bias: usize, (rows, cols): (usize, usize)| {
-            let (ones, mut y) = ([1.0; 12], [0.0; 20]);
+            let ones = [1.0; 12];
+            let mut y = [0.0; 20];
             let y = MatMut::new(&mut y, rows, cols);
             layer_norm(level, MatRef::new(&ones, 3, 4), &ones[..weight], &ones[..bias], EPSILON, y);
         };

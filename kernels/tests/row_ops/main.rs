@@ -1,7 +1,9 @@
-//! Operators on rows and vectors: softmax, layer norm, distances, reductions of rows, element-wise operators.
+//! Operators on rows and vectors: softmax, layer norm, distances, reductions of rows, element-wise
+//! operators.
 //!
-//! The error bounds count roundings: each is at most `ROUNDING` of its result. In a sum of n elements, an element goes through
-//! at most n/16 + 7 additions (its own lane, then the tree of 4 partial sums and 16 lanes).
+//! The error bounds count roundings: each is at most `ROUNDING` of its result. In a sum of n
+//! elements, an element goes through at most n/16 + 7 additions (its own lane, then the tree of 4
+//! partial sums and 16 lanes).
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -16,12 +16,14 @@ fn distances_at_every_length_stay_within_bound() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(22);
         for len in (0..=130).chain([384, 768, 1000, 4096]) {
-            let (a, b) = (random.wilds(len), random.wilds(len));
+            let a = random.wilds(len);
+            let b = random.wilds(len);
             for (name, sum, term) in SUMS {
                 let got = sum(level, &a, &b);
                 let expected = sum(Level::REFERENCE, &a, &b);
                 let size: f64 = a.iter().zip(&b).map(|(&a, &b)| term(f64::from(a), f64::from(b)).abs()).sum();
-                // A difference errs by one rounding, its square by three; the sum and the reference level follow.
+                // A difference errs by one rounding, its square by three; the sum and the reference
+                // level follow.
                 let bound = (additions(len) + 5.0) * ROUNDING * size;
                 let error = (f64::from(got) - f64::from(expected)).abs();
                 failures
@@ -36,7 +38,8 @@ fn distances_of_small_integers_are_exact() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(23);
         for len in 0..=300 {
-            let (a, b) = (random.integers(len, 9), random.integers(len, 9));
+            let a = random.integers(len, 9);
+            let b = random.integers(len, 9);
             for (name, sum, term) in SUMS {
                 let expected: f64 = a.iter().zip(&b).map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
                 let got = sum(level, &a, &b);
@@ -54,7 +57,8 @@ fn distances_with_nan_or_mismatched_lengths_return_nan_or_panic() {
                 for at in [0, len / 2, len - 1] {
                     let mut a = vec![1.0; len];
                     a[at] = f32::NAN;
-                    let (left, right) = (sum(level, &a, &vec![2.0; len]), sum(level, &vec![2.0; len], &a));
+                    let left = sum(level, &a, &vec![2.0; len]);
+                    let right = sum(level, &vec![2.0; len], &a);
                     failures.check(left.is_nan() && right.is_nan(), || format!("{name}: NaN at {at} of {len}"));
                 }
             }
@@ -82,7 +86,8 @@ fn mean_of_rows_at_every_count_stays_within_bound() {
                 let expected = mean_of(Level::REFERENCE, &x, rows, width, stride);
                 for j in 0..width {
                     let size: f64 = (0..rows).map(|i| f64::from(x[i * stride + j].abs())).sum::<f64>() / rows as f64;
-                    // Sixteen additions of a block, the blocks, the quotient and the reference level.
+                    // Sixteen additions of a block, the blocks, the quotient and the reference
+                    // level.
                     let bound = (16.0 + rows.div_ceil(16) as f64 + 2.0) * ROUNDING * size;
                     let error = (f64::from(got[j]) - f64::from(expected[j])).abs();
                     failures
@@ -112,7 +117,8 @@ fn sum_of_rows_with_linear_weights_stays_within_bound() {
                     sum_of_rows(level, MatRef::new(&x, rows, width), RowWeights::Linear(first), by, &mut y);
                     y
                 };
-                let (got, expected) = (sum(level), sum(Level::REFERENCE));
+                let got = sum(level);
+                let expected = sum(Level::REFERENCE);
                 for j in 0..width {
                     let weight = |i: usize| f64::from(first) + i as f64;
                     let size: f64 = (0..rows).map(|i| weight(i) * f64::from(x[i * width + j].abs())).sum();
@@ -180,14 +186,16 @@ fn mean_of_rows_with_nan_or_mismatched_width_returns_nan_or_panics() {
     });
 }
 
-/// Each operation is rounded on its own, so all levels give the same bits, except that the reference level rounds a sum of
-/// three vectors only once.
+/// Each operation is rounded on its own, so all levels give the same bits, except that the
+/// reference level rounds a sum of three vectors only once.
 #[test]
 fn elementwise_at_every_length_rounds_each_operation() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(25);
         for len in (0..=130).chain([768]) {
-            let (a, b, c) = (random.wilds(len), random.wilds(len), random.wilds(len));
+            let a = random.wilds(len);
+            let b = random.wilds(len);
+            let c = random.wilds(len);
             let two: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
             let mut y = vec![f32::NAN; len];
             add(level, &a, &b, None, &mut y);
@@ -212,7 +220,8 @@ fn elementwise_at_every_length_rounds_each_operation() {
 #[test]
 fn elementwise_with_nan_or_mismatched_lengths_returns_nan_or_panics() {
     common::on_each_level(|level, failures| {
-        let (ones, nan) = ([1.0; 18], [f32::NAN; 18]);
+        let ones = [1.0; 18];
+        let nan = [f32::NAN; 18];
         let mut y = [0.0; 18];
         for (a, b, c) in [(&nan, &ones, &ones), (&ones, &nan, &ones), (&ones, &ones, &nan)] {
             add(level, a, b, Some(c), &mut y);
@@ -234,7 +243,9 @@ fn reductions_on_fused_levels_give_same_bits() {
         let mut random = Random::new(26);
         let mut all = Vec::new();
         for len in lengths() {
-            let (a, b, c) = (random.wilds(len), random.wilds(len), random.wilds(len));
+            let a = random.wilds(len);
+            let b = random.wilds(len);
+            let c = random.wilds(len);
             all.extend(SUMS.map(|(_, sum, _)| sum(level, &a, &b)));
             let mut y = vec![0.0; len];
             add(level, &a, &b, Some(&c), &mut y);

@@ -15,9 +15,10 @@ fn softmax_of(level: Level, x: &[f32], padding: usize, scores: ScoreTransform<'_
 
 /// Returns the largest relative error of a probability against the reference level.
 ///
-/// A score errs by one rounding of its product and one of its sum, relative to the largest magnitude, and so does the maximum.
-/// Their difference errs by one more rounding. These errors are absolute, and exp makes them relative. exp itself (2 roundings
-/// make an ulp), the sum, the reciprocal, the last product and the rounding of the reference level follow.
+/// A score errs by one rounding of its product and one of its sum, relative to the largest
+/// magnitude, and so does the maximum. Their difference errs by one more rounding. These errors are
+/// absolute, and exp makes them relative. exp itself (2 roundings make an ulp), the sum, the
+/// reciprocal, the last product and the rounding of the reference level follow.
 fn softmax_bound(x: &[f32], scores: ScoreTransform<'_>) -> f64 {
     let bias = |j: usize| scores.bias.get(scores.start + j).map_or(0.0, |bias| bias.abs());
     let size = |(j, x): (usize, &f32)| f64::from(x.abs() * scores.scale.abs() + bias(j));
@@ -190,7 +191,8 @@ fn softmax_on_fused_levels_gives_same_bits() {
         let mut random = Random::new(15);
         let mut all = Vec::new();
         for len in lengths() {
-            let (x, bias) = (random.wilds(len), random.units(len));
+            let x = random.wilds(len);
+            let bias = random.units(len);
             all.extend(softmax_of(level, &x, 3, ScoreTransform { scale: 0.1, bias: &bias, start: 0 }));
             all.extend(softmax_of(level, &random.units(len), 0, ScoreTransform { scale: 9.0, ..NO_BIAS }));
         }
