@@ -10,20 +10,15 @@ use crate::simd::{LANES, Simd};
 
 /// Applies an expression to each of the four registers.
 ///
-/// A loop by index, because the compiler does not always inline `array::map`, and then vectors go
-/// through memory.
+/// Written out, because the compiler does not always inline `array::map` nor keep the array of a
+/// loop in registers.
 macro_rules! each {
     ($q:ident => $value:expr) => {
-        each!(f32x4, $q => $value)
+        [each!($q = 0, $value), each!($q = 1, $value), each!($q = 2, $value), each!($q = 3, $value)]
     };
-    ($vector:ty, $q:ident => $value:expr) => {{
-        let mut out = [<$vector>::ZERO; 4];
-        let mut $q = 0;
-        while $q < 4 {
-            out[$q] = $value;
-            $q += 1;
-        }
-        out
+    ($q:ident = $index:literal, $value:expr) => {{
+        let $q = $index;
+        $value
     }};
 }
 
@@ -138,7 +133,7 @@ impl Simd for Portable {
     #[inline(always)]
     fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I {
         let packed: [i16x8; 4] = cast(*packed);
-        each!(i32x4, q => cast((if odd { packed[q] } else { packed[q] << 8 }) >> 8))
+        each!(q => cast((if odd { packed[q] } else { packed[q] << 8 }) >> 8))
     }
 
     #[inline(always)]
@@ -148,7 +143,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
-        each!(i32x4, q => sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
+        each!(q => sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
     }
 }
 
