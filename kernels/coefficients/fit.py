@@ -1,17 +1,17 @@
-"""Finds the coefficients in ../src/math.rs.
+"""Computes the coefficients in ../src/math.rs.
 
-Three fits, each the smallest that leaves the approximation error below half of the rounding error of f32:
+Three fits, each of the lowest degree whose approximation error is below half of the rounding error of f32:
 
 * exp(r) on |r| <= ln2/2, as 1 + r + r^2 (c2 + c3 r + ...), after the range reduction x = n ln2 + r;
 * the tail of the normal distribution, scaled: exp(t^2/2) Phi(-t) = P(t) / Q(t) on t in [0, 14.5] (beyond it GELU
   underflows). All coefficients come out positive, so that neither sum cancels;
 * tanh(x)/x - 1 = x^2 T(x^2) on |x| <= 0.55, where 1 - 2/(1 + exp(2x)) would cancel.
 
-A fourth is for results that are rounded to words, and leaves an error below 3 * 10^-5: (Phi(x) - 1/2)/x = R(x^2).
+A fourth is for results that are quantized, with an error below 3 * 10^-5: (Phi(x) - 1/2)/x = R(x^2).
 
 Each is a weighted least-squares fit in 60 digits on Chebyshev nodes, made minimax by Lawson's reweighting; the rational
 one is linearised by its previous denominator (Sanathanan and Koerner). Coefficients are then rounded to f32 one at a
-time and the remaining ones fitted again, so that the rounding of one is made good by the others.
+time and the remaining ones fitted again, so that the others compensate for the rounding of one.
 
     pip install mpmath==1.3.0 && python fit.py
 """
@@ -110,7 +110,7 @@ def fit_tail(top, bottom, edge=mpf("14.5")):
         lawson = [l * (e / mean + mpf("0.05")) for l, e in zip(lawson, err)]
         total = sum(lawson)
         lawson = [l / total * len(pts) for l in lawson]
-    # The denominator is rounded as it is; the numerator, which is linear once Q is known, is fitted again around it.
+    # The denominator is rounded first; the numerator, which is linear once Q is known, is fitted again to it.
     qs = [f32(q) for q in qs]
     q = lambda p: sum(k_c * p ** k for k, k_c in enumerate(qs))
     ps, _ = fit([power(k) for k in range(top + 1)], [g(p) * q(p) for p in pts], lambda p: g(p) * q(p), pts)
@@ -121,14 +121,14 @@ def fit_tail(top, bottom, edge=mpf("14.5")):
 
 
 def fit_short(degree=8, edge=mpf("4.4")):
-    """(Phi(x) - 1/2) / x as a polynomial in x^2 for |x| <= edge, beyond which Phi is taken for 0 and 1. GELU's error is that of
-    the polynomial times x^2."""
+    """(Phi(x) - 1/2) / x as a polynomial in x^2 for |x| <= edge; for larger |x|, Phi counts as 0 or 1. The error of GELU is
+    that of the polynomial times x^2."""
     pts = nodes(mpf("1e-3"), edge, 80)
     phi = lambda p: erfc(-p / sqrt(2)) / 2
     c, _ = fit([power(2 * k) for k in range(degree + 1)], [(phi(p) - mpf(1) / 2) / p for p in pts], lambda p: 1 / (p * p + mpf("0.02")), pts, rounds=40)
     value = lambda p: p * (mpf(1) / 2 + p * sum(ci * p ** (2 * k) for k, ci in enumerate(c)))
     worst = max(abs(value(p) - p * phi(p)) for p in nodes(mpf(0), edge, 801))
-    print(f"GELU that is rounded: worst error {float(worst):.2e}, at the edge Phi - 1/2 is {float(edge * sum(ci * edge ** (2 * k) for k, ci in enumerate(c))):.8f}")
+    print(f"GELU of a quantized product: worst error {float(worst):.2e}, at the edge Phi - 1/2 is {float(edge * sum(ci * edge ** (2 * k) for k, ci in enumerate(c))):.8f}")
     for i, ci in enumerate(c):
         print(f"    {i}: {float(ci):.9e}")
 

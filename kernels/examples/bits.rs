@@ -1,22 +1,23 @@
-//! Prints, for each level of this CPU, a fingerprint of the bits that all operators give for the same numbers.
+//! Prints, for each level of this CPU, a fingerprint of the bits of all operators on the same
+//! input.
 //!
-//! Levels that fuse multiply-adds have the same one, also on another machine: `.ci/neon` compares those of two
-//! architectures. Everything runs on the main thread.
+//! Levels that fuse multiply-adds have the same fingerprint, also on another machine: the NEON
+//! check of the CI compares two architectures. Everything runs on the main thread.
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, PackedMatrix, PackedWords, Sink, gemm, gemm_words};
+use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
+use likewise_kernels::gemm::{Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, gemm, gemm_quantized};
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::quant::{Precision, quantize};
-use likewise_kernels::rows::{Count, max_of_rows, mean_of_rows, sum_of_rows};
-use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
+use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_rows};
+use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
-/// Numbers from −4 to 4 that are the same everywhere (xorshift).
-struct Numbers(u64);
+/// Generates numbers from −4 to 4, the same on every machine (xorshift).
+struct Generator(u64);
 
-impl Numbers {
+impl Generator {
     fn take(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 ^= self.0 << 13;
@@ -28,23 +29,25 @@ impl Numbers {
     }
 }
 
-/// A hash of bits (FNV-1a over words).
+/// A hash of bits (FNV-1a over 32-bit elements).
 struct Fingerprint(u64);
 
 impl Fingerprint {
-    fn add(&mut self, numbers: &[f32]) {
-        for x in numbers {
+    fn add(&mut self, values: &[f32]) {
+        for x in values {
             self.0 = (self.0 ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
 }
 
-/// The fingerprint of every operator at shapes with and without tails.
+/// Returns the fingerprint of every operator at shapes with and without partial vectors.
 fn fingerprint(level: Level) -> u64 {
-    let mut numbers = Numbers(88_172_645_463_325_252);
+    let mut generator = Generator(88_172_645_463_325_252);
     let mut print = Fingerprint(0xcbf2_9ce4_8422_2325);
     for (m, n, k) in [(1, 16, 7), (5, 33, 129), (13, 48, 300), (7, 64, 768), (31, 100, 64)] {
-        let (x, w, b) = (numbers.take(m * k), numbers.take(n * k), numbers.take(n));
+        let x = generator.take(m * k);
+        let w = generator.take(n * k);
+        let b = generator.take(n);
         let packed = PackedMatrix::pack(level, MatRef::new(&w, n, k));
         let mut y = vec![0.0; m * n];
         let out = MatMut::new(&mut y, m, n);
@@ -56,29 +59,30 @@ fn fingerprint(level: Level) -> u64 {
             print.add(&z);
         }
         let mut p = y.clone();
-        softmax(level, MatMut::new(&mut p, m, n), n - 1, Scores { scale: 0.05, bias: &[], start: 0 });
+        softmax(level, MatMut::new(&mut p, m, n), n - 1, ScoreTransform { scale: 0.05, bias: &[], start: 0 });
         print.add(&p);
         let mut normal = y.clone();
         layer_norm(level, MatRef::new(&y, m, n), &b, &b, 1e-5, MatMut::new(&mut normal, m, n));
         print.add(&normal);
         for precision in [Precision::Bf16, Precision::Int8] {
-            let cols = precision.row_words(k);
-            let mut words = vec![0; m * cols];
-            quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut words, m, cols));
-            words.iter().for_each(|&word| print.add(&[f32::from_bits(word)]));
-            let packed = PackedWords::pack(level, precision, MatRef::new(&w, n, k));
-            let (a, out) = (MatRef::new(&words, m, cols), MatMut::new(&mut y, m, n));
-            gemm_words(level, a, packed.matrix(), &b, Epilogue::Store, Sink::F32(out));
+            let cols = precision.packed_row_len(k);
+            let mut quantized = vec![0; m * cols];
+            quantize(level, precision, MatRef::new(&x, m, k), MatMut::new(&mut quantized, m, cols));
+            quantized.iter().for_each(|&bits| print.add(&[f32::from_bits(bits)]));
+            let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
+            let a = MatRef::new(&quantized, m, cols);
+            let out = MatMut::new(&mut y, m, n);
+            gemm_quantized(level, a, packed.matrix(), &b, Epilogue::Store, GemmOutput::F32(out));
             print.add(&y);
         }
         let mut mean = vec![0.0; n];
         mean_of_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
-        sum_of_rows(level, MatRef::new(&y, m, n), Count::RisingFrom(1.0), 3.0, &mut mean);
+        sum_of_rows(level, MatRef::new(&y, m, n), RowWeights::Linear(1.0), 3.0, &mut mean);
         print.add(&mean);
         max_of_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
-        print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), absolute_distance(level, &w[..n], &b)]);
+        print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), manhattan_distance(level, &w[..n], &b)]);
     }
     print.0
 }
@@ -87,8 +91,8 @@ fn main() {
     for level in Level::available() {
         let kind = if level.is_fused() { "fused" } else { "own" };
         println!("{level} {kind} {:016x}", fingerprint(level));
-        for fewer in std::iter::successors(level.with_fewer_word_instructions(), |l| l.with_fewer_word_instructions()) {
-            let names = fewer.word_instructions().unwrap_or("no instructions for words");
+        for fewer in std::iter::successors(level.without_best_dot_extension(), |l| l.without_best_dot_extension()) {
+            let names = fewer.dot_extensions().unwrap_or("no dot-product extensions");
             println!("{level} {kind} {:016x} with {names}", fingerprint(fewer));
         }
     }

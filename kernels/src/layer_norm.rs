@@ -1,20 +1,29 @@
 //! Layer normalization (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 
+use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
-use crate::simd::Simd;
-use crate::vector::{Accumulate, fold};
+use crate::reduce::{Accumulate, fold};
+use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
-/// y = (x − mean) / √(variance + epsilon) · weight + bias, for each row, with the variance over all D (not D − 1).
+/// Computes y = (x − mean) / √(variance + epsilon) · weight + bias for each row, with the variance
+/// over all D (not D − 1).
 ///
-/// Two passes: the mean first, then the squares of what remains. The one-pass form Σx² − (Σx)² cancels where a row has an
-/// outlier, and transformers have them.
+/// Two passes: the mean first, then the squares of the differences. The one-pass form Σx² − (Σx)²
+/// cancels if a row has an outlier, and transformers have them.
+///
+/// Shapes: `x` and `y` `[T, D]`, `weight` and `bias` `[D]`.
 ///
 /// # Panics
-/// If the shapes differ: `x` and `y` `[T, D]`, `weight` and `bias` `[D]`.
+/// If the shapes differ.
 pub fn layer_norm(level: Level, x: MatRef<'_>, weight: &[f32], bias: &[f32], epsilon: f32, y: MatMut<'_>) {
-    assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "layer norm keeps the shape");
-    assert_eq!((weight.len(), bias.len()), (x.cols(), x.cols()), "weight and bias have one number a column");
+    assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "layer norm: shape of x (left) and of y (right)");
+    let width = x.cols();
+    assert_eq!(
+        (weight.len(), bias.len()),
+        (width, width),
+        "layer norm: lengths of weight and bias (left), width of x (right)"
+    );
     level.enter(LayerNorm { x, weight, bias, epsilon, y });
 }
 
@@ -30,12 +39,12 @@ impl Operator for LayerNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
         let width = self.x.cols() as f32;
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
             let mean = fold(s, Sum, x, x) / width;
-            let variance = fold(s, SquaredDistance(mean), x, x) / width;
+            let variance = fold(s, SquaredDifference { mean }, x, x) / width;
             let scale = 1.0 / (variance + self.epsilon).sqrt();
             write_row(s, x, mean, scale, self.weight, self.bias, self.y.row_mut(i));
         }
@@ -64,28 +73,31 @@ impl Accumulate for Sum {
 
 /// Σ (x − mean)².
 #[derive(Clone, Copy)]
-struct SquaredDistance(f32);
+struct SquaredDifference {
+    mean: f32,
+}
 
-impl Accumulate for SquaredDistance {
+impl Accumulate for SquaredDifference {
     #[inline(always)]
     fn step<S: Simd>(self, s: S, sum: S::F, x: S::F, _: S::F) -> S::F {
-        let away = s.sub(x, s.splat(self.0));
-        s.mul_add(away, away, sum)
+        let difference = s.sub(x, s.splat(self.mean));
+        s.mul_add(difference, difference, sum)
     }
     fn padding(self) -> f32 {
-        self.0
+        self.mean
     }
 }
 
 #[inline(always)]
 fn write_row<S: Simd>(s: S, x: &[f32], mean: f32, scale: f32, weight: &[f32], bias: &[f32], y: &mut [f32]) {
-    let (mean, scale) = (s.splat(mean), s.splat(scale));
+    let mean = s.splat(mean);
+    let scale = s.splat(scale);
     let mut at = 0;
     while at < x.len() {
-        let end = (at + crate::simd::LANES).min(x.len());
-        let normal = s.mul(s.sub(s.load_first(&x[at..end], 0.0), mean), scale);
-        let v = s.mul_add(normal, s.load_first(&weight[at..end], 0.0), s.load_first(&bias[at..end], 0.0));
-        s.store_first(&mut y[at..end], v);
+        let end = (at + LANES).min(x.len());
+        let normalized = s.mul(s.sub(s.load_partial(&x[at..end], 0.0), mean), scale);
+        let v = s.mul_add(normalized, s.load_partial(&weight[at..end], 0.0), s.load_partial(&bias[at..end], 0.0));
+        s.store_partial(&mut y[at..end], v);
         at = end;
     }
 }

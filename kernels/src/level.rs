@@ -2,32 +2,36 @@
 //!
 //! The pattern has three parts.
 //!
-//! * **Detect.** Each level has a zero-sized token ([`Avx2`], [`Avx512`], ...) that only its `detect` can make, after
-//!   asking the CPU.
-//! * **Prove.** So a value of a token's type proves that the instructions exist, and `Simd` for that token may use them.
-//! * **Enter.** [`Level::enter`] calls an operator through a function that carries the level's `#[target_feature]`. The
-//!   bodies it calls are `#[inline(always)]` and carry none, so they are compiled anew inside it with its instructions.
-//!   That happens once per operator (a matmul, a layer norm), never per vector.
+//! * **Detect.** Each instruction set has a zero-sized token ([`Avx2`], [`Avx512`], ...) that only
+//!   its `detect` can construct, after checking the CPU.
+//! * **Prove.** A value of a token's type therefore proves that the instructions exist, and `Simd`
+//!   for that token may use them.
+//! * **Enter.** [`Level::enter`] calls an operator through a function that carries the level's
+//!   `#[target_feature]`. The bodies it calls are `#[inline(always)]` and carry none, so the
+//!   compiler inlines them and uses the level's instructions. That happens once per operator (a
+//!   GEMM, a layer norm), never per vector.
 //!
-//! One macro row states the features of a level. Detection and `#[target_feature]` are both made from it, so they
-//! cannot disagree.
+//! One macro invocation lists the features of an instruction set. Detection and `#[target_feature]`
+//! are both generated from that list, so they cannot disagree.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::product::{Plainly, WordOperator};
-use crate::simd::Simd;
+use crate::dot_kernel::{DotKernels, FallbackDots};
+use crate::simd::{LANES, Simd};
 
-/// What the kernels compute with: an instruction set that this CPU is known to have.
+/// A SIMD level that this CPU supports: the instruction set that the kernels use.
 ///
-/// A value can only be had from [`Level::best`], [`Level::available`] or by name, all of which ask the CPU first.
+/// A value comes only from [`Level::best`], [`Level::available`] or [`FromStr`], which all check
+/// the CPU first.
 ///
-/// * `reference`: no SIMD, plainest loops, sums in f64. Slow and most accurate.
-/// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64). Exists everywhere.
+/// * `reference`: no SIMD, the simplest loops, sums in f64. Slow and most accurate.
+/// * `portable`: the `wide` crate on the target's baseline (SSE2 on x86-64, NEON on aarch64).
+///   Available everywhere.
 /// * `avx2`: AVX2 with FMA. `avx512`: AVX-512 F, BW and DQ. `neon`: NEON of 64-bit Arm.
 ///
-/// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the last three use the
-/// instructions that a CPU has for them ([`Self::word_instructions`]) or do without.
+/// All levels with fused multiply-add compute the same bits in f32. With bf16 and int8 weights the
+/// last three use the CPU's dot-product instructions ([`Self::dot_extensions`]) if it has any.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Level(Kind);
 
@@ -35,170 +39,148 @@ pub struct Level(Kind);
 enum Kind {
     Reference,
     Portable,
-    // Each with the proof of its instructions for whole words, where the CPU has them.
+    // Each with the proof of its dot-product instructions, if the CPU has them.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2, Option<AvxVnni>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512, Option<Avx512Words>),
+    Avx512(Avx512, Option<Avx512Dot>),
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon, Option<NeonDots>),
+    Neon(Neon, Option<NeonDotProd>),
 }
 
-/// Instructions for whole words beside AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and bytes.
+/// Dot-product extensions of AVX-512: of bytes alone (Cascade Lake, Ice Lake), or of bf16 and
+/// bytes.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Avx512Words {
-    Bytes(Avx512Bytes),
-    Both(Avx512Dots),
+enum Avx512Dot {
+    Vnni(Avx512Vnni),
+    VnniBf16(Avx512VnniBf16),
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Avx512Words {
+impl Avx512Dot {
     fn detect() -> Option<Self> {
-        Avx512Dots::detect().map(Self::Both).or_else(|| Avx512Bytes::detect().map(Self::Bytes))
+        Avx512VnniBf16::detect().map(Self::VnniBf16).or_else(|| Avx512Vnni::detect().map(Self::Vnni))
     }
 }
 
-/// An operator: its one body for all SIMD levels, and its plain form.
+/// An operator: one body for all SIMD levels, and a reference form.
 ///
-/// `run` must be `#[inline(always)]`, as must all that it calls with vectors: a function that is compiled on its own
-/// has none of the level's instructions and passes vectors through memory.
+/// `run` must be `#[inline(always)]`, as must everything that it calls with vectors: a function
+/// that is compiled on its own has none of the level's instructions and passes vectors through
+/// memory.
 pub(crate) trait Operator {
     type Output;
-    fn run<S: Simd>(self, s: S) -> Self::Output;
+    /// Computes with a level's vectors and dot kernels. Operators on f32 ignore `dots`.
+    fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) -> Self::Output;
+    /// Computes in the simplest form.
     fn reference(self) -> Self::Output;
 }
 
-/// The proof of the portable level, which needs none.
+/// The token of the portable level, which needs no proof.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-/// One row per level: token, entry function, detection macro, and its features, said once.
+/// Defines an instruction set: its token, its detection, and the function that enters a level
+/// (`$simd`) with it.
 macro_rules! instruction_set {
-    ($token:ident, $enter:ident, $detected:ident, [$($feature:tt),+], $doc:literal) => {
+    ($doc:literal, $token:ident on $simd:ident, $enter:ident, $detected:ident, [$($feature:tt),+]) => {
         #[doc = $doc]
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) struct $token(());
 
         impl $token {
-            /// The token, if the CPU and the operating system support all of its features.
+            /// Returns the token if the CPU and the operating system support all of its features.
             fn detect() -> Option<Self> {
                 ($(std::arch::$detected!($feature))&&+).then_some(Self(()))
             }
         }
 
         $(#[target_feature(enable = $feature)])+
-        fn $enter<O: Operator>(token: $token, operator: O) -> O::Output {
-            operator.run(token)
+        fn $enter<D: DotKernels<$simd>, O: Operator>(simd: $simd, dots: D, operator: O) -> O::Output {
+            operator.run(simd, dots)
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-instruction_set!(Avx2, enter_avx2, is_x86_feature_detected, ["avx", "avx2", "fma"], "AVX2 and FMA.");
+instruction_set!("AVX2 and FMA.", Avx2 on Avx2, enter_avx2, is_x86_feature_detected, ["avx", "avx2", "fma"]);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(
-    Avx512,
-    enter_avx512,
-    is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq"],
-    "AVX-512 F, BW and DQ."
-);
-
-#[cfg(target_arch = "aarch64")]
-instruction_set!(Neon, enter_neon, is_aarch64_feature_detected, ["neon"], "NEON.");
-
-/// The same for instructions that multiply whole words, which some CPUs have besides those of a level.
-macro_rules! word_instructions {
-    ($token:ident, $level:ident, $enter:ident, $detected:ident, [$($feature:tt),+], $doc:literal) => {
-        #[doc = $doc]
-        #[derive(Clone, Copy, PartialEq, Eq)]
-        pub(crate) struct $token(());
-
-        impl $token {
-            /// The token, if the CPU and the operating system support all of its features.
-            fn detect() -> Option<Self> {
-                ($(std::arch::$detected!($feature))&&+).then_some(Self(()))
-            }
-        }
-
-        $(#[target_feature(enable = $feature)])+
-        fn $enter<O: WordOperator>(level: $level, token: $token, operator: O) -> O::Output {
-            operator.run(level, token)
-        }
-    };
-}
-
-#[cfg(target_arch = "x86_64")]
-word_instructions!(
-    AvxVnni,
-    Avx2,
+    "AVX2, FMA and AVX-VNNI.",
+    AvxVnni on Avx2,
     enter_avx_vnni,
     is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avxvnni"],
-    "AVX2, FMA and AVX-VNNI."
+    ["avx", "avx2", "fma", "avxvnni"]
 );
 #[cfg(target_arch = "x86_64")]
-word_instructions!(
-    Avx512Bytes,
-    Avx512,
-    enter_avx512_bytes,
+instruction_set!(
+    "AVX-512 F, BW and DQ.",
+    Avx512 on Avx512,
+    enter_avx512,
     is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vnni"],
-    "AVX-512 F, BW and DQ, and VNNI."
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq"]
 );
 #[cfg(target_arch = "x86_64")]
-word_instructions!(
-    Avx512Dots,
-    Avx512,
-    enter_avx512_dots,
+instruction_set!(
+    "AVX-512 F, BW and DQ, and VNNI.",
+    Avx512Vnni on Avx512,
+    enter_avx512_vnni,
     is_x86_feature_detected,
-    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512bf16", "avx512vnni"],
-    "AVX-512 F, BW and DQ, BF16 and VNNI."
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vnni"]
 );
 #[cfg(target_arch = "x86_64")]
-impl Avx512Dots {
-    /// The proof of VNNI, which is a part of this one.
-    pub(crate) fn bytes(self) -> Avx512Bytes {
-        Avx512Bytes(())
+instruction_set!(
+    "AVX-512 F, BW and DQ, BF16 and VNNI.",
+    Avx512VnniBf16 on Avx512,
+    enter_avx512_vnni_bf16,
+    is_x86_feature_detected,
+    ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512bf16", "avx512vnni"]
+);
+#[cfg(target_arch = "x86_64")]
+impl Avx512VnniBf16 {
+    /// Returns the proof of VNNI, which this token includes.
+    pub(crate) fn vnni(self) -> Avx512Vnni {
+        Avx512Vnni(())
     }
 }
 #[cfg(target_arch = "aarch64")]
-word_instructions!(
-    NeonDots,
-    Neon,
-    enter_neon_dots,
+instruction_set!("NEON.", Neon on Neon, enter_neon, is_aarch64_feature_detected, ["neon"]);
+#[cfg(target_arch = "aarch64")]
+instruction_set!(
+    "NEON with SDOT.",
+    NeonDotProd on Neon,
+    enter_neon_dotprod,
     is_aarch64_feature_detected,
-    ["neon", "dotprod"],
-    "NEON with SDOT."
+    ["neon", "dotprod"]
 );
 
 impl Level {
-    /// No SIMD: plain loops with sums in f64.
+    /// No SIMD: the simplest loops, with sums in f64.
     pub const REFERENCE: Self = Self(Kind::Reference);
 
     /// The `wide` crate on the target's baseline.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// Every level that this CPU has, slowest first.
+    /// Returns every level that this CPU supports, slowest first.
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self::REFERENCE, Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
             levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token, AvxVnni::detect()))));
-            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Words::detect()))));
+            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Dot::detect()))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDots::detect()))));
+        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDotProd::detect()))));
         levels
     }
 
-    /// The fastest level that this CPU has.
+    /// Returns the fastest level that this CPU supports.
     pub fn best() -> Self {
         Self::available().pop().unwrap_or(Self::PORTABLE)
     }
 
-    /// Its name, as [`FromStr`] reads it.
+    /// Returns its name, as [`FromStr`] parses it.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Reference => "reference",
@@ -224,104 +206,116 @@ impl Level {
         }
     }
 
-    /// Columns in a panel of packed weights: the width of the matmul's tile.
+    /// Returns the number of columns in a panel of packed weights: the width of the GEMM tile.
     pub fn panel_width(self) -> usize {
-        struct Width;
-        impl Operator for Width {
+        struct PanelWidth;
+        impl Operator for PanelWidth {
             type Output = usize;
             #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> usize {
-                S::COLS * crate::simd::LANES
+            fn run<S: Simd, D: DotKernels<S>>(self, _: S, _: D) -> usize {
+                S::NR_VECTORS * LANES
             }
             fn reference(self) -> usize {
-                crate::simd::LANES
+                LANES
             }
         }
-        self.enter(Width)
+        self.enter(PanelWidth)
     }
 
-    /// Rows in the matmul's tile: a block of at most this many rows is one pass over a panel.
+    /// Returns the number of rows in the GEMM tile: a block of at most this many rows passes over a
+    /// panel once.
     pub fn tile_rows(self) -> usize {
-        struct Rows;
-        impl Operator for Rows {
+        struct TileRows;
+        impl Operator for TileRows {
             type Output = usize;
             #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> usize {
-                S::ROWS
+            fn run<S: Simd, D: DotKernels<S>>(self, _: S, _: D) -> usize {
+                S::MR
             }
             fn reference(self) -> usize {
                 1
             }
         }
-        self.enter(Rows)
+        self.enter(TileRows)
     }
 
-    /// Runs an operator with this level's instructions.
+    /// Runs an operator with this level's instructions, without its dot-product extensions.
     pub(crate) fn enter<O: Operator>(self, operator: O) -> O::Output {
         match self.0 {
             Kind::Reference => operator.reference(),
-            Kind::Portable => operator.run(Portable),
-            // SAFETY: the token was made by `Avx2::detect`, which found every feature that `enter_avx2` enables.
+            Kind::Portable => operator.run(Portable, FallbackDots),
+            // SAFETY: the token was made by `Avx2::detect`, which found every feature that
+            // `enter_avx2` enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(token, _) => unsafe { enter_avx2(token, operator) },
-            // SAFETY: the token was made by `Avx512::detect`, which found every feature that `enter_avx512` enables.
+            Kind::Avx2(token, _) => unsafe { enter_avx2(token, FallbackDots, operator) },
+            // SAFETY: the token was made by `Avx512::detect`, which found every feature that
+            // `enter_avx512` enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(token, _) => unsafe { enter_avx512(token, operator) },
-            // SAFETY: the token was made by `Neon::detect`, which found every feature that `enter_neon` enables.
+            Kind::Avx512(token, _) => unsafe { enter_avx512(token, FallbackDots, operator) },
+            // SAFETY: the token was made by `Neon::detect`, which found every feature that
+            // `enter_neon` enables.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(token, _) => unsafe { enter_neon(token, operator) },
+            Kind::Neon(token, _) => unsafe { enter_neon(token, FallbackDots, operator) },
         }
     }
 
-    /// Runs an operator on words with this level's instructions, and with those for whole words where there are any.
-    pub(crate) fn enter_words<O: WordOperator>(self, operator: O) -> O::Output {
+    /// Runs an operator with this level's instructions and its dot-product extension, if it has
+    /// one.
+    pub(crate) fn enter_with_dots<O: Operator>(self, operator: O) -> O::Output {
         match self.0 {
-            // SAFETY: the tokens were made by `detect`, which found every feature that the function enables.
+            // SAFETY: `AvxVnni::detect` made `dots`, and it found every feature that the function
+            // enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(level, Some(token)) => unsafe { enter_avx_vnni(level, token, operator) },
-            // SAFETY: as above.
+            Kind::Avx2(simd, Some(dots)) => unsafe { enter_avx_vnni(simd, dots, operator) },
+            // SAFETY: `Avx512VnniBf16::detect` made `dots`, and it found every feature that the
+            // function enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Both(token))) => unsafe { enter_avx512_dots(level, token, operator) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Bytes(token))) => unsafe {
-                enter_avx512_bytes(level, token, operator)
+            Kind::Avx512(simd, Some(Avx512Dot::VnniBf16(dots))) => unsafe {
+                enter_avx512_vnni_bf16(simd, dots, operator)
             },
-            // SAFETY: as above.
+            // SAFETY: `Avx512Vnni::detect` made `dots`, or `Avx512VnniBf16::vnni` did, whose own
+            // detection checks the same features and more. So every feature that the function
+            // enables was found.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(simd, Some(Avx512Dot::Vnni(dots))) => unsafe { enter_avx512_vnni(simd, dots, operator) },
+            // SAFETY: `NeonDotProd::detect` made `dots`, and it found every feature that the
+            // function enables.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(level, Some(token)) => unsafe { enter_neon_dots(level, token, operator) },
-            _ => self.enter(Plainly(operator)),
+            Kind::Neon(simd, Some(dots)) => unsafe { enter_neon_dotprod(simd, dots, operator) },
+            _ => self.enter(operator),
         }
     }
 
-    /// The instructions for whole words that it has besides, by name; none on many CPUs.
-    pub fn word_instructions(self) -> Option<&'static str> {
+    /// Returns the names of the dot-product extensions that it uses for bf16 and int8; None if the
+    /// CPU has none.
+    pub fn dot_extensions(self) -> Option<&'static str> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_, Some(_)) => Some("AVX-VNNI"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_, Some(Avx512Words::Both(_))) => Some("AVX512-BF16, AVX512-VNNI"),
+            Kind::Avx512(_, Some(Avx512Dot::VnniBf16(_))) => Some("AVX512-BF16, AVX512-VNNI"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_, Some(Avx512Words::Bytes(_))) => Some("AVX512-VNNI"),
+            Kind::Avx512(_, Some(Avx512Dot::Vnni(_))) => Some("AVX512-VNNI"),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_, Some(_)) => Some("SDOT"),
             _ => None,
         }
     }
 
-    /// The same level as on the next CPU with fewer instructions for whole words; None if there are none to do without.
-    pub fn with_fewer_word_instructions(self) -> Option<Self> {
+    /// Returns the same level as on a CPU that lacks the best of its dot-product extensions; None
+    /// if it uses none. Tests run every path of a CPU this way.
+    pub fn without_best_dot_extension(self) -> Option<Self> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(level, Some(_)) => Some(Self(Kind::Avx2(level, None))),
+            Kind::Avx2(simd, Some(_)) => Some(Self(Kind::Avx2(simd, None))),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Both(token))) => {
-                Some(Self(Kind::Avx512(level, Some(Avx512Words::Bytes(token.bytes())))))
+            Kind::Avx512(simd, Some(Avx512Dot::VnniBf16(dots))) => {
+                Some(Self(Kind::Avx512(simd, Some(Avx512Dot::Vnni(dots.vnni())))))
             }
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level, Some(Avx512Words::Bytes(_))) => Some(Self(Kind::Avx512(level, None))),
+            Kind::Avx512(simd, Some(Avx512Dot::Vnni(_))) => Some(Self(Kind::Avx512(simd, None))),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(level, Some(_)) => Some(Self(Kind::Neon(level, None))),
+            Kind::Neon(simd, Some(_)) => Some(Self(Kind::Neon(simd, None))),
             _ => None,
         }
     }
@@ -339,20 +333,21 @@ impl fmt::Display for Level {
     }
 }
 
-/// A level was asked for by name that this CPU does not have, or that does not exist.
+/// The error for a level name that is unknown, or that this CPU does not support.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnavailableLevel {
-    /// The name as it was given.
-    pub asked: String,
-    /// The names that would have been accepted here.
+    /// The name that was requested.
+    pub requested: String,
+    /// The names that this CPU supports.
     pub available: Vec<&'static str>,
 }
 
 impl fmt::Display for UnavailableLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = matches!(self.asked.as_str(), "avx2" | "avx512" | "neon");
-        let why = if known { "this CPU does not have it" } else { "no level has that name" };
-        write!(f, "level `{}`: {why} (available here: {})", self.asked, self.available.join(", "))
+        let known = matches!(self.requested.as_str(), "avx2" | "avx512" | "neon");
+        let reason = if known { "this CPU does not support it" } else { "unknown name" };
+        write!(f, "SIMD level `{}`: {reason}: expected one of {}", self.requested, self.available.join(", "))
     }
 }
 
@@ -364,7 +359,7 @@ impl FromStr for Level {
     fn from_str(name: &str) -> Result<Self, UnavailableLevel> {
         let available = Self::available();
         available.iter().copied().find(|level| level.name() == name).ok_or_else(|| UnavailableLevel {
-            asked: name.to_owned(),
+            requested: name.to_owned(),
             available: available.iter().map(|level| level.name()).collect(),
         })
     }

@@ -1,21 +1,49 @@
-//! The ground floor of `likewise`: the arithmetic of a transformer encoder on one thread.
+//! The SIMD kernels of `likewise`: the arithmetic of a transformer encoder on one thread.
 //!
-//! Everything here is a safe function that takes a [`Level`] (which instructions to use) and slices or matrix views,
-//! and computes one operator. There are no threads, no files and no global state.
+//! Every public function is safe. It takes a [`Level`] (the instruction set to use) and slices or
+//! matrix views, and computes one operator. There are no threads, no files and no global state.
 //!
-//! # The tour, in reading order
+//! # Reading order
 //!
-//! 1. [`reference`](mod@reference): every operator in its plainest form, with sums in f64. The lesson, and the oracle of all tests.
-//! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type proves that it is there.
-//! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always sixteen f32**, whatever
-//!    the width of a register, so a sum of lanes is the same tree on every level and gives the same bits.
+//! 1. [`reference`](mod@reference): every operator in its simplest form, with sums in f64. All
+//!    tests compare with it.
+//! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type
+//!    proves that it exists.
+//! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always
+//!    sixteen f32**, whatever the width of a register, so a sum of lanes is the same tree on every
+//!    level and gives the same bits.
 //! 4. [`view`]: matrices as borrowed rows with a stride, and how one is split into disjoint parts.
-//! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest error.
-//! 6. [`softmax`], [`layer_norm`], [`vector`]: operators on rows.
-//! 7. [`gemm`]: the matrix product, where the time goes.
-//! 8. [`quant`]: bf16 and bytes, how they lie in words of 32 bits, and `product`, how a tile multiplies words: with one
-//!    instruction where a CPU has it, in two phases elsewhere.
-//! 9. [`peak`]: what the machine could do at best, to compare with.
+//! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest
+//!    error.
+//! 6. [`softmax`], [`layer_norm`], [`reduce`], [`distance`], [`elementwise`]: operators on rows and
+//!    vectors.
+//! 7. [`gemm`]: the matrix product, which takes most of the time.
+//! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the GEMM
+//!    microkernel multiplies packed elements, by one instruction if the CPU has it, in two phases
+//!    otherwise.
+//! 9. [`peak`]: the peak rate of the machine, to compare with.
+//!
+//! # Order of the modules
+//!
+//! A module imports only modules of earlier lines, so there are no cycles:
+//!
+//! ```text
+//! memory, activation, precision, simd
+//! view, dot_kernel
+//! level, reference
+//! arch, reduce, elementwise, math, quant
+//! distance, layer_norm, softmax, peak, gemm
+//! ```
+//!
+//! and in `gemm`:
+//!
+//! ```text
+//! transpose, accumulation, epilogue
+//! panels
+//! pack, microkernel
+//! driver
+//! quantized
+//! ```
 //!
 //! # Example
 //!
@@ -39,19 +67,23 @@
 //! assert_eq!(y, [-1.5, -1.5]);
 //! ```
 
+mod activation;
 mod arch;
+pub mod distance;
+mod dot_kernel;
+pub mod elementwise;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
 pub mod math;
+pub mod memory;
 pub mod peak;
-mod product;
+mod precision;
 pub mod quant;
+pub mod reduce;
 pub mod reference;
-pub mod rows;
 mod simd;
 pub mod softmax;
-pub mod vector;
 pub mod view;
 
 pub use level::{Level, UnavailableLevel};

@@ -1,118 +1,118 @@
-//! What the machine could do at best.
+//! The peak rate of the machine.
 //!
-//! A figure in GFLOP/s says little by itself: clocks change, and other work shares the machine. So the peak is measured
-//! in the same run, by a loop of nothing but independent multiply-adds on registers, and results are given as a fraction
-//! of it.
+//! A figure in GFLOP/s means little alone: clocks change, and other processes share the machine. So
+//! the peak is measured in the same run, by a loop of nothing but independent multiply-adds on
+//! registers, and results are given as a fraction of it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::dot_kernel::{DotKernel, DotKernels};
 use crate::level::{Level, Operator};
-use crate::product::{Dots, Product, WordOperator};
 use crate::quant::Precision;
 use crate::simd::{LANES, Simd};
 
-/// Multiply-adds of this thread on numbers of this type, in operations (two each) a second: the best of `rounds` short runs.
+/// Measures the multiply-adds of this thread in a precision, in operations (two each) per second:
+/// the best of `rounds` short runs.
 ///
-/// For `Level::REFERENCE` the figure is that of plain f64 arithmetic.
+/// For `Level::REFERENCE` the figure is that of scalar f64 arithmetic.
 pub fn multiply_add_peak(level: Level, precision: Precision, rounds: usize) -> f64 {
-    let steps = 200_000;
-    let run = || match precision {
-        Precision::F32 => level.enter(MultiplyAdd { steps }),
-        _ => level.enter_words(MultiplyWords { precision, steps }),
-    };
+    const STEPS: usize = 200_000;
+    let run = || level.enter_with_dots(PeakLoop { precision, steps: STEPS });
     (0..rounds.max(1)).map(|_| run()).fold(0.0, f64::max)
 }
 
-struct MultiplyAdd {
-    steps: usize,
-}
-
-/// Chains that run side by side: enough to hide the latency of a multiply-add, few enough for sixteen registers.
-const CHAINS: usize = 12;
-
-impl Operator for MultiplyAdd {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f64 {
-        // A vector takes 16/LANES-of-a-register registers, so narrow levels get fewer chains of it.
-        let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
-        let mut sums = [s.splat(0.0); CHAINS];
-        let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
-        let start = Instant::now();
-        for _ in 0..self.steps {
-            for sum in sums.iter_mut().take(chains) {
-                *sum = s.mul_add(*sum, a, b);
-            }
-        }
-        let elapsed = start.elapsed();
-        let mut total = s.splat(0.0);
-        for sum in sums {
-            total = s.add(total, sum);
-        }
-        black_box(s.sum(total));
-        rate(self.steps * chains * LANES, elapsed)
-    }
-
-    fn reference(self) -> f64 {
-        plainly(self.steps)
-    }
-}
-
-fn plainly(steps: usize) -> f64 {
-    let mut sums = [0.0_f64; 4];
-    let (a, b) = (black_box(0.5), black_box(0.25));
-    let start = Instant::now();
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = *sum * a + b;
-        }
-    }
-    let elapsed = start.elapsed();
-    black_box(sums);
-    rate(steps * sums.len(), elapsed)
-}
-
-struct MultiplyWords {
+struct PeakLoop {
     precision: Precision,
     steps: usize,
 }
 
-impl WordOperator for MultiplyWords {
+/// The most independent accumulation chains: enough to hide the latency of a multiply-add, few
+/// enough for sixteen registers.
+const MAX_CHAINS: usize = 12;
+
+impl Operator for PeakLoop {
     type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd, D: Dots<S>>(self, s: S, dots: D) -> f64 {
+    fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) -> f64 {
         match self.precision {
-            Precision::Int8 => multiply_words(s, dots.int8(), s.load_i32(&[0; LANES]), 4, self.steps),
-            _ => multiply_words(s, dots.bf16(), s.splat(0.0), 2, self.steps),
+            Precision::F32 => multiply_add_rate(s, self.steps),
+            Precision::Bf16 => dot_rate(s, dots.bf16(), s.splat(0.0), Precision::Bf16, self.steps),
+            Precision::Int8 => dot_rate(s, dots.int8(), s.load_i32(&[0; LANES]), Precision::Int8, self.steps),
         }
     }
 
     fn reference(self) -> f64 {
-        plainly(self.steps)
+        let mut sums = [0.0_f64; 4];
+        let a = black_box(0.5);
+        let b = black_box(0.25);
+        let start = Instant::now();
+        for _ in 0..self.steps {
+            for sum in &mut sums {
+                *sum = *sum * a + b;
+            }
+        }
+        let elapsed = start.elapsed();
+        black_box(sums);
+        rate(self.steps * sums.len(), elapsed)
     }
 }
 
+/// Returns the number of chains of a level. Levels with narrow registers need several for each
+/// vector, so they get fewer.
 #[inline(always)]
-fn multiply_words<S: Simd, P: Product<S, Word = u32>>(s: S, p: P, zero: P::Sum, per_word: usize, steps: usize) -> f64 {
-    let chains = if S::COLS == 2 { CHAINS } else { S::ROWS };
-    let mut sums = [zero; CHAINS];
-    // Halves that are about 0.03 as bf16, and bytes whose products do not add up to more than an i32 in any number of steps here.
-    const WORD: u32 = 0x3d01_3d01;
-    let b = p.weights(s, 0, &black_box([WORD; LANES]));
+fn chains<S: Simd>() -> usize {
+    if S::NR_VECTORS == 2 { MAX_CHAINS } else { S::MR }
+}
+
+#[inline(always)]
+fn multiply_add_rate<S: Simd>(s: S, steps: usize) -> f64 {
+    let chains = chains::<S>();
+    let mut sums = [s.splat(0.0); MAX_CHAINS];
+    let a = s.splat(black_box(0.5));
+    let b = s.splat(black_box(0.25));
     let start = Instant::now();
     for _ in 0..steps {
-        // Anew in each step: a product that is not one instruction with the addition would else be computed once for all.
-        let a = p.splat(s, 0, black_box(WORD));
         for sum in sums.iter_mut().take(chains) {
-            *sum = p.multiply_add(s, a, b, *sum);
+            *sum = s.mul_add(*sum, a, b);
+        }
+    }
+    let elapsed = start.elapsed();
+    let mut total = s.splat(0.0);
+    for sum in sums {
+        total = s.add(total, sum);
+    }
+    black_box(s.sum(total));
+    rate(steps * chains * LANES, elapsed)
+}
+
+#[inline(always)]
+fn dot_rate<S: Simd, K: DotKernel<S, PackedElement = u32>>(
+    s: S,
+    kernel: K,
+    zero: K::Accumulator,
+    precision: Precision,
+    steps: usize,
+) -> f64 {
+    // Halves that are about 0.03 as bf16, and bytes whose products do not overflow an i32 in any
+    // number of steps used here.
+    const PACKED: u32 = 0x3d01_3d01;
+    let chains = chains::<S>();
+    let mut sums = [zero; MAX_CHAINS];
+    let b = kernel.load_weights(s, 0, &black_box([PACKED; LANES]));
+    let start = Instant::now();
+    for _ in 0..steps {
+        // Broadcast in every step: if multiplication and addition are two instructions, the
+        // compiler would otherwise compute the product once for all steps.
+        let a = kernel.broadcast(s, 0, black_box(PACKED));
+        for sum in sums.iter_mut().take(chains) {
+            *sum = kernel.multiply_add(s, a, b, *sum);
         }
     }
     let elapsed = start.elapsed();
     black_box(sums);
-    rate(steps * chains * LANES * per_word / P::PHASES, elapsed)
+    rate(steps * chains * LANES * precision.elements_per_word() / K::PHASES, elapsed)
 }
 
 fn rate(multiply_adds: usize, elapsed: Duration) -> f64 {

@@ -1,254 +1,221 @@
-//! Smaller numbers: f32 to bf16 and to bytes, and how they lie in words of 32 bits.
+//! Quantization: f32 to bf16 and int8, and how both are packed into 32-bit elements.
 //!
-//! * **bf16** is the upper half of an f32: its exponent, and 8 bits of precision instead of 24. Two in a word, the first in
-//!   the low half. Both sides of a product are rounded once, to the nearest, to even between two.
-//! * **int8**. Weights are i8, with a scale for each output feature: the largest weight of the row is ±127. Activations are
-//!   u8, with a step and a zero point for **each token**, found when it is computed: x ≈ step · (q − zero), with the least of
-//!   the token's numbers at 0 and the largest at 255 (zero is taken among them, so that the zero point is a byte). Four in a
-//!   word, the first in the low byte.
+//! * **bf16** is the upper half of an f32: its exponent, and 8 bits of precision instead of 24. Two
+//!   are packed in a `u32`, the first in the low half. Both sides of a product are rounded once, to
+//!   the nearest (ties to even).
+//! * **int8**. Weights are i8, with a scale for each output feature: the largest weight of the row
+//!   is ±127. Activations are u8, with a scale and a zero point for **each token**, computed with
+//!   the token: x ≈ scale · (q − zero_point). The smallest element of the token becomes 0 and the
+//!   largest 255. (Zero counts as an element, so that the zero point is a byte.) Four are packed in
+//!   a `u32`, the first in the low byte.
 //!
-//! **Rotated first.** A few of a transformer's channels are far larger than the rest, and steps that reach them are too wide for
-//! the others. So each eight numbers that stand sixteen apart are replaced by their sums and differences (the Walsh-Hadamard
-//! transform of eight), which spreads a large one over all eight. The rows of the weights are treated alike, so the product
-//! is the same: the transform is its own inverse but for a factor of eight. (Ashkboos et al. 2024, QuaRot,
-//! <https://arxiv.org/abs/2404.00456>, rotate like this and farther.) Sixteen apart, because these are the same lane of eight
-//! vectors: three additions a vector, and no lane moves. Of all-MiniLM-L6-v2's vectors the mean cosine to those of f32 rises
-//! from 0.9988 to 0.9994.
+//! **Rotation.** A few channels of a transformer are far larger than the rest, and a scale that
+//! covers them is too coarse for the others. So each eight elements that are sixteen apart are
+//! replaced by their sums and differences (the Walsh-Hadamard transform of eight), which spreads a
+//! large one over all eight. The rows of the weights are rotated in the same way, so the product is
+//! the same: the transform is its own inverse except for a factor of eight. (Ashkboos et al. 2024,
+//! QuaRot, <https://arxiv.org/abs/2404.00456>, rotate like this and further.) Sixteen apart,
+//! because these are the same lane of eight vectors: three additions per vector, and no lane moves.
+//! For all-MiniLM-L6-v2 the mean cosine between int8 and f32 embeddings rises from 0.9988 to
+//! 0.9994.
 //!
-//! A token's step depends on the token alone. One step for a whole tensor, which is what others take, is faster by a hair
-//! and lets a text's vector depend on the texts around it.
+//! A token's scale depends on the token alone. One scale for a whole tensor, as other
+//! implementations use, is slightly faster and makes a text's embedding depend on the texts around
+//! it.
 
+pub use crate::precision::{MAX_INT8_K, Precision};
+
+use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
-use crate::simd::{LANES, Simd, to_byte};
+use crate::precision::ROW_METADATA_WORDS;
+use crate::simd::{LANES, NanPoison, ROUND_TO_INTEGER, Simd, to_u8};
 use crate::view::{MatMut, MatRef};
 
-/// The type of the numbers that a matrix product multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16, summed in f32.
-    Bf16,
-    /// Bytes, summed in i32.
-    Int8,
-}
-
-/// The most inputs of a linear layer in int8: with more, the largest sums of their products would not be i32.
-///
-/// A sum begins at −zero · Σ w and each step adds q · w, so on the way it is Σ (q − zero) w over the steps that are done, less
-/// zero · Σ w over the rest: 255 · 127 a number at most, whatever is done.
-pub const MOST_INT8_INPUTS: usize = i32::MAX as usize / (255 * 127) / 4 * 4;
-
-/// Words at the end of a row of bytes: its step, as the bits of an f32, and its zero point.
-const TAIL: usize = 2;
-
-impl Precision {
-    /// All of them, the most exact first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
-
-    /// "f32", "bf16" or "int8".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        }
-    }
-
-    /// Numbers in a word.
-    pub fn per_word(self) -> usize {
-        match self {
-            Self::F32 => 1,
-            Self::Bf16 => 2,
-            Self::Int8 => 4,
-        }
-    }
-
-    /// Words that hold k numbers.
-    pub fn words(self, k: usize) -> usize {
-        k.div_ceil(self.per_word())
-    }
-
-    /// Words of a token's k activations, with what belongs to them.
-    pub fn row_words(self, k: usize) -> usize {
-        self.words(k) + if self == Self::Int8 { TAIL } else { 0 }
-    }
-}
-
-/// The nearest bf16, as the upper half of the bits of an f32; to even between two. NaN stays NaN.
+/// Rounds to the nearest bf16 (ties to even), as the upper half of the bits of an f32. NaN stays
+/// NaN.
 #[inline(always)]
 fn to_bf16(x: f32) -> u32 {
     let bits = x.to_bits();
-    // Adds half of the last place, or just less if that is even already: what is carried over is the rounding.
+    // Adds half an ulp, or just less if the last bit is even already: the carry is the rounding.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
     if x.is_nan() { bits & 0xffff_0000 | 0x0040_0000 } else { rounded }
 }
 
-/// Numbers as words of bf16. One that is missing for the last word is zero.
+/// Packs numbers as bf16. If their count is odd, the last high half is zero.
 #[inline(always)]
-pub(crate) fn pack_bf16(x: &[f32], words: &mut [u32]) {
+pub(crate) fn pack_bf16(x: &[f32], packed: &mut [u32]) {
     let (pairs, rest) = x.as_chunks::<2>();
-    for (word, &[low, high]) in words.iter_mut().zip(pairs) {
-        *word = to_bf16(low) >> 16 | to_bf16(high);
+    for (packed, &[low, high]) in packed.iter_mut().zip(pairs) {
+        *packed = to_bf16(low) >> 16 | to_bf16(high);
     }
-    if let (&[low], Some(word)) = (rest, words.get_mut(pairs.len())) {
-        *word = to_bf16(low) >> 16;
+    if let (&[low], Some(packed)) = (rest, packed.get_mut(pairs.len())) {
+        *packed = to_bf16(low) >> 16;
     }
 }
 
-/// Activations `[T, K]` as words `[T, row_words(K)]`.
+/// Quantizes activations `[T, K]` to packed rows `[T, packed_row_len(K)]`.
 ///
 /// # Panics
-/// If `words` has another shape, or the precision is f32, which has no words.
-pub fn quantize(level: Level, precision: Precision, x: MatRef<'_>, words: MatMut<'_, u32>) {
-    assert_eq!((x.rows(), precision.row_words(x.cols())), (words.rows(), words.cols()), "shape of the words");
+/// If `packed` has another shape, or the precision is f32.
+pub fn quantize(level: Level, precision: Precision, x: MatRef<'_>, packed: MatMut<'_, u32>) {
+    let expected = (x.rows(), precision.packed_row_len(x.cols()));
+    assert_eq!((packed.rows(), packed.cols()), expected, "quantize: packed shape (left), expected (right)");
     match precision {
-        Precision::F32 => panic!("f32 is not quantized"),
-        Precision::Bf16 => level.enter(RoundRows { x, words }),
-        Precision::Int8 => level.enter(QuantizeRows { x, words }),
+        Precision::F32 => panic!("quantize: precision: expected bf16 or int8, found f32"),
+        Precision::Bf16 => level.enter(Bf16Rows { x, packed }),
+        Precision::Int8 => level.enter(Int8Rows { x, packed }),
     }
 }
 
-struct RoundRows<'a> {
+/// Rounds rows to bf16.
+struct Bf16Rows<'a> {
     x: MatRef<'a>,
-    words: MatMut<'a, u32>,
+    packed: MatMut<'a, u32>,
 }
 
-impl Operator for RoundRows<'_> {
+impl Operator for Bf16Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, _: S) {
-        for i in 0..self.x.rows() {
-            pack_bf16(self.x.row(i), self.words.row_mut(i));
-        }
+    fn run<S: Simd, D: DotKernels<S>>(self, _: S, _: D) {
+        self.pack();
     }
 
-    fn reference(mut self) {
+    fn reference(self) {
+        self.pack();
+    }
+}
+
+impl Bf16Rows<'_> {
+    #[inline(always)]
+    fn pack(mut self) {
         for i in 0..self.x.rows() {
-            pack_bf16(self.x.row(i), self.words.row_mut(i));
+            pack_bf16(self.x.row(i), self.packed.row_mut(i));
         }
     }
 }
 
-struct QuantizeRows<'a> {
+/// Quantizes rows to int8.
+struct Int8Rows<'a> {
     x: MatRef<'a>,
-    words: MatMut<'a, u32>,
+    packed: MatMut<'a, u32>,
 }
 
-impl Operator for QuantizeRows<'_> {
+impl Operator for Int8Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
-            let scale = Scale::of(extremes(s, x));
-            let (bytes, tail) = split_tail(self.words.row_mut(i));
-            let (per_step, zero) = (s.splat(scale.per_step), s.splat(scale.zero));
-            let (blocks, rest) = x.as_chunks::<BLOCK>();
-            let (of_blocks, of_rest) = bytes.split_at_mut(blocks.len() * BLOCK / 4);
-            for (block, words) in blocks.iter().zip(of_blocks.chunks_exact_mut(BLOCK / 4)) {
-                let turned = rotate(s, block);
-                // By number: iterators over vectors are not always inlined, and then go through memory.
-                for (i, words) in words.as_chunks_mut().0.iter_mut().enumerate() {
-                    *words = words_of(s.to_bytes(s.add(s.mul(turned[i], per_step), zero)));
+            let scale = RowScale::of(extremes(s, x));
+            let (bytes, metadata) = split_metadata(self.packed.row_mut(i));
+            let inverse = s.splat(scale.inverse);
+            let zero_point = s.splat(scale.zero_point);
+            let (blocks, rest) = x.as_chunks::<HADAMARD_BLOCK>();
+            let (block_bytes, rest_bytes) = bytes.split_at_mut(blocks.len() * HADAMARD_BLOCK / 4);
+            for (block, packed) in blocks.iter().zip(block_bytes.chunks_exact_mut(HADAMARD_BLOCK / 4)) {
+                let rotated = hadamard(s, block);
+                // By index: iterators over vectors are not always inlined, and then go through
+                // memory.
+                for (i, packed) in packed.as_chunks_mut().0.iter_mut().enumerate() {
+                    *packed = pack_bytes(s.to_u8_lanes(s.add(s.mul(rotated[i], inverse), zero_point)));
                 }
             }
-            scale.quantize_rest(rest, of_rest);
-            *tail = scale.tail();
+            scale.quantize_remainder(rest, rest_bytes);
+            *metadata = scale.metadata();
         }
     }
 
     fn reference(mut self) {
         for i in 0..self.x.rows() {
             let x = self.x.row(i);
-            let mut turned = x.to_vec();
-            let (blocks, rest) = turned.as_chunks_mut();
-            blocks.iter_mut().for_each(rotate_plainly);
-            rest.iter_mut().for_each(|x| *x *= REST);
-            let (least, largest) = turned.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
-            let poison = turned.iter().map(|x| x * 0.0).sum::<f32>();
-            let scale = Scale::of((least + poison, largest));
-            let (bytes, tail) = split_tail(self.words.row_mut(i));
-            turned.iter_mut().for_each(|x| *x = *x * scale.per_step + scale.zero);
-            for (word, four) in bytes.iter_mut().zip(turned.chunks(4)) {
-                *word = four.iter().rev().fold(0, |word, &x| word << 8 | u32::from(to_byte(x)));
+            let mut rotated = x.to_vec();
+            let (blocks, rest) = rotated.as_chunks_mut();
+            blocks.iter_mut().for_each(hadamard_scalar);
+            rest.iter_mut().for_each(|x| *x *= REMAINDER_GAIN);
+            let (min, max) = rotated.iter().fold((0.0_f32, 0.0_f32), |(min, max), &x| (min.min(x), max.max(x)));
+            let poison = rotated.iter().map(|x| x * 0.0).sum::<f32>();
+            let scale = RowScale::of((min + poison, max));
+            let (bytes, metadata) = split_metadata(self.packed.row_mut(i));
+            rotated.iter_mut().for_each(|x| *x = *x * scale.inverse + scale.zero_point);
+            for (packed, four) in bytes.iter_mut().zip(rotated.chunks(4)) {
+                *packed = four.iter().rev().fold(0, |packed, &x| packed << 8 | u32::from(to_u8(x)));
             }
-            *tail = scale.tail();
+            *metadata = scale.metadata();
         }
     }
 }
 
-/// Sixteen bytes as words, the first in the low byte.
+/// Packs sixteen bytes, the first in the low byte.
 #[inline(always)]
-fn words_of(bytes: [u8; LANES]) -> [u32; LANES / 4] {
-    let mut words = [0; LANES / 4];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u32::from_le_bytes(*bytes);
+fn pack_bytes(bytes: [u8; LANES]) -> [u32; LANES / 4] {
+    let mut packed = [0; LANES / 4];
+    for (packed, bytes) in packed.iter_mut().zip(bytes.as_chunks().0) {
+        *packed = u32::from_le_bytes(*bytes);
     }
-    words
+    packed
 }
 
-/// Bytes q of a row: x ≈ step · (q − zero), where 0 stands for the least number and 255 for the largest.
+/// The quantization of a row: x ≈ scale · (q − zero_point), where q = 0 is the smallest element and
+/// 255 the largest.
 #[derive(Clone, Copy)]
-struct Scale {
-    step: f32,
-    per_step: f32,
-    /// A whole number.
-    zero: f32,
+struct RowScale {
+    scale: f32,
+    /// 1/scale, or 0 if the scale is 0.
+    inverse: f32,
+    /// An integer.
+    zero_point: f32,
 }
 
-impl Scale {
-    /// For numbers between the least and the largest, zero among them. If these are none, the step is none, and so is the
-    /// product.
+impl RowScale {
+    /// For elements between `min` and `max`, zero among them. If these are NaN, so are the scale
+    /// and the product.
     #[inline(always)]
-    fn of((least, largest): (f32, f32)) -> Self {
-        // Adding it makes an integer of a number between −2²² and 2²², in the low bits, rounded to even between two.
-        const TO_INTEGER: f32 = 12_582_912.0;
-        let range = largest - least;
-        let (step, per_step) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
-        // A range below 10⁻³⁶ has no inverse in f32. Such a row is taken for zero.
-        let (step, per_step) = if per_step.is_infinite() { (0.0, 0.0) } else { (step, per_step) };
-        Self { step, per_step, zero: (-least * per_step + TO_INTEGER) - TO_INTEGER }
+    fn of((min, max): (f32, f32)) -> Self {
+        let range = max - min;
+        let (scale, inverse) = if range == 0.0 { (0.0, 0.0) } else { (range / 255.0, 255.0 / range) };
+        // A range below 10⁻³⁶ has no inverse in f32. Such a row is rounded to zero.
+        let (scale, inverse) = if inverse.is_infinite() { (0.0, 0.0) } else { (scale, inverse) };
+        Self { scale, inverse, zero_point: (-min * inverse + ROUND_TO_INTEGER) - ROUND_TO_INTEGER }
     }
 
-    /// What is left at the end of a row and is not rotated.
+    /// Quantizes the elements at the end of a row that are not rotated.
     #[inline(always)]
-    fn quantize_rest(self, rest: &[f32], words: &mut [u32]) {
-        for (word, four) in words.iter_mut().zip(rest.chunks(4)) {
-            let byte = |x: f32| u32::from(to_byte(x * REST * self.per_step + self.zero));
-            *word = four.iter().rev().fold(0, |word, &x| word << 8 | byte(x));
+    fn quantize_remainder(self, rest: &[f32], packed: &mut [u32]) {
+        for (packed, four) in packed.iter_mut().zip(rest.chunks(4)) {
+            let byte = |x: f32| u32::from(to_u8(x * REMAINDER_GAIN * self.inverse + self.zero_point));
+            *packed = four.iter().rev().fold(0, |packed, &x| packed << 8 | byte(x));
         }
     }
 
-    /// Step and zero point as words.
+    /// Returns the scale and the zero point as the end of a packed row stores them.
     #[inline(always)]
-    fn tail(self) -> [u32; TAIL] {
-        [self.step.to_bits(), self.zero as u32]
+    fn metadata(self) -> [u32; ROW_METADATA_WORDS] {
+        [self.scale.to_bits(), self.zero_point as u32]
     }
 }
 
-/// A row of words: its bytes, and the place of its step and zero point.
+/// Splits a packed row into its bytes and the slots of its scale and zero point.
 #[inline(always)]
-fn split_tail(words: &mut [u32]) -> (&mut [u32], &mut [u32; TAIL]) {
-    match words.split_last_chunk_mut() {
+fn split_metadata(packed: &mut [u32]) -> (&mut [u32], &mut [u32; ROW_METADATA_WORDS]) {
+    match packed.split_last_chunk_mut() {
         Some(parts) => parts,
-        None => unreachable!("a row of bytes ends with its step and zero point"),
+        None => unreachable!("a packed int8 row ends with its scale and zero point"),
     }
 }
 
-/// Numbers that are rotated together: eight vectors.
-const BLOCK: usize = 8 * LANES;
+/// Elements that are rotated together: eight vectors.
+const HADAMARD_BLOCK: usize = 8 * LANES;
 
-/// What is left at the end of a row is not rotated. Its activations are doubled, because rotated ones are about √8 times as
-/// large and have the same step, and its weights are halved.
-const REST: f32 = 2.0;
+/// The gain of the elements at the end of a row that are not rotated. Their activations are
+/// doubled, because rotated ones are about √8 times as large and share the scale, and their weights
+/// are halved.
+const REMAINDER_GAIN: f32 = 2.0;
 
-/// The sums and differences of eight vectors, lane by lane.
+/// Returns the sums and differences of eight vectors, lane by lane: their Walsh-Hadamard transform.
 #[inline(always)]
-fn rotate<S: Simd>(s: S, block: &[f32; BLOCK]) -> [S::F; 8] {
+fn hadamard<S: Simd>(s: S, block: &[f32; HADAMARD_BLOCK]) -> [S::F; 8] {
     let mut v = [s.splat(0.0); 8];
     for (i, v) in v.iter_mut().enumerate() {
         *v = s.load(&block[i * LANES..]);
@@ -261,9 +228,9 @@ fn rotate<S: Simd>(s: S, block: &[f32; BLOCK]) -> [S::F; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// The same, one number at a time.
+/// Replaces a block by what [`hadamard`] returns, one element at a time.
 #[inline(always)]
-fn rotate_plainly(block: &mut [f32; BLOCK]) {
+fn hadamard_scalar(block: &mut [f32; HADAMARD_BLOCK]) {
     for apart in [LANES, 2 * LANES, 4 * LANES] {
         for pair in block.chunks_exact_mut(2 * apart) {
             let (first, second) = pair.split_at_mut(apart);
@@ -274,93 +241,103 @@ fn rotate_plainly(block: &mut [f32; BLOCK]) {
     }
 }
 
-/// The least and the largest number of a row, zero among them, once it is rotated; no numbers, if one of the row's is not
-/// finite.
+/// Returns the smallest and the largest element of a rotated row, zero among them; NaN if an
+/// element is not finite.
 #[inline(always)]
 fn extremes<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let zero = s.splat(0.0);
-    // `poison` is Σ v · 0: zero, or not a number. (The larger of a number and NaN may be the number.)
-    let (mut least, mut largest, mut poison) = (zero, zero, zero);
-    let (blocks, rest) = x.as_chunks::<BLOCK>();
+    let mut negated_min = zero;
+    let mut max = zero;
+    let mut poison = NanPoison::new(s);
+    let (blocks, rest) = x.as_chunks::<HADAMARD_BLOCK>();
     for block in blocks {
-        for v in rotate(s, block) {
-            least = s.max(least, s.sub(zero, v));
-            largest = s.max(largest, v);
-            poison = s.mul_add(v, zero, poison);
+        for v in hadamard(s, block) {
+            negated_min = s.max(negated_min, s.sub(zero, v));
+            max = s.max(max, v);
+            poison.accumulate(s, v);
         }
     }
     for part in rest.chunks(LANES) {
-        let v = s.mul(s.load_first(part, 0.0), s.splat(REST));
-        least = s.max(least, s.sub(zero, v));
-        largest = s.max(largest, v);
-        poison = s.mul_add(v, zero, poison);
+        let v = s.mul(s.load_partial(part, 0.0), s.splat(REMAINDER_GAIN));
+        negated_min = s.max(negated_min, s.sub(zero, v));
+        max = s.max(max, v);
+        poison.accumulate(s, v);
     }
-    (s.sum(poison) - s.max_lane(least), s.max_lane(largest))
+    (s.sum(poison.value()) - s.max_lane(negated_min), s.max_lane(max))
 }
 
-/// A row of words: its step and its zero point.
+/// Returns the scale and the zero point of a packed int8 row.
 #[inline(always)]
-pub(crate) fn step_and_zero(words: &[u32]) -> (f32, i32) {
-    match words {
-        [.., step, zero] => (f32::from_bits(*step), zero.cast_signed()),
-        _ => unreachable!("a row of bytes ends with its step and zero point"),
+pub(crate) fn scale_and_zero_point(packed: &[u32]) -> (f32, i32) {
+    match packed {
+        [.., scale, zero_point] => (f32::from_bits(*scale), zero_point.cast_signed()),
+        _ => unreachable!("a packed int8 row ends with its scale and zero point"),
     }
 }
 
-/// A row of weights as words, which are moved about as f32 (see [`crate::gemm::Layout::words`]). With bytes: their scale, which
-/// makes the largest of them ±127, and their sum.
-pub fn quantize_weights(level: Level, precision: Precision, weights: &[f32], words: &mut [f32]) -> (f32, i32) {
-    let words: &mut [u32] = wide::bytemuck::cast_slice_mut(words);
-    assert_eq!(words.len(), precision.words(weights.len()), "words of a row of weights");
-    level.enter(QuantizeWeights { precision, weights, words })
+/// Quantizes a row of weights `[K]` to `[packed_len(K)]` and returns its scale and the sum of its
+/// bytes, which are 1 and 0 unless the precision is int8. The scale makes the largest weight of an
+/// int8 row ±127.
+///
+/// The packed elements are stored as f32, because packing a matrix only moves them (see
+/// [`crate::gemm::PackedLayout::quantized_panels`]).
+///
+/// # Panics
+/// If `packed` has another length.
+pub fn quantize_weights(level: Level, precision: Precision, weights: &[f32], packed: &mut [f32]) -> (f32, i32) {
+    let packed: &mut [u32] = wide::bytemuck::cast_slice_mut(packed);
+    let expected = precision.packed_len(weights.len());
+    assert_eq!(packed.len(), expected, "quantize weights: packed length (left), expected (right)");
+    level.enter(WeightRow { precision, weights, packed })
 }
 
-struct QuantizeWeights<'a> {
+/// Quantizes a row of weights.
+struct WeightRow<'a> {
     precision: Precision,
     weights: &'a [f32],
-    words: &'a mut [u32],
+    packed: &'a mut [u32],
 }
 
-impl Operator for QuantizeWeights<'_> {
+impl Operator for WeightRow<'_> {
     type Output = (f32, i32);
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> (f32, i32) {
-        quantize_plainly(self.precision, self.weights, self.words)
+    fn run<S: Simd, D: DotKernels<S>>(self, _: S, _: D) -> (f32, i32) {
+        quantize_weights_scalar(self.precision, self.weights, self.packed)
     }
 
     fn reference(self) -> (f32, i32) {
-        quantize_plainly(self.precision, self.weights, self.words)
+        quantize_weights_scalar(self.precision, self.weights, self.packed)
     }
 }
 
-/// Loops that the compiler turns to whatever vectors the level has.
+/// Quantizes by scalar loops, which the compiler vectorizes for the level.
 #[inline(always)]
-fn quantize_plainly(precision: Precision, weights: &[f32], words: &mut [u32]) -> (f32, i32) {
+fn quantize_weights_scalar(precision: Precision, weights: &[f32], packed: &mut [u32]) -> (f32, i32) {
     match precision {
-        Precision::F32 => words.iter_mut().zip(weights).for_each(|(word, x)| *word = x.to_bits()),
-        Precision::Bf16 => pack_bf16(weights, words),
+        Precision::F32 => packed.iter_mut().zip(weights).for_each(|(packed, x)| *packed = x.to_bits()),
+        Precision::Bf16 => pack_bf16(weights, packed),
         Precision::Int8 => {
             let mut weights = weights.to_vec();
             let (blocks, rest) = weights.as_chunks_mut();
             for block in blocks {
-                rotate_plainly(block);
-                // The activations are rotated too, and both together make all products eight times as large.
+                hadamard_scalar(block);
+                // The activations are rotated too, and both together multiply all products by
+                // eight.
                 block.iter_mut().for_each(|x| *x *= 0.125);
             }
-            rest.iter_mut().for_each(|x| *x /= REST);
-            let largest = weights.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-            let per_step = 127.0 / largest;
-            // Weights below 10⁻³⁶ have no inverse in f32. Such a row is taken for zero.
-            let (scale, per_step) = if per_step.is_finite() { (largest / 127.0, per_step) } else { (0.0, 0.0) };
+            rest.iter_mut().for_each(|x| *x /= REMAINDER_GAIN);
+            let max = weights.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            let inverse = 127.0 / max;
+            // Weights below 10⁻³⁶ have no inverse in f32. Such a row is rounded to zero.
+            let (scale, inverse) = if inverse.is_finite() { (max / 127.0, inverse) } else { (0.0, 0.0) };
             weights.resize(weights.len().next_multiple_of(4), 0.0);
-            // Adding this makes an integer of a number between −2²² and 2²², in the low bits.
-            const TO_INTEGER: f32 = 12_582_912.0;
-            let byte = |x: f32| (x * per_step + TO_INTEGER).to_bits() & 0xff;
-            for (word, &[a, b, c, d]) in words.iter_mut().zip(weights.as_chunks::<4>().0) {
-                *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
+            let byte = |x: f32| (x * inverse + ROUND_TO_INTEGER).to_bits() & 0xff;
+            for (packed, &[a, b, c, d]) in packed.iter_mut().zip(weights.as_chunks::<4>().0) {
+                *packed = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
             }
-            let sum = words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| i32::from(byte.cast_signed())).sum();
+            let bytes = packed.iter().flat_map(|packed| packed.to_le_bytes());
+            let sum = bytes.map(|byte| i32::from(byte.cast_signed())).sum();
             return (scale, sum);
         }
     }

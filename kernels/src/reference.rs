@@ -1,63 +1,50 @@
-//! Every operator in its plainest form.
+//! Every operator in its simplest form.
 //!
-//! Read this first: it says what the fast forms compute. Sums are in f64, and each result is rounded to f32 once, so it
-//! is also more accurate than they are. `Level::REFERENCE` computes with it, and the tests compare all other levels with
-//! it.
+//! Read this first: it defines what the SIMD kernels compute. Sums are in f64 and each result is
+//! rounded to f32 once, so this module is also more accurate than they are. `Level::REFERENCE`
+//! computes with it, and the tests compare all other levels with it.
 
-use crate::gemm::{Epilogue, Panels};
-use crate::math::Activation;
-use crate::quant::step_and_zero;
-use crate::rows::Count;
-use crate::view::{MatMut, MatRef};
+use crate::activation::Activation;
+use crate::view::MatRef;
 
-/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])`
-pub fn gemm(a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, epilogue: Epilogue<'_>, out: &mut MatMut<'_>) {
-    for m in 0..a.rows() {
-        for n in 0..out.cols() {
-            let mut sum = bias.map_or(0.0, |bias| f64::from(bias[n]));
-            for (&x, w) in a.row(m).iter().zip(b.column(n)) {
-                sum += f64::from(x) * f64::from(w);
-            }
-            out.row_mut(m)[n] = self::epilogue(epilogue, sum, (m, n));
-        }
+/// Returns `start + Σ_k a[k] · b[k]` of f32.
+pub fn dot_f32(start: f64, a: &[f32], b: impl Iterator<Item = f32>) -> f64 {
+    let mut sum = start;
+    for (&a, b) in a.iter().zip(b) {
+        sum += f64::from(a) * f64::from(b);
     }
+    sum
 }
 
-/// `Σ_k a[k] b[k]` of words: of bytes if they have a scale, which add up exactly, else of bf16.
-pub fn sum_of_words(a: &[u32], b: impl Iterator<Item = u32>, scale: Option<f32>) -> f64 {
-    let Some(scale) = scale else {
-        let halves = |word: u32| [word << 16, word & 0xffff_0000].map(|bits| f64::from(f32::from_bits(bits)));
-        let products = |(&a, b): (&u32, u32)| {
-            let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
-            a0 * b0 + a1 * b1
-        };
-        return a.iter().zip(b).map(products).sum();
+/// Returns `Σ_k a[k] · b[k]` of bf16, two in each `u32`.
+pub fn dot_bf16(a: &[u32], b: impl Iterator<Item = u32>) -> f64 {
+    let halves = |packed: u32| [packed << 16, packed & 0xffff_0000].map(|bits| f64::from(f32::from_bits(bits)));
+    let products = |(&a, b): (&u32, u32)| {
+        let [a0, a1] = halves(a);
+        let [b0, b1] = halves(b);
+        a0 * b0 + a1 * b1
     };
-    let (step, zero) = step_and_zero(a);
+    a.iter().zip(b).map(products).sum()
+}
+
+/// Returns `Σ_k (a[k] − zero_point) · b[k]` of bytes, four in each `u32`: u8 in `a`, i8 in `b`. The
+/// sum is exact.
+pub fn dot_int8(a: &[u32], zero_point: i32, b: impl Iterator<Item = u32>) -> i64 {
     let products = |(a, b): (&u32, u32)| {
-        let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-        let product = |i: usize| (i64::from(a[i]) - i64::from(zero)) * i64::from(b[i].cast_signed());
+        let a = a.to_le_bytes();
+        let b = b.to_le_bytes();
+        let product = |i: usize| (i64::from(a[i]) - i64::from(zero_point)) * i64::from(b[i].cast_signed());
         (0..4).map(product).sum::<i64>()
     };
-    let sum: i64 = a.iter().zip(b).map(products).sum();
-    sum as f64 * f64::from(step) * f64::from(scale)
+    a.iter().zip(b).map(products).sum()
 }
 
-/// What becomes of the sum at row m and column n.
-pub fn epilogue(epilogue: Epilogue<'_>, sum: f64, (m, n): (usize, usize)) -> f32 {
-    (match epilogue {
-        Epilogue::Store => sum,
-        Epilogue::Activate(f) => activation(f, sum),
-        Epilogue::Add(residual) => sum + f64::from(residual.row(m)[n]),
-    }) as f32
-}
-
-/// f(x).
+/// Returns f(x).
 pub fn activation(f: Activation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match f {
         Activation::Gelu if x == f64::NEG_INFINITY => 0.0,
-        Activation::Gelu => x * normal_distribution(x),
+        Activation::Gelu => x * normal_cdf(x),
         Activation::GeluTanh => x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)),
         // Not x.max(0.0), which is 0 for NaN.
         Activation::Relu if x < 0.0 => 0.0,
@@ -69,11 +56,12 @@ pub fn activation(f: Activation, x: f64) -> f64 {
     }
 }
 
-/// Φ(x), the normal distribution function, with a relative error below 10⁻¹³ (tests/math.rs).
+/// Returns Φ(x), the normal distribution function, with a relative error below 10⁻¹³ (tests/math).
 ///
-/// |x| ≤ 2: the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)). Beyond: the continued fraction of the tail,
-/// Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and Stegun 26.2.11 and 26.2.14.
-pub fn normal_distribution(x: f64) -> f64 {
+/// For |x| ≤ 2 by the series Φ(x) = ½ + φ(x) Σ x^(2n+1) / (1·3·5…(2n+1)), otherwise by the
+/// continued fraction of the tail, Φ(−t) = φ(t) / (t + 1/(t + 2/(t + 3/(t + …)))). Abramowitz and
+/// Stegun 26.2.11 and 26.2.14.
+pub fn normal_cdf(x: f64) -> f64 {
     let t = x.abs();
     let density = (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
     if t.is_nan() {
@@ -98,7 +86,8 @@ pub fn normal_distribution(x: f64) -> f64 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the first `len` elements; the rest become 0.
+/// Computes p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the first `len`
+/// elements. The rest of the row becomes 0.
 pub fn softmax(row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
     let score = |j: usize, x: f32| f64::from(x) * f64::from(scale) + bias.map_or(0.0, |bias| f64::from(bias[j]));
     let scores: Vec<f64> = row[..len].iter().enumerate().map(|(j, &x)| score(j, x)).collect();
@@ -110,7 +99,7 @@ pub fn softmax(row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
     row[len..].fill(0.0);
 }
 
-/// y = (x − mean) / √(variance + epsilon) · weight + bias.
+/// Computes y = (x − mean) / √(variance + epsilon) · weight + bias.
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = x.len() as f64;
     let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / width;
@@ -121,24 +110,20 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut
     }
 }
 
-/// Σ f(a, b).
+/// Returns Σ f(a, b).
 pub fn sum_of_two(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f32 {
     a.iter().zip(b).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum::<f64>() as f32
 }
 
-/// The weighted sum of the rows of x, divided.
-pub fn sum_of_rows(x: MatRef<'_>, count: Count, by: f32, y: &mut [f32]) {
-    let count = |i: usize| match count {
-        Count::Once => 1.0,
-        Count::RisingFrom(first) => f64::from(first) + i as f64,
-    };
+/// Computes y = Σ_i weight(i) x\[i\] / divisor, over the rows of x.
+pub fn sum_of_rows(x: MatRef<'_>, weight: impl Fn(usize) -> f64, divisor: f32, y: &mut [f32]) {
     for (n, y) in y.iter_mut().enumerate() {
-        let sum = (0..x.rows()).map(|i| count(i) * f64::from(x.row(i)[n])).sum::<f64>();
-        *y = (sum / f64::from(by)) as f32;
+        let sum = (0..x.rows()).map(|i| weight(i) * f64::from(x.row(i)[n])).sum::<f64>();
+        *y = (sum / f64::from(divisor)) as f32;
     }
 }
 
-/// The largest number of each column; NaN if one is not finite.
+/// Computes the maximum of each column; NaN if an element of the column is not finite.
 pub fn max_of_rows(x: MatRef<'_>, y: &mut [f32]) {
     for (n, y) in y.iter_mut().enumerate() {
         let column = || (0..x.rows()).map(|i| x.row(i)[n]);

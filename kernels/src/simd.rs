@@ -2,37 +2,48 @@
 
 /// Lanes of a vector on every level: sixteen f32.
 ///
-/// One AVX-512 register, two of AVX2, four of SSE or NEON. Fixing the number of lanes instead of the register fixes the
-/// order in which lanes are added up, and with it the bits of every sum.
+/// A vector is one AVX-512 register, two of AVX2, four of SSE or NEON. Fixing the number of lanes
+/// instead of the register fixes the order in which lanes are added, and with it the bits of every
+/// sum.
 pub(crate) const LANES: usize = 16;
 
-/// Sixteen f32 and what can be done with them.
+/// 1.5 · 2²³. Adding it to an f32 between −2²² and 2²² rounds to the nearest integer (ties to
+/// even).
 ///
-/// A value of the implementing type proves that this CPU has the instructions (see [`crate::level`](mod@crate::level)).
-/// Every method is `#[inline(always)]` and none carries `#[target_feature]`: the function that enters the level does.
+/// The low bits of the sum hold that integer in two's complement; subtracting the constant again
+/// returns it as f32.
+pub(crate) const ROUND_TO_INTEGER: f32 = 12_582_912.0;
+
+/// Sixteen f32 lanes and their operations.
 ///
-/// Comparisons follow x86: where an operand is NaN, `max` returns its second operand and `select_lt` its last.
+/// A value of the implementing type proves that this CPU has the instructions (see `level.rs`).
+/// Every method is `#[inline(always)]` and none carries `#[target_feature]`: the function that
+/// enters the level does.
+///
+/// Comparisons follow x86: if an operand is NaN, `max` returns its second operand and `select_lt`
+/// its last.
 pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen i32, or sixteen pairs of i16.
     type I: Copy;
 
-    /// Rows of the matmul tile, chosen so that `ROWS * COLS` vectors of accumulators and `COLS` of weights fit the registers.
-    const ROWS: usize;
-    /// Vectors in a row of the matmul tile.
-    const COLS: usize;
+    /// Rows of the GEMM tile, chosen so that `MR * NR_VECTORS` vectors of accumulators and
+    /// `NR_VECTORS` of weights fit the registers.
+    const MR: usize;
+    /// Vectors in a row of the GEMM tile.
+    const NR_VECTORS: usize;
 
-    /// All lanes x.
+    /// Sets all lanes to x.
     fn splat(self, x: f32) -> Self::F;
 
-    /// Sixteen numbers. They need not be aligned.
+    /// Loads sixteen elements, which need not be aligned.
     fn load_array(self, from: &[f32; LANES]) -> Self::F;
 
-    /// Writes sixteen numbers. They need not be aligned.
+    /// Stores sixteen elements, which need not be aligned.
     fn store_array(self, to: &mut [f32; LANES], v: Self::F);
 
-    /// Asks for the cache line that a number lies in, which will be needed soon; or does nothing.
+    /// Prefetches the cache line of an element, on levels that have such an instruction.
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
@@ -44,49 +55,52 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// a / b, correctly rounded.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// a * b + c, rounded once where [`crate::Level::is_fused`].
+    /// a * b + c, rounded once if [`crate::Level::is_fused`].
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The larger of a and b.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// |a|.
     fn abs(self, a: Self::F) -> Self::F;
-    /// Lane by lane `if a < b { yes } else { no }`.
+    /// Selects lane by lane: `if a < b { yes } else { no }`.
     fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
-    /// The bits of each lane moved up by 23: its low eight bits become the exponent of the result.
+    /// Shifts the bits of each lane left by 23: its low eight bits become the exponent of the
+    /// result.
     fn low_bits_to_exponent(self, a: Self::F) -> Self::F;
-    /// The lanes of a and b in turn: `a0 b0 a1 b1 … a7 b7` and `a8 b8 … a15 b15`.
+    /// Interleaves the lanes of a and b: `a0 b0 a1 b1 … a7 b7` and `a8 b8 … a15 b15`.
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
-    /// The sum of all lanes, by one tree: lane i + lane i+8, then +4, then +2, then +1.
+    /// Adds all lanes by one fixed tree: lane i + lane i+8, then +4, then +2, then +1.
     fn sum(self, v: Self::F) -> f32;
     /// The largest lane.
     fn max_lane(self, v: Self::F) -> f32;
 
-    /// Sixteen i32. They need not be aligned.
+    /// Loads sixteen i32, which need not be aligned.
     fn load_i32(self, from: &[i32; LANES]) -> Self::I;
-    /// Each as the nearest f32.
+    /// Converts each i32 to the nearest f32.
     fn to_f32(self, v: Self::I) -> Self::F;
-    /// Each lane as a byte: rounded to the nearest whole number, to even between two, and those beyond 0 and 255 to these. What
-    /// becomes of NaN is not specified.
+    /// Rounds each lane to the nearest integer (ties to even), clamps it to 0..=255 and narrows it
+    /// to `u8`. The result of a NaN lane is unspecified.
     #[inline(always)]
-    fn to_bytes(self, v: Self::F) -> [u8; LANES] {
+    fn to_u8_lanes(self, v: Self::F) -> [u8; LANES] {
         let mut lanes = [0.0; LANES];
         self.store_array(&mut lanes, v);
-        lanes.map(to_byte)
+        lanes.map(to_u8)
     }
-    /// Of each word, which is two bf16, the one in the low half or in the high half, widened.
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F;
-    /// Of each word, which is four i8, numbers 0 and 2, or 1 and 3, as a pair of i16.
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I;
-    /// All lanes the same pair of i16: the low and the high half of a word.
+    /// Widens one bf16 of each packed pair to f32: the one in the high half or in the low half.
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F;
+    /// Widens two of the four i8 of each packed element to a pair of i16: bytes 1 and 3, or bytes 0
+    /// and 2.
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I;
+    /// Sets all lanes to one pair of i16: the low and the high half of `pair`.
     fn splat_pair(self, pair: u32) -> Self::I;
-    /// Each lane of `sum` plus the products of its two pairs: `sum + a.low · b.low + a.high · b.high`.
+    /// Adds the two products of each lane's pairs of i16: `sum + a.low · b.low + a.high · b.high`.
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
-    /// Sixteen rows of sixteen, transposed.
+    /// Transposes sixteen rows of sixteen.
     ///
-    /// A perfect shuffle, four times. Number the 256 elements by 8 bits, four of the row and four of the lane: to interleave
-    /// rows i and i + 8 moves the highest bit of the row to the lowest of the lane, and the highest of the lane to the lowest
-    /// of the row. It rotates the number by one bit; after four rounds row and lane have changed places.
+    /// This is a perfect shuffle, four times. Number the 256 elements by 8 bits, four of the row
+    /// and four of the lane. Interleaving rows i and i + 8 moves the highest bit of the row to the
+    /// lowest of the lane, and the highest bit of the lane to the lowest of the row. That rotates
+    /// the number by one bit; after four rounds row and lane are exchanged.
     #[inline(always)]
     fn transpose(self, mut rows: [Self::F; LANES]) -> [Self::F; LANES] {
         for _ in 0..4 {
@@ -98,27 +112,33 @@ pub(crate) trait Simd: Copy {
         rows
     }
 
-    /// The first sixteen numbers of a slice.
+    /// Loads the first sixteen elements of a slice.
+    ///
+    /// # Panics
+    /// If the slice is shorter.
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::F {
         match from.first_chunk() {
             Some(from) => self.load_array(from),
-            None => too_short(from.len()),
+            None => slice_too_short(from.len()),
         }
     }
 
-    /// Writes to the first sixteen places of a slice.
+    /// Stores to the first sixteen elements of a slice.
+    ///
+    /// # Panics
+    /// If the slice is shorter.
     #[inline(always)]
     fn store(self, to: &mut [f32], v: Self::F) {
         match to.first_chunk_mut() {
             Some(to) => self.store_array(to, v),
-            None => too_short(to.len()),
+            None => slice_too_short(to.len()),
         }
     }
 
-    /// A slice of at most sixteen numbers, with `fill` in the lanes beyond it.
+    /// Loads a slice of at most sixteen elements; the lanes after its end become `fill`.
     #[inline(always)]
-    fn load_first(self, from: &[f32], fill: f32) -> Self::F {
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F {
         if from.len() == LANES {
             return self.load(from);
         }
@@ -127,9 +147,9 @@ pub(crate) trait Simd: Copy {
         self.load(&lanes)
     }
 
-    /// Writes the first lanes to a slice of at most sixteen numbers.
+    /// Stores the first lanes to a slice of at most sixteen elements.
     #[inline(always)]
-    fn store_first(self, to: &mut [f32], v: Self::F) {
+    fn store_partial(self, to: &mut [f32], v: Self::F) {
         if to.len() == LANES {
             return self.store(to, v);
         }
@@ -140,15 +160,40 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// A number as a byte, as [`Simd::to_bytes`] makes it.
+/// Narrows a number to `u8` as [`Simd::to_u8_lanes`] does.
 #[inline(always)]
-pub(crate) fn to_byte(x: f32) -> u8 {
-    // Adding this makes an integer of a number between −2²² and 2²², in the low bits.
-    const TO_INTEGER: f32 = 12_582_912.0;
-    (x.clamp(0.0, 255.0) + TO_INTEGER).to_bits() as u8
+pub(crate) fn to_u8(x: f32) -> u8 {
+    (x.clamp(0.0, 255.0) + ROUND_TO_INTEGER).to_bits() as u8
+}
+
+/// Detects NaN and infinity among vectors by accumulating Σ v · 0.
+///
+/// The sum is 0 while every element is finite, and NaN from the first other element on. A maximum
+/// cannot detect a NaN, because the larger of a number and NaN may be the number.
+#[derive(Clone, Copy)]
+pub(crate) struct NanPoison<S: Simd>(S::F);
+
+impl<S: Simd> NanPoison<S> {
+    /// Starts with no elements.
+    #[inline(always)]
+    pub(crate) fn new(s: S) -> Self {
+        Self(s.splat(0.0))
+    }
+
+    /// Accumulates sixteen elements.
+    #[inline(always)]
+    pub(crate) fn accumulate(&mut self, s: S, v: S::F) {
+        self.0 = s.mul_add(v, s.splat(0.0), self.0);
+    }
+
+    /// Returns 0 in each lane whose elements were all finite, NaN in the others.
+    #[inline(always)]
+    pub(crate) fn value(self) -> S::F {
+        self.0
+    }
 }
 
 #[cold]
-fn too_short(len: usize) -> ! {
-    panic!("a vector of {LANES} in a slice of {len}")
+fn slice_too_short(len: usize) -> ! {
+    panic!("SIMD vector: expected a slice of at least {LANES} elements, found {len}")
 }

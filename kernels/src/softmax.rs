@@ -1,37 +1,42 @@
-//! Softmax over a row of attention scores.
+//! Softmax over rows of attention scores.
 
+use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
 use crate::view::MatMut;
 
-/// What is done to the scores of a row before the softmax.
+/// The transformation of the scores before the softmax: s = scale · x + bias.
 #[derive(Clone, Copy, Debug)]
-pub struct Scores<'a> {
-    /// Factor of every score: 1/√d in attention.
+pub struct ScoreTransform<'a> {
+    /// The factor of every score: 1/√d in attention.
     pub scale: f32,
-    /// What is added after scaling. Element j of row i is `bias[start - i + j]`, so that a bias which depends on j − i
-    /// alone needs one vector. Empty for none.
+    /// The bias that is added after scaling; empty for none. Element j of row i is
+    /// `bias[start - i + j]`, so a bias that depends on j − i alone needs one vector.
     pub bias: &'a [f32],
-    /// Where row 0 starts in `bias`.
+    /// The offset in `bias` of element 0 of row 0.
     pub start: usize,
 }
 
-/// Turns each row of scores into probabilities: p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias.
+/// Turns each row of scores into probabilities: p_j = exp(s_j − max s) / Σ exp(s − max s), s =
+/// scale · x + bias.
 ///
 /// Only the first `len` columns are scores. The rest, which pad a row to whole vectors, become 0.
 ///
-/// Exact two-pass softmax, as in the reference implementations: the maximum first, then exp and the sum, then one
-/// division per row. No online rescaling, because a row is at most 512 numbers and stays in the first-level cache.
+/// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one
+/// division per row. No online rescaling, because a row has at most 512 elements and stays in the
+/// first-level cache.
 ///
 /// # Panics
-/// If `len` exceeds the columns, or `bias` does not reach over all rows.
-pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: Scores<'_>) {
-    assert!(len <= x.cols(), "softmax over {len} of {} columns", x.cols());
+/// If `len` exceeds the columns, or `bias` does not cover all rows.
+pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: ScoreTransform<'_>) {
+    assert!(len <= x.cols(), "softmax: scores in a row: expected at most {}, found {len}", x.cols());
     if !scores.bias.is_empty() {
-        let rows = x.rows();
         assert!(
-            rows <= scores.start + 1 && scores.start + len <= scores.bias.len(),
-            "the bias does not reach over the rows"
+            x.rows() <= scores.start + 1 && scores.start + len <= scores.bias.len(),
+            "softmax: a bias of {} elements that starts at {} does not cover {} rows of {len} scores",
+            scores.bias.len(),
+            scores.start,
+            x.rows()
         );
     }
     level.enter(Softmax { x, len, scores });
@@ -40,14 +45,14 @@ pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: Scores<'_>) {
 struct Softmax<'a> {
     x: MatMut<'a>,
     len: usize,
-    scores: Scores<'a>,
+    scores: ScoreTransform<'a>,
 }
 
 impl Operator for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
         for i in 0..self.x.rows() {
             let bias = row_bias(&self.scores, i);
             softmax_row(s, self.x.row_mut(i), self.len, self.scores.scale, bias);
@@ -62,15 +67,15 @@ impl Operator for Softmax<'_> {
     }
 }
 
-/// The bias of row i from its first column on, if there is one.
+/// Returns the bias of row i from its first column on; None without a bias.
 #[inline(always)]
-fn row_bias<'a>(scores: &Scores<'a>, i: usize) -> Option<&'a [f32]> {
+fn row_bias<'a>(scores: &ScoreTransform<'a>, i: usize) -> Option<&'a [f32]> {
     (!scores.bias.is_empty()).then(|| &scores.bias[scores.start - i..])
 }
 
 #[inline(always)]
 fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
-    // Lanes beyond the row count as minus infinity: never the maximum, and nothing in the sum.
+    // Lanes after the scores are minus infinity: never the maximum, and 0 in the sum.
     let mut max = s.splat(f32::NEG_INFINITY);
     let scale = s.splat(scale);
     for at in (0..len).step_by(LANES) {
@@ -93,40 +98,41 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
     let factor = s.splat(1.0 / s.sum(sum));
     for at in (0..len).step_by(LANES) {
         let e = load(s, row, at, len, 0.0);
-        // Hidden again, because the factor may be not a number.
-        store(s, row, at, hide(s, s.mul(e, factor), at, len, 0.0));
+        // Masked again after the product, because the factor may be NaN.
+        store(s, row, at, mask(s, s.mul(e, factor), at, len, 0.0));
     }
     let rest = len.next_multiple_of(LANES).min(row.len());
     row[rest..].fill(0.0);
 }
 
-/// The vector of a row from `at` on, with `fill` in the lanes from `len` on.
+/// Loads the vector of a row from `at` on, with `fill` in the lanes from `len` on.
 ///
-/// A row that has room for whole vectors is read by these, and what is beyond its end is hidden: a part of a vector would
-/// have to go through memory, which takes longer than the rest of a short row.
+/// If the row has room for a whole vector, the vector is loaded and the lanes from `len` on are
+/// masked. Part of a vector would have to go through memory, which takes longer than the rest of a
+/// short row.
 #[inline(always)]
 fn load<S: Simd>(s: S, row: &[f32], at: usize, len: usize, fill: f32) -> S::F {
     match row.get(at..at + LANES) {
-        Some(lanes) => hide(s, s.load(lanes), at, len, fill),
-        None => s.load_first(&row[at..len], fill),
+        Some(lanes) => mask(s, s.load(lanes), at, len, fill),
+        None => s.load_partial(&row[at..len], fill),
     }
 }
 
-/// A vector that begins at column `at`, with `fill` in the lanes from column `len` on.
+/// Replaces the lanes from column `len` on by `fill`, in a vector that starts at column `at`.
 #[inline(always)]
-fn hide<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
-    const NUMBERS: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+fn mask<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
+    const LANE_INDICES: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     if at + LANES <= len {
         return v;
     }
-    s.select_lt(s.load_array(&NUMBERS), s.splat((len - at) as f32), v, s.splat(fill))
+    s.select_lt(s.load_array(&LANE_INDICES), s.splat((len - at) as f32), v, s.splat(fill))
 }
 
-/// Writes a vector to a row from `at` on, as far as the row goes.
+/// Stores a vector to a row from `at` on, up to the end of the row.
 #[inline(always)]
 fn store<S: Simd>(s: S, row: &mut [f32], at: usize, v: S::F) {
     match row.get_mut(at..at + LANES) {
         Some(lanes) => s.store(lanes, v),
-        None => s.store_first(&mut row[at..], v),
+        None => s.store_partial(&mut row[at..], v),
     }
 }

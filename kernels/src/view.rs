@@ -1,20 +1,24 @@
 //! Matrices as borrowed rows.
 //!
-//! A view is a pointer, a number of rows and columns, and a stride: the distance from one row to the next, in numbers.
-//! The stride may exceed the columns, because a view may be some columns of a wider matrix, and because a distance that
-//! is a power of two makes all rows fall on the same few cache sets (see [`padded_stride`]).
+//! A view is a pointer, a number of rows and columns, and a stride: the distance from one row to
+//! the next, in elements. The stride may exceed the columns, because a view may be some columns of
+//! a wider matrix, and because a distance that is a power of two maps all rows to the same few
+//! cache sets (see [`padded_stride`]).
 
 use std::marker::PhantomData;
 
-/// Where rows of `cols` numbers should start: each at a cache line, and an odd number of lines apart.
+use crate::memory::CACHE_LINE_F32S;
+
+/// Returns the best stride for rows of `cols` elements: each row starts at a cache line, an odd
+/// number of lines after the row before.
 ///
-/// A level-one cache has 64 sets of lines. Rows that are 3072 floats (192 lines) apart all fall in the same set, and
-/// twelve of them do not fit in it; an odd distance visits every set.
+/// A first-level cache has 64 sets of lines. Rows that are 3072 floats (192 lines) apart all map to
+/// the same set, and twelve of them do not fit in it; an odd distance visits every set.
 pub fn padded_stride(cols: usize) -> usize {
-    (cols.div_ceil(16) | 1) * 16
+    (cols.div_ceil(CACHE_LINE_F32S) | 1) * CACHE_LINE_F32S
 }
 
-/// A matrix to read: `rows` rows of `cols` numbers, f32 unless said otherwise.
+/// A matrix to read: `rows` rows of `cols` elements, f32 by default.
 #[derive(Debug)]
 pub struct MatRef<'a, T = f32> {
     data: &'a [T],
@@ -23,7 +27,7 @@ pub struct MatRef<'a, T = f32> {
     stride: usize,
 }
 
-// Not derived: that would ask for T: Copy, which a borrow does not need.
+// Not derived: a derived impl would require T: Copy, which a borrow does not need.
 impl<T> Clone for MatRef<'_, T> {
     fn clone(&self) -> Self {
         *self
@@ -33,7 +37,7 @@ impl<T> Clone for MatRef<'_, T> {
 impl<T> Copy for MatRef<'_, T> {}
 
 impl<'a, T> MatRef<'a, T> {
-    /// Rows that follow one another without a gap.
+    /// A view of rows without gaps between them.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
@@ -41,54 +45,59 @@ impl<'a, T> MatRef<'a, T> {
         Self::with_stride(data, rows, cols, cols)
     }
 
-    /// Rows that start `stride` numbers apart.
+    /// A view of rows that start `stride` elements apart.
     ///
     /// # Panics
-    /// If a row is longer than the stride, or the last one ends beyond `data`.
+    /// If a row is longer than the stride, or the last row ends after `data`.
     pub fn with_stride(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
-        Self { data, rows, cols, stride: step(cols, stride) }
+        assert!(
+            extent(rows, cols, stride) <= data.len(),
+            "view: {rows} x {cols} with stride {stride} exceeds {} elements",
+            data.len()
+        );
+        Self { data, rows, cols, stride: row_stride(cols, stride) }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Numbers in a row.
+    /// Returns the number of columns.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Distance from one row to the next.
+    /// Returns the distance from one row to the next, in elements.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// Row i.
+    /// Returns row i.
     #[inline]
     pub fn row(&self, i: usize) -> &'a [T] {
-        assert!(i < self.rows, "row {i} of {}", self.rows);
+        assert!(i < self.rows, "view: row {i} of {}", self.rows);
         &self.data[i * self.stride..][..self.cols]
     }
 
-    /// Some of the rows.
+    /// Returns the view of the rows `range`.
     #[inline]
     pub fn rows_in(self, range: std::ops::Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        assert!(range.start <= range.end && range.end <= self.rows, "view: rows {range:?} of {}", self.rows);
         let start = (range.start * self.stride).min(self.data.len());
         Self { data: &self.data[start..], rows: range.len(), ..self }
     }
 
-    /// Some of the columns.
+    /// Returns the view of the columns `range`.
     #[inline]
     pub fn cols_in(self, range: std::ops::Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        assert!(range.start <= range.end && range.end <= self.cols, "view: columns {range:?} of {}", self.cols);
         let start = range.start.min(self.data.len());
         Self { data: &self.data[start..], cols: range.len(), ..self }
     }
 
-    /// The numbers from the first row on. Rows and columns beyond those of the view may follow.
+    /// Returns the elements from the first row on, which may include rows and columns outside the
+    /// view.
     pub(crate) fn data(&self) -> &'a [T] {
         self.data
     }
@@ -106,11 +115,12 @@ pub struct MatMut<'a, T = f32> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a view is an exclusive borrow of its elements, as `&mut [T]` is, which may be sent between threads if T may.
+// SAFETY: a view is an exclusive borrow of its elements, as `&mut [T]` is, which may be sent
+// between threads if T may.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
-    /// Rows that follow one another without a gap.
+    /// A view of rows without gaps between them.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
@@ -118,106 +128,115 @@ impl<'a, T> MatMut<'a, T> {
         Self::with_stride(data, rows, cols, cols)
     }
 
-    /// Rows that start `stride` numbers apart.
+    /// A view of rows that start `stride` elements apart.
     ///
     /// # Panics
-    /// If a row is longer than the stride, or the last one ends beyond `data`.
+    /// If a row is longer than the stride, or the last row ends after `data`.
     pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(extent(rows, cols, stride) <= data.len(), "{rows} x {cols} by {stride} in {} numbers", data.len());
-        Self { first: data.as_mut_ptr(), rows, cols, stride: step(cols, stride), owner: PhantomData }
+        assert!(
+            extent(rows, cols, stride) <= data.len(),
+            "view: {rows} x {cols} with stride {stride} exceeds {} elements",
+            data.len()
+        );
+        Self { first: data.as_mut_ptr(), rows, cols, stride: row_stride(cols, stride), owner: PhantomData }
     }
 
-    /// A view from its parts.
+    /// A view from a pointer.
     ///
     /// # Safety
-    /// For all of `'a`, each of the `rows` runs of `cols` values that start `stride` apart from `first` on must be valid for
-    /// reading and writing, initialised, and reached by nothing else; `cols` must not exceed `stride`.
+    /// `first` is the start of `rows` runs of `cols` elements each, `stride` elements apart. During
+    /// all of `'a` each run must be valid for reading and writing, initialized, and accessed by
+    /// nothing else. `cols` must not exceed `stride`.
     pub unsafe fn from_raw(first: *mut T, rows: usize, cols: usize, stride: usize) -> Self {
         Self { first, rows, cols, stride, owner: PhantomData }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Numbers in a row.
+    /// Returns the number of columns.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Distance from one row to the next.
+    /// Returns the distance from one row to the next, in elements.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// Row i, to read.
+    /// Returns row i, to read.
     #[inline]
     pub fn row(&self, i: usize) -> &[T] {
-        assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: row i lies in the memory that this view borrows exclusively, and `self` is borrowed with the result.
+        assert!(i < self.rows, "view: row {i} of {}", self.rows);
+        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result
+        // borrows `self`.
         unsafe { std::slice::from_raw_parts(self.first.add(i * self.stride), self.cols) }
     }
 
-    /// Row i, to write.
+    /// Returns row i, to write.
     #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: row i lies in the memory that this view borrows exclusively, and `self` is borrowed with the result.
+        assert!(i < self.rows, "view: row {i} of {}", self.rows);
+        // SAFETY: row i is part of the memory that this view borrows exclusively, and the result
+        // borrows `self`.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(i * self.stride), self.cols) }
     }
 
-    /// The same view for a shorter time.
+    /// Returns the same view for a shorter lifetime.
     #[inline]
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { owner: PhantomData, ..*self }
     }
 
-    /// Some of the rows, for as long as this view is not used.
+    /// Returns the view of the rows `range`, which borrows this view.
     #[inline]
     pub fn rows_in(&mut self, range: std::ops::Range<usize>) -> MatMut<'_, T> {
-        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        assert!(range.start <= range.end && range.end <= self.rows, "view: rows {range:?} of {}", self.rows);
         let skip = if range.is_empty() { 0 } else { range.start * self.stride };
-        // SAFETY: the first row of a range that is not empty is a row of this view.
+        // SAFETY: the first row of a non-empty range is a row of this view; an empty range adds
+        // nothing to the pointer.
         let first = unsafe { self.first.add(skip) };
         MatMut { first, rows: range.len(), owner: PhantomData, ..*self }
     }
 
-    /// Some of the columns.
+    /// Returns the view of the columns `range`.
     #[inline]
     pub fn cols_in(self, range: std::ops::Range<usize>) -> MatMut<'a, T> {
-        assert!(range.start <= range.end, "columns {range:?}");
+        assert!(range.start <= range.end, "view: columns {range:?}");
         self.split_at_col(range.start).1.split_at_col(range.len()).0
     }
 
-    /// The columns before `col` and those from it on, as two views that may be written at the same time.
+    /// Splits the columns before `col` from the others, as two views that may be written at the
+    /// same time.
     #[inline]
     pub fn split_at_col(self, col: usize) -> (Self, Self) {
-        assert!(col <= self.cols, "column {col} of {}", self.cols);
-        // SAFETY: `col` is at most the number of columns, so the pointer stays in (or one past) the first row. The two
-        // views reach different columns, hence different memory.
+        assert!(col <= self.cols, "view: column {col} of {}", self.cols);
+        // SAFETY: `col` is at most the number of columns, so the pointer stays in the first row or
+        // one past its end. The two views have different columns, hence different memory.
         let right = unsafe { self.first.add(if self.rows == 0 { 0 } else { col }) };
         (MatMut { cols: col, ..self }, MatMut { first: right, cols: self.cols - col, ..self })
     }
 
-    /// Where the first row begins.
+    /// Returns the pointer to the first row.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.first
     }
 }
 
-/// Numbers from the first of the first row to the last of the last.
+/// Returns the number of elements from the first of the first row to the last of the last row.
 fn extent(rows: usize, cols: usize, stride: usize) -> usize {
-    assert!(cols <= stride || rows <= 1, "rows of {cols} that start {stride} apart");
+    assert!(cols <= stride || rows <= 1, "view: rows of {cols} elements overlap with stride {stride}");
     if rows == 0 || cols == 0 {
         return 0;
     }
-    let numbers = (rows - 1).checked_mul(stride).and_then(|before| before.checked_add(cols));
-    // Everything unsafe relies on this number: it must not wrap around.
-    numbers.unwrap_or_else(|| panic!("{rows} rows of {cols} that start {stride} apart are more than memory holds"))
+    let elements = (rows - 1).checked_mul(stride).and_then(|before| before.checked_add(cols));
+    // All unsafe code relies on this number: it must not overflow.
+    elements.unwrap_or_else(|| panic!("view: {rows} x {cols} with stride {stride}: the number of elements overflows"))
 }
 
-/// The stride, but none between rows without numbers: they take no memory, so there is none to step through.
-fn step(cols: usize, stride: usize) -> usize {
+/// Returns the stride to use. Rows of width 0 occupy no memory, so their stride is 0.
+fn row_stride(cols: usize, stride: usize) -> usize {
     if cols == 0 { 0 } else { stride }
 }

@@ -1,32 +1,34 @@
-//! The instructions of the matmul's inner loop.
+//! The instructions of the GEMM's inner loop.
 //!
-//! The loop is written in Rust, and the compiler decides whether its accumulators stay in registers. If it decides
-//! otherwise, say because a check at the wrong place made it give up unrolling, results stay right and half of the speed
-//! is gone. So the assembly is made and read: the full tile's loop must be multiply-adds, broadcasts and loads of
-//! weights, as many as the tile has, and must not touch the stack.
+//! The compiler decides whether the accumulators of the loop stay in registers. If they do not, for
+//! example because a bounds check prevented unrolling, the results are still correct but half of
+//! the speed is lost. So this test compiles the crate to assembly and counts: the full tile's loop
+//! must consist of the tile's multiply-adds, broadcasts and loads of weights, and must not access
+//! the stack.
 
 #![cfg(target_arch = "x86_64")]
 
 use std::path::Path;
 use std::process::Command;
 
-/// What one pass of a loop executes.
+/// The instructions of one iteration of a loop.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Body {
     multiply_adds: usize,
-    /// Instructions on whole words of bf16 and of bytes.
+    /// Dot-product instructions of bf16.
     bf16: usize,
+    /// Dot-product instructions of bytes.
     int8: usize,
-    /// Instructions that take words apart.
+    /// Instructions that extract a half of each packed element.
     halves: usize,
     broadcasts: usize,
     loads: usize,
-    /// Loads, stores or operands that are vectors on the stack: spilled registers.
+    /// Vector loads, stores or operands on the stack: spilled registers.
     spilled: usize,
 }
 
-/// The crate's assembly, as the release profile compiles it but in one piece and without the linker's optimisation, which
-/// would leave several files or none.
+/// Returns the crate's assembly, as the release profile compiles it, but as one codegen unit and
+/// without link-time optimization, which would produce several files or none.
 fn assembly() -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot_loop");
     let output = Command::new(env!("CARGO"))
@@ -37,8 +39,8 @@ fn assembly() -> String {
         .env_remove("RUSTFLAGS")
         .output()
         .expect("cargo runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the crate does not compile ({}): {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the crate does not compile ({}): {stderr}", output.status);
     let folder = target.join("release/deps");
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let newest = files
@@ -47,7 +49,8 @@ fn assembly() -> String {
     std::fs::read_to_string(newest.expect("an assembly file")).unwrap()
 }
 
-/// The innermost loops: from a label to a jump back to it, without another label between.
+/// Returns the innermost loops: from a label to a jump back to it, without another label in
+/// between.
 fn loops(assembly: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines: Vec<&str> = assembly.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     let mut found = Vec::new();
@@ -62,7 +65,7 @@ fn loops(assembly: &str) -> impl Iterator<Item = Vec<&str>> {
     found.into_iter()
 }
 
-/// Counts the instructions of a loop, with vectors in registers of one kind ("zmm", "ymm").
+/// Counts the instructions of a loop with vectors in registers of one size ("zmm", "ymm").
 fn count(lines: &[&str], register: &str) -> Body {
     let mut body = Body::default();
     for line in lines {
@@ -80,34 +83,35 @@ fn count(lines: &[&str], register: &str) -> Body {
 }
 
 #[test]
-fn the_full_tiles_keep_their_accumulators_in_registers() {
+fn hot_loop_of_full_tiles_keeps_accumulators_in_registers() {
     let assembly = assembly();
     // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
     for (level, register, rows) in [("avx512", "zmm", 12), ("avx2", "ymm", 6)] {
         let expected = Body { multiply_adds: 2 * rows, broadcasts: rows, loads: 2, ..Body::default() };
-        // The tile is there twice, for panels of full width and for the last, narrower one. Other loops with so many multiply-adds
-        // do not load (that of `peak`) or do not broadcast (that of `quantize`).
+        // Other loops with as many multiply-adds do not load (`peak`) or do not broadcast
+        // (`quantize`).
         let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, register)).collect();
         let tiles: Vec<&Body> = bodies
             .iter()
             .filter(|body| {
-                // Those of words, on CPUs without instructions for them, take words apart.
-                let words = body.halves > 0;
-                body.multiply_adds >= expected.multiply_adds && body.broadcasts > 0 && body.loads > 0 && !words
+                // The loops of bf16 and int8 for CPUs without dot-product instructions extract
+                // halves.
+                let is_f32 = body.halves == 0;
+                body.multiply_adds >= expected.multiply_adds && body.broadcasts > 0 && body.loads > 0 && is_f32
             })
             .collect();
         assert!(!tiles.is_empty(), "{level}: no loop of {} multiply-adds", expected.multiply_adds);
         assert!(tiles.iter().all(|&tile| *tile == expected), "{level}: expected {expected:?}, found {tiles:?}");
     }
-    // Words, where there are instructions for them: the same, with another instruction.
+    // bf16 and int8 by dot-product instructions: the same loop with another instruction.
     for (name, expected) in [
         ("bf16", Body { bf16: 24, broadcasts: 12, loads: 2, ..Body::default() }),
         ("int8", Body { int8: 24, broadcasts: 12, loads: 2, ..Body::default() }),
     ] {
         let bodies: Vec<Body> = loops(&assembly).map(|lines| count(&lines, "zmm")).collect();
-        let of_words = |body: &&Body| body.bf16 >= expected.bf16 && body.int8 >= expected.int8;
-        let tiles: Vec<&Body> = bodies.iter().filter(of_words).collect();
-        assert!(!tiles.is_empty(), "{name}: no loop with 24 of its instructions");
+        let is_dot_loop = |body: &&Body| body.bf16 >= expected.bf16 && body.int8 >= expected.int8;
+        let tiles: Vec<&Body> = bodies.iter().filter(is_dot_loop).collect();
+        assert!(!tiles.is_empty(), "{name}: no loop with 24 dot-product instructions");
         assert!(tiles.iter().all(|&tile| *tile == expected), "{name}: expected {expected:?}, found {tiles:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Views: strides, parts, and what they refuse.
+//! Views: strides, parts, and rejected arguments.
 
 mod common;
 
@@ -10,18 +10,18 @@ fn counted(n: usize) -> Vec<f32> {
 }
 
 #[test]
-fn padded_strides_are_odd_numbers_of_lines() {
+fn padded_stride_of_any_width_is_odd_number_of_lines() {
     for cols in (0..=5000).chain([1 << 16, (1 << 16) + 1]) {
         let stride = padded_stride(cols);
         assert!(stride >= cols, "{cols}: {stride}");
         assert!(stride.is_multiple_of(16) && (stride / 16) % 2 == 1, "{cols}: {stride}");
-        assert!(stride < cols + 48, "{cols}: {stride} wastes more than two lines and a part");
+        assert!(stride < cols + 48, "{cols}: {stride} wastes more than three lines");
     }
     assert_eq!((padded_stride(384), padded_stride(768), padded_stride(16)), (400, 784, 16));
 }
 
 #[test]
-fn rows_start_a_stride_apart() {
+fn rows_of_strided_view_start_a_stride_apart() {
     // The last row need not be followed by its gap.
     let data = counted(2 * 5 + 3);
     let x = MatRef::with_stride(&data, 3, 3, 5);
@@ -32,7 +32,7 @@ fn rows_start_a_stride_apart() {
 }
 
 #[test]
-fn parts_of_a_matrix_to_read() {
+fn row_and_column_ranges_of_mat_ref_select_elements() {
     let data = counted(6 * 10);
     let x = MatRef::with_stride(&data, 6, 8, 10);
     let part = x.rows_in(2..5).cols_in(3..7);
@@ -40,9 +40,9 @@ fn parts_of_a_matrix_to_read() {
     for i in 0..3 {
         assert_eq!(part.row(i), &data[(i + 2) * 10 + 3..][..4], "row {i}");
     }
-    // In the other order they are the same.
+    // The order of both ranges does not matter.
     assert_eq!(x.cols_in(3..7).rows_in(2..5).row(2), part.row(2));
-    // Nothing is also a part, at either end.
+    // A range may be empty, at either end.
     for at in [0, 6] {
         assert_eq!(x.rows_in(at..at).rows(), 0);
     }
@@ -54,16 +54,16 @@ fn parts_of_a_matrix_to_read() {
 }
 
 #[test]
-fn refusals_to_read() {
+fn mat_ref_out_of_range_panics() {
     let data = counted(13);
     let x = MatRef::with_stride(&data, 3, 3, 5);
-    assert_panics("3 x 3 by 5 in 12 numbers", || MatRef::with_stride(&data[..12], 3, 3, 5));
-    assert_panics("rows of 6 that start 5 apart", || MatRef::with_stride(&data, 2, 6, 5));
-    assert_panics("in 13 numbers", || MatRef::new(&data, 2, 7));
+    assert_panics("3 x 3 with stride 5 exceeds 12 elements", || MatRef::with_stride(&data[..12], 3, 3, 5));
+    assert_panics("rows of 6 elements overlap with stride 5", || MatRef::with_stride(&data, 2, 6, 5));
+    assert_panics("exceeds 13 elements", || MatRef::new(&data, 2, 7));
     assert_panics("row 3 of 3", || x.row(3));
     assert_panics("rows 2..4 of 3", || x.rows_in(2..4));
     assert_panics("columns 1..4 of 3", || x.cols_in(1..4));
-    #[allow(clippy::reversed_empty_ranges, reason = "that such a range is refused is what is tested")]
+    #[allow(clippy::reversed_empty_ranges, reason = "the test is that such a range is rejected")]
     {
         assert_panics("rows 2..1 of 3", || x.rows_in(2..1));
         assert_panics("columns 2..1 of 3", || x.cols_in(2..1));
@@ -71,16 +71,16 @@ fn refusals_to_read() {
 }
 
 #[test]
-fn refusals_to_write() {
+fn mat_mut_out_of_range_panics() {
     let mut data = counted(13);
-    assert_panics("3 x 3 by 5 in 12 numbers", || MatMut::with_stride(&mut data[..12], 3, 3, 5).rows());
-    assert_panics("rows of 6 that start 5 apart", || MatMut::with_stride(&mut data, 2, 6, 5).rows());
-    assert_panics("in 13 numbers", || MatMut::new(&mut data, 2, 7).rows());
+    assert_panics("3 x 3 with stride 5 exceeds 12 elements", || MatMut::with_stride(&mut data[..12], 3, 3, 5).rows());
+    assert_panics("rows of 6 elements overlap with stride 5", || MatMut::with_stride(&mut data, 2, 6, 5).rows());
+    assert_panics("exceeds 13 elements", || MatMut::new(&mut data, 2, 7).rows());
     let mut x = MatMut::with_stride(&mut data, 3, 3, 5);
     assert_panics("row 3 of 3", || x.row(3).len());
     assert_panics("row 3 of 3", || x.row_mut(3).len());
     assert_panics("rows 2..4 of 3", || x.rows_in(2..4).rows());
-    #[allow(clippy::reversed_empty_ranges, reason = "that such a range is refused is what is tested")]
+    #[allow(clippy::reversed_empty_ranges, reason = "the test is that such a range is rejected")]
     {
         assert_panics("rows 2..1 of 3", || x.rows_in(2..1).rows());
     }
@@ -88,14 +88,14 @@ fn refusals_to_write() {
 }
 
 #[test]
-fn parts_write_where_they_should() {
+fn split_mat_mut_writes_only_its_columns() {
     let (rows, cols, stride) = (4, 7, 9);
     for split in 0..=cols {
         let mut data = vec![0.0; rows * stride];
         let whole = MatMut::with_stride(&mut data, rows, cols, stride);
         let (mut left, mut right) = whole.split_at_col(split);
         assert_eq!((left.rows(), left.cols(), right.rows(), right.cols()), (rows, split, rows, cols - split));
-        // Row by row in turn, so that both views are alive and written alternately.
+        // Alternately row by row, so that both views are alive at the same time.
         for i in 0..rows {
             left.row_mut(i).fill(1.0 + i as f32);
             right.rows_in(i..i + 1).row_mut(0).fill(-1.0 - i as f32);
@@ -112,7 +112,7 @@ fn parts_write_where_they_should() {
 }
 
 #[test]
-fn parts_may_be_split_again() {
+fn split_mat_mut_splits_again() {
     let mut data = vec![0.0; 3 * 8];
     let (left, rest) = MatMut::new(&mut data, 3, 8).split_at_col(3);
     let (middle, right) = rest.split_at_col(2);
@@ -129,7 +129,7 @@ fn parts_may_be_split_again() {
 }
 
 #[test]
-fn columns_may_be_written_by_two_threads() {
+fn split_mat_mut_on_two_threads_writes_its_columns() {
     let mut data = vec![0.0; 50 * 4];
     let (left, right) = MatMut::new(&mut data, 50, 4).split_at_col(2);
     std::thread::scope(|scope| {
@@ -141,9 +141,10 @@ fn columns_may_be_written_by_two_threads() {
 }
 
 #[test]
-fn a_view_from_its_parts() {
+fn mat_mut_from_raw_parts_writes_its_rows() {
     let mut data = counted(12);
-    // SAFETY: three rows of two numbers that start four apart lie in the twelve, which nothing else reaches meanwhile.
+    // SAFETY: three rows of two elements that start four apart, from the second element on, are
+    // among the twelve elements, which nothing else accesses meanwhile.
     let mut x = unsafe { MatMut::from_raw(data.as_mut_ptr().add(1), 3, 2, 4) };
     x.row_mut(2)[1] = -1.0;
     assert_eq!(x.row(1), [5.0, 6.0]);
@@ -151,11 +152,11 @@ fn a_view_from_its_parts() {
 }
 
 #[test]
-fn empty_matrices() {
+fn views_of_empty_matrices_have_empty_rows() {
     let x = MatRef::<f32>::new(&[], 0, 7);
     assert_eq!((x.rows(), x.cols(), x.rows_in(0..0).rows()), (0, 7, 0));
     assert_eq!(MatRef::<f32>::new(&[], 5, 0).row(4), []);
-    // Rows without numbers take no memory, however far apart they are said to be.
+    // Rows of width 0 occupy no memory, whatever their stride.
     assert_eq!(MatRef::<f32>::with_stride(&[], 5, 0, 16).row(4), []);
     let mut thin = MatMut::<f32>::with_stride(&mut [], 5, 0, 16);
     assert_eq!((thin.row_mut(4).len(), thin.rows_in(3..5).row(1).len()), (0, 0));
@@ -165,18 +166,21 @@ fn empty_matrices() {
     assert_eq!((left.cols(), right.cols()), (3, 4));
 }
 
-/// Sizes that wrap around would let a view reach beyond its memory.
+/// An overflowing size would let a view access memory after its end.
 #[test]
-fn sizes_that_wrap_around_are_refused() {
+fn views_of_overflowing_size_panic() {
     use std::panic::catch_unwind;
     assert!(
         catch_unwind(|| MatRef::with_stride(&[0.0], 2, 2, usize::MAX).rows()).is_err(),
-        "read, a stride that wraps"
+        "read, a stride that overflows"
     );
-    assert!(catch_unwind(|| MatRef::<f32>::new(&[], 1 << 32, 1 << 32).rows()).is_err(), "read, a size that wraps");
+    assert!(catch_unwind(|| MatRef::<f32>::new(&[], 1 << 32, 1 << 32).rows()).is_err(), "read, a size that overflows");
     assert!(
         catch_unwind(|| MatMut::with_stride(&mut [0.0], 2, 2, usize::MAX).rows()).is_err(),
-        "write, a stride that wraps"
+        "write, a stride that overflows"
     );
-    assert!(catch_unwind(|| MatMut::<f32>::new(&mut [], 1 << 32, 1 << 32).rows()).is_err(), "write, a size that wraps");
+    assert!(
+        catch_unwind(|| MatMut::<f32>::new(&mut [], 1 << 32, 1 << 32).rows()).is_err(),
+        "write, a size that overflows"
+    );
 }

@@ -8,9 +8,9 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX2 and FMA.
 macro_rules! avx2 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only where detection found AVX2 and FMA; those that read or
-        // write memory are given the halves of a reference to sixteen numbers; a prefetch accesses
-        // nothing, whatever the address.
+        // SAFETY: `self` is a token that exists only after detection found AVX2 and FMA. Intrinsics
+        // that read or write memory get the two halves of a reference to sixteen elements. A
+        // prefetch accesses no memory, whatever the address.
         unsafe { $call }
     };
 }
@@ -19,10 +19,10 @@ impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
 
-    // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. There is room for no other vector, so the
-    // loop must be left to itself (tests/hot_loop.rs counts its instructions).
-    const ROWS: usize = 6;
-    const COLS: usize = 1;
+    // 12 registers of accumulators, 2 of weights and a broadcast: 15 of the 16. No other vector
+    // fits, so nothing else may be added to the loop (tests/hot_loop.rs counts its instructions).
+    const MR: usize = 6;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -103,10 +103,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
-        // In each half of a register `a0 b0 a1 b1` and `a2 b2 a3 b3`; then the halves are put in order.
+        // Yields `a0 b0 a1 b1` and `a2 b2 a3 b3` in each half of a register; then the halves are
+        // put in order.
         let half = |a: __m256, b: __m256| {
             avx2!({
-                let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let even = _mm256_unpacklo_ps(a, b);
+                let odd = _mm256_unpackhi_ps(a, b);
                 [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
             })
         };
@@ -144,13 +146,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F {
         let half = |at: usize| {
             avx2!({
-                let words = _mm256_loadu_si256(words.as_ptr().add(at).cast());
-                _mm256_castsi256_ps(match high {
-                    true => _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000_u32.cast_signed())),
-                    false => _mm256_slli_epi32::<16>(words),
+                let packed = _mm256_loadu_si256(packed.as_ptr().add(at).cast());
+                _mm256_castsi256_ps(if high {
+                    _mm256_and_si256(packed, _mm256_set1_epi32(0xffff_0000_u32.cast_signed()))
+                } else {
+                    _mm256_slli_epi32::<16>(packed)
                 })
             })
         };
@@ -158,11 +161,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I {
         let half = |at: usize| {
             avx2!({
-                let words = _mm256_loadu_si256(words.as_ptr().add(at).cast());
-                _mm256_srai_epi16::<8>(if odd { words } else { _mm256_slli_epi16::<8>(words) })
+                let packed = _mm256_loadu_si256(packed.as_ptr().add(at).cast());
+                _mm256_srai_epi16::<8>(if odd { packed } else { _mm256_slli_epi16::<8>(packed) })
             })
         };
         [half(0), half(8)]

@@ -8,9 +8,9 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX-512 F, BW and DQ.
 macro_rules! avx512 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only where detection found AVX-512 F, BW and DQ; those that read or
-        // write memory are given references to all of the sixteen numbers; a prefetch accesses
-        // nothing, whatever the address.
+        // SAFETY: `self` is a token that exists only after detection found AVX-512 F, BW and DQ.
+        // Intrinsics that read or write memory get references to all sixteen elements. A prefetch
+        // accesses no memory, whatever the address.
         unsafe { $call }
     };
 }
@@ -19,10 +19,11 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
 
-    // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers. Twelve rows hide the latency of
-    // the multiply-add (4 cycles, 2 a cycle at most: at least 8 in flight) and halve the traffic of weights against six.
-    const ROWS: usize = 12;
-    const COLS: usize = 2;
+    // 24 accumulators, 2 vectors of weights and a broadcast leave 5 of the 32 registers free.
+    // Twelve rows hide the latency of the multiply-add (4 cycles, at most 2 a cycle: at least 8 in
+    // flight) and load each weight half as often as six rows.
+    const MR: usize = 12;
+    const NR_VECTORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -124,32 +125,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn to_bytes(self, v: __m512) -> [u8; LANES] {
+    fn to_u8_lanes(self, v: __m512) -> [u8; LANES] {
         let mut bytes = [0; LANES];
-        // The second narrowing saturates, of numbers without a sign.
+        // The second narrowing saturates as unsigned.
         avx512!({
-            let numbers = _mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()));
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(numbers));
+            let integers = _mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(integers));
         });
         bytes
     }
 
     #[inline(always)]
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> __m512 {
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> __m512 {
         avx512!({
-            let words = _mm512_loadu_si512(words.as_ptr().cast());
-            _mm512_castsi512_ps(match high {
-                true => _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32.cast_signed())),
-                false => _mm512_slli_epi32::<16>(words),
+            let packed = _mm512_loadu_si512(packed.as_ptr().cast());
+            _mm512_castsi512_ps(if high {
+                _mm512_and_si512(packed, _mm512_set1_epi32(0xffff_0000_u32.cast_signed()))
+            } else {
+                _mm512_slli_epi32::<16>(packed)
             })
         })
     }
 
     #[inline(always)]
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> __m512i {
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> __m512i {
         avx512!({
-            let words = _mm512_loadu_si512(words.as_ptr().cast());
-            _mm512_srai_epi16::<8>(if odd { words } else { _mm512_slli_epi16::<8>(words) })
+            let packed = _mm512_loadu_si512(packed.as_ptr().cast());
+            _mm512_srai_epi16::<8>(if odd { packed } else { _mm512_slli_epi16::<8>(packed) })
         })
     }
 

@@ -8,8 +8,8 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of NEON.
 macro_rules! neon {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only where detection found NEON; those that read or write memory are given
-        // the quarters of a reference to sixteen numbers.
+        // SAFETY: `self` is a token that exists only after detection found NEON. Intrinsics that
+        // read or write memory get the four quarters of a reference to sixteen elements.
         unsafe { $call }
     };
 }
@@ -30,7 +30,7 @@ macro_rules! each {
     };
 }
 
-/// The same, for integers.
+/// Applies an expression to each of the four registers of integers.
 macro_rules! each_i32 {
     ($q:ident => $value:expr) => {
         neon!({
@@ -50,8 +50,8 @@ impl Simd for Neon {
     type I = [int32x4_t; 4];
 
     // 24 registers of accumulators, 4 of weights and a broadcast: 29 of the 32 registers.
-    const ROWS: usize = 6;
-    const COLS: usize = 1;
+    const MR: usize = 6;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -101,7 +101,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        // Not vmaxq_f32, which answers NaN where either is NaN.
+        // Not vmaxq_f32, which returns NaN if either operand is NaN.
         each!(q => vbslq_f32(vcgtq_f32(a[q], b[q]), a[q], b[q]))
     }
 
@@ -152,18 +152,18 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F {
         each!(q => {
-            let words = vld1q_u32(words.as_ptr().add(4 * q));
-            vreinterpretq_f32_u32(if high { vandq_u32(words, vdupq_n_u32(0xffff_0000)) } else { vshlq_n_u32::<16>(words) })
+            let packed = vld1q_u32(packed.as_ptr().add(4 * q));
+            vreinterpretq_f32_u32(if high { vandq_u32(packed, vdupq_n_u32(0xffff_0000)) } else { vshlq_n_u32::<16>(packed) })
         })
     }
 
     #[inline(always)]
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I {
         each_i32!(q => {
-            let words = vreinterpretq_s16_u32(vld1q_u32(words.as_ptr().add(4 * q)));
-            vreinterpretq_s32_s16(vshrq_n_s16::<8>(if odd { words } else { vshlq_n_s16::<8>(words) }))
+            let packed = vreinterpretq_s16_u32(vld1q_u32(packed.as_ptr().add(4 * q)));
+            vreinterpretq_s32_s16(vshrq_n_s16::<8>(if odd { packed } else { vshlq_n_s16::<8>(packed) }))
         })
     }
 
@@ -175,7 +175,8 @@ impl Simd for Neon {
     #[inline(always)]
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
         each_i32!(q => {
-            let (a, b) = (vreinterpretq_s16_s32(a[q]), vreinterpretq_s16_s32(b[q]));
+            let a = vreinterpretq_s16_s32(a[q]);
+            let b = vreinterpretq_s16_s32(b[q]);
             let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
             vaddq_s32(sum[q], vpaddq_s32(low, vmull_high_s16(a, b)))
         })

@@ -1,7 +1,7 @@
-//! The `wide` crate: a vector is four registers of four f32, on whatever SIMD the target's baseline has.
+//! The `wide` crate: a vector is four registers of four f32, in the SIMD of the target's baseline.
 //!
-//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice there, so this level has bits of its
-//! own. On aarch64 it is NEON, which fuses.
+//! On x86-64 that is SSE2, which has no fused multiply-add: `mul_add` rounds twice, so this level's
+//! bits differ from the others'. On aarch64 it is NEON, which fuses.
 
 use wide::{bytemuck::cast, f32x4, i16x8, i32x4, u32x4};
 
@@ -9,15 +9,16 @@ use crate::level::Portable;
 use crate::simd::{LANES, Simd};
 
 /// Applies an expression to each of the four registers.
+///
+/// Written out, because the compiler does not always inline `array::map` nor keep the array of a
+/// loop in registers.
 macro_rules! each {
-    ($q:ident => $value:expr) => {{
-        let mut out = [f32x4::ZERO; 4];
-        let mut $q = 0;
-        while $q < 4 {
-            out[$q] = $value;
-            $q += 1;
-        }
-        out
+    ($q:ident => $value:expr) => {
+        [each!($q = 0, $value), each!($q = 1, $value), each!($q = 2, $value), each!($q = 3, $value)]
+    };
+    ($q:ident = $index:literal, $value:expr) => {{
+        let $q = $index;
+        $value
     }};
 }
 
@@ -25,9 +26,10 @@ impl Simd for Portable {
     type F = [f32x4; 4];
     type I = [i32x4; 4];
 
-    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 that the smallest targets have.
-    const ROWS: usize = 2;
-    const COLS: usize = 1;
+    // 8 registers of accumulators, 4 of weights and a broadcast: 13 of the 16 of the smallest
+    // targets.
+    const MR: usize = 2;
+    const NR_VECTORS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -123,15 +125,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn widen_bf16(self, words: &[u32; LANES], high: bool) -> Self::F {
-        let words: [u32x4; 4] = cast(*words);
-        each!(q => cast(if high { words[q] & u32x4::splat(0xffff_0000) } else { words[q] << 16 }))
+    fn widen_bf16(self, packed: &[u32; LANES], high: bool) -> Self::F {
+        let packed: [u32x4; 4] = cast(*packed);
+        each!(q => cast(if high { packed[q] & u32x4::splat(0xffff_0000) } else { packed[q] << 16 }))
     }
 
     #[inline(always)]
-    fn widen_i8(self, words: &[u32; LANES], odd: bool) -> Self::I {
-        let words: [i16x8; 4] = cast(*words);
-        [0, 1, 2, 3].map(|q| cast((if odd { words[q] } else { words[q] << 8 }) >> 8))
+    fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I {
+        let packed: [i16x8; 4] = cast(*packed);
+        each!(q => cast((if odd { packed[q] } else { packed[q] << 8 }) >> 8))
     }
 
     #[inline(always)]
@@ -141,7 +143,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
-        [0, 1, 2, 3].map(|q| sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
+        each!(q => sum[q] + cast::<i32x4, i16x8>(a[q]).dot(cast(b[q])))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Packing: weights in the order in which the tile reads them.
+//! Packing: weights in the order in which the microkernel reads them.
 //!
-//! A linear layer computes x · Wᵀ with W `[N, K]` stored row by row (N output features, K inputs). For one step of k the
-//! tile wants the weights of `width` neighbouring outputs next to one another. So W is cut into panels of `width` rows,
-//! and each panel is stored transposed:
+//! A linear layer computes x · Wᵀ with W `[N, K]` stored row by row (N output features, K inputs).
+//! For one step of K the microkernel needs the weights of `width` neighbouring outputs next to one
+//! another. So W is cut into panels of `width` rows, and each panel is stored transposed:
 //!
 //! ```text
 //! W, width = 4, N = 8, K = 3                 memory
@@ -18,191 +18,151 @@
 //! n=7     l   m   n  ┘
 //! ```
 //!
-//! The last panel is filled up with zeros. The memory is the caller's, who may have all weights of a model in one block;
-//! it should start at a cache line, because a vector that straddles two lines loads at half the rate.
+//! The last panel is padded with zeros. The caller provides the memory, so all weights of a model
+//! can share one block. It should start at a cache line, because a vector that straddles two lines
+//! loads at half the rate.
 
 use std::ops::Range;
 
-use super::panels::Panels;
+use super::panels::{Panels, checked_size};
 use super::transpose::transpose;
-use super::words::WordMatrix;
 use crate::level::Level;
-use crate::quant::{Precision, quantize_weights};
+use crate::memory::AlignedScratch;
 use crate::view::MatRef;
 
-/// A cache line, in bytes and in numbers.
-pub(super) const LINE: usize = 64;
-pub(super) const LINE_NUMBERS: usize = LINE / size_of::<f32>();
-
-/// How the weight matrix W `[N, K]` of a linear layer is packed for one level; the numbers are elsewhere.
+/// How the weight matrix W `[N, K]` of a linear layer is packed for one level, without its
+/// elements.
+///
+/// K counts 32-bit elements. For bf16 and int8 it is the number of packed elements of a row
+/// ([`crate::quant::Precision::packed_len`]).
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct PackedLayout {
     level: Level,
     n: usize,
     k: usize,
     width: usize,
 }
 
-impl Layout {
-    /// For W `[n, k]`.
+impl PackedLayout {
+    /// The layout of W `[n, k]`.
     pub fn new(level: Level, n: usize, k: usize) -> Self {
         Self { level, n, k, width: level.panel_width() }
     }
 
-    /// Output features.
+    /// Returns the number of output features.
     pub fn n(&self) -> usize {
         self.n
     }
 
-    /// Input features.
+    /// Returns the number of elements in a row of W.
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// Panels, K, and columns in a panel: its shape as an array.
+    /// Returns the shape of the packed array: panels, K, and columns in a panel.
     pub fn shape(&self) -> [usize; 3] {
         [self.n.div_ceil(self.width), self.k, self.width]
     }
 
-    /// Numbers that it takes, padding included.
+    /// Returns the number of elements of the packed array, padding included.
     ///
     /// # Panics
-    /// If they are more than memory holds.
-    pub fn numbers(&self) -> usize {
-        product(self.n.next_multiple_of(self.width), self.k)
+    /// If the number overflows.
+    pub fn elements(&self) -> usize {
+        checked_size(self.n.next_multiple_of(self.width), self.k)
     }
 
-    /// The panels, to multiply with.
+    /// Returns the panels of an f32 matrix, to multiply with.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] numbers.
+    /// If `packed` does not have [`Self::elements`] elements.
     pub fn panels(self, packed: &[f32]) -> Panels<'_> {
-        assert_eq!(packed.len(), self.numbers(), "numbers of a packed matrix");
+        self.check_length(packed);
         Panels::packed(packed, self.n, self.k, self.width)
     }
 
-    /// The panels of a matrix of words, to multiply with: K is words then.
+    /// Returns the panels of a bf16 or int8 matrix, to multiply with.
     ///
-    /// Words are packed as if they were f32, because packing moves them and computes nothing.
+    /// Its packed elements are stored as if they were f32, because packing moves them and computes
+    /// nothing.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] words.
-    pub fn words(self, packed: &[f32]) -> Panels<'_, u32> {
-        assert_eq!(packed.len(), self.numbers(), "words of a packed matrix");
+    /// If `packed` does not have [`Self::elements`] elements.
+    pub fn quantized_panels(self, packed: &[f32]) -> Panels<'_, u32> {
+        self.check_length(packed);
         Panels::packed(wide::bytemuck::cast_slice(packed), self.n, self.k, self.width)
     }
 
-    /// The panels, to fill; they are disjoint, so several threads may do it.
+    /// Returns the panels, to fill. They are disjoint, so several threads may fill them.
     ///
     /// # Panics
-    /// If `packed` has not [`Self::numbers`] numbers.
+    /// If `packed` does not have [`Self::elements`] elements.
     pub fn panels_mut(self, packed: &mut [f32]) -> impl Iterator<Item = PanelMut<'_>> {
-        assert_eq!(packed.len(), self.numbers(), "numbers of a packed matrix");
+        self.check_length(packed);
         packed.chunks_mut((self.k * self.width).max(1)).enumerate().map(move |(i, data)| PanelMut {
             layout: self,
             rows: i * self.width..self.n.min((i + 1) * self.width),
             data,
         })
     }
+
+    fn check_length(&self, packed: &[f32]) {
+        assert_eq!(packed.len(), self.elements(), "packed matrix: elements (left), expected by its layout (right)");
+    }
 }
 
 /// One panel of W, to fill.
 pub struct PanelMut<'a> {
-    layout: Layout,
-    /// The rows of W that it holds.
+    layout: PackedLayout,
     rows: Range<usize>,
     data: &'a mut [f32],
 }
 
 impl PanelMut<'_> {
-    /// The rows of W that it holds.
+    /// Returns the range of rows of W that the panel contains.
     pub fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
 
-    /// Fills it from these rows of W `[rows, K]`.
+    /// Fills the panel from its rows of W `[rows, K]`.
     ///
     /// # Panics
     /// If `w` has another shape.
     pub fn fill(&mut self, w: MatRef<'_>) {
-        assert_eq!((w.rows(), w.cols()), (self.rows.len(), self.layout.k), "shape of a panel's rows");
+        let expected = (self.rows.len(), self.layout.k);
+        assert_eq!((w.rows(), w.cols()), expected, "panel: shape of its rows (left), expected by the layout (right)");
         transpose(self.layout.level, w, self.data, self.layout.width);
     }
 }
 
-/// A packed weight matrix with memory of its own.
+/// A packed weight matrix that owns its memory.
 pub struct PackedMatrix {
-    layout: Layout,
-    /// The panels, from `start` on.
-    data: Vec<f32>,
-    /// The first number at a cache line.
-    start: usize,
+    layout: PackedLayout,
+    data: AlignedScratch,
 }
 
 impl PackedMatrix {
     /// Packs W `[N, K]`.
     pub fn pack(level: Level, w: MatRef<'_>) -> Self {
-        let layout = Layout::new(level, w.rows(), w.cols());
-        let numbers = layout.numbers();
-        // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
-        let mut data = vec![0.0; numbers + LINE_NUMBERS];
-        let start = data.as_ptr().align_offset(LINE);
-        for mut panel in layout.panels_mut(&mut data[start..][..numbers]) {
+        let layout = PackedLayout::new(level, w.rows(), w.cols());
+        let mut data = AlignedScratch::default();
+        for mut panel in layout.panels_mut(data.slice_mut(layout.elements())) {
             panel.fill(w.rows_in(panel.rows()));
         }
-        Self { layout, data, start }
+        Self { layout, data }
     }
 
-    /// All panels, to multiply with.
+    /// Returns all panels, to multiply with.
     pub fn panels(&self) -> Panels<'_> {
-        self.layout.panels(self.numbers())
+        self.layout.panels(self.elements())
     }
 
-    fn numbers(&self) -> &[f32] {
-        &self.data[self.start..][..self.layout.numbers()]
-    }
-}
-
-/// A weight matrix as packed words, with memory of its own.
-pub struct PackedWords {
-    precision: Precision,
-    words: PackedMatrix,
-    scales: Vec<f32>,
-    sums: Vec<i32>,
-}
-
-impl PackedWords {
-    /// Rounds W `[N, K]` and packs it.
-    ///
-    /// # Panics
-    /// If the precision is f32, which has no words, or K is more than the precision takes.
-    pub fn pack(level: Level, precision: Precision, w: MatRef<'_>) -> Self {
-        let (n, k) = (w.rows(), precision.words(w.cols()));
-        let mut words = vec![0.0; product(n, k)];
-        let quantize = |i: usize| quantize_weights(level, precision, w.row(i), &mut words[i * k..][..k]);
-        let (scales, sums) = (0..n).map(quantize).unzip();
-        let words = PackedMatrix::pack(level, MatRef::new(&words, n, k));
-        let packed = match precision {
-            Precision::Int8 => Self { precision, words, scales, sums },
-            _ => Self { precision, words, scales: Vec::new(), sums: Vec::new() },
-        };
-        packed.matrix();
-        packed
+    /// Returns all panels of packed bf16 or int8 elements.
+    pub(super) fn quantized_panels(&self) -> Panels<'_, u32> {
+        self.layout.quantized_panels(self.elements())
     }
 
-    /// To multiply with.
-    pub fn matrix(&self) -> WordMatrix<'_> {
-        let panels = self.words.layout.words(self.words.numbers());
-        WordMatrix::new(self.precision, panels, &self.scales, &self.sums)
+    fn elements(&self) -> &[f32] {
+        self.data.slice(self.layout.elements())
     }
-}
-
-/// The size of a matrix, which must not wrap around.
-pub(super) fn product(n: usize, k: usize) -> usize {
-    n.checked_mul(k).unwrap_or_else(|| panic!("a matrix of {n} by {k} is more than memory holds"))
-}
-
-/// Columns that fill up the last panel of `n`.
-pub(super) fn padding(n: usize, width: usize) -> usize {
-    n.next_multiple_of(width) - n
 }

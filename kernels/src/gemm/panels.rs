@@ -1,44 +1,27 @@
-//! Panels: a right-hand matrix as the tile reads it.
+//! Panels: a right-hand matrix as the microkernel reads it.
 
-use super::pack::{LINE, LINE_NUMBERS, padding, product};
 use super::transpose::transpose;
 use crate::level::Level;
+use crate::memory::AlignedScratch;
 use crate::view::MatRef;
 
-/// Memory that is used again and again, and begins at a cache line.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    data: Vec<f32>,
-}
-
-impl Scratch {
-    /// So many numbers, whose values are unspecified.
-    pub fn numbers(&mut self, numbers: usize) -> &mut [f32] {
-        // A Vec<f32> may start anywhere; a line more than is needed leaves room to begin at one.
-        if self.data.len() < numbers + LINE_NUMBERS {
-            self.data = vec![0.0; numbers + LINE_NUMBERS];
-        }
-        let start = self.data.as_ptr().align_offset(LINE).min(LINE_NUMBERS);
-        &mut self.data[start..][..numbers]
-    }
-}
-
-/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns. Its elements are f32, or words of smaller numbers.
+/// A right-hand matrix B `[K, N]`, cut into panels of `width` columns. Its elements are f32, or
+/// packed bf16 or int8.
 #[derive(Debug)]
 pub struct Panels<'a, T = f32> {
     data: &'a [T],
     n: usize,
     k: usize,
     width: usize,
-    /// From one panel to the next.
-    next: usize,
-    /// From one k to the next in a panel.
-    stride: usize,
+    /// Distance from one panel to the next.
+    panel_stride: usize,
+    /// Distance from one k to the next in a panel.
+    k_stride: usize,
     /// Columns of zeros after the last, up to the end of its panel.
     padding: usize,
 }
 
-// Not derived: that would ask for T: Copy, which a borrow does not need.
+// Not derived: a derived impl would require T: Copy, which a borrow does not need.
 impl<T> Clone for Panels<'_, T> {
     fn clone(&self) -> Self {
         *self
@@ -48,27 +31,31 @@ impl<T> Clone for Panels<'_, T> {
 impl<T> Copy for Panels<'_, T> {}
 
 impl<'a> Panels<'a> {
-    /// B `[K, N]` as it lies, row by row, without packing: its rows already hold `width` neighbouring columns together.
-    /// None if the last panel would reach beyond the rows, because N is not a multiple of the level's width.
+    /// Borrows B `[K, N]`, row by row, without packing: its rows already keep `width` neighbouring
+    /// columns together.
+    ///
+    /// Returns None if the last panel would extend past the rows, because N is not a multiple of
+    /// the level's panel width.
     pub fn in_place(level: Level, b: MatRef<'a>) -> Option<Self> {
         let width = level.panel_width();
-        let whole = b.cols().is_multiple_of(width);
-        whole.then(|| Self {
+        let is_whole = b.cols().is_multiple_of(width);
+        is_whole.then(|| Self {
             data: b.data(),
             n: b.cols(),
             k: b.rows(),
             width,
-            next: width,
-            stride: b.stride(),
+            panel_stride: width,
+            k_stride: b.stride(),
             padding: 0,
         })
     }
 
-    /// Copies B `[K, N]` to `scratch`, panel by panel. For matrices that [`Self::in_place`] refuses.
-    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
+    /// Copies B `[K, N]` to `scratch`, panel by panel, for matrices that [`Self::in_place`]
+    /// rejects.
+    pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
         let (k, n) = (b.rows(), b.cols());
-        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
+        let packed = scratch.slice_mut(checked_size(n.next_multiple_of(width), k));
         packed.fill(0.0);
         for i in 0..k {
             for (panel, part) in b.row(i).chunks(width).enumerate() {
@@ -79,11 +66,11 @@ impl<'a> Panels<'a> {
     }
 
     /// Packs the transpose of B' `[N, K]` to `scratch`: columns of the product are rows of B'.
-    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut Scratch) -> Self {
+    pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
         let (n, k) = (b.rows(), b.cols());
-        let packed = scratch.numbers(product(n.next_multiple_of(width), k));
-        // Every number is written: those beyond the last column as zeros.
+        let packed = scratch.slice_mut(checked_size(n.next_multiple_of(width), k));
+        // Every element is written, those after the last column as zeros.
         for (i, panel) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {
             transpose(level, b.rows_in(i * width..n.min((i + 1) * width)), panel, width);
         }
@@ -94,61 +81,68 @@ impl<'a> Panels<'a> {
 impl<'a, T: Copy> Panels<'a, T> {
     /// The panels of W `[N, K]`, packed one after another.
     pub(super) fn packed(data: &'a [T], n: usize, k: usize, width: usize) -> Self {
-        Self { data, n, k, width, next: k * width, stride: width, padding: padding(n, width) }
+        let padding = n.next_multiple_of(width) - n;
+        Self { data, n, k, width, panel_stride: k * width, k_stride: width, padding }
     }
 
-    /// Some of the panels, as a matrix of its own: those of columns `range`.
+    /// Returns the matrix of the columns `range`.
     ///
     /// # Panics
-    /// If the range does not begin at a panel.
+    /// If the range does not start at a panel, or ends after the last column.
     pub fn columns(self, range: std::ops::Range<usize>) -> Self {
         assert!(
             range.start.is_multiple_of(self.width) && range.end <= self.n,
-            "columns {range:?} by {} of {}",
-            self.width,
-            self.n
+            "panels: columns {range:?} of {}: the start must be a multiple of the panel width {}",
+            self.n,
+            self.width
         );
-        let start = (range.start / self.width * self.next).min(self.data.len());
+        let start = (range.start / self.width * self.panel_stride).min(self.data.len());
         let padding = if range.end == self.n { self.padding } else { 0 };
         Self { data: &self.data[start..], n: range.len(), padding, ..self }
     }
 
-    /// Rows of B: the length of the sums.
+    /// Returns the number of rows of B: the length of the sums.
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// Columns of B.
+    /// Returns the number of columns of B.
     pub fn n(&self) -> usize {
         self.n
     }
 
-    /// Columns in a panel.
+    /// Returns the number of columns in a panel.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Whether an output of `cols` columns has those of B and at most the padding of the last panel.
-    pub(crate) fn fits(&self, cols: usize) -> bool {
+    /// Whether an output of `cols` columns has those of B and at most the padding of the last
+    /// panel.
+    pub(super) fn fits(&self, cols: usize) -> bool {
         self.n <= cols && cols <= self.n + self.padding
     }
 
-    /// Column n: `B[0][n]`, `B[1][n]`, …
-    pub(crate) fn column(&self, n: usize) -> impl Iterator<Item = T> + use<'a, T> {
-        let first = (n / self.width * self.next + n % self.width).min(self.data.len());
-        self.data[first..].iter().step_by(self.stride.max(1)).copied().take(self.k)
+    /// Iterates over column n: `B[0][n]`, `B[1][n]`, …
+    pub(super) fn column(&self, n: usize) -> impl Iterator<Item = T> + use<'a, T> {
+        let first = (n / self.width * self.panel_stride + n % self.width).min(self.data.len());
+        self.data[first..].iter().step_by(self.k_stride.max(1)).copied().take(self.k)
     }
 
-    /// Panel i.
+    /// Returns panel i.
     #[inline(always)]
     pub(super) fn panel(&self, i: usize) -> Panel<'a, T> {
-        Panel { data: &self.data[(i * self.next).min(self.data.len())..], stride: self.stride }
+        Panel { data: &self.data[(i * self.panel_stride).min(self.data.len())..], stride: self.k_stride }
     }
 }
 
-/// One panel, to multiply with: K rows of `width` numbers, `stride` apart.
+/// One panel to multiply with: K rows of `width` elements, `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a, T> {
     pub data: &'a [T],
     pub stride: usize,
+}
+
+/// Returns the size of a matrix, which must not overflow.
+pub(super) fn checked_size(n: usize, k: usize) -> usize {
+    n.checked_mul(k).unwrap_or_else(|| panic!("matrix of {n} x {k}: the number of elements overflows"))
 }

@@ -1,12 +1,15 @@
-//! Rows of numbers side by side: how a panel is filled.
+//! Transposition of a matrix into the rows of a panel.
 
+use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
 use crate::view::MatRef;
 
-/// Writes a matrix `[N, K]` as K rows of `width` numbers: `to[k · width + n] = from[n][k]`, and zero for n from N on.
+/// Writes a matrix `[N, K]` as K rows of `width` elements: `to[k · width + n] = from[n][k]`, and
+/// zero for n from N on.
 pub(super) fn transpose(level: Level, from: MatRef<'_>, to: &mut [f32], width: usize) {
-    assert!(from.rows() <= width && to.len() == from.cols() * width, "{} by {}", from.rows(), from.cols());
+    assert!(from.rows() <= width, "transpose: rows: expected at most {width}, found {}", from.rows());
+    assert_eq!(to.len(), from.cols() * width, "transpose: length of the panel (left), of its rows (right)");
     level.enter(Transpose { from, to, width });
 }
 
@@ -19,16 +22,16 @@ struct Transpose<'a> {
 impl Operator for Transpose<'_> {
     type Output = ();
 
-    /// By blocks of sixteen by sixteen.
+    /// Works by blocks of sixteen by sixteen.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd, D: DotKernels<S>>(self, s: S, _: D) {
         let Self { from, to, width } = self;
         for n in (0..width).step_by(LANES) {
             for k in (0..from.cols()).step_by(LANES) {
                 let end = (k + LANES).min(from.cols());
                 let mut rows = [s.splat(0.0); LANES];
                 for (row, i) in rows.iter_mut().zip(n..from.rows()) {
-                    *row = s.load_first(&from.row(i)[k..end], 0.0);
+                    *row = s.load_partial(&from.row(i)[k..end], 0.0);
                 }
                 let columns = s.transpose(rows);
                 for (&column, k) in columns.iter().zip(k..end) {

@@ -1,4 +1,4 @@
-//! Layer norm.
+//! Layer normalization.
 
 use super::*;
 
@@ -10,10 +10,11 @@ fn layer_norm_of(level: Level, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f
     y
 }
 
-/// How far each element may be from the reference.
+/// Returns the largest error of each element against the reference level.
 ///
-/// The mean errs by δ, the roundings of its sum; that shifts every element and adds δ² to the variance. The variance errs
-/// by its own sum, the deviation by half of that. Then come a difference, a product, the multiply-add, and the reference.
+/// The mean errs by δ, the roundings of its sum; that shifts every element and adds δ² to the
+/// variance. The variance also errs by its own sum, the deviation by half of that. A difference, a
+/// product, the multiply-add, and the reference level follow.
 fn layer_norm_bounds(level: Level, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
     let width = x.len() as f64;
     let wide = || x.iter().map(|&x| f64::from(x));
@@ -21,7 +22,7 @@ fn layer_norm_bounds(level: Level, x: &[f32], weight: &[f32], bias: &[f32]) -> V
     let variance = wide().map(|x| (x - mean).powi(2)).sum::<f64>() / width;
     let deviation = (variance + f64::from(EPSILON)).sqrt();
     let shift = (additions(x.len()) + 1.0) * ROUNDING * wide().map(f64::abs).sum::<f64>() / width;
-    // What the deviation errs by, relative: squares of rounded differences, their sum, ε, √ and 1/.
+    // The relative error of the deviation: squares of rounded differences, their sum, ε, √ and 1/.
     let scale = (additions(x.len()) + 8.0) * ROUNDING + (shift / deviation).powi(2);
     let element = |i: usize| {
         let away = f64::from(x[i]) - mean;
@@ -50,16 +51,17 @@ fn widths() -> impl Iterator<Item = usize> {
 }
 
 #[test]
-fn layer_norm_of_all_widths() {
+fn layer_norm_at_every_width_stays_within_bound() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(16);
         for width in widths() {
-            let (weight, bias) = (random.units(width), random.units(width));
+            let weight = random.units(width);
+            let bias = random.units(width);
             let x = random.units(width);
             check_layer_norm(failures, level, &x, &weight, &bias, "random");
             let shifted: Vec<f32> = x.iter().map(|x| x + 100.0).collect();
             check_layer_norm(failures, level, &shifted, &weight, &bias, "far from zero");
-            // What transformers have, and what ruins Σx² − (Σx)².
+            // Transformers have outliers, and Σx² − (Σx)² would cancel.
             for at in [0, width / 2, width - 1] {
                 let mut outlier = x.clone();
                 outlier[at] = 1e4;
@@ -69,12 +71,14 @@ fn layer_norm_of_all_widths() {
     });
 }
 
-/// The bound that is derived, in plain numbers: a few units in the seventh digit for an ordinary row.
+/// For an ordinary row the derived bound is a few units in the seventh digit.
 #[test]
-fn layer_norm_bound_is_small() {
+fn layer_norm_bound_for_ordinary_rows_is_small() {
     for width in [384, 768, 1000] {
         let mut random = Random::new(17);
-        let (x, weight, bias) = (random.units(width), random.units(width), random.units(width));
+        let x = random.units(width);
+        let weight = random.units(width);
+        let bias = random.units(width);
         let bounds = layer_norm_bounds(Level::PORTABLE, &x, &weight, &bias);
         let largest = bounds.iter().copied().fold(0.0, f64::max);
         assert!(largest < 2e-5, "{width}: {largest:e}");
@@ -82,30 +86,33 @@ fn layer_norm_bound_is_small() {
 }
 
 #[test]
-fn layer_norm_of_constant_rows() {
+fn layer_norm_of_constant_rows_returns_bias() {
     common::on_each_level(|level, failures| {
         let mut random = Random::new(18);
         for width in widths() {
-            let (weight, bias) = (random.units(width), random.units(width));
+            let weight = random.units(width);
+            let bias = random.units(width);
             for value in [0.0, 1.0, -3.0, 0.1] {
                 check_layer_norm(failures, level, &vec![value; width], &weight, &bias, "constant");
             }
-            // Where the mean is exact, what remains is the bias alone.
+            // If the mean is exact, only the bias remains.
             for value in [0.0, 1.0, -3.0] {
                 let y = layer_norm_of(level, &vec![value; width], &weight, &bias);
-                let right = y.iter().zip(&bias).all(|(y, bias)| y == bias);
-                failures.check(right, || format!("constant {value} of {width}: not the bias"));
+                let is_right = y.iter().zip(&bias).all(|(y, bias)| y == bias);
+                failures.check(is_right, || format!("constant {value} of {width}: not the bias"));
             }
         }
     });
 }
 
 #[test]
-fn layer_norm_of_views() {
+fn layer_norm_of_strided_view_leaves_gaps_unchanged() {
     common::on_each_level(|level, failures| {
         let (rows, width, stride) = (3, 37, 50);
         let mut random = Random::new(19);
-        let (x, weight, bias) = (random.units(rows * stride), random.units(width), random.units(width));
+        let x = random.units(rows * stride);
+        let weight = random.units(width);
+        let bias = random.units(width);
         let mut y = vec![7.0; rows * (width + 1)];
         layer_norm(
             level,
@@ -124,7 +131,7 @@ fn layer_norm_of_views() {
 }
 
 #[test]
-fn layer_norm_keeps_not_a_number() {
+fn layer_norm_of_row_with_nan_returns_nan() {
     common::on_each_level(|level, failures| {
         for width in widths() {
             for at in [0, width / 2, width - 1] {
@@ -138,23 +145,24 @@ fn layer_norm_keeps_not_a_number() {
 }
 
 #[test]
-fn layer_norm_refuses() {
+fn layer_norm_with_mismatched_shapes_panics() {
     common::on_each_level(|level, _| {
         let run = |weight: usize, bias: usize, (rows, cols): (usize, usize)| {
-            let (ones, mut y) = ([1.0; 12], [0.0; 20]);
+            let ones = [1.0; 12];
+            let mut y = [0.0; 20];
             let y = MatMut::new(&mut y, rows, cols);
             layer_norm(level, MatRef::new(&ones, 3, 4), &ones[..weight], &ones[..bias], EPSILON, y);
         };
         run(4, 4, (3, 4));
-        assert_panics("layer norm keeps the shape", || run(4, 4, (2, 4)));
-        assert_panics("layer norm keeps the shape", || run(4, 4, (3, 5)));
-        assert_panics("one number a column", || run(3, 4, (3, 4)));
-        assert_panics("one number a column", || run(4, 5, (3, 4)));
+        assert_panics("layer norm: shape of x (left) and of y (right)", || run(4, 4, (2, 4)));
+        assert_panics("layer norm: shape of x (left) and of y (right)", || run(4, 4, (3, 5)));
+        assert_panics("layer norm: lengths of weight and bias", || run(3, 4, (3, 4)));
+        assert_panics("layer norm: lengths of weight and bias", || run(4, 5, (3, 4)));
     });
 }
 
 #[test]
-fn layer_norm_of_fused_levels() {
+fn layer_norm_on_fused_levels_gives_same_bits() {
     fused_levels_agree(|level| {
         let mut random = Random::new(21);
         let mut run = |width| layer_norm_of(level, &random.wilds(width), &random.units(width), &random.units(width));

@@ -1,29 +1,32 @@
-//! Operators on rows: softmax, layer norm, sums of two vectors, the mean of rows, sums and quotients.
+//! Operators on rows and vectors: softmax, layer norm, distances, reductions of rows, element-wise
+//! operators.
 //!
-//! Bounds come from counting roundings: one is at most `ROUNDING` of its result. A sum of n numbers passes an
-//! element through at most n/16 + 7 additions (its own lane, then the tree of 4 partial sums and 16 lanes).
+//! The error bounds count roundings: each is at most `ROUNDING` of its result. In a sum of n
+//! elements, an element goes through at most n/16 + 7 additions (its own lane, then the tree of 4
+//! partial sums and 16 lanes).
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod layer_norm;
+mod reductions;
 mod softmax;
-mod vectors;
 
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};
 use likewise_kernels::Level;
+use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
+use likewise_kernels::elementwise::{add, divide};
 use likewise_kernels::layer_norm::layer_norm;
-use likewise_kernels::rows::{Count, max_of_rows, mean_of_rows, sum_of_rows};
-use likewise_kernels::softmax::{Scores, softmax};
-use likewise_kernels::vector::{absolute_distance, add, divide, dot, squared_distance};
+use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_rows};
+use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
-/// Lengths around every multiple of a vector and of the four that take turns, and a long one.
+/// Returns lengths around every multiple of a vector and of four vectors, and a long one.
 fn lengths() -> impl Iterator<Item = usize> {
     (1..=130).chain([512])
 }
 
-/// Additions that an element of a sum of n goes through, at most.
+/// Returns the most additions that an element of a sum of n goes through.
 fn additions(n: usize) -> f64 {
     n.div_ceil(16) as f64 + 7.0
 }

@@ -1,7 +1,7 @@
-//! Time as a fraction of what the machine could do at best, measured in the same run.
+//! Throughput as a fraction of the machine's peak, which is measured in the same run.
 //!
-//! A benchmark states its floating-point operations as `Throughput::Elements`; shown is their rate divided by that of
-//! independent multiply-adds on registers, of as many threads at the same time.
+//! A benchmark reports its operations as `Throughput::Elements`. The output is their rate divided
+//! by that of independent multiply-adds on registers, with the same number of threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,25 +12,25 @@ use likewise_kernels::Level;
 use likewise_kernels::peak::multiply_add_peak;
 use likewise_kernels::quant::Precision;
 
-/// FLOP/s, as bits of an f64.
+/// The peak in operations per second, as the bits of an f64.
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
-/// Measures the peak of so many threads of a level in a precision, for the benchmarks that follow, and prints it.
+/// Measures and prints the peak of a number of threads, for the benchmarks that follow.
 pub(crate) fn measure_peak(level: Level, precision: Precision, threads: usize) {
     const ROUNDS: usize = 20;
     let peak: f64 = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..threads).map(|_| scope.spawn(move || multiply_add_peak(level, precision, ROUNDS))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread that measures")).sum()
+        threads.into_iter().map(|thread| thread.join().expect("the measuring thread does not panic")).sum()
     });
     PEAK.store(peak.to_bits(), Ordering::Relaxed);
     println!("\npeak of {level}, {}, {threads} threads: {:.0} Gop/s", precision.name(), peak / 1e9);
 }
 
-/// A clock whose throughputs are fractions of the peak.
-pub(crate) struct OfPeak;
+/// A wall clock whose throughputs are fractions of the peak.
+pub(crate) struct PeakFraction;
 
-impl Measurement for OfPeak {
+impl Measurement for PeakFraction {
     type Intermediate = Instant;
     type Value = Duration;
 
@@ -59,7 +59,7 @@ impl Measurement for OfPeak {
     }
 }
 
-impl ValueFormatter for OfPeak {
+impl ValueFormatter for PeakFraction {
     fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
         let (unit, name) = match typical {
             ..1e3 => (1.0, "ns"),
@@ -72,7 +72,9 @@ impl ValueFormatter for OfPeak {
     }
 
     fn scale_throughputs(&self, _: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
-        let Throughput::Elements(operations) = *throughput else { panic!("operations are stated as elements") };
+        let Throughput::Elements(operations) = *throughput else {
+            panic!("peak fraction: expected the throughput as elements, found {throughput:?}")
+        };
         let peak = f64::from_bits(PEAK.load(Ordering::Relaxed));
         values
             .iter_mut()
@@ -85,10 +87,10 @@ impl ValueFormatter for OfPeak {
     }
 }
 
-/// Criterion with this clock, and short: there are many benchmarks.
-pub(crate) fn criterion() -> Criterion<OfPeak> {
+/// Returns Criterion with this clock and short measurements, because there are many benchmarks.
+pub(crate) fn criterion() -> Criterion<PeakFraction> {
     Criterion::default()
-        .with_measurement(OfPeak)
+        .with_measurement(PeakFraction)
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))

@@ -1,0 +1,29 @@
+//! The activation functions that the kernels compute.
+
+/// An activation function, named as `hidden_act` in a model's config.json.
+///
+/// More functions may be added, so a match outside this crate needs a wildcard arm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// x Φ(x), with the normal distribution function: `gelu`.
+    Gelu,
+    /// ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))): `gelu_new`, `gelu_pytorch_tanh`.
+    GeluTanh,
+    /// max(x, 0): `relu`.
+    Relu,
+    /// x σ(x): `silu`, `swish`.
+    Silu,
+    /// `tanh`.
+    Tanh,
+    /// x σ(1.702 x): `quick_gelu`.
+    QuickGelu,
+    /// x tanh(ln(1 + exp x)): `mish`.
+    Mish,
+}
+
+impl Activation {
+    /// All activation functions.
+    pub const ALL: [Self; 7] =
+        [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh, Self::QuickGelu, Self::Mish];
+}
