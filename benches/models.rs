@@ -11,14 +11,14 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-mod of_peak;
+mod peak_fraction;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use likewise::{Embedder, Level, Precision};
-use of_peak::OfPeak;
+use peak_fraction::PeakFraction;
 use serde_json::json;
 
 /// Returns the files of an MPNet with these sizes.
@@ -64,7 +64,12 @@ fn check(model: &Embedder, portable: &Embedder, texts: &[String]) {
 
 /// Times a model in each precision, on each level with fused multiply-add. A case is a number of
 /// texts and of tokens each.
-fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, Vec<u8>>, cases: &[(usize, usize)]) {
+fn time(
+    criterion: &mut Criterion<PeakFraction>,
+    name: &str,
+    files: &HashMap<String, Vec<u8>>,
+    cases: &[(usize, usize)],
+) {
     let open = |level, precision| {
         let builder = Embedder::builder().level(level).precision(precision);
         builder.open_files(&common::in_memory(files)).expect("a model")
@@ -73,7 +78,7 @@ fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, V
         let portable = open(Level::PORTABLE, precision);
         for level in Level::available().into_iter().filter(|level| level.is_fused()) {
             let model = open(level, precision);
-            of_peak::measure_peak(level, precision, model.info().threads);
+            peak_fraction::measure_peak(level, precision, model.info().threads);
             let mut group = criterion.benchmark_group(format!("{level}/{name}, {}", precision.name()));
             for &(count, tokens) in cases {
                 let texts = texts(&model, count, tokens);
@@ -90,7 +95,7 @@ fn time(criterion: &mut Criterion<OfPeak>, name: &str, files: &HashMap<String, V
 }
 
 fn main() {
-    let mut criterion = of_peak::criterion();
+    let mut criterion = peak_fraction::criterion();
     let layer = [(64, 16), (8, 120)];
     time(&mut criterion, "one layer of mpnet-base", &files(768, 12, 3072, 1), &layer);
     time(&mut criterion, "one layer of MiniLM", &files(384, 12, 1536, 1), &layer);

@@ -4,7 +4,7 @@
 //! higher score always means more similar.
 
 use likewise_kernels::Level;
-use likewise_kernels::vector::{absolute_distance, dot, squared_distance};
+use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
 
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ impl Similarity {
             }
             Self::Dot => dot(level, a, b),
             Self::Euclidean => -squared_distance(level, a, b).sqrt(),
-            Self::Manhattan => -absolute_distance(level, a, b),
+            Self::Manhattan => -manhattan_distance(level, a, b),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Operations on single vectors.
 
 use likewise_kernels::Level;
-use likewise_kernels::vector::{divide, dot};
+use likewise_kernels::distance::dot;
+use likewise_kernels::elementwise::divide;
 
 /// The smallest divisor of a normalization, as in `torch.nn.functional.normalize`.
 const MIN_NORM: f32 = 1e-12;

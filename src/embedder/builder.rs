@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use likewise_kernels::Level;
-use likewise_kernels::quant::{MOST_INT8_INPUTS, Precision};
+use likewise_kernels::quant::{MAX_INT8_K, Precision};
 
 use super::model::{Embedder, TruncationPolicy};
 use super::sentence_config::SentenceConfig;
@@ -170,10 +170,8 @@ impl Builder {
         let thread_pool = Pool::new(threads)?;
         let checkpoint = Checkpoint::open(&encoder_files)?;
         let compute = self.compute_config(&checkpoint)?;
-        if compute.precision == Precision::Int8 && spec.max_inputs() > MOST_INT8_INPUTS {
-            return Err(
-                config.invalid_value("intermediate_size", format!("at most {MOST_INT8_INPUTS} with precision int8"))
-            );
+        if compute.precision == Precision::Int8 && spec.max_inputs() > MAX_INT8_K {
+            return Err(config.invalid_value("intermediate_size", format!("at most {MAX_INT8_K} with precision int8")));
         }
         if let Some(modules) = &modules {
             manifest.merge(modules.manifest(files)?);

@@ -15,14 +15,14 @@ use crate::parallel::{StepReader, TeamBuffers, TeamMatrix, TeamMember};
 pub(crate) struct Activations {
     precision: Precision,
     pub(crate) values: TeamMatrix,
-    /// 32-bit words `[T, row_words(K)]`. In f32 there are none.
+    /// 32-bit words `[T, packed_row_len(K)]`. In f32 there are none.
     quantized: Option<TeamMatrix<u32>>,
 }
 
 impl Activations {
     /// Without rows yet.
     pub(crate) fn new(precision: Precision, cols: usize) -> Self {
-        let quantized = (precision != Precision::F32).then(|| TeamMatrix::new(precision.row_words(cols)));
+        let quantized = (precision != Precision::F32).then(|| TeamMatrix::new(precision.packed_row_len(cols)));
         Self { precision, values: TeamMatrix::new(cols), quantized }
     }
 

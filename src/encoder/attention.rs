@@ -18,8 +18,9 @@
 //! elements) are in the first-level cache.
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{self, Epilogue, Panels, gemm};
-use likewise_kernels::softmax::{Scores, softmax};
+use likewise_kernels::gemm::{Epilogue, Panels, gemm};
+use likewise_kernels::memory::AlignedScratch;
+use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
 use crate::encoder::activations::Activations;
@@ -103,7 +104,7 @@ impl Attention {
         let columns = tokens.next_multiple_of(self.level.panel_width());
         let block = self.level.tile_rows();
         let stride = padded_stride(columns);
-        let memory = scratch.scores.numbers(block * stride);
+        let memory = scratch.scores.slice_mut(block * stride);
         let relative_keys = self.relative_keys.as_ref().map(|keys| keys.for_keys(k, &mut scratch.relative_keys));
         for first in (0..tokens).step_by(block) {
             let rows = first..(first + block).min(tokens);
@@ -113,8 +114,8 @@ impl Attention {
                 relative_keys.add(q.rows_in(rows.clone()), first, scores.reborrow());
             }
             let bias = match bias {
-                Some((bias, middle)) => Scores { scale, bias, start: middle - first },
-                None => Scores { scale, bias: &[], start: 0 },
+                Some((bias, middle)) => ScoreTransform { scale, bias, start: middle - first },
+                None => ScoreTransform { scale, bias: &[], start: 0 },
             };
             softmax(self.level, scores, tokens, bias);
             let probabilities = MatRef::with_stride(memory, rows.len(), tokens, stride);
@@ -155,8 +156,8 @@ impl Block for Attention {
 /// Memory that is reused from head to head.
 #[derive(Default)]
 struct Scratch {
-    keys: gemm::Scratch,
-    values: gemm::Scratch,
-    scores: gemm::Scratch,
+    keys: AlignedScratch,
+    values: AlignedScratch,
+    scores: AlignedScratch,
     relative_keys: Vec<f32>,
 }

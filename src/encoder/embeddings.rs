@@ -1,7 +1,7 @@
 //! Token ids to vectors.
 
 use likewise_kernels::Level;
-use likewise_kernels::vector::add;
+use likewise_kernels::elementwise::add;
 use likewise_kernels::view::MatRef;
 
 use crate::batch::Batch;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, Sink, WordMatrix, gemm, gemm_words};
+use likewise_kernels::gemm::{Epilogue, GemmOutput, PackedLayout, QuantizedMatrix, gemm, gemm_quantized};
 use likewise_kernels::math::Activation;
 use likewise_kernels::quant::Precision;
 
@@ -23,7 +23,7 @@ pub(crate) struct ComputeConfig {
 /// A linear layer with K inputs and N outputs. Its weights are in the [`WeightArena`] of the pass.
 pub(crate) struct Linear {
     compute: ComputeConfig,
-    layout: Layout,
+    layout: PackedLayout,
     slot: MatrixSlot,
     /// `[N]`.
     bias: Vec<f32>,
@@ -42,18 +42,18 @@ pub(crate) enum LinearEpilogue<'a> {
 
 impl Linear {
     /// With the weights that the arena has, or will have, in a slot.
-    pub(crate) fn new(compute: ComputeConfig, layout: Layout, slot: MatrixSlot, bias: Vec<f32>) -> Self {
+    pub(crate) fn new(compute: ComputeConfig, layout: PackedLayout, slot: MatrixSlot, bias: Vec<f32>) -> Self {
         Self { compute, layout, slot, bias }
     }
 
     /// How the weights are packed.
-    pub(crate) fn layout(spec: &LinearSpec, compute: ComputeConfig) -> Layout {
-        Layout::new(compute.level, spec.outputs(), compute.precision.words(spec.inputs))
+    pub(crate) fn layout(spec: &LinearSpec, compute: ComputeConfig) -> PackedLayout {
+        PackedLayout::new(compute.level, spec.outputs(), compute.precision.packed_len(spec.inputs))
     }
 
     /// Bytes of the packed weights.
     pub(crate) fn packed_bytes(spec: &LinearSpec, compute: ComputeConfig) -> usize {
-        Self::layout(spec, compute).numbers() * size_of::<f32>()
+        Self::layout(spec, compute).elements() * size_of::<f32>()
     }
 
     /// Bytes of the scales and sums.
@@ -87,7 +87,7 @@ impl Linear {
                 let bias = Some(&self.bias[columns.clone()]);
                 gemm(level, reader.read(&x.values), panels, bias, end.epilogue(columns, reader), view);
             } else {
-                self.multiply_quantized(weights, x, end, columns, reader, Sink::F32(view));
+                self.multiply_quantized(weights, x, end, columns, reader, GemmOutput::F32(view));
             }
         });
     }
@@ -101,10 +101,10 @@ impl Linear {
         out: &TeamMatrix<u32>,
     ) {
         let weights = self.weights(cx.weights);
-        let per_word = Precision::Bf16.per_word();
+        let per_word = Precision::Bf16.elements_per_word();
         cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |pairs, view, reader| {
             let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
-            self.multiply_quantized(weights, x, end, columns, reader, Sink::Bf16(view));
+            self.multiply_quantized(weights, x, end, columns, reader, GemmOutput::Bf16(view));
         });
     }
 
@@ -116,13 +116,13 @@ impl Linear {
         end: LinearEpilogue<'_>,
         columns: Range<usize>,
         reader: &StepReader,
-        out: Sink<'_>,
+        out: GemmOutput<'_>,
     ) {
         let ComputeConfig { level, precision } = self.compute;
-        let panels = self.layout.words(weights.packed);
-        let matrix = WordMatrix::new(precision, panels, weights.scales, weights.sums).columns(columns.clone());
+        let panels = self.layout.quantized_panels(weights.packed);
+        let matrix = QuantizedMatrix::new(precision, panels, weights.scales, weights.sums).columns(columns.clone());
         let bias = &self.bias[columns.clone()];
-        gemm_words(level, x.quantized(reader), matrix, bias, end.epilogue(columns, reader), out);
+        gemm_quantized(level, x.quantized(reader), matrix, bias, end.epilogue(columns, reader), out);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use likewise_kernels::gemm::Layout;
+use likewise_kernels::gemm::PackedLayout;
 use likewise_kernels::quant::Precision;
 
 use crate::checkpoint::{Checkpoint, Tensor, TensorReader};
@@ -118,7 +118,7 @@ impl<'a> WeightLoader<'a> {
     }
 
     /// Finds a matrix in the file of a converted model.
-    fn packed_slot(&mut self, spec: &LinearSpec, layout: Layout) -> Result<MatrixSlot> {
+    fn packed_slot(&mut self, spec: &LinearSpec, layout: PackedLayout) -> Result<MatrixSlot> {
         let name = spec.name();
         let packed = self.tensors.packed_matrix(&format!("{name}.words"), &layout.shape())?;
         self.packed_end = self.packed_end.max(packed.end);
@@ -134,14 +134,14 @@ impl<'a> WeightLoader<'a> {
     }
 
     /// Checks the tensors of a matrix and reserves its slot.
-    fn queue(&mut self, spec: &LinearSpec, layout: Layout) -> Result<MatrixSlot> {
+    fn queue(&mut self, spec: &LinearSpec, layout: PackedLayout) -> Result<MatrixSlot> {
         let source = |part: &LinearPart| -> Result<(Tensor, Range<usize>)> {
             let tensor = self.tensors.tensor(&part.weight, &[part.tensor_rows, spec.inputs])?;
             self.packed_names.insert(part.weight.clone());
             Ok((tensor, part.rows.clone()))
         };
         let sources = spec.parts.iter().map(source).collect::<Result<Vec<_>>>()?;
-        let slot = MatrixSlot { packed: self.layout.take(layout.numbers()), outputs: self.take_outputs(layout.n()) };
+        let slot = MatrixSlot { packed: self.layout.take(layout.elements()), outputs: self.take_outputs(layout.n()) };
         self.tasks.push(PackTask { layout, slot: slot.clone(), sources });
         Ok(slot)
     }

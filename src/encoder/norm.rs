@@ -1,8 +1,8 @@
 //! Layer normalization of each token.
 
 use likewise_kernels::Level;
+use likewise_kernels::elementwise::add;
 use likewise_kernels::layer_norm::layer_norm;
-use likewise_kernels::vector::add;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::checkpoint::TensorReader;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use likewise_kernels::gemm::{Layout, PanelMut};
+use likewise_kernels::gemm::{PackedLayout, PanelMut};
 use likewise_kernels::quant::quantize_weights;
 use likewise_kernels::view::MatRef;
 
@@ -15,7 +15,7 @@ use crate::parallel::Pool;
 
 /// A matrix that is yet to be packed.
 pub(crate) struct PackTask {
-    pub(crate) layout: Layout,
+    pub(crate) layout: PackedLayout,
     pub(crate) slot: MatrixSlot,
     /// Its rows: some rows of each tensor, one tensor after another.
     pub(crate) sources: Vec<(Tensor, Range<usize>)>,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use likewise_kernels::Level;
-use likewise_kernels::gemm::{Epilogue, Layout, PackedMatrix, gemm};
+use likewise_kernels::gemm::{Epilogue, PackedLayout, PackedMatrix, gemm};
 use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::checkpoint::TensorReader;
@@ -81,7 +81,8 @@ impl RelativeKeyEmbeddings {
 
     /// Bytes in memory.
     pub(crate) fn bytes(level: Level, attention: &AttentionSpec) -> usize {
-        let elements = |keys: &RelativeKeysSpec| Layout::new(level, keys.table.rows, attention.head_size).numbers();
+        let elements =
+            |keys: &RelativeKeysSpec| PackedLayout::new(level, keys.table.rows, attention.head_size).elements();
         attention.relative_keys.as_ref().map_or(0, elements) * size_of::<f32>()
     }
 

@@ -174,7 +174,7 @@ fn converted_file_is_valid_safetensors() {
         let name = "encoder.layer.0.attention.attn.q+encoder.layer.0.attention.attn.k+encoder.layer.0.attention.attn.v";
         let words = metadata.info(&format!("{name}.words")).expect("a matrix");
         assert_eq!(words.dtype, Dtype::U32);
-        assert_eq!(words.shape[1..], [precision.words(48), Level::PORTABLE.panel_width()]);
+        assert_eq!(words.shape[1..], [precision.packed_len(48), Level::PORTABLE.panel_width()]);
         for (name, info) in metadata.tensors() {
             if name.ends_with(".words") {
                 assert!((start + info.data_offsets.0).is_multiple_of(64), "{name}");

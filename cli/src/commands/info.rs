@@ -73,7 +73,7 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
             format!(
                 "{}{}, {}, {} threads",
                 info.level,
-                info.level.word_instructions().map_or(String::new(), |names| format!(" with {names}")),
+                info.level.dot_extensions().map_or(String::new(), |names| format!(" with {names}")),
                 info.precision.name(),
                 info.threads
             ),
@@ -118,6 +118,6 @@ fn as_json(info: &ModelInfo) -> serde_json::Value {
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
         "threads": info.threads, "packed_bytes": m.packed + m.mapped, "given_bytes": m.given, "mapped_bytes": m.tables,
         "resident_bytes": m.resident(), "peak_bytes": m.peak(), "converted": info.converted, "precisions": precisions,
-        "instructions": info.level.word_instructions(),
+        "instructions": info.level.dot_extensions(),
     })
 }
