@@ -19,7 +19,8 @@ pub(super) struct SentenceConfig {
 }
 
 impl SentenceConfig {
-    /// Reads the file and adds it to the manifest. `has_modules`: whether the model has modules.json.
+    /// Reads the file and adds it to the manifest. `has_modules`: whether the model has
+    /// modules.json.
     ///
     /// # Errors
     /// If the file cannot be read, or describes a model of another kind.

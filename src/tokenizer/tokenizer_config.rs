@@ -196,8 +196,8 @@ impl TokenizerConfig {
 
     /// Returns the tokens to add to a tokenizer.
     ///
-    /// `default` returns the class's token with a role. `extra` are the class's tokens without a role.
-    /// `exists` returns whether the tokenizer has a token already.
+    /// `default` returns the class's token with a role. `extra` are the class's tokens without a
+    /// role. `exists` returns whether the tokenizer has a token already.
     pub(super) fn tokens_to_add(
         &self,
         default: &dyn Fn(&str) -> Option<ListedToken>,

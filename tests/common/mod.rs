@@ -1,4 +1,5 @@
-//! What the tests share: fixtures, golden files, and comparisons that say how much of a tolerance was used.
+//! What the tests share: fixtures, golden files, and comparisons that say how much of a tolerance
+//! was used.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 pub(crate) mod synthetic_weights;
@@ -152,7 +153,8 @@ pub(crate) fn max_difference(a: &[f32], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, nan_max)
 }
 
-/// The largest |a − b|, of numbers b beyond 1 as a fraction of them: f32 has seven digits, wherever the point stands.
+/// The largest |a − b|, of numbers b beyond 1 as a fraction of them: f32 has seven digits, wherever
+/// the point stands.
 pub(crate) fn max_error(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "as many numbers");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(1.0)).fold(0.0, nan_max)

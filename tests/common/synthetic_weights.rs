@@ -1,8 +1,8 @@
 //! Full-depth models whose weights are computed, not stored.
 //!
-//! Each weight is a hash of its tensor's name and its index: 12 layers of width 768 without a download. The exporter
-//! (fixtures/exporter/computed.py) computes the same numbers; only the vectors that the reference got from them are
-//! committed.
+//! Each weight is a hash of its tensor's name and its index: 12 layers of width 768 without a
+//! download. The exporter (fixtures/exporter/computed.py) computes the same numbers; only the
+//! vectors that the reference got from them are committed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -54,7 +54,8 @@ fn splitmix64(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The files of a full-depth model: the committed configuration, the tokenizer of its tiny sibling, computed weights.
+/// The files of a full-depth model: the committed configuration, the tokenizer of its tiny sibling,
+/// computed weights.
 pub(crate) fn files(name: &str, sibling: &str) -> HashMap<String, Vec<u8>> {
     edited(name, sibling, |_| ())
 }

@@ -1,4 +1,5 @@
-//! Converted models: the same bits as the originals, used as they lie, and refused where they do not fit.
+//! Converted models: the same bits as the originals, used as they lie, and refused where they do
+//! not fit.
 
 use std::collections::HashMap;
 use std::fs;
@@ -136,7 +137,8 @@ fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     assert_eq!(names, expected);
 }
 
-/// Weights that an earlier opening of the same files has read, and this one does not, stay where they are.
+/// Weights that an earlier opening of the same files has read, and this one does not, stay where
+/// they are.
 #[test]
 fn files_opened_before_convert_completely() {
     let tiny = files("tiny-bert");
@@ -206,8 +208,9 @@ fn embedding_tables_converted_keep_their_bytes() {
     }
 }
 
-/// If this fails, files of earlier versions would be misread: `VERSION` in src/checkpoint/packing.rs has to be raised, and
-/// these numbers replaced. By the width of a level's panels, because nothing else of the level shows in its words.
+/// If this fails, files of earlier versions would be misread: `VERSION` in
+/// src/checkpoint/packing.rs has to be raised, and these numbers replaced. By the width of a
+/// level's panels, because nothing else of the level shows in its words.
 #[test]
 fn packed_layout_changed_requires_new_version() {
     let fnv = |bytes: &[u8]| {

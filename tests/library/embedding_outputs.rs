@@ -1,4 +1,5 @@
-//! What is made of sentence vectors: other prompts, fewer dimensions, fewer bits. Against sentence-transformers on 500 texts.
+//! What is made of sentence vectors: other prompts, fewer dimensions, fewer bits. Against
+//! sentence-transformers on 500 texts.
 
 use crate::common::{Golden, Report, max_difference, model};
 use likewise::{Builder, Embedder, Embeddings, Quantization, Ranges, Vectors, quantize};
@@ -46,7 +47,8 @@ fn prompts_and_truncated_dimensions_match_sentence_transformers() {
         assert_eq!(vectors.width() * vectors.len(), expected.len(), "{name}");
         report.within(name, max_difference(vectors.as_slice(), &expected), VECTOR);
     }
-    // By its name, by default, and as that of questions and documents: of the reference the exporter makes sure.
+    // By its name, by default, and as that of questions and documents: of the reference the
+    // exporter makes sure.
     let mut files = crate::common::files(golden.json["model"].as_str().expect("a name"));
     let config = serde_json::json!({
         "prompts": {"it": prompt, "query": prompt, "document": prompt}, "default_prompt_name": "it",
@@ -102,8 +104,8 @@ fn configured_dimensions_and_prompt_are_applied() {
     }
 }
 
-/// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give them: those of these names,
-/// and none, whatever the default is.
+/// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give
+/// them: those of these names, and none, whatever the default is.
 #[test]
 fn query_and_document_prompts_match_sentence_transformers() {
     let with = |config: serde_json::Value| {
@@ -152,7 +154,8 @@ fn quantized_reference_vectors_match_sentence_transformers() {
     }
 }
 
-/// From text to bytes. A number within a rounding error of the edge between two bytes may fall to the other side.
+/// From text to bytes. A number within a rounding error of the edge between two bytes may fall to
+/// the other side.
 #[test]
 fn quantized_texts_match_sentence_transformers() {
     let golden = golden();

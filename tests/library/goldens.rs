@@ -1,5 +1,5 @@
-//! Everything the reference computes, against everything we compute: ids, offsets, every intermediate tensor, vectors and
-//! scores, on every level.
+//! Everything the reference computes, against everything we compute: ids, offsets, every
+//! intermediate tensor, vectors and scores, on every level.
 
 use crate::common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
 use likewise::{Embedder, Level, Similarity};
@@ -27,7 +27,8 @@ fn compare(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) 
     compare_sites(model, golden, report, label);
 }
 
-/// Promise 1: closer to the float64 truth than the reference's float32 run, or within 1.5 times its error.
+/// Promise 1: closer to the float64 truth than the reference's float32 run, or within 1.5 times its
+/// error.
 fn compare_with_f64(vectors: &[f32], golden: &Golden, report: &mut Report, label: &str) {
     let truth = golden.tensor("vectors.f64");
     let reference: Vec<f32> = golden.tensor("vectors").into_iter().map(|x| x as f32).collect();
@@ -48,7 +49,8 @@ fn compare_scores(model: &Embedder, golden: &Golden, report: &mut Report, label:
             scores.push(model.score(a, b).expect("one width"));
         }
     }
-    // Dot products of vectors that are not normalized have the size of the squares of their lengths.
+    // Dot products of vectors that are not normalized have the size of the squares of their
+    // lengths.
     let size = expected.iter().fold(1.0_f64, |size, x| size.max(x.abs()));
     report.within(&format!("{label} scores"), max_difference(&scores, &expected) / size, COSINE);
 }
@@ -148,7 +150,8 @@ fn token_ids_offsets_and_truncation_match_goldens() {
 
 #[test]
 fn relative_bias_matches_mpnet_golden() {
-    // Seen through what it does: with all queries zero the scores are the bias, and the probabilities its softmax.
+    // Seen through what it does: with all queries zero the scores are the bias, and the
+    // probabilities its softmax.
     let golden = Golden::load("tiny-mpnet");
     let bias = golden.tensor("relative_bias");
     let mut files = crate::common::files("tiny-mpnet");

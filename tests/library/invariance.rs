@@ -1,5 +1,6 @@
-//! Promise 2, the same bits: alone, in any batch, in any order, with any number of threads, traced or not, and on every
-//! level that fuses. In every precision: with bytes, too, a text's vector does not depend on the texts around it.
+//! Promise 2, the same bits: alone, in any batch, in any order, with any number of threads, traced
+//! or not, and on every level that fuses. In every precision: with bytes, too, a text's vector does
+//! not depend on the texts around it.
 
 use crate::common::{COMMITTED, Golden, model, same_bits, synthetic_weights};
 use likewise::{Builder, Embedder, Embeddings, Level, ModelFiles, Precision};
@@ -47,7 +48,8 @@ fn check_level(files: &ModelFiles, level: Level, precision: Precision, texts: &[
         let model = open(threads);
         for order in [&order, &reversed, &shuffled] {
             let chosen: Vec<&String> = order.iter().map(|&i| &texts[i]).collect();
-            // All at once, where each thread takes batches, and a few, where all threads share a pass.
+            // All at once, where each thread takes batches, and a few, where all threads share a
+            // pass.
             let what = format!("{label} {level}, {threads} threads");
             assert_same(&model.embed(&chosen).expect("vectors"), &expected, order, &what);
             assert_same(&model.embed(&chosen[..3]).expect("vectors"), &expected, &order[..3], &format!("{what}, few"));
@@ -95,7 +97,8 @@ fn check_precision(files: &ModelFiles, levels: &[Level], precision: Precision, t
 #[test]
 fn committed_models_in_any_batch_order_and_threads_keep_bits() {
     for name in COMMITTED {
-        // The slow levels are left to the smallest models: what could make a difference there is the same code.
+        // The slow levels are left to the smallest models: what could make a difference there is
+        // the same code.
         let (levels, few) = if name == "quickstart" { (fused_levels(), 20) } else { (Level::available(), 64) };
         let texts: Vec<String> = texts(name).into_iter().take(few).collect();
         check(&ModelFiles::folder(model(name)), &levels, &texts, name);
@@ -131,8 +134,8 @@ fn concurrent_callers_get_same_bits() {
     });
 }
 
-/// Callers that are threads of another pool: while one waits it may be given another task, which calls in its turn. Also a
-/// progress callback that embeds. Neither may wait for itself.
+/// Callers that are threads of another pool: while one waits it may be given another task, which
+/// calls in its turn. Also a progress callback that embeds. Neither may wait for itself.
 #[test]
 fn callers_inside_other_pools_do_not_deadlock() {
     let texts = texts("tiny-mpnet");

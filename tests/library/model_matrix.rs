@@ -1,6 +1,8 @@
-//! Every family with every kind of head, in both folder formats and all types of weights: the reference's vectors.
+//! Every family with every kind of head, in both folder formats and all types of weights: the
+//! reference's vectors.
 //!
-//! The folders are made here from their JSON files and from rules for their weights (fixtures/exporter/matrix.py).
+//! The folders are made here from their JSON files and from rules for their weights
+//! (fixtures/exporter/matrix.py).
 
 use std::collections::HashMap;
 
@@ -12,8 +14,8 @@ use serde_json::Value;
 
 /// Numbers of a vector: up to 1, and beyond that as a fraction.
 const VECTOR: f64 = 2e-6;
-/// Our distance from the float64 result, as a multiple of the reference's own float32 run's: of all models together, and of
-/// one, whose seven short vectors are few to tell an error from chance.
+/// Our distance from the float64 result, as a multiple of the reference's own float32 run's: of all
+/// models together, and of one, whose seven short vectors are few to tell an error from chance.
 const TIMES_REFERENCE: f64 = 1.1;
 const TIMES_REFERENCE_OF_ONE: f64 = 2.0;
 
@@ -80,7 +82,8 @@ fn check(golden: &Golden, at_least: usize) {
         report.within(&format!("{name}: error / reference's"), ours / theirs, TIMES_REFERENCE_OF_ONE);
         ratios += (ours / theirs).ln();
         if case["weights"]["model.safetensors"]["dtype"] != "F32" && case["weights"]["model.safetensors"].is_object() {
-            // By itself the reference computes in the type of the weights. That is farther from the truth than we are.
+            // By itself the reference computes in the type of the weights. That is farther from the
+            // truth than we are.
             let native: Vec<f32> = golden.tensor(&format!("{name}.native")).iter().map(|&x| x as f32).collect();
             assert!(ours < 0.01 * distance(&native, &truth), "{name}");
         }

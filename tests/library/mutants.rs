@@ -1,6 +1,6 @@
-//! Would the goldens notice? Each mistake that people make when they port these models is made here on purpose, by
-//! changing a fixture model's files so that it computes what the mistaken code would, and the comparison with the goldens
-//! must fail.
+//! Would the goldens notice? Each mistake that people make when they port these models is made here
+//! on purpose, by changing a fixture model's files so that it computes what the mistaken code
+//! would, and the comparison with the goldens must fail.
 
 use std::collections::HashMap;
 
@@ -147,7 +147,8 @@ fn unchanged_models_agree_with_goldens() {
     }
 }
 
-/// Padding that attention masks and pooling does not: the mean over a text's own token vectors and those of padding.
+/// Padding that attention masks and pooling does not: the mean over a text's own token vectors and
+/// those of padding.
 #[test]
 fn pooled_padding_is_caught_by_goldens() {
     let golden = Golden::load("tiny-mpnet");

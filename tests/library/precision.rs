@@ -3,8 +3,9 @@
 use crate::common::{COMMITTED, Golden, model, synthetic_weights};
 use likewise::{Embedder, Embeddings, Level, ModelFiles, Precision};
 
-/// The least cosine between a text's vector and the reference's, and the least mean of these. Models with random weights err
-/// more than trained ones: their activations have no structure that survives.
+/// The least cosine between a text's vector and the reference's, and the least mean of these.
+/// Models with random weights err more than trained ones: their activations have no structure that
+/// survives.
 struct Bound {
     least: f64,
     mean: f64,

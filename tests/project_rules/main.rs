@@ -55,7 +55,8 @@ fn networking_is_confined_to_server_and_hub() {
                     "src/hub/client.rs" => word == "ureq",
                     // The configuration of connections.
                     "src/hub/connection.rs" | "src/hub/tls_support.rs" => ["ureq", "rustls"].contains(&word),
-                    // Parses and compares addresses; the examples of its tests are not code that connects.
+                    // Parses and compares addresses; the examples of its tests are not code that
+                    // connects.
                     "src/hub/url.rs" => ["ureq", "http://"].contains(&word),
                     _ => false,
                 };

@@ -80,7 +80,8 @@ fn pipes_and_devices_are_rejected_without_waiting() {
     cases.finish();
 }
 
-/// Of a file that is too large to be what it should be, nothing is read. (These take no room on the disk.)
+/// Of a file that is too large to be what it should be, nothing is read. (These take no room on the
+/// disk.)
 #[test]
 fn oversized_files_are_rejected() {
     let mut cases = Cases::default();

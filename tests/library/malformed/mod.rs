@@ -1,5 +1,5 @@
-//! Bad input: each case must give the right error, with a message that says which file, which key or tensor, what was
-//! expected and what was found; and no case may panic.
+//! Bad input: each case must give the right error, with a message that says which file, which key
+//! or tensor, what was expected and what was found; and no case may panic.
 
 mod configs;
 mod files;
@@ -38,7 +38,8 @@ struct Cases {
 }
 
 impl Cases {
-    /// Runs a case that must fail with one of `variants` (separated by `|`) and with all `words` in its message.
+    /// Runs a case that must fail with one of `variants` (separated by `|`) and with all `words` in
+    /// its message.
     fn fails<T>(&mut self, what: &str, run: impl FnOnce() -> Result<T>, variants: &str, words: &[&str]) {
         self.run += 1;
         let problem = match catch_unwind(AssertUnwindSafe(run)) {
@@ -117,7 +118,8 @@ fn edited(model: &str, name: &str, edit: impl FnOnce(&mut Value)) -> Files {
     files
 }
 
-/// Makes a model's tokenizer one that is taken as it is written, of which its own class would take only the vocabulary.
+/// Makes a model's tokenizer one that is taken as it is written, of which its own class would take
+/// only the vocabulary.
 fn as_written(files: &mut Files) {
     edit_json(files, "tokenizer_config.json", |json| json["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
 }

@@ -31,7 +31,8 @@ fn sharded_weights_give_same_vectors() {
     assert!(same_bits(mapped.as_slice(), embed(&expected, &TEXTS).expect("vectors").as_slice()), "mapped");
 }
 
-/// Links in a folder: a shard or a module elsewhere is refused, where a hub's cache keeps its blobs is not elsewhere.
+/// Links in a folder: a shard or a module elsewhere is refused, where a hub's cache keeps its blobs
+/// is not elsewhere.
 #[cfg(unix)]
 #[test]
 fn links_leaving_the_folder_are_rejected() {
@@ -70,7 +71,8 @@ fn links_leaving_the_folder_are_rejected() {
     std::fs::rename(&here, &there).expect("moved");
     symlink(&there, &here).expect("a link");
     Embedder::open(folder.path()).expect("a model");
-    // The layout of huggingface_hub: links to blobs, which in its second version may be links themselves.
+    // The layout of huggingface_hub: links to blobs, which in its second version may be links
+    // themselves.
     let hub = tempfile::tempdir().expect("a folder");
     let repository = hub.path().join("models--a--b");
     let snapshot = repository.join("snapshots/0123");
