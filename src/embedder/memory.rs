@@ -9,7 +9,7 @@ use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePosit
 
 /// The memory that an embedder takes, in bytes, by purpose. Predicted from sizes, not measured; on
 /// Linux on x86-64 the sums are within 5 % of what the operating system counts, or within 1 MiB
-/// (cli/tests/memory.rs).
+/// (cli/tests/command/memory.rs).
 ///
 /// A call needs more memory for its texts and for their vectors, 4·D bytes a text. With more
 /// callers at once than threads, each further caller needs its own activations.

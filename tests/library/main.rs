@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod api;
 mod convert;
 mod embedding_outputs;
 mod goldens;

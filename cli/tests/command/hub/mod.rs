@@ -1,0 +1,10 @@
+//! Tests of the hub's client against a fake hub on this machine, which fails on request.
+
+mod command;
+mod credentials;
+mod download;
+mod faults;
+mod repository;
+mod responses;
+mod server;
+mod shared_cache;

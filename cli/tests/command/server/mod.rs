@@ -1,0 +1,13 @@
+//! `likewise serve`, tested by requests like those of its clients.
+
+mod access;
+mod harness;
+mod hugging_face_api;
+mod load;
+mod logging;
+mod malformed_requests;
+mod models;
+mod mounting;
+mod operations;
+mod shutdown;
+mod tei_and_openai_api;
