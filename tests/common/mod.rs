@@ -90,7 +90,7 @@ pub(crate) fn open(name: &str, level: Level) -> Embedder {
     Embedder::builder().level(level).open(model(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// A golden file: results of sentence-transformers.
+/// A golden file: results of sentence-transformers or transformers.
 pub(crate) struct Golden {
     pub(crate) texts: Vec<String>,
     pub(crate) json: Value,

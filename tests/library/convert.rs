@@ -141,10 +141,10 @@ fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     assert_eq!(names, expected);
 }
 
-/// A first call may read weight files that a second call with the same files does not use. Conversion
-/// must not copy them.
+/// A first call may read weight files that a second call with the same files does not use.
+/// Conversion must not copy them.
 #[test]
-fn files_opened_before_convert_completely() {
+fn weight_files_of_earlier_opening_are_not_copied() {
     let tiny = files("tiny-bert");
     let before = in_memory(&tiny);
     drop(Embedder::builder().open_files(&before).expect("a model"));
@@ -214,8 +214,8 @@ fn embedding_tables_converted_keep_their_bytes() {
 }
 
 /// If this test fails, the packed layout has changed, and existing files would be misread. Increase
-/// `VERSION` in src/checkpoint/converted.rs and replace these hashes. The layout depends on the panel
-/// width and the precision, but not on other properties of the level.
+/// `VERSION` in src/checkpoint/converted.rs and replace these hashes. The layout depends on the
+/// panel width and the precision, but not on other properties of the level.
 #[test]
 fn packed_layout_changed_requires_new_version() {
     let fnv = |bytes: &[u8]| {
@@ -258,7 +258,7 @@ fn assert_rejected<T>(what: &str, outcome: Result<T, Error>, parts: &[&str]) {
 }
 
 #[test]
-fn other_level_or_precision_is_rejected_by_name() {
+fn mismatched_converted_file_is_rejected_by_name() {
     let source = ModelFiles::folder(model("tiny-bert"));
     let folder = convert(&source, Level::PORTABLE, Precision::Int8);
     let good = read_files(folder.path());

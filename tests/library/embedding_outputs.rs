@@ -50,8 +50,8 @@ fn prompts_and_truncated_dimensions_match_sentence_transformers() {
     report.finish();
 }
 
-/// The prompt can be selected by its name, as the default, or as the prompt of queries or documents.
-/// The exporter checks that these are equivalent in sentence-transformers.
+/// The prompt can be selected by its name, as the default, or as the prompt of queries or
+/// documents. The exporter checks that these are equivalent in sentence-transformers.
 #[test]
 fn named_and_default_prompts_match_sentence_transformers() {
     let golden = golden();
@@ -160,8 +160,8 @@ fn quantized_golden_vectors_match_sentence_transformers() {
     }
 }
 
-/// Compares the bytes computed from texts. An element that is within a rounding error of the boundary
-/// between two bytes may round to the other byte.
+/// Compares the bytes computed from texts. An element that is within a rounding error of the
+/// boundary between two bytes may round to the other byte.
 #[test]
 fn quantized_texts_match_sentence_transformers() {
     let golden = golden();

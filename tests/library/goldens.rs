@@ -4,7 +4,8 @@
 use crate::common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
 use likewise::{Embedder, Level, Similarity};
 
-/// Maximum error of an element of an intermediate tensor: absolute up to magnitude 1, relative above.
+/// Maximum error of an element of an intermediate tensor: absolute up to magnitude 1, relative
+/// above.
 const MAX_TENSOR_ERROR: f64 = 2e-5;
 /// Maximum absolute error of an element of a pooled and normalized vector.
 const MAX_VECTOR_ERROR: f64 = 2e-6;

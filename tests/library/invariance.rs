@@ -1,5 +1,5 @@
-//! A text's vector has the same bits in any batch, in any order, with any number of threads, with or
-//! without a trace, and on every level with fused multiply-add. This holds for every precision,
+//! A text's vector has the same bits in any batch, in any order, with any number of threads, with
+//! or without a trace, and on every level with fused multiply-add. This holds for every precision,
 //! including int8.
 
 use crate::common::{COMMITTED, Golden, model, same_bits, synthetic_weights};

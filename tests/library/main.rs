@@ -1,7 +1,7 @@
 //! Tests of the library through its public API.
 //!
-//! All files form one test program. Linking a program with the embedded model takes as long as
-//! running the tests of one file, so a program for each file would double the time.
+//! All files form one test program to save build time. Each program must be linked with the
+//! embedded model, which takes as long as running the tests of one file.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -87,8 +87,8 @@ fn check(golden: &Golden, min_cases: usize) {
         report.within(&format!("{name}: error ratio"), error_ratio, MAX_ERROR_RATIO);
         log_ratio_sum += error_ratio.ln();
         if case["weights"]["model.safetensors"]["dtype"] != "F32" && case["weights"]["model.safetensors"].is_object() {
-            // By default, sentence-transformers computes in the data type of the weights, whose error
-            // is much larger than that of f32.
+            // By default, sentence-transformers computes in the data type of the weights, whose
+            // error is much larger than that of f32.
             let native: Vec<f32> = golden.tensor(&format!("{name}.native")).iter().map(|&x| x as f32).collect();
             assert!(error < 0.01 * rms_error(&native, &exact), "{name}: error {error:e}");
         }

@@ -152,8 +152,8 @@ fn unchanged_models_agree_with_goldens() {
     }
 }
 
-/// The mistake is to mask padding in attention but not in pooling. The pooled vector is then the mean
-/// over the vectors of the text's tokens and of the padding tokens.
+/// The mistake is to mask padding in attention but not in pooling. The pooled vector is then the
+/// mean over the vectors of the text's tokens and of the padding tokens.
 #[test]
 fn pooled_padding_is_caught_by_goldens() {
     let golden = Golden::load("tiny-mpnet");

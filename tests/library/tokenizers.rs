@@ -105,7 +105,8 @@ fn open_with_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     Embedder::builder().max_length(limit).open_files(&in_memory(&files))
 }
 
-/// Covers classes that use only the vocabulary, the generic class, and the other configuration files.
+/// Covers classes that use only the vocabulary, the generic class, and the other configuration
+/// files.
 #[test]
 fn tokenizer_classes_give_the_ids_of_transformers() {
     let rejected = HashMap::from([
@@ -144,7 +145,7 @@ fn tokenizer_classes_give_the_ids_of_transformers() {
 }
 
 /// Covers all sources of maximum length and truncation side, their precedence, and lower-casing
-/// before the tokenizer's own normalizer.
+/// before the normalizer of tokenizer.json.
 #[test]
 fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
     let golden = Golden::json_of("classes");
@@ -170,7 +171,7 @@ fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
         let model = Embedder::builder().prompt(prompt).open_files(&in_memory(&files)).expect("a model");
         for (text, expected) in golden["inputs"].as_array().expect("texts").iter().zip(prompted) {
             let vector = model.embed(&[text.as_str().expect("a text")]).expect("a vector");
-            for (&found, expected) in vector.row(0).iter().zip(expected.as_array().expect("numbers")) {
+            for (&found, expected) in vector.row(0).iter().zip(expected.as_array().expect("elements")) {
                 let expected = expected.as_f64().expect("a number") as f32;
                 let max_error = 2e-6 * expected.abs().max(1.0);
                 assert!((found - expected).abs() <= max_error, "{name}: {text}: expected {expected}, found {found}");

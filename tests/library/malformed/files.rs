@@ -82,8 +82,8 @@ fn pipes_and_devices_are_rejected_without_waiting() {
     cases.finish();
 }
 
-/// A file above its size limit is rejected before it is read. The files are sparse and occupy no disk
-/// space.
+/// A file above its size limit is rejected before it is read. The files are sparse and occupy no
+/// disk space.
 #[test]
 fn oversized_files_are_rejected() {
     let mut cases = Cases::default();

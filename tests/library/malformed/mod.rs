@@ -39,8 +39,8 @@ struct Cases {
 }
 
 impl Cases {
-    /// Runs a case. It must fail with one of the error `variants`, separated by `|`, and with a message
-    /// that contains all `parts`.
+    /// Runs a case. It must fail with one of the error `variants`, separated by `|`, and with a
+    /// message that contains all `parts`.
     fn fails<T>(&mut self, what: &str, run: impl FnOnce() -> Result<T>, variants: &str, parts: &[&str]) {
         self.count += 1;
         let problem = match catch_unwind(AssertUnwindSafe(run)) {
@@ -67,8 +67,8 @@ impl Cases {
         self.fails(what, || embed(files, &[TEXT]), variants, parts);
     }
 
-    /// Runs a case in which a value of a key of a JSON file must be rejected. The message must name the
-    /// file, the key and the value.
+    /// Runs a case in which a value of a key of a JSON file must be rejected. The message must name
+    /// the file, the key and the value.
     fn rejects_value(&mut self, model: &str, file: &str, key: &str, value: &Value) {
         let mut files = files(model);
         edit_json(&mut files, file, |json| json[key] = value.clone());
@@ -126,8 +126,8 @@ fn with_json(model: &str, name: &str, edit: impl FnOnce(&mut Value)) -> Files {
     files
 }
 
-/// Selects the generic tokenizer class, which uses all parts of tokenizer.json. The default class of
-/// the model uses only the vocabulary.
+/// Selects the generic tokenizer class, which uses all parts of tokenizer.json. The default class
+/// of the model uses only the vocabulary.
 fn use_generic_class(files: &mut Files) {
     edit_json(files, "tokenizer_config.json", |json| json["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Returns the names of files and the lengths of their prefixes that the tests change. Of the weights,
-/// the tests change only the header.
+/// Returns the names of files and the lengths of their prefixes that the tests change. Of the
+/// weights, the tests change only the header.
 fn corruptible_prefixes() -> Vec<(&'static str, usize)> {
     let files = files("tiny-bert");
     let header = 8 + split(&files[WEIGHTS]).0.len();

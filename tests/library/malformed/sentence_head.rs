@@ -104,8 +104,8 @@ fn unsupported_tokenizer_settings_are_rejected_by_name() {
             cases.rejects_value("tiny-xlm-roberta", "tokenizer_config.json", key, &value);
         }
     }
-    // The encoder uses token type 0 for every token. A class that does not return token types ignores
-    // the value.
+    // The encoder uses token type 0 for every token. A class that does not return token types
+    // ignores the value.
     let mut files = with_json("tiny-bert", "tokenizer.json", |json| {
         json["post_processor"]["single"][1]["Sequence"]["type_id"] = json!(1)
     });

@@ -52,7 +52,7 @@ fn invalid_tokenizer_parts_are_rejected_by_name() {
     cases.finish();
 }
 
-/// Such a normalizer could expand a text of 1 MB until it exhausts the memory.
+/// These normalizers could expand a text of 1 MB until it exhausts the memory.
 #[test]
 fn expanding_normalizers_are_rejected_by_name() {
     let mut cases = Cases::default();

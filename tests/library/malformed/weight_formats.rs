@@ -73,8 +73,8 @@ fn links_leaving_the_folder_are_rejected() {
     cases.finish();
 }
 
-/// The files in the root of the folder may be links to any path, because no file of the model specifies
-/// that path.
+/// The files in the root of the folder may be links to any path, because no file of the model
+/// specifies that path.
 #[cfg(unix)]
 #[test]
 fn linked_root_file_is_accepted() {
@@ -84,8 +84,8 @@ fn linked_root_file_is_accepted() {
     Embedder::open(folder.path()).expect("a model");
 }
 
-/// In a cache of huggingface_hub, the files of a snapshot are links to blobs. In the second version of
-/// its layout, the blobs may also be links.
+/// In a cache of huggingface_hub, the files of a snapshot are links to blobs. In the second version
+/// of its layout, the blobs may also be links.
 #[cfg(unix)]
 #[test]
 fn links_within_a_hub_cache_are_accepted() {
