@@ -181,7 +181,7 @@ impl Report {
     }
 
     /// Returns whether all comparisons so far have passed.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.failures.is_empty()
     }
 

@@ -191,7 +191,7 @@ fn converted_file_is_valid_safetensors() {
     }
 }
 
-/// Tensors that are not packed keep their data type, including F16.
+/// Tensors that are not packed keep their data type and bytes, also in F16.
 #[test]
 fn embedding_tables_converted_keep_their_bytes() {
     for (name, dtype) in [("tiny-mpnet", Dtype::F32), ("quickstart", Dtype::F16)] {

@@ -35,7 +35,7 @@ fn agrees(files: &Files, golden: &Golden, level: Level) -> bool {
         let difference = if found.len() == expected.len() { max_difference(found, &expected) } else { f64::INFINITY };
         report.within(site, difference, MAX_TENSOR_ERROR);
     }
-    report.holds()
+    report.passes()
 }
 
 /// Moves each row of a position table to the index that code with an off-by-one error would read.
