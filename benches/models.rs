@@ -1,13 +1,14 @@
-//! The time from texts to vectors on all threads, of one layer and of whole models, as a fraction
-//! of the FMA peak.
+//! Measures the time from texts to vectors on all threads, for one layer and for whole models, as a
+//! fraction of the FMA peak.
 //!
 //! The weights are synthetic (tests/common/synthetic_weights.rs), so no download is needed. The
 //! speed of a dense network does not depend on its weights.
 //!
 //!     cargo bench --bench models
 //!
-//! Before a model is timed, its vectors are compared with those of the portable level. One text of
-//! a batch is compared bit by bit with the same text alone.
+//! Before a model is timed, its vectors are compared with those of the portable level. The vector
+//! of one text of a batch must also be bit-identical to the vector of that text in a single-text
+//! batch.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -33,7 +34,7 @@ fn files(width: usize, heads: usize, intermediate: usize, layers: usize) -> Hash
     files
 }
 
-/// Returns texts of this number of tokens.
+/// Returns `count` texts of `tokens` tokens each.
 fn texts(model: &Embedder, count: usize, tokens: usize) -> Vec<String> {
     let special_tokens = model.tokenize("").expect("tokens").ids.len();
     let words = ["a", "b", "c", "d", "e", "f", "g"];
@@ -44,26 +45,26 @@ fn texts(model: &Embedder, count: usize, tokens: usize) -> Vec<String> {
     texts
 }
 
-/// Checks vectors against the portable level, and a text of a batch against the same text alone.
+/// Checks vectors against the portable level, and one text of a batch against a single-text batch.
 fn check(model: &Embedder, portable: &Embedder, texts: &[String]) {
     let vectors = model.embed(texts).expect("vectors");
     let last = texts.len() - 1;
-    let alone = model.embed(&texts[last..]).expect("a vector");
-    assert!(common::same_bits(alone.row(0), vectors.row(last)), "a text of a batch differs from the same text alone");
+    let single = model.embed(&texts[last..]).expect("a vector");
+    assert!(common::same_bits(single.row(0), vectors.row(last)), "the vector of a text depends on its batch");
     let expected = portable.embed(&texts[..1]).expect("a vector");
-    // Levels may round differently, and a step of bf16 or int8 is large.
+    // Levels may round differently, and one rounding step of bf16 or int8 is large.
     let bound = match model.precision() {
         Precision::F32 => 2e-6,
         Precision::Bf16 => 1e-3,
         Precision::Int8 => 1e-2,
     };
     for (i, (a, b)) in vectors.row(0).iter().zip(expected.row(0)).enumerate() {
-        assert!((a - b).abs() <= bound, "element {i} is {a}, not {b}");
+        assert!((a - b).abs() <= bound, "element {i}: expected {b}, found {a}");
     }
 }
 
-/// Times a model in each precision, on each level with fused multiply-add. A case is a number of
-/// texts and of tokens each.
+/// Times a model in each precision on each level with fused multiply-add. A case is a number of
+/// texts and the number of tokens of each text.
 fn time(
     criterion: &mut Criterion<PeakFraction>,
     name: &str,

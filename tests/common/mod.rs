@@ -1,6 +1,6 @@
-//! What the tests share: fixtures, golden files, and comparisons that say how much of a tolerance
-//! was used.
-#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+//! Code that the tests share: fixtures, golden files, and comparisons that print the used fraction
+//! of each tolerance.
+#![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
 pub(crate) mod synthetic_weights;
 
@@ -11,13 +11,13 @@ use likewise::{Embedder, Level, ModelFiles};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// The models with random weights.
+/// Fixture models with random weights.
 pub(crate) const TINY: [&str; 3] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert"];
 
-/// These, and the one whose weights are trained.
+/// All fixture models: those with random weights and a trained one.
 pub(crate) const COMMITTED: [&str; 4] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert", "quickstart"];
 
-/// The root of the workspace, whichever of its packages this module is compiled into.
+/// Returns the root of the workspace, for each package that includes this module.
 pub(crate) fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     if package.ends_with("cli") {
@@ -27,12 +27,12 @@ pub(crate) fn root() -> &'static Path {
     }
 }
 
-/// The folder of a fixture model.
+/// Returns the folder of a fixture model.
 pub(crate) fn model(name: &str) -> PathBuf {
     root().join("fixtures/models").join(name)
 }
 
-/// The files of a fixture model, in memory, to be changed.
+/// Reads the files of a fixture model, so that a test can edit them in memory.
 pub(crate) fn files(name: &str) -> HashMap<String, Vec<u8>> {
     let folder = model(name);
     let mut files = HashMap::new();
@@ -53,19 +53,19 @@ pub(crate) fn files(name: &str) -> HashMap<String, Vec<u8>> {
     files
 }
 
-/// Files in memory as a model.
+/// Makes model files from files in memory.
 pub(crate) fn in_memory(files: &HashMap<String, Vec<u8>>) -> ModelFiles {
     files.iter().fold(ModelFiles::in_memory(), |model, (name, bytes)| model.with(name, bytes.clone()))
 }
 
-/// Changes a JSON file.
+/// Edits a JSON file.
 pub(crate) fn edit_json(files: &mut HashMap<String, Vec<u8>>, name: &str, edit: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&files[name]).unwrap_or_else(|e| panic!("{name}: {e}"));
     edit(&mut value);
     files.insert(name.to_owned(), value.to_string().into_bytes());
 }
 
-/// Changes the numbers of an F32 tensor.
+/// Edits the elements of an F32 tensor. The length must stay the same.
 pub(crate) fn edit_tensor(files: &mut HashMap<String, Vec<u8>>, tensor: &str, edit: impl FnOnce(&mut Vec<f32>)) {
     let bytes = files.get_mut("model.safetensors").expect("weights");
     let range = {
@@ -75,22 +75,22 @@ pub(crate) fn edit_tensor(files: &mut HashMap<String, Vec<u8>>, tensor: &str, ed
         let start = header + 8;
         start + info.data_offsets.0..start + info.data_offsets.1
     };
-    let mut numbers: Vec<f32> =
+    let mut elements: Vec<f32> =
         bytes[range.clone()].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let count = numbers.len();
-    edit(&mut numbers);
-    assert_eq!(numbers.len(), count);
-    for (place, x) in bytes[range].chunks_exact_mut(4).zip(numbers) {
-        place.copy_from_slice(&x.to_le_bytes());
+    let length = elements.len();
+    edit(&mut elements);
+    assert_eq!(elements.len(), length, "the edit changes the length of {tensor}");
+    for (target, x) in bytes[range].chunks_exact_mut(4).zip(elements) {
+        target.copy_from_slice(&x.to_le_bytes());
     }
 }
 
-/// A fixture model on a level.
+/// Opens a fixture model with a SIMD level.
 pub(crate) fn open(name: &str, level: Level) -> Embedder {
     Embedder::builder().level(level).open(model(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// A golden file: what the reference computed.
+/// A golden file: results of sentence-transformers or transformers.
 pub(crate) struct Golden {
     pub(crate) texts: Vec<String>,
     pub(crate) json: Value,
@@ -102,7 +102,7 @@ impl Golden {
         let path = root().join("fixtures/goldens").join(name);
         let read = |path: PathBuf| {
             std::fs::read(&path)
-                .unwrap_or_else(|e| panic!("{}: {e}; `python fixtures/make.py` makes it", path.display()))
+                .unwrap_or_else(|e| panic!("{}: {e}; run `python fixtures/make.py` to create it", path.display()))
         };
         let json: Value = serde_json::from_slice(&read(path.with_extension("json"))).expect("JSON");
         let texts =
@@ -110,19 +110,19 @@ impl Golden {
         Self { texts, json, bytes: read(path.with_extension("safetensors")) }
     }
 
-    /// A golden file without tensors.
+    /// Reads a golden file without tensors.
     pub(crate) fn json_of(name: &str) -> Value {
         let path = root().join("fixtures/goldens").join(name).with_extension("json");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
-    /// The file of its tensors.
+    /// Returns the safetensors file of the golden tensors.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// A tensor, as f64 whatever its type.
+    /// Returns a tensor of any data type, converted to f64.
     pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let tensor = tensors.tensor(name).unwrap_or_else(|_| panic!("no golden tensor {name}"));
@@ -135,44 +135,44 @@ impl Golden {
         }
     }
 
-    /// A list of numbers in the JSON part.
-    pub(crate) fn numbers(&self, key: &str) -> Vec<usize> {
+    /// Returns an array of integers from the JSON file.
+    pub(crate) fn integers(&self, key: &str) -> Vec<usize> {
         let list = self.json[key].as_array().unwrap_or_else(|| panic!("{key}"));
         list.iter().map(|n| n.as_u64().expect("a number") as usize).collect()
     }
 
-    /// The texts whose intermediate results are recorded.
+    /// Returns the texts whose intermediate tensors are in the golden file.
     pub(crate) fn traced(&self) -> Vec<&str> {
-        self.numbers("traced").into_iter().map(|i| self.texts[i].as_str()).collect()
+        self.integers("traced").into_iter().map(|i| self.texts[i].as_str()).collect()
     }
 }
 
-/// The largest |a − b|.
+/// Returns the largest |a − b|, or NaN if any difference is NaN.
 pub(crate) fn max_difference(a: &[f32], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len(), "as many numbers");
+    assert_eq!(a.len(), b.len(), "the lengths differ");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, nan_max)
 }
 
-/// The largest |a − b|, of numbers b beyond 1 as a fraction of them: f32 has seven digits, wherever
-/// the point stands.
+/// Returns the largest |a − b| / max(1, |b|): the absolute error of small elements and the relative
+/// error of large ones, because f32 has about seven significant digits at any magnitude.
 pub(crate) fn max_error(a: &[f32], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len(), "as many numbers");
+    assert_eq!(a.len(), b.len(), "the lengths differ");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(1.0)).fold(0.0, nan_max)
 }
 
-/// The larger, NaN being larger than all.
+/// Returns the larger value, or NaN if one is NaN.
 fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// Comparisons that are all made, printed, and then judged.
+/// A list of failed comparisons, so that a test runs all comparisons before it fails.
 #[derive(Default)]
 pub(crate) struct Report {
     failures: Vec<String>,
 }
 
 impl Report {
-    /// Notes that `value` should be at most `bound`, and prints how much of it was used.
+    /// Checks that `value` is at most `bound`, and prints the used fraction of the bound.
     pub(crate) fn within(&mut self, what: &str, value: f64, bound: f64) {
         println!("{what:<48} {value:.2e} of {bound:.1e} ({:.0} %)", 100.0 * value / bound);
         if value.is_nan() || value > bound {
@@ -180,18 +180,18 @@ impl Report {
         }
     }
 
-    /// Whether all comparisons held so far.
-    pub(crate) fn holds(&self) -> bool {
+    /// Returns whether all comparisons so far have passed.
+    pub(crate) fn passes(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// Fails if one did not.
+    /// Panics if a comparison has failed.
     pub(crate) fn finish(self) {
         assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
     }
 }
 
-/// Whether two lists have the same bits.
+/// Returns whether two slices are bit-identical.
 pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }

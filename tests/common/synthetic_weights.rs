@@ -1,52 +1,56 @@
-//! Full-depth models whose weights are computed, not stored.
+//! Full-depth models with computed weights.
 //!
-//! Each weight is a hash of its tensor's name and its index: 12 layers of width 768 without a
-//! download. The exporter (fixtures/exporter/computed.py) computes the same numbers; only the
-//! vectors that the reference got from them are committed.
+//! Each weight is a hash of its tensor's name and its index. Tests can therefore use 12 layers of
+//! hidden size 768 without a download. The exporter (fixtures/exporter/computed.py) computes the
+//! same weights. Only the vectors that sentence-transformers computes from them are committed.
 
 use std::collections::{BTreeMap, HashMap};
 
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-/// The value at index `i` of the tensor `name`.
+/// Computes element `i` of the tensor `name`.
 pub(crate) fn weight(name: &str, i: usize) -> f32 {
-    scaled(name, fraction(fnv1a(name).wrapping_add(i as u64)))
+    scale(name, unit(fnv1a(name).wrapping_add(i as u64)))
 }
 
-/// All values of a tensor.
-pub(crate) fn tensor(name: &str, count: usize) -> Vec<f32> {
+/// Computes all elements of a tensor.
+pub(crate) fn tensor(name: &str, length: usize) -> Vec<f32> {
     let seed = fnv1a(name);
-    (0..count as u64).map(|i| scaled(name, fraction(seed.wrapping_add(i)))).collect()
+    (0..length as u64).map(|i| scale(name, unit(seed.wrapping_add(i)))).collect()
 }
 
-/// Numbers in (−1, 1) for the elements of a tensor.
-pub(crate) fn units(name: &str, count: usize) -> Vec<f32> {
+/// Computes a value in (−1, 1) for each element of a tensor.
+pub(crate) fn units(name: &str, length: usize) -> Vec<f32> {
     let seed = fnv1a(name);
-    (0..count as u64).map(|i| fraction(seed.wrapping_add(i))).collect()
+    (0..length as u64).map(|i| unit(seed.wrapping_add(i))).collect()
 }
 
-/// A number in (−1, 1), exact in f32, from the upper 24 bits of a hash.
-fn fraction(seed: u64) -> f32 {
+/// Computes a value in (−1, 1), exact in f32, from the upper 24 bits of a hash.
+fn unit(seed: u64) -> f32 {
     let k = (splitmix64(seed) >> 40) as i64;
     (2 * k + 1 - (1 << 24)) as f32 / (1 << 24) as f32
 }
 
-/// The size that a tensor of this kind has in a trained model, about.
-fn scaled(name: &str, v: f32) -> f32 {
-    match name {
-        _ if name.ends_with("LayerNorm.weight") => 1.0 + v * 0.25,
-        _ if name.ends_with("LayerNorm.bias") => v * 0.125,
-        _ if name.ends_with("relative_attention_bias.weight") => v * 2.0,
-        _ if name.ends_with(".weight") => v * 0.0625,
-        _ => v * 0.125,
+/// Scales a value in (−1, 1) to the approximate range that the tensor has in a trained model.
+fn scale(name: &str, x: f32) -> f32 {
+    if name.ends_with("LayerNorm.weight") {
+        1.0 + x * 0.25
+    } else if name.ends_with("relative_attention_bias.weight") {
+        x * 2.0
+    } else if name.ends_with(".weight") {
+        x * 0.0625
+    } else {
+        x * 0.125
     }
 }
 
+/// Hashes a string with 64-bit FNV-1a.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
+/// Mixes the bits of a seed with one step of SplitMix64.
 fn splitmix64(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -54,17 +58,17 @@ fn splitmix64(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The files of a full-depth model: the committed configuration, the tokenizer of its tiny sibling,
-/// computed weights.
+/// Returns the files of a full-depth model: the committed configuration, the tokenizer of its tiny
+/// sibling and computed weights.
 pub(crate) fn files(name: &str, sibling: &str) -> HashMap<String, Vec<u8>> {
     edited(name, sibling, |_| ())
 }
 
-/// The files of a model like a full-depth one, with another configuration.
+/// Returns the files of a full-depth model after an edit of its configuration.
 pub(crate) fn edited(name: &str, sibling: &str, edit: impl FnOnce(&mut Value)) -> HashMap<String, Vec<u8>> {
     let mut files = super::files(name);
-    for borrowed in ["tokenizer.json", "tokenizer_config.json"] {
-        files.insert(borrowed.to_owned(), super::files(sibling)[borrowed].clone());
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        files.insert(name.to_owned(), super::files(sibling)[name].clone());
     }
     super::edit_json(&mut files, "config.json", edit);
     let config: Value = serde_json::from_slice(&files["config.json"]).expect("JSON");
@@ -72,12 +76,13 @@ pub(crate) fn edited(name: &str, sibling: &str, edit: impl FnOnce(&mut Value)) -
     files
 }
 
+/// Writes a safetensors file with all weights of a model.
 fn weights(config: &Value) -> Vec<u8> {
     let data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = shapes(config)
         .into_iter()
         .map(|(name, shape)| {
-            let numbers = tensor(&name, shape.iter().product());
-            let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let elements = tensor(&name, shape.iter().product());
+            let bytes = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
             (name, (shape, bytes))
         })
         .collect();
@@ -87,9 +92,11 @@ fn weights(config: &Value) -> Vec<u8> {
     safetensors::serialize(views, None).expect("safetensors")
 }
 
+/// Lists the name and shape of each tensor of a model.
 fn shapes(config: &Value) -> Vec<(String, Vec<usize>)> {
     let size = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{key}")) as usize;
-    let (d, f) = (size("hidden_size"), size("intermediate_size"));
+    let d = size("hidden_size");
+    let f = size("intermediate_size");
     let mpnet = config["model_type"] == "mpnet";
     let mut list = vec![
         ("embeddings.word_embeddings.weight".to_owned(), vec![size("vocab_size"), d]),

@@ -1,5 +1,5 @@
-//! The library as a dependent crate uses it: traits of the public types, access to results, models
-//! of the hub.
+//! Use of the library by a dependent crate: traits of the public types, access to results, and
+//! models of the hub.
 
 use std::fmt::Debug;
 
@@ -93,12 +93,12 @@ mod hub {
 
     use super::*;
 
-    /// The variable by which a test tells its child process to do the work.
+    /// Environment variable that a test sets for the child process that runs its checks.
     const CHILD: &str = "LIKEWISE_TEST_CHILD";
     const ID: &str = "some-one/tiny";
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// Writes a fixture model to a cache of the hub, as the branch main and the tag v1.
+    /// Writes a fixture model to a hub cache, with the branch `main` and the tag `v1`.
     fn fill_cache(cache: &Path) {
         let repository = cache.join("models--some-one--tiny");
         let snapshot = repository.join("snapshots").join(COMMIT);
@@ -113,8 +113,8 @@ mod hub {
         }
     }
 
-    /// Runs a test in a child process, offline and with this cache: a process cannot safely change
-    /// its own environment.
+    /// Runs a test in a child process, offline and with the given cache. A process with several
+    /// threads cannot safely change its environment.
     fn run_offline(test: &str, cache: &Path) {
         let output = Command::new(std::env::current_exe().expect("the test binary"))
             .args(["--exact", test, "--nocapture"])
@@ -123,7 +123,7 @@ mod hub {
             .output()
             .expect("a child process");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the child runs the test");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the child process runs no test");
     }
 
     #[test]

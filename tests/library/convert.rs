@@ -1,5 +1,5 @@
-//! Converted models: the same bits as the originals, used as they lie, and refused where they do
-//! not fit.
+//! Converted models: they give the same bits as the original models, are used in place from any
+//! address, and are rejected if they do not match the level, the precision or the format.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,15 +19,15 @@ fn builder(level: Level, precision: Precision) -> Builder {
     Embedder::builder().level(level).precision(precision).threads(1)
 }
 
-/// A folder for the converted model, and what holds it.
-fn converted(source: &ModelFiles, level: Level, precision: Precision) -> tempfile::TempDir {
+/// Converts a model into a new temporary folder.
+fn convert(source: &ModelFiles, level: Level, precision: Precision) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     builder(level, precision).convert(source, folder.path()).unwrap_or_else(|e| panic!("{}", error_chain(&e)));
     folder
 }
 
-/// The files of a folder.
-fn read(folder: &Path) -> HashMap<String, Vec<u8>> {
+/// Reads the files of a folder.
+fn read_files(folder: &Path) -> HashMap<String, Vec<u8>> {
     let mut found = HashMap::new();
     for name in
         ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json", FILE]
@@ -37,18 +37,19 @@ fn read(folder: &Path) -> HashMap<String, Vec<u8>> {
     found
 }
 
+/// Opens a model and embeds the texts.
 fn vectors(builder: Builder, files: &ModelFiles) -> Vec<f32> {
     let model = builder.open_files(files).unwrap_or_else(|e| panic!("{}", error_chain(&e)));
     model.embed(&TEXTS).expect("vectors").as_slice().to_vec()
 }
 
-/// Header and first byte of the tensors.
+/// Returns the header of a safetensors file and the offset of the tensor data.
 fn header(bytes: &[u8]) -> (Value, usize) {
     let length = u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
     (serde_json::from_slice(&bytes[8..8 + length]).expect("JSON"), 8 + length)
 }
 
-/// A file with another header.
+/// Returns a safetensors file after an edit of its header.
 fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (mut header, start) = header(bytes);
     edit(&mut header);
@@ -65,29 +66,32 @@ fn converted_model_opened_has_original_bits() {
             for precision in Precision::ALL {
                 let what = format!("{name} {level} {}", precision.name());
                 let expected = vectors(builder(level, precision), &source);
-                let folder = converted(&source, level, precision);
+                let folder = convert(&source, level, precision);
                 let mapped = ModelFiles::folder(folder.path());
                 assert!(same_bits(&vectors(builder(level, precision), &mapped), &expected), "{what}");
-                // Level and precision are those of the file if none are asked for.
+                // Without a level and precision in the builder, those of the file apply.
                 let model = Embedder::builder().open_files(&mapped).expect("a model");
                 assert_eq!((model.level().name(), model.precision()), (level.name(), precision), "{what}");
                 assert!(model.info().converted && model.info().memory_by_precision.len() == 1, "{what}");
                 assert!(same_bits(model.embed(&TEXTS).expect("vectors").as_slice(), &expected), "{what}");
-                // From memory, wherever in it the bytes begin.
+                // In memory, the file may start at any alignment.
                 let bytes = fs::read(folder.path().join(FILE)).expect("a file");
                 for shift in [0, 1, 4, 63] {
-                    let room: &'static mut [u8] = vec![0; bytes.len() + 128].leak();
-                    let start = room.as_ptr().align_offset(64) + shift;
-                    room[start..][..bytes.len()].copy_from_slice(&bytes);
-                    let memory = in_memory(&read(folder.path())).with(FILE, &room[start..][..bytes.len()]);
-                    assert!(same_bits(&vectors(builder(level, precision), &memory), &expected), "{what} at {shift}");
+                    let buffer: &'static mut [u8] = vec![0; bytes.len() + 128].leak();
+                    let start = buffer.as_ptr().align_offset(64) + shift;
+                    buffer[start..][..bytes.len()].copy_from_slice(&bytes);
+                    let memory = in_memory(&read_files(folder.path())).with(FILE, &buffer[start..][..bytes.len()]);
+                    assert!(
+                        same_bits(&vectors(builder(level, precision), &memory), &expected),
+                        "{what} at offset {shift}"
+                    );
                 }
             }
         }
     }
 }
 
-/// Prefixes and shards are gone once a model is converted; what it says of its licence is not.
+/// Conversion removes prefixes, old names and shards. It keeps the licence and the README.
 #[test]
 fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     let original = files("tiny-bert");
@@ -118,9 +122,9 @@ fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     write("README.md", b"# a model");
     write("notes.bin", b"not part of the model");
 
-    let folder = converted(&ModelFiles::folder(source.path()), Level::PORTABLE, Precision::Int8);
-    let got = vectors(Embedder::builder(), &ModelFiles::folder(folder.path()));
-    assert!(same_bits(&got, &expected));
+    let folder = convert(&ModelFiles::folder(source.path()), Level::PORTABLE, Precision::Int8);
+    let found = vectors(Embedder::builder(), &ModelFiles::folder(folder.path()));
+    assert!(same_bits(&found, &expected));
     let mut names: Vec<String> = fs::read_dir(folder.path())
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
@@ -137,10 +141,10 @@ fn sharded_prefixed_or_old_checkpoint_converted_has_original_bits() {
     assert_eq!(names, expected);
 }
 
-/// Weights that an earlier opening of the same files has read, and this one does not, stay where
-/// they are.
+/// A first call may read weight files that a second call with the same files does not use.
+/// Conversion must not copy them.
 #[test]
-fn files_opened_before_convert_completely() {
+fn weight_files_of_earlier_opening_are_not_copied() {
     let tiny = files("tiny-bert");
     let before = in_memory(&tiny);
     drop(Embedder::builder().open_files(&before).expect("a model"));
@@ -153,48 +157,49 @@ fn files_opened_before_convert_completely() {
     sharded.insert("model.safetensors.index.json".to_owned(), index.to_string().into_bytes());
     let sharded = in_memory(&sharded);
     drop(Embedder::builder().open_files(&sharded).expect("a model"));
-    let folder = converted(&sharded.with("model.safetensors", weights), Level::PORTABLE, Precision::Bf16);
+    let folder = convert(&sharded.with("model.safetensors", weights), Level::PORTABLE, Precision::Bf16);
     for name in ["shard.safetensors", "model.safetensors.index.json", "model.safetensors"] {
         assert!(!folder.path().join(name).exists(), "{name}");
     }
     assert!(folder.path().join(FILE).exists());
 }
 
-/// Other programs can read the file too, and what is written does not depend on chance.
+/// Other programs can read the file, and conversion is deterministic.
 #[test]
 fn converted_file_is_valid_safetensors() {
     let source = ModelFiles::folder(model("tiny-mpnet"));
     for precision in Precision::ALL {
-        let [one, two] = [0, 1].map(|_| converted(&source, Level::PORTABLE, precision));
-        let bytes = fs::read(one.path().join(FILE)).expect("a file");
-        assert_eq!(bytes, fs::read(two.path().join(FILE)).expect("a file"));
+        let [first, second] = [0, 1].map(|_| convert(&source, Level::PORTABLE, precision));
+        let bytes = fs::read(first.path().join(FILE)).expect("a file");
+        assert_eq!(bytes, fs::read(second.path().join(FILE)).expect("a file"));
         let (_, start) = header(&bytes);
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("safetensors");
         let about = metadata.metadata().clone().expect("metadata");
         assert_eq!(about["format"], "likewise");
         assert_eq!((about["level"].as_str(), about["precision"].as_str()), ("portable", precision.name()));
         let name = "encoder.layer.0.attention.attn.q+encoder.layer.0.attention.attn.k+encoder.layer.0.attention.attn.v";
-        let words = metadata.info(&format!("{name}.words")).expect("a matrix");
-        assert_eq!(words.dtype, Dtype::U32);
-        assert_eq!(words.shape[1..], [precision.packed_len(48), Level::PORTABLE.panel_width()]);
+        let matrix = metadata.info(&format!("{name}.words")).expect("a matrix");
+        assert_eq!(matrix.dtype, Dtype::U32);
+        assert_eq!(matrix.shape[1..], [precision.packed_len(48), Level::PORTABLE.panel_width()]);
         for (name, info) in metadata.tensors() {
             if name.ends_with(".words") {
                 assert!((start + info.data_offsets.0).is_multiple_of(64), "{name}");
             }
-            assert!(!name.ends_with("attn.q.weight"), "{name} is there twice");
+            assert!(!name.ends_with("attn.q.weight"), "{name} is also stored unpacked");
         }
         assert_eq!(metadata.info(&format!("{name}.scales")).is_some(), precision == Precision::Int8);
     }
 }
 
-/// What is not packed stays as it was, F16 too.
+/// Tensors that are not packed keep their data type and bytes, also in F16.
 #[test]
 fn embedding_tables_converted_keep_their_bytes() {
     for (name, dtype) in [("tiny-mpnet", Dtype::F32), ("quickstart", Dtype::F16)] {
-        let folder = converted(&ModelFiles::folder(model(name)), Level::PORTABLE, Precision::Bf16);
-        let (before, after) = (files(name), fs::read(folder.path().join(FILE)).expect("a file"));
-        let before = SafeTensors::deserialize(&before["model.safetensors"]).expect("safetensors");
-        let after = SafeTensors::deserialize(&after).expect("safetensors");
+        let folder = convert(&ModelFiles::folder(model(name)), Level::PORTABLE, Precision::Bf16);
+        let source = files(name);
+        let target = fs::read(folder.path().join(FILE)).expect("a file");
+        let before = SafeTensors::deserialize(&source["model.safetensors"]).expect("safetensors");
+        let after = SafeTensors::deserialize(&target).expect("safetensors");
         let mut kept = 0;
         for (tensor, view) in after.iter().filter(|(tensor, _)| !tensor.ends_with(".words")) {
             let original = before.tensor(tensor).expect("a tensor");
@@ -204,19 +209,19 @@ fn embedding_tables_converted_keep_their_bytes() {
             );
             kept += usize::from(view.dtype() == dtype && tensor.ends_with("word_embeddings.weight"));
         }
-        assert_eq!(kept, 1, "{name}: the table of words");
+        assert_eq!(kept, 1, "{name}: word embedding tables");
     }
 }
 
-/// If this fails, files of earlier versions would be misread: `VERSION` in
-/// src/checkpoint/packing.rs has to be raised, and these numbers replaced. By the width of a
-/// level's panels, because nothing else of the level shows in its words.
+/// If this test fails, the packed layout has changed, and existing files would be misread. Increase
+/// `VERSION` in src/checkpoint/converted.rs and replace these hashes. The layout depends on the
+/// panel width and the precision, but not on other properties of the level.
 #[test]
 fn packed_layout_changed_requires_new_version() {
     let fnv = |bytes: &[u8]| {
         bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
     };
-    let known = [
+    let hashes = [
         (16, "f32", 0x2af0_24d1_670e_5497_u64),
         (16, "bf16", 0x5136_eb66_eed9_7714),
         (16, "int8", 0x1339_dd7a_12b6_0851),
@@ -228,12 +233,13 @@ fn packed_layout_changed_requires_new_version() {
     let mut failures = Vec::new();
     for level in Level::available() {
         for precision in Precision::ALL {
-            let (width, name) = (level.panel_width(), precision.name());
-            let known = known.iter().find(|(w, p, _)| (*w, *p) == (width, name)).map(|known| known.2);
-            let folder = converted(&source, level, precision);
+            let width = level.panel_width();
+            let name = precision.name();
+            let expected = hashes.iter().find(|(w, p, _)| (*w, *p) == (width, name)).map(|entry| entry.2);
+            let folder = convert(&source, level, precision);
             let bytes = fs::read(folder.path().join(FILE)).expect("a file");
             let found = fnv(&bytes[header(&bytes).1..]);
-            if Some(found) != known {
+            if Some(found) != expected {
                 failures.push(format!("{level}: ({width}, {name:?}, {found:#x}),"));
             }
         }
@@ -241,111 +247,137 @@ fn packed_layout_changed_requires_new_version() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Runs `open`, which must fail with words in its message.
-fn refused<T>(what: &str, outcome: Result<T, Error>, words: &[&str]) {
+/// Requires an error whose message contains all parts.
+fn assert_rejected<T>(what: &str, outcome: Result<T, Error>, parts: &[&str]) {
     let Err(error) = outcome else { panic!("{what}: accepted") };
     let message = error_chain(&error);
     println!("{what}: {message}");
-    for word in words {
-        assert!(message.contains(word), "{what}: no `{word}` in: {message}");
+    for part in parts {
+        assert!(message.contains(part), "{what}: `{part}` is not in: {message}");
     }
 }
 
 #[test]
-fn other_level_or_precision_is_rejected_by_name() {
+fn mismatched_converted_file_is_rejected_by_name() {
     let source = ModelFiles::folder(model("tiny-bert"));
-    let folder = converted(&source, Level::PORTABLE, Precision::Int8);
-    let good = read(folder.path());
+    let folder = convert(&source, Level::PORTABLE, Precision::Int8);
+    let good = read_files(folder.path());
     let open = |files: &HashMap<String, Vec<u8>>| Embedder::builder().open_files(&in_memory(files));
-    let edited = |edit: &dyn Fn(&mut Value)| {
+    let open_edited = |edit: &dyn Fn(&mut Value)| {
         let mut files = good.clone();
         files.insert(FILE.to_owned(), with_header(&good[FILE], |header| edit(header)));
         open(&files)
     };
-    assert!(open(&good).is_ok() && edited(&|_| ()).is_ok());
+    assert!(open(&good).is_ok() && open_edited(&|_| ()).is_ok());
 
     let level = builder(Level::REFERENCE, Precision::Int8).open_files(&in_memory(&good));
-    refused("another level", level, &[FILE, "`level`", "expected reference", "found portable"]);
+    assert_rejected("another level", level, &[FILE, "`level`", "expected reference", "found portable"]);
     let precision = Embedder::builder().precision(Precision::F32).open_files(&in_memory(&good));
-    refused("another precision", precision, &[FILE, "`precision`", "expected f32", "found int8"]);
-    let about = |key: &'static str, value: Value| edited(&move |header| header["__metadata__"][key] = value.clone());
-    refused("another version", about("version", json!("0")), &[FILE, "`version`", "expected 1", "found 0"]);
-    refused("a level of no CPU", about("level", json!("avx1024")), &["`level`", "portable", "found avx1024"]);
-    refused("no precision", about("precision", json!("int4")), &["`precision`", "f32, bf16 or int8", "found int4"]);
-    refused("no metadata", edited(&|header| drop(header["__metadata__"].take())), &["`version`", "found nothing"]);
+    assert_rejected("another precision", precision, &[FILE, "`precision`", "expected f32", "found int8"]);
+    let with_metadata =
+        |key: &'static str, value: Value| open_edited(&move |header| header["__metadata__"][key] = value.clone());
+    assert_rejected(
+        "another version",
+        with_metadata("version", json!("0")),
+        &[FILE, "`version`", "expected 1", "found 0"],
+    );
+    assert_rejected(
+        "an unknown level",
+        with_metadata("level", json!("avx1024")),
+        &["`level`", "portable", "found avx1024"],
+    );
+    assert_rejected(
+        "an unknown precision",
+        with_metadata("precision", json!("int4")),
+        &["`precision`", "f32, bf16 or int8", "found int4"],
+    );
+    assert_rejected(
+        "no metadata",
+        open_edited(&|header| drop(header["__metadata__"].take())),
+        &["`version`", "found nothing"],
+    );
 
     let name = "encoder.layer.0.output.dense";
-    let words = format!("{name}.words");
-    let dtype = edited(&|header| header[&words]["dtype"] = json!("I32"));
-    refused("another type", dtype, &[&words, "expected dtype U32", "found I32"]);
-    let shape = edited(&|header| {
-        let shape = header[&words]["shape"].as_array_mut().expect("a shape");
+    let matrix = format!("{name}.words");
+    let dtype = open_edited(&|header| header[&matrix]["dtype"] = json!("I32"));
+    assert_rejected("another type", dtype, &[&matrix, "expected dtype U32", "found I32"]);
+    let shape = open_edited(&|header| {
+        let shape = header[&matrix]["shape"].as_array_mut().expect("a shape");
         shape.swap(0, 1);
     });
-    refused("another shape", shape, &[&words, "expected shape", "found ["]);
-    let missing = edited(&|header| {
-        let matrix = header.as_object_mut().expect("an object").remove(&words).expect("a matrix");
-        header["other"] = matrix;
+    assert_rejected("another shape", shape, &[&matrix, "expected shape", "found ["]);
+    let missing = open_edited(&|header| {
+        let info = header.as_object_mut().expect("an object").remove(&matrix).expect("a matrix");
+        header["other"] = info;
     });
-    refused("a matrix is missing", missing, &[&words, "not found", "similar names"]);
+    assert_rejected("a matrix is missing", missing, &[&matrix, "not found", "similar names"]);
+}
 
-    // The tensors moved by four bytes.
+#[test]
+fn damaged_converted_file_is_rejected_by_name() {
+    let source = ModelFiles::folder(model("tiny-bert"));
+    let folder = convert(&source, Level::PORTABLE, Precision::Int8);
+    let good = read_files(folder.path());
+    let open = |files: &HashMap<String, Vec<u8>>| Embedder::builder().open_files(&in_memory(files));
+    let name = "encoder.layer.0.output.dense";
+
+    // Move the tensor data by four bytes.
     let mut moved = good[FILE].clone();
     let length = u64::from_le_bytes(*moved.first_chunk().expect("a length")) + 4;
     moved.splice(..8, length.to_le_bytes());
     moved.splice(length as usize + 4..length as usize + 4, *b"    ");
     let mut files = good.clone();
     files.insert(FILE.to_owned(), moved);
-    refused("matrices between cache lines", open(&files), &["a multiple of 64 bytes", "at byte"]);
+    assert_rejected("matrices that are not aligned", open(&files), &["a multiple of 64 bytes", "at byte"]);
 
     let (header, start) = header(&good[FILE]);
-    let at =
+    let offset =
         |leaf: &str| start + header[format!("{name}.{leaf}")]["data_offsets"][0].as_u64().expect("an offset") as usize;
     let mut files = good.clone();
-    files.get_mut(FILE).expect("a file")[at("sums")..][..4].copy_from_slice(&i32::MIN.to_le_bytes());
-    refused("an impossible sum", open(&files), &[&format!("{name}.sums"), "-2147483648"]);
+    files.get_mut(FILE).expect("a file")[offset("sums")..][..4].copy_from_slice(&i32::MIN.to_le_bytes());
+    assert_rejected("an impossible sum", open(&files), &[&format!("{name}.sums"), "-2147483648"]);
     let mut files = good.clone();
-    files.get_mut(FILE).expect("a file")[at("scales")..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    refused("a scale that is none", open(&files), &[&format!("{name}.scales"), "not finite"]);
+    files.get_mut(FILE).expect("a file")[offset("scales")..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert_rejected("a scale that is not finite", open(&files), &[&format!("{name}.scales"), "not finite"]);
     let mut files = good.clone();
     files.get_mut(FILE).expect("a file").pop();
-    refused("a file that was cut short", open(&files), &[FILE, "not a valid safetensors file"]);
+    assert_rejected("a truncated file", open(&files), &[FILE, "not a valid safetensors file"]);
 }
 
 #[test]
 fn unconvertible_model_leaves_no_folder() {
     let source = ModelFiles::folder(model("tiny-bert"));
-    let folder = converted(&source, Level::PORTABLE, Precision::Bf16);
+    let folder = convert(&source, Level::PORTABLE, Precision::Bf16);
     let again = Embedder::builder().convert(&source, folder.path());
-    refused("a folder with files in it", again, &[&folder.path().display().to_string(), "not empty"]);
+    assert_rejected("a folder that is not empty", again, &[&folder.path().display().to_string(), "not empty"]);
     let new = tempfile::tempdir().expect("a folder");
-    let there = tempfile::tempdir().expect("a folder");
-    let halfway = in_memory(&files("tiny-bert")).with("README/../../outside", &b"x"[..]);
-    let halfway = Embedder::builder().convert(&halfway, there.path());
-    refused("the same to a folder that is there", halfway, &["leaves it"]);
-    assert_eq!(fs::read_dir(there.path()).expect("a folder that stays").count(), 0);
+    let existing = tempfile::tempdir().expect("a folder");
+    let outside = in_memory(&files("tiny-bert")).with("README/../../outside", &b"x"[..]);
+    let outside = Embedder::builder().convert(&outside, existing.path());
+    assert_rejected("a file outside of an existing folder", outside, &["leaves it"]);
+    assert_eq!(fs::read_dir(existing.path()).expect("the folder still exists").count(), 0);
     let twice = Embedder::builder().convert(&ModelFiles::folder(folder.path()), new.path());
-    refused("a converted model", twice, &[FILE, "converted before", "original model"]);
-    assert_eq!(fs::read_dir(new.path()).expect("a folder").count(), 0, "nothing is written");
+    assert_rejected("a converted model", twice, &[FILE, "converted before", "original model"]);
+    assert_eq!(fs::read_dir(new.path()).expect("a folder").count(), 0, "a file was written");
     let outside = in_memory(&files("tiny-bert")).with("README/../../outside", &b"x"[..]);
     let outside = Embedder::builder().convert(&outside, new.path().join("inside"));
-    refused("a file that would be written elsewhere", outside, &["README/../../outside", "leaves it"]);
+    assert_rejected("a file outside of the folder", outside, &["README/../../outside", "leaves it"]);
     assert!(!new.path().join("outside").exists());
-    assert!(!new.path().join("inside").exists(), "what was written before that is gone, and its folder");
+    assert!(!new.path().join("inside").exists(), "the folder and the files written before the error still exist");
     let file = new.path().join("file");
     fs::write(&file, b"").expect("a file");
     let below = Embedder::builder().convert(&source, file.join("folder"));
-    refused("a folder below a file", below, &["file/folder", "cannot list"]);
+    assert_rejected("a folder below a file", below, &["file/folder", "cannot list"]);
 }
 
-/// Whatever the file holds, the model opens and computes, or says why not.
+/// With any packed bytes, the model opens, and returns finite vectors or an error.
 #[test]
 fn damaged_packed_weights_never_panic() {
     let source = ModelFiles::folder(model("tiny-mpnet"));
     for level in Level::available() {
         for precision in Precision::ALL {
-            let folder = converted(&source, level, precision);
-            let mut files = read(folder.path());
+            let folder = convert(&source, level, precision);
+            let mut files = read_files(folder.path());
             let (header, start) = header(&files[FILE]);
             let ends = header.as_object().expect("an object").iter().filter(|(name, _)| name.ends_with(".words"));
             let end = ends.map(|(_, info)| info["data_offsets"][1].as_u64().expect("an offset") as usize).max();

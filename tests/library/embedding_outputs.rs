@@ -1,12 +1,12 @@
-//! What is made of sentence vectors: other prompts, fewer dimensions, fewer bits. Against
-//! sentence-transformers on 500 texts.
+//! Compares prompts, truncated dimensions and quantized vectors with sentence-transformers on 500
+//! texts.
 
 use crate::common::{Golden, Report, max_difference, model};
 use likewise::{Builder, Embedder, Embeddings, Quantization, Ranges, Vectors, quantize};
 use safetensors::SafeTensors;
 
-/// Numbers of a vector of length 1.
-const VECTOR: f64 = 2e-6;
+/// Maximum absolute error of an element of a normalized vector.
+const MAX_VECTOR_ERROR: f64 = 2e-6;
 
 fn golden() -> Golden {
     Golden::load("output")
@@ -17,14 +17,14 @@ fn embed(golden: &Golden, builder: Builder) -> Embeddings {
     builder.open(model(name)).expect("a model").embed(&golden.texts).expect("vectors")
 }
 
-/// A golden tensor of bytes.
+/// Returns the bytes of a golden tensor.
 fn bytes(golden: &Golden, name: &str) -> Vec<u8> {
     let tensors = SafeTensors::deserialize(golden.bytes()).expect("safetensors");
     tensors.tensor(name).unwrap_or_else(|_| panic!("no golden tensor {name}")).data().to_vec()
 }
 
-/// The reference's own vectors.
-fn reference(golden: &Golden) -> (usize, Vec<f32>) {
+/// Returns the dimension and the elements of the vectors from sentence-transformers.
+fn golden_vectors(golden: &Golden) -> (usize, Vec<f32>) {
     let vectors: Vec<f32> = golden.tensor("vectors").into_iter().map(|x| x as f32).collect();
     (vectors.len() / golden.texts.len(), vectors)
 }
@@ -45,10 +45,18 @@ fn prompts_and_truncated_dimensions_match_sentence_transformers() {
         let vectors = embed(&golden, builder);
         let expected = golden.tensor(name);
         assert_eq!(vectors.width() * vectors.len(), expected.len(), "{name}");
-        report.within(name, max_difference(vectors.as_slice(), &expected), VECTOR);
+        report.within(name, max_difference(vectors.as_slice(), &expected), MAX_VECTOR_ERROR);
     }
-    // By its name, by default, and as that of questions and documents: of the reference the
-    // exporter makes sure.
+    report.finish();
+}
+
+/// The prompt can be selected by its name, as the default, or as the prompt of queries or
+/// documents. The exporter checks that these are equivalent in sentence-transformers.
+#[test]
+fn named_and_default_prompts_match_sentence_transformers() {
+    let golden = golden();
+    let prompt = golden.json["prompt"].as_str().expect("a prompt");
+    let mut report = Report::default();
     let mut files = crate::common::files(golden.json["model"].as_str().expect("a name"));
     let config = serde_json::json!({
         "prompts": {"it": prompt, "query": prompt, "document": prompt}, "default_prompt_name": "it",
@@ -58,18 +66,18 @@ fn prompts_and_truncated_dimensions_match_sentence_transformers() {
     let model = Embedder::builder().open_files(&files).expect("a model");
     let named = Embedder::builder().prompt_name("it").open_files(&files).expect("a model");
     for (name, vectors) in [
-        ("prompt by its name", named.embed(&golden.texts)),
-        ("prompt by default", model.embed(&golden.texts)),
-        ("prompt of questions", model.embed_queries(&golden.texts)),
+        ("prompt by name", named.embed(&golden.texts)),
+        ("default prompt", model.embed(&golden.texts)),
+        ("prompt of queries", model.embed_queries(&golden.texts)),
         ("prompt of documents", model.embed_documents(&golden.texts)),
     ] {
         let vectors = vectors.expect("vectors");
-        report.within(name, max_difference(vectors.as_slice(), &golden.tensor("prompt")), VECTOR);
+        report.within(name, max_difference(vectors.as_slice(), &golden.tensor("prompt")), MAX_VECTOR_ERROR);
     }
     report.finish();
 }
 
-/// What a model's configuration asks for is done unless the builder says otherwise.
+/// The configuration of a model applies unless the builder overrides it.
 #[test]
 fn configured_dimensions_and_prompt_are_applied() {
     let open = |config: serde_json::Value, builder: Builder| {
@@ -79,7 +87,6 @@ fn configured_dimensions_and_prompt_are_applied() {
     };
     let json = |text: &str| serde_json::from_str(text).expect("JSON");
     let plain = open(json("{}"), Embedder::builder());
-    // Dimensions.
     let three = json(r#"{"truncate_dim": 3}"#);
     let first = |width: usize| plain.row(0)[..width].to_vec();
     for (config, builder, expected) in [
@@ -90,22 +97,21 @@ fn configured_dimensions_and_prompt_are_applied() {
     ] {
         assert_eq!(open(config.clone(), builder).row(0), expected, "{config}");
     }
-    // Prompts.
     let prompts = json(r#"{"prompts": {"q": "happy ", "p": "sunny "}, "default_prompt_name": "p"}"#);
-    let spoken = |prompt: &str| open(json("{}"), Embedder::builder().prompt(prompt));
-    assert_ne!(spoken("happy ").row(0), plain.row(0));
+    let with_prompt = |prompt: &str| open(json("{}"), Embedder::builder().prompt(prompt));
+    assert_ne!(with_prompt("happy ").row(0), plain.row(0));
     for (builder, prompt) in [
         (Embedder::builder(), "sunny "),
         (Embedder::builder().prompt_name("q"), "happy "),
         (Embedder::builder().prompt_name("query"), ""),
         (Embedder::builder().prompt(""), ""),
     ] {
-        assert_eq!(open(prompts.clone(), builder).row(0), spoken(prompt).row(0), "{prompt:?}");
+        assert_eq!(open(prompts.clone(), builder).row(0), with_prompt(prompt).row(0), "{prompt:?}");
     }
 }
 
-/// Questions and documents have prompts of their own, as `encode_query` and `encode_document` give
-/// them: those of these names, and none, whatever the default is.
+/// Like `encode_query` and `encode_document`, queries and documents use the prompt `query` or
+/// `document`. A model without that prompt uses no prompt, not even the default one.
 #[test]
 fn query_and_document_prompts_match_sentence_transformers() {
     let with = |config: serde_json::Value| {
@@ -133,46 +139,47 @@ fn query_and_document_prompts_match_sentence_transformers() {
     }
 }
 
-/// Of the same vectors the same bytes.
+/// The same vectors must give the same bytes.
 #[test]
-fn quantized_reference_vectors_match_sentence_transformers() {
+fn quantized_golden_vectors_match_sentence_transformers() {
     let golden = golden();
-    let (width, vectors) = reference(&golden);
+    let (width, vectors) = golden_vectors(&golden);
     let rows = || vectors.chunks_exact(width);
-    let own = Ranges::from_vectors(rows()).expect("ranges");
+    let full_ranges = Ranges::from_vectors(rows()).expect("ranges");
     for form in Quantization::ALL {
         let expected = bytes(&golden, form.name());
         assert_eq!(expected.len(), golden.texts.len() * form.bytes_per_vector(width));
-        assert!(quantize(form, rows(), Some(&own)).expect("bytes") == expected, "{}", form.name());
+        assert!(quantize(form, rows(), Some(&full_ranges)).expect("bytes") == expected, "{}", form.name());
     }
     let calibration = golden.json["calibration"].as_u64().expect("a number") as usize;
     let ranges = Ranges::from_vectors(rows().take(calibration)).expect("ranges");
     for form in [Quantization::Int8, Quantization::Uint8] {
         let expected = bytes(&golden, &format!("calibrated.{}", form.name()));
-        assert!(expected != bytes(&golden, form.name()), "some lie outside these ranges");
+        assert!(expected != bytes(&golden, form.name()), "all elements are inside the calibration ranges");
         assert!(quantize(form, rows(), Some(&ranges)).expect("bytes") == expected, "calibrated {}", form.name());
     }
 }
 
-/// From text to bytes. A number within a rounding error of the edge between two bytes may fall to
-/// the other side.
+/// Compares the bytes computed from texts. An element that is within a rounding error of the
+/// boundary between two bytes may round to the other byte.
 #[test]
 fn quantized_texts_match_sentence_transformers() {
     let golden = golden();
-    let ours = embed(&golden, Embedder::builder());
-    let ranges = Ranges::from_vectors(ours.rows()).expect("ranges");
+    let vectors = embed(&golden, Embedder::builder());
+    let ranges = Ranges::from_vectors(vectors.rows()).expect("ranges");
     for form in Quantization::ALL {
         let expected = bytes(&golden, &format!("encoded.{}", form.name()));
-        let got = quantize(form, ours.rows(), Some(&ranges)).expect("bytes");
-        let differ = got.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        println!("{}: {differ} of {} bytes differ", form.name(), expected.len());
-        assert!(got.len() == expected.len() && differ * 5_000 <= expected.len(), "{}: {differ}", form.name());
+        let found = quantize(form, vectors.rows(), Some(&ranges)).expect("bytes");
+        let differing = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        println!("{}: {differing} of {} bytes differ", form.name(), expected.len());
+        assert_eq!(found.len(), expected.len(), "{}", form.name());
+        assert!(differing * 5_000 <= expected.len(), "{}: {differing} bytes differ", form.name());
     }
 }
 
-/// What `likewise embed` writes, and what NumPy does, can be read again.
+/// Vector files of `likewise embed` and NumPy are valid input.
 #[test]
-fn vector_files_written_are_read_back() {
+fn npy_files_are_read_or_rejected_by_name() {
     let npy = |descr: &str, order: &str, shape: &str, data: &[u8]| {
         let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
         [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
@@ -185,7 +192,7 @@ fn vector_files_written_are_read_back() {
     assert_eq!(read(&npy("<f8", "False", "(1, 2)", &wide)).expect("vectors"), [[1.0, -2.5]]);
     assert_eq!(read(&npy("<f2", "False", "(1, 2)", &[0, 0x3c, 0, 0xc1])).expect("vectors"), [[1.0, -2.5]]);
     let nan: Vec<u8> = [f32::NAN; 4].iter().flat_map(|x| x.to_le_bytes()).collect();
-    for (bytes, words) in [
+    for (bytes, problem) in [
         (npy(">f4", "False", "(2, 2)", &data), "little-endian"),
         (npy("<i4", "False", "(2, 2)", &data), "little-endian"),
         (npy("<f4", "True", "(2, 2)", &data), "C order"),
@@ -201,11 +208,11 @@ fn vector_files_written_are_read_back() {
         (b"not vectors".to_vec(), "safetensors"),
         (Vec::new(), "safetensors"),
     ] {
-        let error = read(&bytes).expect_err(words);
+        let error = read(&bytes).expect_err(problem);
         let message = likewise::error_chain(&error);
-        assert!(message.contains(words) && message.contains("v.npy"), "{words}: {message}");
+        assert!(message.contains(problem) && message.contains("v.npy"), "{problem}: {message}");
     }
     for end in 0..good.len() {
-        assert!(read(&good[..end]).is_err(), "cut at {end}");
+        assert!(read(&good[..end]).is_err(), "truncated to {end} bytes");
     }
 }

@@ -1,42 +1,42 @@
-//! Everything the reference computes, against everything we compute: ids, offsets, every
-//! intermediate tensor, vectors and scores, on every level.
+//! Compares all results with those of sentence-transformers, on every level: token ids, offsets,
+//! every intermediate tensor, vectors and scores.
 
 use crate::common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
 use likewise::{Embedder, Level, Similarity};
 
-/// Intermediate tensors: numbers up to 1, and beyond that as a fraction.
-const TENSOR: f64 = 2e-5;
-/// A pooled and normalized vector.
-const VECTOR: f64 = 2e-6;
-/// A cosine.
-const COSINE: f64 = 1e-6;
-/// Our distance from the float64 result, as a multiple of the reference's own float32 run's.
-const TIMES_REFERENCE: f64 = 1.5;
+/// Maximum error of an element of an intermediate tensor: absolute up to magnitude 1, relative
+/// above.
+const MAX_TENSOR_ERROR: f64 = 2e-5;
+/// Maximum absolute error of an element of a pooled and normalized vector.
+const MAX_VECTOR_ERROR: f64 = 2e-6;
+/// Maximum absolute error of a cosine similarity.
+const MAX_COSINE_ERROR: f64 = 1e-6;
+/// Maximum RMS error against float64, relative to that of sentence-transformers in float32.
+const MAX_ERROR_RATIO: f64 = 1.5;
 
-/// All comparisons of one model with its goldens.
+/// Compares all results of one model with its goldens.
 fn compare(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let vectors = model.embed(&golden.texts).expect("vectors");
     let normalized = golden
         .tensor("vectors")
         .chunks(vectors.width())
         .all(|v| (v.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-4);
-    let bound = if normalized { VECTOR } else { TENSOR };
+    let bound = if normalized { MAX_VECTOR_ERROR } else { MAX_TENSOR_ERROR };
     report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &golden.tensor("vectors")), bound);
     compare_with_f64(vectors.as_slice(), golden, report, label);
     compare_scores(model, golden, report, label, &vectors);
-    compare_sites(model, golden, report, label);
+    compare_trace(model, golden, report, label);
 }
 
-/// Promise 1: closer to the float64 truth than the reference's float32 run, or within 1.5 times its
-/// error.
+/// Compares the RMS error against float64 with that of sentence-transformers in float32.
 fn compare_with_f64(vectors: &[f32], golden: &Golden, report: &mut Report, label: &str) {
-    let truth = golden.tensor("vectors.f64");
-    let reference: Vec<f32> = golden.tensor("vectors").into_iter().map(|x| x as f32).collect();
-    let (ours, theirs) = (root_mean_square(vectors, &truth), root_mean_square(&reference, &truth));
-    report.within(&format!("{label} error against f64 / reference's"), ours / theirs, TIMES_REFERENCE);
+    let exact = golden.tensor("vectors.f64");
+    let golden_f32: Vec<f32> = golden.tensor("vectors").into_iter().map(|x| x as f32).collect();
+    let error_ratio = rms_error(vectors, &exact) / rms_error(&golden_f32, &exact);
+    report.within(&format!("{label} error ratio against f64"), error_ratio, MAX_ERROR_RATIO);
 }
 
-fn root_mean_square(a: &[f32], b: &[f64]) -> f64 {
+fn rms_error(a: &[f32], b: &[f64]) -> f64 {
     let squares = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).powi(2));
     (squares.sum::<f64>() / a.len() as f64).sqrt()
 }
@@ -49,29 +49,31 @@ fn compare_scores(model: &Embedder, golden: &Golden, report: &mut Report, label:
             scores.push(model.score(a, b).expect("one width"));
         }
     }
-    // Dot products of vectors that are not normalized have the size of the squares of their
-    // lengths.
-    let size = expected.iter().fold(1.0_f64, |size, x| size.max(x.abs()));
-    report.within(&format!("{label} scores"), max_difference(&scores, &expected) / size, COSINE);
+    // Dot products of vectors that are not normalized grow with the square of the norm, so the
+    // bound is relative to the largest score.
+    let magnitude = expected.iter().fold(1.0_f64, |max, x| max.max(x.abs()));
+    report.within(&format!("{label} scores"), max_difference(&scores, &expected) / magnitude, MAX_COSINE_ERROR);
 }
 
-fn compare_sites(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
+/// Compares the intermediate tensors and pooled vectors of the traced texts.
+fn compare_trace(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let trace = model.trace(&golden.traced()).expect("a trace");
     for site in trace.activations.sites() {
-        let ours = trace.activations.get(site).expect("the site");
-        report.within(&format!("{label} {site}"), max_error(ours, &golden.tensor(site)), TENSOR);
+        let found = trace.activations.get(site).expect("the trace point");
+        report.within(&format!("{label} {site}"), max_error(found, &golden.tensor(site)), MAX_TENSOR_ERROR);
     }
     for site in ["embeddings", "layer.0.output", "layer.1.output"] {
-        let ours = trace.activations.get(site).expect("the site");
-        report.within(&format!("{label} {site} f64"), max_error(ours, &golden.tensor(&format!("{site}.f64"))), TENSOR);
+        let found = trace.activations.get(site).expect("the trace point");
+        let exact = golden.tensor(&format!("{site}.f64"));
+        report.within(&format!("{label} {site} f64"), max_error(found, &exact), MAX_TENSOR_ERROR);
     }
     let layers = model.info().architecture.layers;
-    assert_eq!(trace.activations.sites().count(), 1 + 8 * layers, "every site of every layer");
+    assert_eq!(trace.activations.sites().count(), 1 + 8 * layers, "trace points");
     let expected = golden.tensor("pooled");
-    let traced = golden.numbers("traced");
+    let traced = golden.integers("traced");
     let expected: Vec<f64> =
         traced.iter().flat_map(|&i| expected.chunks(model.width()).nth(i).expect("a row")).copied().collect();
-    report.within(&format!("{label} pooled"), max_error(&trace.pooled, &expected), TENSOR);
+    report.within(&format!("{label} pooled"), max_error(&trace.pooled, &expected), MAX_TENSOR_ERROR);
 }
 
 #[test]
@@ -105,15 +107,19 @@ fn similarity_functions_match_goldens() {
                 for source in &golden.texts[..n] {
                     scores.extend_from_slice(&model.similarity(source, &golden.texts[..n]).expect("scores"));
                 }
-                let size = expected.iter().fold(1.0_f64, |size, x| size.max(x.abs()));
-                report.within(&format!("{name} {level} {function}"), max_difference(&scores, &expected) / size, COSINE);
+                let magnitude = expected.iter().fold(1.0_f64, |max, x| max.max(x.abs()));
+                report.within(
+                    &format!("{name} {level} {function}"),
+                    max_difference(&scores, &expected) / magnitude,
+                    MAX_COSINE_ERROR,
+                );
             }
         }
         report.finish();
     }
 }
 
-/// RoBERTa computes what XLM-RoBERTa does: only the class that reads its configuration differs.
+/// RoBERTa and XLM-RoBERTa have the same encoder. Only the class of the configuration differs.
 #[test]
 fn roberta_config_computes_xlm_roberta_vectors() {
     let golden = Golden::load("tiny-xlm-roberta");
@@ -122,7 +128,7 @@ fn roberta_config_computes_xlm_roberta_vectors() {
     let roberta = Embedder::builder().open_files(&crate::common::in_memory(&files)).expect("a model");
     assert_eq!(roberta.info().architecture.family, "RoBERTa");
     let vectors = roberta.embed(&golden.texts).expect("vectors");
-    assert!(max_difference(vectors.as_slice(), &golden.tensor("vectors")) <= VECTOR);
+    assert!(max_difference(vectors.as_slice(), &golden.tensor("vectors")) <= MAX_VECTOR_ERROR);
 }
 
 #[test]
@@ -130,15 +136,16 @@ fn token_ids_offsets_and_truncation_match_goldens() {
     for name in COMMITTED {
         let golden = Golden::load(name);
         let model = open(name, Level::PORTABLE);
-        let (tokens, used) = (golden.numbers("tokens"), golden.numbers("used"));
+        let tokens = golden.integers("tokens");
+        let used = golden.integers("used");
         let mut truncated = 0;
         for (i, text) in golden.texts.iter().enumerate() {
-            let got = model.tokenize(text).expect("tokens");
-            let ids: Vec<u64> = got.ids.iter().map(|&id| u64::from(id)).collect();
+            let found = model.tokenize(text).expect("tokens");
+            let ids: Vec<u64> = found.ids.iter().map(|&id| u64::from(id)).collect();
             assert_eq!(serde_json::json!(ids), golden.json["ids"][i], "{name}: ids of {text:?}");
-            assert_eq!(serde_json::json!(got.offsets), golden.json["offsets"][i], "{name}: offsets of {text:?}");
-            assert_eq!((got.usage.total, got.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
-            truncated += usize::from(got.usage.truncated());
+            assert_eq!(serde_json::json!(found.offsets), golden.json["offsets"][i], "{name}: offsets of {text:?}");
+            assert_eq!((found.usage.total, found.usage.used), (tokens[i], used[i]), "{name}: tokens of {text:?}");
+            truncated += usize::from(found.usage.truncated());
         }
         assert!(truncated > 0, "{name}: no golden text is truncated");
         let embedded = model.embed(&golden.texts).expect("vectors");
@@ -150,8 +157,8 @@ fn token_ids_offsets_and_truncation_match_goldens() {
 
 #[test]
 fn relative_bias_matches_mpnet_golden() {
-    // Seen through what it does: with all queries zero the scores are the bias, and the
-    // probabilities its softmax.
+    // The bias is not traced. With zero queries, the attention scores equal the bias, and the
+    // attention probabilities equal its softmax.
     let golden = Golden::load("tiny-mpnet");
     let bias = golden.tensor("relative_bias");
     let mut files = crate::common::files("tiny-mpnet");
@@ -167,7 +174,7 @@ fn relative_bias_matches_mpnet_golden() {
         let model = Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
         let trace = model.trace(&[longest]).expect("a trace");
         let length = trace.token_counts[0];
-        assert_eq!(length, 128, "the text fills the model, so that every distance occurs");
+        assert_eq!(length, 128, "the text must have the maximum length, to contain every distance");
         let probabilities = trace.activations.get("layer.1.probabilities").expect("probabilities");
         let mut expected = Vec::new();
         for head in bias.chunks(255) {
@@ -183,19 +190,20 @@ fn relative_bias_matches_mpnet_golden() {
     }
 }
 
-/// 12 layers of width 768, with weights computed from their names.
-fn full_depth(name: &str, sibling: &str) {
+/// Compares a model with 12 layers of hidden size 768 and computed weights with its goldens.
+fn check_full_depth(name: &str, sibling: &str) {
     let golden = Golden::load(name);
+    // The exporter must have computed the same weights.
     for (check, sum) in
         golden.json["check_tensors"].as_array().expect("names").iter().zip(golden.tensor("weights.check"))
     {
         let tensor = check.as_str().expect("a name");
-        let ours: f64 =
-            (0..count(name, tensor)).map(|i| f64::from(crate::common::synthetic_weights::weight(tensor, i))).sum();
-        assert!((ours - sum).abs() < 1e-6, "{tensor}: the computed weights differ from the exporter's: {ours}, {sum}");
+        let found: f64 =
+            (0..tensor_len(name, tensor)).map(|i| f64::from(crate::common::synthetic_weights::weight(tensor, i))).sum();
+        assert!((found - sum).abs() < 1e-6, "{tensor}: sum of the weights: expected {sum}, found {found}");
     }
     let files = crate::common::in_memory(&crate::common::synthetic_weights::files(name, sibling));
-    let (all, truth) = (golden.tensor("vectors"), golden.tensor("vectors.f64"));
+    let expected = golden.tensor("vectors");
     let mut report = Report::default();
     for level in Level::available() {
         let model = Embedder::builder().level(level).open_files(&files).expect("a model");
@@ -203,36 +211,39 @@ fn full_depth(name: &str, sibling: &str) {
         assert_eq!(ids.map(f64::from).collect::<Vec<_>>(), golden.tensor("ids"), "{name}: token ids");
         let vectors = model.embed(&golden.texts).expect("vectors");
         let label = format!("{name} {level}");
-        report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &all), VECTOR);
-        let reference: Vec<f32> = all.iter().map(|&x| x as f32).collect();
-        let (ours, theirs) = (root_mean_square(vectors.as_slice(), &truth), root_mean_square(&reference, &truth));
-        report.within(&format!("{label} error against f64 / reference's"), ours / theirs, TIMES_REFERENCE);
+        report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &expected), MAX_VECTOR_ERROR);
+        compare_with_f64(vectors.as_slice(), &golden, &mut report, &label);
     }
     report.finish();
 }
 
-/// Numbers in a tensor that the golden file sums up.
-fn count(model: &str, tensor: &str) -> usize {
+/// Returns the length of a tensor whose sum is in the golden file.
+fn tensor_len(model: &str, tensor: &str) -> usize {
     let config = crate::common::files(model)["config.json"].clone();
     let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
     let size = |key: &str| config[key].as_u64().expect("a size") as usize;
     let d = size("hidden_size");
-    match tensor {
-        _ if tensor.ends_with("word_embeddings.weight") => size("vocab_size") * d,
-        _ if tensor.ends_with("token_type_embeddings.weight") => size("type_vocab_size") * d,
-        _ if tensor.ends_with("relative_attention_bias.weight") => 32 * size("num_attention_heads"),
-        _ if tensor.ends_with("output.dense.weight") => d * size("intermediate_size"),
-        _ if tensor.ends_with("LayerNorm.weight") || tensor.ends_with(".bias") => d,
-        _ => panic!("the size of {tensor}"),
+    if tensor.ends_with("word_embeddings.weight") {
+        size("vocab_size") * d
+    } else if tensor.ends_with("token_type_embeddings.weight") {
+        size("type_vocab_size") * d
+    } else if tensor.ends_with("relative_attention_bias.weight") {
+        32 * size("num_attention_heads")
+    } else if tensor.ends_with("output.dense.weight") {
+        d * size("intermediate_size")
+    } else if tensor.ends_with("LayerNorm.weight") || tensor.ends_with(".bias") {
+        d
+    } else {
+        panic!("{tensor}: unknown length")
     }
 }
 
 #[test]
 fn full_depth_mpnet_matches_goldens() {
-    full_depth("full-mpnet", "tiny-mpnet");
+    check_full_depth("full-mpnet", "tiny-mpnet");
 }
 
 #[test]
 fn full_depth_xlm_roberta_matches_goldens() {
-    full_depth("full-xlm-roberta", "tiny-xlm-roberta");
+    check_full_depth("full-xlm-roberta", "tiny-xlm-roberta");
 }

@@ -1,7 +1,7 @@
-//! The library, through its public API.
+//! Tests of the library through its public API.
 //!
-//! All of it is one test program: each program is linked with the embedded model and takes as long
-//! to build as the tests of a file take to run.
+//! All files form one test program to save build time. Each program must be linked with the
+//! embedded model, which takes as long as running the tests of one file.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,8 +1,8 @@
-//! Every family with every kind of head, in both folder formats and all types of weights: the
-//! reference's vectors.
+//! Compares every family with every kind of pooling head, in both folder formats and all data types
+//! of weights, with sentence-transformers.
 //!
-//! The folders are made here from their JSON files and from rules for their weights
-//! (fixtures/exporter/matrix.py).
+//! The golden files contain the JSON files of each model and rules for its weights
+//! (fixtures/exporter/matrix.py). The tests create the models from them.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,16 @@ use likewise::{Embedder, Level, error_chain};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-/// Numbers of a vector: up to 1, and beyond that as a fraction.
-const VECTOR: f64 = 2e-6;
-/// Our distance from the float64 result, as a multiple of the reference's own float32 run's: of all
-/// models together, and of one, whose seven short vectors are few to tell an error from chance.
-const TIMES_REFERENCE: f64 = 1.1;
-const TIMES_REFERENCE_OF_ONE: f64 = 2.0;
+/// Maximum error of an element of a vector: absolute up to magnitude 1, relative above.
+const MAX_VECTOR_ERROR: f64 = 2e-6;
+/// Maximum RMS error against float64, relative to that of sentence-transformers in float32, as the
+/// geometric mean over all models.
+const MAX_MEAN_ERROR_RATIO: f64 = 1.1;
+/// The same maximum for a single model. It is looser, because seven short vectors per model are a
+/// small sample.
+const MAX_ERROR_RATIO: f64 = 2.0;
 
-/// The files of a model of the matrix.
+/// Creates the files of a model of the matrix.
 fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let mut files = HashMap::new();
@@ -39,72 +41,77 @@ fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     files
 }
 
-/// A tensor by its rule: name, shape, offset, amplitude.
+/// Creates a tensor from its rule: name, shape, offset, amplitude.
 fn tensor(rule: &Value, weights: &Value) -> (String, Dtype, Vec<usize>, Vec<u8>) {
     let name = rule[0].as_str().expect("a name");
     let shape: Vec<usize> =
         rule[1].as_array().expect("a shape").iter().map(|n| n.as_u64().expect("a size") as usize).collect();
-    let number = |i: usize| rule[i].as_f64().expect("a number") as f32;
-    let (offset, amplitude) = (number(2), number(3));
-    let numbers = crate::common::synthetic_weights::units(name, shape.iter().product())
+    let float = |i: usize| rule[i].as_f64().expect("a number") as f32;
+    let offset = float(2);
+    let amplitude = float(3);
+    let elements = crate::common::synthetic_weights::units(name, shape.iter().product())
         .into_iter()
         .map(|x| offset + x * amplitude);
     let (dtype, bytes) = match weights["dtype"].as_str() {
-        Some("F32") => (Dtype::F32, numbers.flat_map(f32::to_le_bytes).collect()),
-        Some("F16") => (Dtype::F16, numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect()),
-        Some("BF16") => (Dtype::BF16, numbers.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect()),
+        Some("F32") => (Dtype::F32, elements.flat_map(f32::to_le_bytes).collect()),
+        Some("F16") => (Dtype::F16, elements.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect()),
+        Some("BF16") => (Dtype::BF16, elements.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect()),
         other => panic!("{other:?}"),
     };
     (format!("{}{name}", weights["prefix"].as_str().expect("a prefix")), dtype, shape, bytes)
 }
 
-/// The root of the mean square of a − b.
-fn distance(a: &[f32], b: &[f64]) -> f64 {
+/// Computes the root mean square of a − b.
+fn rms_error(a: &[f32], b: &[f64]) -> f64 {
     let squares = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).powi(2));
     (squares.sum::<f64>() / a.len() as f64).sqrt()
 }
 
-/// All models of a golden file.
-fn check(golden: &Golden, at_least: usize) {
+/// Checks all models of a golden file, which must contain at least `min_cases` models.
+fn check(golden: &Golden, min_cases: usize) {
     let mut report = Report::default();
     let cases = golden.json["cases"].as_array().expect("cases");
-    assert!(cases.len() >= at_least, "{} models", cases.len());
-    let mut ratios = 0.0;
+    assert!(cases.len() >= min_cases, "{} models", cases.len());
+    let mut log_ratio_sum = 0.0;
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let model = Embedder::builder().open_files(&in_memory(&files(golden, case)));
         let model = model.unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
         let vectors = model.embed(&golden.texts).expect("vectors");
-        let (expected, truth) = (golden.tensor(name), golden.tensor(&format!("{name}.f64")));
-        report.within(name, max_error(vectors.as_slice(), &expected), VECTOR);
-        let reference: Vec<f32> = expected.iter().map(|&x| x as f32).collect();
-        let (ours, theirs) = (distance(vectors.as_slice(), &truth), distance(&reference, &truth));
-        report.within(&format!("{name}: error / reference's"), ours / theirs, TIMES_REFERENCE_OF_ONE);
-        ratios += (ours / theirs).ln();
+        let expected = golden.tensor(name);
+        let exact = golden.tensor(&format!("{name}.f64"));
+        report.within(name, max_error(vectors.as_slice(), &expected), MAX_VECTOR_ERROR);
+        let golden_f32: Vec<f32> = expected.iter().map(|&x| x as f32).collect();
+        let error = rms_error(vectors.as_slice(), &exact);
+        let error_ratio = error / rms_error(&golden_f32, &exact);
+        report.within(&format!("{name}: error ratio"), error_ratio, MAX_ERROR_RATIO);
+        log_ratio_sum += error_ratio.ln();
         if case["weights"]["model.safetensors"]["dtype"] != "F32" && case["weights"]["model.safetensors"].is_object() {
-            // By itself the reference computes in the type of the weights. That is farther from the
-            // truth than we are.
+            // By default, sentence-transformers computes in the data type of the weights, whose
+            // error is much larger than that of f32.
             let native: Vec<f32> = golden.tensor(&format!("{name}.native")).iter().map(|&x| x as f32).collect();
-            assert!(ours < 0.01 * distance(&native, &truth), "{name}");
+            assert!(error < 0.01 * rms_error(&native, &exact), "{name}: error {error:e}");
         }
     }
-    let mean = (ratios / cases.len() as f64).exp();
-    report.within("error / reference's, geometric mean of all", mean, TIMES_REFERENCE);
+    let mean = (log_ratio_sum / cases.len() as f64).exp();
+    report.within("error ratio, geometric mean over all models", mean, MAX_MEAN_ERROR_RATIO);
     report.finish();
 }
 
 #[test]
-fn every_family_and_head_matches_reference_vectors() {
+fn every_family_and_head_matches_sentence_transformers() {
     check(&Golden::load("matrix"), 90);
 }
 
-/// Vectors of distances in place of positions, which the last transformers 4 computes.
+/// These models have embeddings of relative positions. The goldens are from the last release of
+/// transformers 4.
 #[test]
-fn relative_key_models_match_reference_vectors() {
+fn relative_key_models_match_transformers() {
     check(&Golden::load("distances"), 3);
 }
 
-/// The heads and the distances on every level: what is computed there is the same for all families.
+/// Heads and relative positions share their code among all families, so one family covers them on
+/// every level.
 #[test]
 fn matrix_models_on_fused_levels_have_same_bits() {
     let mut report = Report::default();
@@ -114,19 +121,21 @@ fn matrix_models_on_fused_levels_have_same_bits() {
             if !name.starts_with("bert/") {
                 continue;
             }
-            let (files, expected) = (in_memory(&files(&golden, case)), golden.tensor(name));
+            let files = in_memory(&files(&golden, case));
+            let expected = golden.tensor(name);
             let mut fused: Option<Vec<f32>> = None;
             for level in Level::available() {
                 let model = Embedder::builder().level(level).open_files(&files).expect("a model");
                 let vectors = model.embed(&golden.texts).expect("vectors").as_slice().to_vec();
-                report.within(&format!("{level} {name}"), max_error(&vectors, &expected), VECTOR);
+                report.within(&format!("{level} {name}"), max_error(&vectors, &expected), MAX_VECTOR_ERROR);
                 if level.is_fused() {
                     let first = fused.get_or_insert_with(|| vectors.clone());
-                    assert!(same_bits(first, &vectors), "{name}: {level} has other bits");
-                    // Alone as together.
+                    assert!(same_bits(first, &vectors), "{name}: the bits differ on {level}");
+                    // A single-text batch must give the same bits.
                     for (i, text) in golden.texts.iter().enumerate() {
-                        let alone = model.embed(&[text]).expect("a vector");
-                        assert!(same_bits(alone.row(0), &first[i * alone.width()..][..alone.width()]), "{name}: {i}");
+                        let single = model.embed(&[text]).expect("a vector");
+                        let expected = &first[i * single.width()..][..single.width()];
+                        assert!(same_bits(single.row(0), expected), "{name}: {i}");
                     }
                 }
             }

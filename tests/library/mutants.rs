@@ -1,6 +1,6 @@
-//! Would the goldens notice? Each mistake that people make when they port these models is made here
-//! on purpose, by changing a fixture model's files so that it computes what the mistaken code
-//! would, and the comparison with the goldens must fail.
+//! Mutation tests of the golden comparisons. Each test makes a typical porting mistake: it edits a
+//! fixture model's files so that the model computes what the mistaken code would compute. The
+//! comparison with the goldens must then fail.
 
 use std::collections::HashMap;
 
@@ -10,30 +10,35 @@ use serde_json::json;
 
 type Files = HashMap<String, Vec<u8>>;
 
-/// A model, a mistake, and the change of its files that has the same effect.
+/// A porting mistake, and an edit of a model's files that has the same effect.
 struct Mutant {
     model: &'static str,
     mistake: &'static str,
-    make: fn(&mut Files),
+    edit: fn(&mut Files),
 }
 
-/// Whether a model agrees with the goldens: vectors, pooled vectors and every intermediate tensor.
+/// Maximum absolute error of an element of a vector.
+const MAX_VECTOR_ERROR: f64 = 2e-6;
+/// Maximum absolute error of an element of an intermediate tensor.
+const MAX_TENSOR_ERROR: f64 = 2e-5;
+
+/// Returns whether a model's vectors and all intermediate tensors match the goldens.
 fn agrees(files: &Files, golden: &Golden, level: Level) -> bool {
     let model = Embedder::builder().level(level).open_files(&in_memory(files)).expect("a model");
     let mut report = Report::default();
     let vectors = model.embed(&golden.texts).expect("vectors");
-    report.within("vectors", max_difference(vectors.as_slice(), &golden.tensor("vectors")), 2e-6);
+    report.within("vectors", max_difference(vectors.as_slice(), &golden.tensor("vectors")), MAX_VECTOR_ERROR);
     let trace = model.trace(&golden.traced()).expect("a trace");
     for site in trace.activations.sites() {
         let expected = golden.tensor(site);
-        let ours = trace.activations.get(site).expect("the site");
-        let difference = if ours.len() == expected.len() { max_difference(ours, &expected) } else { f64::INFINITY };
-        report.within(site, difference, 2e-5);
+        let found = trace.activations.get(site).expect("the trace point");
+        let difference = if found.len() == expected.len() { max_difference(found, &expected) } else { f64::INFINITY };
+        report.within(site, difference, MAX_TENSOR_ERROR);
     }
-    report.holds()
+    report.passes()
 }
 
-/// Moves each row of a table of positions to where code that is off by one would look for it.
+/// Moves each row of a position table to the index that code with an off-by-one error would read.
 fn shift_rows(table: &mut [f32], width: usize) {
     table.rotate_right(width);
 }
@@ -42,53 +47,53 @@ const MUTANTS: [Mutant; 11] = [
     Mutant {
         model: "tiny-mpnet",
         mistake: "positions from 1 instead of 2",
-        make: |files| edit_tensor(files, "embeddings.position_embeddings.weight", |table| shift_rows(table, 48)),
+        edit: |files| edit_tensor(files, "embeddings.position_embeddings.weight", |table| shift_rows(table, 48)),
     },
     Mutant {
         model: "tiny-xlm-roberta",
         mistake: "positions from 1 instead of 2",
-        make: |files| edit_json(files, "config.json", |config| config["pad_token_id"] = json!(0)),
+        edit: |files| edit_json(files, "config.json", |config| config["pad_token_id"] = json!(0)),
     },
     Mutant {
         model: "tiny-mpnet",
         mistake: "tanh GELU",
-        make: |files| edit_json(files, "config.json", |config| config["hidden_act"] = json!("gelu_new")),
+        edit: |files| edit_json(files, "config.json", |config| config["hidden_act"] = json!("gelu_new")),
     },
     Mutant {
         model: "tiny-bert",
         mistake: "tanh GELU",
-        make: |files| edit_json(files, "config.json", |config| config["hidden_act"] = json!("gelu_pytorch_tanh")),
+        edit: |files| edit_json(files, "config.json", |config| config["hidden_act"] = json!("gelu_pytorch_tanh")),
     },
     Mutant {
         model: "tiny-mpnet",
         mistake: "no relative bias",
-        make: |files| edit_tensor(files, "encoder.relative_attention_bias.weight", |bias| bias.fill(0.0)),
+        edit: |files| edit_tensor(files, "encoder.relative_attention_bias.weight", |bias| bias.fill(0.0)),
     },
     Mutant {
         model: "tiny-mpnet",
-        mistake: "relative bias with query and key exchanged",
-        make: |files| edit_tensor(files, "encoder.relative_attention_bias.weight", |bias| bias.rotate_left(16 * 3)),
+        mistake: "relative bias with query and key swapped",
+        edit: |files| edit_tensor(files, "encoder.relative_attention_bias.weight", |bias| bias.rotate_left(16 * 3)),
     },
     Mutant {
         model: "tiny-mpnet",
         mistake: "epsilon 1e-12 instead of 1e-5",
-        make: |files| edit_json(files, "config.json", |config| config["layer_norm_eps"] = json!(1e-12)),
+        edit: |files| edit_json(files, "config.json", |config| config["layer_norm_eps"] = json!(1e-12)),
     },
     Mutant {
         model: "tiny-bert",
         mistake: "epsilon 1e-5 instead of 1e-12",
-        make: |files| edit_json(files, "config.json", |config| config["layer_norm_eps"] = json!(1e-5)),
+        edit: |files| edit_json(files, "config.json", |config| config["layer_norm_eps"] = json!(1e-5)),
     },
-    Mutant { model: "tiny-mpnet", mistake: "scale forgotten", make: forget_scale },
+    Mutant { model: "tiny-mpnet", mistake: "no attention scale", edit: forget_scale },
     Mutant {
         model: "tiny-bert",
-        mistake: "no segment embedding",
-        make: |files| edit_tensor(files, "bert.embeddings.token_type_embeddings.weight", |table| table.fill(0.0)),
+        mistake: "no token type embedding",
+        edit: |files| edit_tensor(files, "bert.embeddings.token_type_embeddings.weight", |table| table.fill(0.0)),
     },
     Mutant {
         model: "tiny-xlm-roberta",
         mistake: "no Normalize",
-        make: |files| {
+        edit: |files| {
             edit_json(files, "modules.json", |modules| {
                 modules.as_array_mut().expect("modules").pop();
             });
@@ -96,7 +101,7 @@ const MUTANTS: [Mutant; 11] = [
     },
 ];
 
-/// Two padding tokens after every text.
+/// Adds two padding tokens after every text.
 fn add_padding(files: &mut Files) {
     edit_json(files, "tokenizer.json", |tokenizer| {
         let special = |token: &str, id: u32| (token.to_owned(), json!({"id": token, "ids": [id], "tokens": [token]}));
@@ -109,7 +114,7 @@ fn add_padding(files: &mut Files) {
     });
 }
 
-/// Queries √d times as large: the scores are then what they are without the factor 1/√d.
+/// Multiplies the queries by √d, which cancels the factor 1/√d of the attention scores.
 fn forget_scale(files: &mut Files) {
     for layer in 0..2 {
         for leaf in ["weight", "bias"] {
@@ -127,14 +132,14 @@ fn porting_mistakes_are_caught_by_goldens() {
         let golden = Golden::load(mutant.model);
         for level in Level::available() {
             let mut files = files(mutant.model);
-            (mutant.make)(&mut files);
+            (mutant.edit)(&mut files);
             println!("--- {}: {} ({level})", mutant.model, mutant.mistake);
             if agrees(&files, &golden, level) {
                 survivors.push(format!("{}: {} ({level})", mutant.model, mutant.mistake));
             }
         }
     }
-    assert!(survivors.is_empty(), "the goldens do not notice: {survivors:#?}");
+    assert!(survivors.is_empty(), "mistakes that the goldens do not catch: {survivors:#?}");
 }
 
 #[test]
@@ -147,8 +152,8 @@ fn unchanged_models_agree_with_goldens() {
     }
 }
 
-/// Padding that attention masks and pooling does not: the mean over a text's own token vectors and
-/// those of padding.
+/// The mistake is to mask padding in attention but not in pooling. The pooled vector is then the
+/// mean over the vectors of the text's tokens and of the padding tokens.
 #[test]
 fn pooled_padding_is_caught_by_goldens() {
     let golden = Golden::load("tiny-mpnet");
@@ -156,10 +161,13 @@ fn pooled_padding_is_caught_by_goldens() {
     add_padding(&mut padded);
     for level in Level::available() {
         let open = |files: &Files| Embedder::builder().level(level).open_files(&in_memory(files)).expect("a model");
-        let (model, padded) = (open(&files("tiny-mpnet")), open(&padded));
-        let (width, mut mistaken, mut right) = (model.width(), Vec::new(), Vec::new());
+        let model = open(&files("tiny-mpnet"));
+        let padded = open(&padded);
+        let width = model.width();
+        let mut mistaken = Vec::new();
+        let mut correct = Vec::new();
         for text in &golden.texts {
-            let last = |model: &Embedder| {
+            let last_layer = |model: &Embedder| {
                 model
                     .trace(&[text])
                     .expect("a trace")
@@ -168,17 +176,21 @@ fn pooled_padding_is_caught_by_goldens() {
                     .expect("the last layer")
                     .to_vec()
             };
-            let own = last(&model);
-            let padding = last(&padded).split_off(own.len().min(126 * width));
-            mistaken.extend(normalized_mean(&[own.clone(), padding].concat(), width));
-            right.extend(normalized_mean(&own, width));
+            let tokens = last_layer(&model);
+            let padding = last_layer(&padded).split_off(tokens.len().min(126 * width));
+            mistaken.extend(normalized_mean(&[tokens.clone(), padding].concat(), width));
+            correct.extend(normalized_mean(&tokens, width));
         }
         let expected = golden.tensor("vectors");
-        assert!(max_difference(&right, &expected) <= 2e-6, "{level}: without the mistake they agree");
-        assert!(max_difference(&mistaken, &expected) > 2e-6, "{level}: the goldens do not notice pooled padding");
+        assert!(
+            max_difference(&correct, &expected) <= MAX_VECTOR_ERROR,
+            "{level}: correct pooling differs from the goldens"
+        );
+        assert!(max_difference(&mistaken, &expected) > MAX_VECTOR_ERROR, "{level}: pooled padding is not caught");
     }
 }
 
+/// Computes the mean of rows and normalizes it to length 1.
 fn normalized_mean(rows: &[f32], width: usize) -> Vec<f32> {
     let mut mean = vec![0.0_f64; width];
     for row in rows.chunks(width) {

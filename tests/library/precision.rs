@@ -1,29 +1,32 @@
-//! How far bf16 and int8 are from the reference's f32, on every level.
+//! Bounds the difference of bf16 and int8 vectors from those of sentence-transformers in f32, on
+//! every level.
 
 use crate::common::{COMMITTED, Golden, model, synthetic_weights};
 use likewise::{Embedder, Embeddings, Level, ModelFiles, Precision};
 
-/// The least cosine between a text's vector and the reference's, and the least mean of these.
-/// Models with random weights err more than trained ones: their activations have no structure that
-/// survives.
-struct Bound {
-    least: f64,
+/// The lowest allowed cosine similarity of a text's vector with its golden, and the lowest allowed
+/// mean over all texts. Models with random weights need looser bounds than trained models, because
+/// their activations have no structure that survives rounding.
+struct CosineBounds {
+    min: f64,
     mean: f64,
 }
 
-fn bound(precision: Precision) -> Bound {
+fn bounds(precision: Precision) -> CosineBounds {
     match precision {
-        Precision::F32 => Bound { least: 1.0 - 1e-10, mean: 1.0 - 1e-10 },
-        Precision::Bf16 => Bound { least: 0.9999, mean: 0.99995 },
-        Precision::Int8 => Bound { least: 0.997, mean: 0.9985 },
+        Precision::F32 => CosineBounds { min: 1.0 - 1e-10, mean: 1.0 - 1e-10 },
+        Precision::Bf16 => CosineBounds { min: 0.9999, mean: 0.99995 },
+        Precision::Int8 => CosineBounds { min: 0.997, mean: 0.9985 },
     }
 }
 
-/// Cosines of our vectors with the reference's.
-fn cosines(ours: &Embeddings, golden: &Golden) -> Vec<f64> {
+/// Computes the cosine similarity of each vector with its golden.
+fn cosines(vectors: &Embeddings, golden: &Golden) -> Vec<f64> {
     let expected = golden.tensor("vectors");
     let cosine = |(a, b): (&[f32], &[f64])| {
-        let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+        let mut ab = 0.0;
+        let mut aa = 0.0;
+        let mut bb = 0.0;
         for (&a, &b) in a.iter().zip(b) {
             let a = f64::from(a);
             ab += a * b;
@@ -32,9 +35,10 @@ fn cosines(ours: &Embeddings, golden: &Golden) -> Vec<f64> {
         }
         ab / (aa * bb).sqrt()
     };
-    ours.rows().zip(expected.chunks(ours.width())).map(cosine).collect()
+    vectors.rows().zip(expected.chunks(vectors.width())).map(cosine).collect()
 }
 
+/// Checks a model in every precision on some levels.
 fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
     let mut failures = Vec::new();
     for precision in Precision::ALL {
@@ -43,37 +47,37 @@ fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
             assert_eq!(model.info().precision, precision);
             let cosines = cosines(&model.embed(&golden.texts).expect("vectors"), golden);
             let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
-            let least = cosines.iter().copied().fold(1.0, f64::min);
-            let line = format!("{label} {} {level}: cosines mean {mean:.6}, least {least:.6}", precision.name());
+            let min = cosines.iter().copied().fold(1.0, f64::min);
+            let line =
+                format!("{label} {} {level}: cosine similarity: mean {mean:.6}, minimum {min:.6}", precision.name());
             println!("{line}");
-            let bound = bound(precision);
-            if !(mean >= bound.mean && least >= bound.least) {
+            let bounds = bounds(precision);
+            if !(mean >= bounds.mean && min >= bounds.min) {
                 failures.push(line);
             }
-            // Neither is f32 by another name.
-            let same = cosines.iter().all(|cosine| *cosine > 1.0 - 1e-10);
-            assert_eq!(same, precision == Precision::F32, "{label} {} {level}", precision.name());
+            // Fails if bf16 or int8 secretly computes in f32.
+            let is_exact = cosines.iter().all(|cosine| *cosine > 1.0 - 1e-10);
+            assert_eq!(is_exact, precision == Precision::F32, "{label} {} {level}", precision.name());
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
 #[test]
-fn committed_models_in_each_precision_stay_near_reference() {
+fn committed_models_in_each_precision_stay_near_goldens() {
     for name in COMMITTED {
         check(&ModelFiles::folder(model(name)), &Golden::load(name), &Level::available(), name);
     }
 }
 
 #[test]
-fn full_depth_models_in_each_precision_stay_near_reference() {
+fn full_depth_models_in_each_precision_stay_near_goldens() {
     let levels: Vec<Level> = Level::available().into_iter().filter(|level| level.is_fused()).collect();
     for (name, sibling) in [("full-mpnet", "tiny-mpnet"), ("full-xlm-roberta", "tiny-xlm-roberta")] {
         check(&crate::common::in_memory(&synthetic_weights::files(name, sibling)), &Golden::load(name), &levels, name);
     }
 }
 
-/// Weights take half and a quarter of the memory.
 #[test]
 fn packed_weights_in_bf16_and_int8_take_half_and_quarter() {
     let files = crate::common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));

@@ -1,5 +1,5 @@
-//! Tokenizers give the ids of transformers: from the files that preceded tokenizer.json, and for
-//! every class that takes only parts of tokenizer.json.
+//! Compares token ids with those of transformers: for vocabulary files without tokenizer.json, and
+//! for every class that uses only parts of tokenizer.json.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ fn open_with_vocabulary(golden: &Value, case: &Value) -> likewise::Result<Embedd
     for (name, text) in case["files"].as_object().expect("files") {
         let text = text.as_str().expect("a text");
         match name.as_str() {
-            "pieces" => files.insert(PIECES.to_owned(), sentence_pieces(golden, text)),
+            "pieces" => files.insert(PIECES.to_owned(), sentencepiece_model(golden, text)),
             name => files.insert(name.to_owned(), text.as_bytes().to_vec()),
         };
     }
@@ -36,8 +36,8 @@ fn open_with_vocabulary(golden: &Value, case: &Value) -> likewise::Result<Embedd
 
 const PIECES: &str = "sentencepiece.bpe.model";
 
-/// Returns a file that SentencePiece wrote.
-fn sentence_pieces(golden: &Value, name: &str) -> Vec<u8> {
+/// Returns a file written by SentencePiece.
+fn sentencepiece_model(golden: &Value, name: &str) -> Vec<u8> {
     let text = golden["sentence_pieces"][name].as_str().expect("a model");
     BASE64_STANDARD.decode(text).expect("base 64")
 }
@@ -49,28 +49,29 @@ fn vocabulary_files_give_the_ids_of_transformers() {
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
         let model = open_with_vocabulary(&golden, case).unwrap_or_else(|e| panic!("{name}: {}", error_chain(&e)));
-        let mut cut = 0;
+        let mut truncated = 0;
         for (text, expected) in texts.iter().zip(case["ids"].as_array().expect("ids")) {
             let text = text.as_str().expect("a text");
             let expected: Vec<u32> =
                 expected.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect();
-            let got = model.tokenize(text).expect("tokens");
-            assert_eq!(got.usage.total, expected.len(), "{name}: tokens of {text:?}");
+            let found = model.tokenize(text).expect("tokens");
+            assert_eq!(found.usage.total, expected.len(), "{name}: tokens of {text:?}");
             // Truncation removes the end of the text, but keeps the last special token.
-            let (last, kept) = (expected.len() - 1, got.usage.used - 1);
-            assert_eq!(got.ids[..kept], expected[..kept], "{name}: ids of {text:?}");
-            assert_eq!(got.ids[kept], expected[last], "{name}: the end of {text:?}");
-            cut += usize::from(got.usage.truncated());
+            let last = expected.len() - 1;
+            let kept = found.usage.used - 1;
+            assert_eq!(found.ids[..kept], expected[..kept], "{name}: ids of {text:?}");
+            assert_eq!(found.ids[kept], expected[last], "{name}: last id of {text:?}");
+            truncated += usize::from(found.usage.truncated());
         }
-        println!("{name}: {} texts, {cut} of them truncated", texts.len());
+        println!("{name}: {} texts, {truncated} of them truncated", texts.len());
     }
 }
 
-/// Applies a case's changes to tokenizer.json, and replaces files of the folder by the case's.
+/// Applies a case's changes to tokenizer.json, and replaces or removes other files.
 fn apply_changes(files: &mut HashMap<String, Vec<u8>>, case: &Value) {
-    crate::common::edit_json(files, "tokenizer.json", |written| {
+    crate::common::edit_json(files, "tokenizer.json", |tokenizer| {
         for (pointer, value) in case["changes"].as_object().expect("changes") {
-            *written.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
+            *tokenizer.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
         }
     });
     for (name, value) in case["files"].as_object().expect("files") {
@@ -90,8 +91,8 @@ fn open_with_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     if text("of") == "roberta" {
         files.insert("tokenizer.json".to_owned(), golden["byte_level"].to_string().into_bytes());
     }
-    // A BERT with the vocabulary of XLM-RoBERTa keeps that family's encoder, whose embeddings the
-    // ids fit.
+    // With the vocabulary of XLM-RoBERTa, a BERT uses the encoder of XLM-RoBERTa, because the token
+    // ids exceed the embedding table of tiny-bert.
     let family = if text("of") == "xlm-roberta" && text("family") == "bert" { "xlm-roberta" } else { text("family") };
     crate::common::edit_json(&mut files, "config.json", |config| {
         config["model_type"] = json!(family);
@@ -104,25 +105,26 @@ fn open_with_class(case: &Value, golden: &Value) -> likewise::Result<Embedder> {
     Embedder::builder().max_length(limit).open_files(&in_memory(&files))
 }
 
-/// Covers classes that take only the vocabulary, the generic class, and the files beside
-/// tokenizer.json.
+/// Covers classes that use only the vocabulary, the generic class, and the other configuration
+/// files.
 #[test]
 fn tokenizer_classes_give_the_ids_of_transformers() {
-    let refused = HashMap::from([
+    let rejected = HashMap::from([
         ("a class for other vocabularies", &["tokenizer.json", "kind BPE", "is WordPiece", "tokenizer_class"][..]),
         ("nobody's class", &["tokenizer_config.json", "tokenizer_class", "NoSuchTokenizer"]),
     ]);
     let golden = Golden::json_of("classes");
-    let (mut count, mut wrong) = (0, Vec::new());
+    let mut count = 0;
+    let mut wrong = Vec::new();
     for case in golden["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
-        let model = match (open_with_class(case, &golden), refused.get(name)) {
+        let model = match (open_with_class(case, &golden), rejected.get(name)) {
             (Ok(model), None) => model,
             (Ok(_), Some(_)) => panic!("{name}: accepted"),
-            (Err(error), words) => {
+            (Err(error), parts) => {
                 let message = error_chain(&error);
-                let Some(words) = words else { panic!("{name}: {message}") };
-                assert!(words.iter().all(|word| message.contains(word)), "{name}: {message}");
+                let Some(parts) = parts else { panic!("{name}: {message}") };
+                assert!(parts.iter().all(|part| message.contains(part)), "{name}: {message}");
                 println!("{name}: {message}");
                 continue;
             }
@@ -131,19 +133,19 @@ fn tokenizer_classes_give_the_ids_of_transformers() {
             golden["texts"].as_array().expect("texts").iter().zip(case["ids"].as_array().expect("ids"))
         {
             let text = text.as_str().expect("a text");
-            let got = json!(model.tokenize(text).expect("tokens").ids);
-            if got != *expected {
-                wrong.push(format!("{name}: {text:?}\n  {got}\n  {expected}"));
+            let found = json!(model.tokenize(text).expect("tokens").ids);
+            if found != *expected {
+                wrong.push(format!("{name}: {text:?}\n  expected {expected}\n  found    {found}"));
             }
         }
         count += 1;
     }
-    assert!(wrong.is_empty(), "{} texts:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} texts have wrong ids:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count >= 90, "{count} tokenizers");
 }
 
 /// Covers all sources of maximum length and truncation side, their precedence, and lower-casing
-/// before the tokenizer's own normalizer.
+/// before the normalizer of tokenizer.json.
 #[test]
 fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
     let golden = Golden::json_of("classes");
@@ -159,19 +161,20 @@ fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
         for (text, expected) in
             golden["inputs"].as_array().expect("texts").iter().zip(case["ids"].as_array().expect("ids"))
         {
-            let got = model.tokenize(text.as_str().expect("a text")).expect("tokens").ids;
-            assert_eq!(json!(got), *expected, "{name}: {text}");
+            let found = model.tokenize(text.as_str().expect("a text")).expect("tokens").ids;
+            assert_eq!(json!(found), *expected, "{name}: {text}");
         }
-        // Pooling without the prompt shows how many tokens the prompt has.
+        // Pooling without the prompt depends on the number of the prompt's tokens.
         let Some(prompted) = case["prompted"].as_array() else { continue };
         prompts += 1;
         let prompt = golden["prompt"].as_str().expect("a prompt");
         let model = Embedder::builder().prompt(prompt).open_files(&in_memory(&files)).expect("a model");
         for (text, expected) in golden["inputs"].as_array().expect("texts").iter().zip(prompted) {
-            let got = model.embed(&[text.as_str().expect("a text")]).expect("a vector");
-            for (&got, expected) in got.row(0).iter().zip(expected.as_array().expect("numbers")) {
+            let vector = model.embed(&[text.as_str().expect("a text")]).expect("a vector");
+            for (&found, expected) in vector.row(0).iter().zip(expected.as_array().expect("elements")) {
                 let expected = expected.as_f64().expect("a number") as f32;
-                assert!((got - expected).abs() <= 2e-6 * expected.abs().max(1.0), "{name}: {text}: {got} {expected}");
+                let max_error = 2e-6 * expected.abs().max(1.0);
+                assert!((found - expected).abs() <= max_error, "{name}: {text}: expected {expected}, found {found}");
             }
         }
     }
@@ -180,7 +183,7 @@ fn length_and_case_settings_give_the_ids_of_sentence_transformers() {
 
 type CaseFiles = serde_json::Map<String, Value>;
 
-/// Opens the model of a case after an edit of the case's files.
+/// Opens the model of a case after an edit of its files.
 fn open_edited(golden: &Value, name: &str, edit: impl Fn(&mut CaseFiles)) -> likewise::Result<Embedder> {
     let cases = golden["cases"].as_array().expect("cases");
     let mut case = cases.iter().find(|case| case["name"] == name).expect("a case").clone();
@@ -188,29 +191,29 @@ fn open_edited(golden: &Value, name: &str, edit: impl Fn(&mut CaseFiles)) -> lik
     open_with_vocabulary(golden, &case)
 }
 
-/// Requires an error whose message contains all words.
-fn assert_rejected(what: &str, outcome: likewise::Result<Embedder>, words: &[&str]) {
+/// Requires an error whose message contains all parts.
+fn assert_rejected(what: &str, outcome: likewise::Result<Embedder>, parts: &[&str]) {
     let Err(error) = outcome else { panic!("{what}: accepted") };
     let message = error_chain(&error);
     println!("{what}: {message}");
-    assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{what}: {message}");
 }
 
 #[test]
 fn missing_vocabulary_files_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    for (case, file, words) in
+    for (case, file, parts) in
         [("bert", "vocab.txt", &["vocab.txt", "AutoTokenizer"][..]), ("roberta", "merges.txt", &["merges.txt"])]
     {
         let outcome = open_edited(&golden, case, |files| drop(files.remove(file)));
-        assert_rejected(&format!("{case} without {file}"), outcome, words);
+        assert_rejected(&format!("{case} without {file}"), outcome, parts);
     }
 }
 
 #[test]
 fn invalid_vocabulary_files_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    for (case, file, text, words) in [
+    for (case, file, text, parts) in [
         ("roberta", "merges.txt", "#version: 0.2\na b c\n", &["line 2", "two pieces"][..]),
         ("roberta", "merges.txt", "a \n", &["merges.txt", "line 1"]),
         ("roberta", "merges.txt", "§ §\n", &["vocab.json", "not a valid tokenizer"]),
@@ -238,7 +241,7 @@ fn invalid_vocabulary_files_are_rejected_by_name() {
         ("bert", "special_tokens_map.json", "{\"cls_token\": 7}", &["cls_token", "a token", "7"]),
     ] {
         let outcome = open_edited(&golden, case, |files| drop(files.insert(file.to_owned(), json!(text))));
-        assert_rejected(&format!("{file} = {text:?}"), outcome, words);
+        assert_rejected(&format!("{file} = {text:?}"), outcome, parts);
     }
 }
 
@@ -268,32 +271,32 @@ fn open_with_sentencepiece(family: &str, class: &str, pieces: Vec<u8>) -> likewi
 #[test]
 fn invalid_sentencepiece_models_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    let valid = sentence_pieces(&golden, "unigram");
+    let valid = sentencepiece_model(&golden, "unigram");
     // Fields of a second message are merged into the first.
-    let with_appended = |more: &[u8]| [&valid[..], more].concat();
+    let append = |more: &[u8]| [&valid[..], more].concat();
     let open = |pieces: Vec<u8>| open_with_sentencepiece("xlm-roberta", "XLMRobertaTokenizer", pieces);
     assert!(open(valid.clone()).is_ok());
-    for (what, pieces, words) in [
+    for (what, pieces, parts) in [
         ("an empty file", Vec::new(), &["not a valid tokenizer", "has no pieces"][..]),
         ("a text file", b"[PAD]\n[UNK]\n".to_vec(), &["not a valid tokenizer"]),
         ("a truncated file", valid[..valid.len() / 2].to_vec(), &["not a valid tokenizer"]),
-        ("a piece that is not UTF-8", with_appended(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),
-        ("a table of two bytes", with_appended(b"\x1a\x04\x12\x02ab"), &["table of less than 4 bytes"]),
-        // Without the check, the tokenizers crate would allocate eight gigabytes.
+        ("a piece that is not UTF-8", append(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),
+        ("a table of two bytes", append(b"\x1a\x04\x12\x02ab"), &["table of less than 4 bytes"]),
+        // Without this check, the tokenizers crate would allocate 8 GB.
         (
             "a table shorter than announced",
-            with_appended(b"\x1a\x07\x12\x05\xff\xff\xff\xff0"),
+            append(b"\x1a\x07\x12\x05\xff\xff\xff\xff0"),
             &["trie of 4294967295 bytes and has 1"],
         ),
     ] {
-        assert_rejected(what, open(pieces), &[words, &[PIECES]].concat());
+        assert_rejected(what, open(pieces), &[parts, &[PIECES]].concat());
     }
 }
 
 #[test]
 fn sentencepiece_models_of_other_classes_are_rejected_by_name() {
     let golden = Golden::json_of("vocabularies");
-    for (family, class, pieces, words) in [
+    for (family, class, pieces, parts) in [
         ("camembert", "CamembertTokenizer", "bpe", &["Unigram, 1", "kind 2", PIECES][..]),
         (
             "xlm-roberta",
@@ -303,7 +306,7 @@ fn sentencepiece_models_of_other_classes_are_rejected_by_name() {
         ),
         ("bert", "BertTokenizer", "unigram", &["tokenizer_class", "no tokenizer.json", PIECES, "BertTokenizer"]),
     ] {
-        let outcome = open_with_sentencepiece(family, class, sentence_pieces(&golden, pieces));
-        assert_rejected(class, outcome, words);
+        let outcome = open_with_sentencepiece(family, class, sentencepiece_model(&golden, pieces));
+        assert_rejected(class, outcome, parts);
     }
 }

@@ -1,13 +1,13 @@
-//! config.json.
+//! Malformed or contradictory config.json.
 
 use super::*;
 
 #[test]
 fn config_sizes_out_of_range_are_rejected() {
     let mut cases = Cases::default();
-    let wrong =
+    let invalid =
         [json!(-1), json!(0), json!(16_777_217), json!(u64::MAX), json!(1e30), json!(1.5), json!("12"), json!(true)];
-    let wrong = wrong.into_iter().chain([json!([]), json!({})]);
+    let values = invalid.into_iter().chain([json!([]), json!({})]);
     let keys = [
         "hidden_size",
         "num_attention_heads",
@@ -17,12 +17,12 @@ fn config_sizes_out_of_range_are_rejected() {
         "max_position_embeddings",
         "type_vocab_size",
     ];
-    for value in wrong {
+    for value in values {
         for key in keys {
-            cases.key("tiny-bert", "config.json", key, &value);
+            cases.rejects_value("tiny-bert", "config.json", key, &value);
         }
-        cases.key("tiny-mpnet", "config.json", "relative_attention_num_buckets", &value);
-        cases.key("tiny-mpnet", "sentence_bert_config.json", "max_seq_length", &value);
+        cases.rejects_value("tiny-mpnet", "config.json", "relative_attention_num_buckets", &value);
+        cases.rejects_value("tiny-mpnet", "sentence_bert_config.json", "max_seq_length", &value);
     }
     cases.finish();
 }
@@ -45,45 +45,45 @@ fn unsupported_config_values_are_rejected_by_name() {
     ];
     for (key, values) in table {
         for value in values {
-            cases.key("tiny-bert", "config.json", key, &value);
+            cases.rejects_value("tiny-bert", "config.json", key, &value);
         }
     }
-    cases.key("tiny-mpnet", "config.json", "relative_attention_num_buckets", &json!(31));
+    cases.rejects_value("tiny-mpnet", "config.json", "relative_attention_num_buckets", &json!(31));
     for value in [json!(-1), json!(1_u64 << 40), json!("1"), json!(1.5)] {
-        cases.key("tiny-xlm-roberta", "config.json", "pad_token_id", &value);
+        cases.rejects_value("tiny-xlm-roberta", "config.json", "pad_token_id", &value);
     }
-    // No file limits the table of sines.
-    let files = edited("tiny-bert", "config.json", |json| {
+    // The sinusoidal position table is computed, so the size of a file does not limit it.
+    let files = with_json("tiny-bert", "config.json", |json| {
         json["model_type"] = json!("distilbert");
         json["dim"] = json!(32);
         json["n_heads"] = json!(4);
         json["sinusoidal_pos_embds"] = json!(true);
         json["max_position_embeddings"] = json!(1 << 24);
     });
-    let words = ["config.json", "max_position_embeddings", "at most 2097152 with sines", "16777216"];
-    cases.model("sines of gigabytes", &files, "Config", &words);
-    let files = edited("tiny-bert", "config.json", |json| {
+    let parts = ["config.json", "max_position_embeddings", "at most 2097152 with sines", "16777216"];
+    cases.rejects_model("a huge sinusoidal table", &files, "Config", &parts);
+    let files = with_json("tiny-bert", "config.json", |json| {
         json.as_object_mut().expect("an object").remove("model_type");
     });
-    cases.model("no model_type", &files, "Config", &["config.json", "model_type", "mpnet", "found nothing"]);
+    cases.rejects_model("no model_type", &files, "Config", &["config.json", "model_type", "mpnet", "found nothing"]);
     cases.finish();
 }
 
 #[test]
 fn config_contradicting_weights_is_rejected() {
     let mut cases = Cases::default();
-    let words = "bert.embeddings.word_embeddings.weight";
+    let word_table = "bert.embeddings.word_embeddings.weight";
     let table: [(&str, Value, &str, &[&str]); 15] = [
         ("hidden_size", json!(64), "Config", &[POOLING, "word_embedding_dimension", "64", "32"]),
         ("num_hidden_layers", json!(1), "UnknownTensor", &[WEIGHTS, "BERT", "encoder.layer.1."]),
         ("num_hidden_layers", json!(3), "MissingTensor", &[WEIGHTS, "encoder.layer.2.", "encoder.layer.1."]),
         ("num_hidden_layers", json!(16_777_216), "Config", &["num_hidden_layers", "at most 1024", "16777216"]),
         ("intermediate_size", json!(73), "TensorShape", &[WEIGHTS, "intermediate.dense", "73", "72"]),
-        ("vocab_size", json!(361), "TensorShape", &[WEIGHTS, words, "[361, 32]", "[360, 32]", "config.json"]),
-        ("vocab_size", json!(359), "TensorShape", &[WEIGHTS, words, "[359, 32]", "[360, 32]"]),
+        ("vocab_size", json!(361), "TensorShape", &[WEIGHTS, word_table, "[361, 32]", "[360, 32]", "config.json"]),
+        ("vocab_size", json!(359), "TensorShape", &[WEIGHTS, word_table, "[359, 32]", "[360, 32]"]),
         ("max_position_embeddings", json!(65), "TensorShape", &["position_embeddings", "[65, 32]", "[64, 32]"]),
         ("type_vocab_size", json!(1), "TensorShape", &["token_type_embeddings", "[1, 32]", "[2, 32]"]),
-        // null is as good as nothing, and nothing is the default of the architecture.
+        // null means the default of the architecture, like a missing key.
         ("hidden_size", json!(null), "Config", &["768", "32"]),
         ("num_attention_heads", json!(null), "Config", &["num_attention_heads", "divisor", "32"]),
         ("num_hidden_layers", json!(null), "MissingTensor", &["encoder.layer.2."]),
@@ -91,45 +91,55 @@ fn config_contradicting_weights_is_rejected() {
         ("vocab_size", json!(null), "TensorShape", &["30522"]),
         ("max_position_embeddings", json!(null), "TensorShape", &["512"]),
     ];
-    for (key, value, variant, words) in table {
-        let files = edited("tiny-bert", "config.json", |json| json[key] = value.clone());
-        cases.model(&format!("{key} = {value}"), &files, variant, words);
+    for (key, value, variant, parts) in table {
+        let files = with_json("tiny-bert", "config.json", |json| json[key] = value.clone());
+        cases.rejects_model(&format!("{key} = {value}"), &files, variant, parts);
     }
-    let mut files = edited("tiny-bert", "config.json", |json| json["hidden_size"] = json!(64));
+    let mut files = with_json("tiny-bert", "config.json", |json| json["hidden_size"] = json!(64));
     files.remove("modules.json");
-    cases.model("a width that is not the file's", &files, "TensorShape", &[WEIGHTS, words, "[360, 64]", "[360, 32]"]);
-    let files = edited("tiny-mpnet", "config.json", |json| json["relative_attention_num_buckets"] = json!(33));
-    cases.model("33 buckets", &files, "TensorShape", &["encoder.relative_attention_bias.weight", "[33, 3]", "[32, 3]"]);
+    cases.rejects_model(
+        "another hidden size than the weights",
+        &files,
+        "TensorShape",
+        &[WEIGHTS, word_table, "[360, 64]", "[360, 32]"],
+    );
+    let files = with_json("tiny-mpnet", "config.json", |json| json["relative_attention_num_buckets"] = json!(33));
+    cases.rejects_model(
+        "33 buckets",
+        &files,
+        "TensorShape",
+        &["encoder.relative_attention_bias.weight", "[33, 3]", "[32, 3]"],
+    );
     cases.finish();
 
     for key in ["type_vocab_size", "layer_norm_eps", "hidden_act", "pad_token_id", "is_decoder"] {
-        let files = edited("tiny-bert", "config.json", |json| json[key] = Value::Null);
+        let files = with_json("tiny-bert", "config.json", |json| json[key] = Value::Null);
         embed(&files, &[TEXT]).unwrap_or_else(|e| panic!("{key} = null: {e}"));
     }
 }
 
-/// Positions are counted from the padding token's id, so a large one leaves no room, or little.
+/// Position ids start after the padding token's id, so a large id leaves few position ids or none.
 #[test]
 fn padding_id_at_last_position_is_rejected() {
     let mut cases = Cases::default();
-    let padded = |id: u32| edited("tiny-xlm-roberta", "config.json", |json| json["pad_token_id"] = json!(id));
+    let padded = |id: u32| with_json("tiny-xlm-roberta", "config.json", |json| json["pad_token_id"] = json!(id));
     for id in [63, 64, 65, 66, u32::MAX] {
-        let words = ["config.json", "max_position_embeddings"];
-        cases.model(&format!("pad_token_id {id}"), &padded(id), "Config", &words);
+        let parts = ["config.json", "max_position_embeddings"];
+        cases.rejects_model(&format!("pad_token_id {id}"), &padded(id), "Config", &parts);
     }
     for rows in [1_usize, 2] {
-        let mut files = reweighted("tiny-bert", |tensors| {
+        let mut files = with_tensors("tiny-bert", |tensors| {
             let table = tensors.get_mut("bert.embeddings.position_embeddings.weight").expect("a table");
             table.shape[0] = rows;
             table.data.truncate(rows * 32 * 4);
         });
         edit_json(&mut files, "config.json", |json| json["max_position_embeddings"] = json!(rows));
-        let words = ["config.json", "max_position_embeddings", "3 tokens"];
-        cases.model(&format!("{rows} positions"), &files, "Config", &words);
+        let parts = ["config.json", "max_position_embeddings", "3 tokens"];
+        cases.rejects_model(&format!("{rows} positions"), &files, "Config", &parts);
     }
     cases.finish();
 
-    let model = open(&padded(62)).expect("room for one token of text");
+    let model = open(&padded(62)).expect("a model for one token of text");
     let usage = model.embed(&[TEXT]).expect("a vector").usage()[0];
     assert_eq!((usage.used, model.info().max_length), (3, 3));
 }

@@ -1,4 +1,4 @@
-//! Files.
+//! Missing, unreadable and oversized files.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 fn missing_files_are_named() {
     let mut cases = Cases::default();
     for model in TINY {
-        for (name, words) in [
+        for (name, parts) in [
             ("config.json", &["config.json", "architecture"][..]),
             ("tokenizer.json", &["tokenizer.json", "vocab.txt", "sentencepiece.bpe.model"]),
             (WEIGHTS, &[WEIGHTS, INDEX, "pytorch_model.bin"]),
@@ -14,15 +14,15 @@ fn missing_files_are_named() {
         ] {
             let mut files = files(model);
             files.remove(name);
-            cases.model(&format!("{model} without {name}"), &files, "MissingFile", words);
+            cases.rejects_model(&format!("{model} without {name}"), &files, "MissingFile", parts);
             let folder = write_folder(&files);
             let path = folder.path().display().to_string();
-            let words = [words, &[path.as_str()]].concat();
+            let parts = [parts, &[path.as_str()]].concat();
             cases.fails(
                 &format!("{model} folder without {name}"),
                 || Embedder::open(folder.path()),
                 "MissingFile",
-                &words,
+                &parts,
             );
         }
     }
@@ -38,7 +38,7 @@ fn missing_files_are_named() {
 fn unreadable_files_are_rejected_by_name() {
     let mut cases = Cases::default();
     let model = "tiny-bert";
-    // Where a file should be, a folder.
+    // Replace each file by a folder of the same name.
     for name in ["config.json", "tokenizer.json", "modules.json", POOLING, SENTENCE, WEIGHTS] {
         let mut files = files(model);
         files.remove(name);
@@ -46,13 +46,13 @@ fn unreadable_files_are_rejected_by_name() {
         let folder = write_folder(&files);
         cases.fails(&format!("{name} is a folder"), || Embedder::open(folder.path()), "Io", &[name, "cannot"]);
     }
-    // An empty file can be mapped on some systems and not on others.
+    // Only some operating systems can map an empty file.
     let folder = write_folder(&with(model, WEIGHTS, ""));
     cases.fails("empty weights", || Embedder::open(folder.path()), "Safetensors", &[WEIGHTS, "(0 bytes)"]);
     cases.finish();
 }
 
-/// What is no file might be waited for without end: the reader of a pipe waits for its writer.
+/// Opening a pipe would block until a process writes to it.
 #[cfg(unix)]
 #[test]
 fn pipes_and_devices_are_rejected_without_waiting() {
@@ -63,25 +63,27 @@ fn pipes_and_devices_are_rejected_without_waiting() {
         let folder = write_folder(&files("tiny-bert"));
         let path = folder.path().join(name);
         for device in [false, true] {
-            std::fs::remove_file(&path).expect("gone");
+            std::fs::remove_file(&path).expect("a removed file");
             if device {
                 std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
             } else {
-                let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
-                assert!(made.success());
+                let status = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+                assert!(status.success(), "mkfifo: {status}");
             }
-            // A link out of a module's folder is refused as such.
-            let (variants, words) = ("Io|Config", [name, if device { "" } else { "not a file" }]);
-            cases.fails(&format!("{name} is none"), || Embedder::open(folder.path()), variants, &words);
+            // A link that leaves the folder of a module is rejected as a link.
+            let variants = "Io|Config";
+            let parts = [name, if device { "" } else { "not a file" }];
+            let kind = if device { "a device" } else { "a pipe" };
+            cases.fails(&format!("{name} is {kind}"), || Embedder::open(folder.path()), variants, &parts);
             let read = || Embedder::builder().open_files(&likewise::ModelFiles::folder(folder.path()).without_mmap());
-            cases.fails(&format!("{name} is none, and read"), read, variants, &words);
+            cases.fails(&format!("{name} is {kind}, without mmap"), read, variants, &parts);
         }
     }
     cases.finish();
 }
 
-/// Of a file that is too large to be what it should be, nothing is read. (These take no room on the
-/// disk.)
+/// A file above its size limit is rejected before it is read. The files are sparse and occupy no
+/// disk space.
 #[test]
 fn oversized_files_are_rejected() {
     let mut cases = Cases::default();
@@ -96,8 +98,8 @@ fn oversized_files_are_rejected() {
         let folder = write_folder(&files);
         let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(name)).expect("a file");
         file.set_len(1 << 40).expect("a size");
-        let words = [name, "at most", "bytes", "1099511627776"];
-        cases.fails(&format!("{name} of a terabyte"), || Embedder::open(folder.path()), "Config", &words);
+        let parts = [name, "at most", "bytes", "1099511627776"];
+        cases.fails(&format!("{name} of 1 TiB"), || Embedder::open(folder.path()), "Config", &parts);
     }
     cases.finish();
 }
@@ -111,21 +113,31 @@ fn invalid_json_is_rejected_by_name() {
     {
         for bytes in not_json {
             let what = format!("{name} = {:?}", String::from_utf8_lossy(bytes));
-            cases.model(&what, &with(model, name, bytes), "Json", &[name, "not valid JSON", "line"]);
+            cases.rejects_model(&what, &with(model, name, bytes), "Json", &[name, "not valid JSON", "line"]);
         }
         let deep = "[".repeat(100_000);
-        cases.model(&format!("{name} is deep"), &with(model, name, deep), "Json", &[name]);
+        cases.rejects_model(&format!("{name} is deeply nested"), &with(model, name, deep), "Json", &[name]);
         for (bytes, found) in [("null", "null"), ("3", "a number"), ("\"x\"", "a string"), ("true", "true or false")] {
-            cases.model(&format!("{name} = {bytes}"), &with(model, name, bytes), "Config", &[name, "expected", found]);
+            cases.rejects_model(
+                &format!("{name} = {bytes}"),
+                &with(model, name, bytes),
+                "Config",
+                &[name, "expected", found],
+            );
         }
         let (other, found) = if name == "modules.json" { ("{}", "an object") } else { ("[]", "an array") };
-        cases.model(&format!("{name} = {other}"), &with(model, name, other), "Config", &[name, "expected", found]);
+        cases.rejects_model(
+            &format!("{name} = {other}"),
+            &with(model, name, other),
+            "Config",
+            &[name, "expected", found],
+        );
     }
     let mut files = files(model);
     files.remove(WEIGHTS);
     for bytes in not_json {
         files.insert(INDEX.to_owned(), bytes.to_vec());
-        cases.model("the index", &files, "Json", &[INDEX, "not valid JSON"]);
+        cases.rejects_model("the shard index", &files, "Json", &[INDEX, "not valid JSON"]);
     }
     cases.finish();
 }

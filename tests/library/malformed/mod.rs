@@ -1,11 +1,14 @@
-//! Bad input: each case must give the right error, with a message that says which file, which key
-//! or tensor, what was expected and what was found; and no case may panic.
+//! Malformed input. Each case must give an error, and the message must name the file, the key or
+//! tensor, the expected value and the found value. No case may panic.
 
 mod configs;
+mod dense;
 mod files;
+mod modules;
 mod random_bytes;
 mod requests;
 mod sentence_head;
+mod tokenizers;
 mod weight_formats;
 mod weights;
 
@@ -28,30 +31,29 @@ const INPUTS: &str = "sentence_bert_config.json";
 const TEXT: &str = "That is a happy person";
 const TEXTS: [&str; 4] = [TEXT, "", "Today is a sunny day, and the dog is happy about it.", "今天 est un jour"];
 
-// ---------------------------------------------------------------------------------------------------------------------
-// Cases, all of which are run before the test is judged.
-
+/// A list of failed cases, so that a test runs all cases before it fails.
 #[derive(Default)]
 struct Cases {
-    run: usize,
+    count: usize,
     failures: Vec<String>,
 }
 
 impl Cases {
-    /// Runs a case that must fail with one of `variants` (separated by `|`) and with all `words` in
-    /// its message.
-    fn fails<T>(&mut self, what: &str, run: impl FnOnce() -> Result<T>, variants: &str, words: &[&str]) {
-        self.run += 1;
+    /// Runs a case. It must fail with one of the error `variants`, separated by `|`, and with a
+    /// message that contains all `parts`.
+    fn fails<T>(&mut self, what: &str, run: impl FnOnce() -> Result<T>, variants: &str, parts: &[&str]) {
+        self.count += 1;
         let problem = match catch_unwind(AssertUnwindSafe(run)) {
             Err(_) => "panicked".to_owned(),
             Ok(Ok(_)) => format!("succeeded, expected {variants}"),
             Ok(Err(error)) => {
-                let (variant, message) = (variant(&error), message(&error));
-                let missing: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
+                let variant = variant(&error);
+                let message = message(&error);
+                let missing: Vec<_> = parts.iter().filter(|word| !message.contains(**word)).collect();
                 if !variants.split('|').any(|expected| expected == variant) {
                     format!("is {variant}, expected {variants}: {message}")
                 } else if !missing.is_empty() {
-                    format!("does not say {missing:?}: {message}")
+                    format!("{missing:?} is not in the message: {message}")
                 } else {
                     return;
                 }
@@ -60,32 +62,38 @@ impl Cases {
         self.failures.push(format!("{what}: {problem}"));
     }
 
-    /// A model that must fail when it is opened or when it embeds a text.
-    fn model(&mut self, what: &str, files: &Files, variants: &str, words: &[&str]) {
-        self.fails(what, || embed(files, &[TEXT]), variants, words);
+    /// Runs a case in which opening a model or embedding a text must fail.
+    fn rejects_model(&mut self, what: &str, files: &Files, variants: &str, parts: &[&str]) {
+        self.fails(what, || embed(files, &[TEXT]), variants, parts);
     }
 
-    /// A value of a key of a JSON file that must be refused, naming file, key and value.
-    fn key(&mut self, model: &str, file: &str, key: &str, value: &Value) {
+    /// Runs a case in which a value of a key of a JSON file must be rejected. The message must name
+    /// the file, the key and the value.
+    fn rejects_value(&mut self, model: &str, file: &str, key: &str, value: &Value) {
         let mut files = files(model);
         edit_json(&mut files, file, |json| json[key] = value.clone());
         let found = value.to_string();
-        self.model(&format!("{model} {file} {key} = {found}"), &files, "Config", &[file, key, "expected", &found]);
+        self.rejects_model(
+            &format!("{model} {file} {key} = {found}"),
+            &files,
+            "Config",
+            &[file, key, "expected", &found],
+        );
     }
 
     fn finish(self) {
-        assert!(self.run > 0, "no case");
-        let count = self.failures.len();
-        assert!(count == 0, "{count} of {} cases:\n{}", self.run, self.failures.join("\n"));
+        assert!(self.count > 0, "no case has run");
+        let failed = self.failures.len();
+        assert!(failed == 0, "{failed} of {} cases failed:\n{}", self.count, self.failures.join("\n"));
     }
 }
 
-/// The name of an error's variant.
+/// Returns the name of an error's variant.
 fn variant(error: &Error) -> String {
     format!("{error:?}").chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
-/// An error's message and those of all errors beneath it.
+/// Returns the messages of an error and of all its sources.
 fn message(error: &Error) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
@@ -104,28 +112,28 @@ fn embed(files: &Files, texts: &[&str]) -> Result<Embeddings> {
     open(files)?.embed(texts)
 }
 
-/// The files of a model with one of them replaced.
+/// Returns the files of a model after replacing one of them.
 fn with(model: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Files {
     let mut files = files(model);
     files.insert(name.to_owned(), bytes.into());
     files
 }
 
-/// The files of a model, one of them as JSON changed.
-fn edited(model: &str, name: &str, edit: impl FnOnce(&mut Value)) -> Files {
+/// Returns the files of a model after an edit of a JSON file.
+fn with_json(model: &str, name: &str, edit: impl FnOnce(&mut Value)) -> Files {
     let mut files = files(model);
     edit_json(&mut files, name, edit);
     files
 }
 
-/// Makes a model's tokenizer one that is taken as it is written, of which its own class would take
-/// only the vocabulary.
-fn as_written(files: &mut Files) {
+/// Selects the generic tokenizer class, which uses all parts of tokenizer.json. The default class
+/// of the model uses only the vocabulary.
+fn use_generic_class(files: &mut Files) {
     edit_json(files, "tokenizer_config.json", |json| json["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
 }
 
-/// The files of a model, its tensors changed.
-fn reweighted(model: &str, edit: impl FnOnce(&mut Tensors)) -> Files {
+/// Returns the files of a model after an edit of its tensors.
+fn with_tensors(model: &str, edit: impl FnOnce(&mut Tensors)) -> Files {
     let mut files = files(model);
     let mut tensors = tensors(&files[WEIGHTS]);
     edit(&mut tensors);
@@ -133,6 +141,7 @@ fn reweighted(model: &str, edit: impl FnOnce(&mut Tensors)) -> Files {
     files
 }
 
+/// Writes files to a new temporary folder.
 fn write_folder(files: &Files) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in files {
@@ -143,30 +152,34 @@ fn write_folder(files: &Files) -> tempfile::TempDir {
     folder
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// Safetensors files, written here and not by the crate that reads them, so that they can be wrong.
+// The tests write safetensors files without the safetensors crate, because the crate does not write
+// invalid files.
 
-type Tensors = BTreeMap<String, Raw>;
+type Tensors = BTreeMap<String, RawTensor>;
 
+/// A tensor whose fields may contradict each other.
 #[derive(Clone)]
-struct Raw {
+struct RawTensor {
     dtype: String,
     shape: Vec<usize>,
     data: Vec<u8>,
 }
 
+/// Reads all tensors of a safetensors file.
 fn tensors(bytes: &[u8]) -> Tensors {
     let file = SafeTensors::deserialize(bytes).expect("safetensors");
-    let raw = |tensor: safetensors::tensor::TensorView<'_>| Raw {
+    let raw_tensor = |tensor: safetensors::tensor::TensorView<'_>| RawTensor {
         dtype: format!("{:?}", tensor.dtype()),
         shape: tensor.shape().to_vec(),
         data: tensor.data().to_vec(),
     };
-    file.tensors().into_iter().map(|(name, tensor)| (name, raw(tensor))).collect()
+    file.tensors().into_iter().map(|(name, tensor)| (name, raw_tensor(tensor))).collect()
 }
 
+/// Writes a safetensors file.
 fn write(tensors: &Tensors) -> Vec<u8> {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    let mut header = serde_json::Map::new();
+    let mut data = Vec::new();
     for (name, tensor) in tensors {
         let start = data.len();
         data.extend_from_slice(&tensor.data);
@@ -176,18 +189,18 @@ fn write(tensors: &Tensors) -> Vec<u8> {
     join(Value::Object(header).to_string().as_bytes(), &data)
 }
 
-/// A file of a header and data.
+/// Joins a header and tensor data to a safetensors file.
 fn join(header: &[u8], data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header, data].concat()
 }
 
-/// A file's header and data.
+/// Splits a safetensors file into its header and tensor data.
 fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     bytes[8..].split_at(length)
 }
 
-/// A file with its header changed and its data as they are.
+/// Returns a safetensors file after an edit of its header, with unchanged tensor data.
 fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (header, data) = split(bytes);
     let mut header: Value = serde_json::from_slice(header).expect("JSON");
@@ -195,6 +208,7 @@ fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     join(header.to_string().as_bytes(), data)
 }
 
-fn numbers(data: &[u8]) -> Vec<f32> {
+/// Converts little-endian bytes to f32 elements.
+fn f32_elements(data: &[u8]) -> Vec<f32> {
     data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -1,4 +1,4 @@
-//! Weights.
+//! Malformed safetensors files, and tensors that do not fit the model.
 
 use super::*;
 
@@ -36,8 +36,8 @@ fn invalid_safetensors_are_rejected() {
         ("offsets beyond the end", edit("data_offsets", json!([u64::MAX - 127, u64::MAX]))),
         ("negative offsets", edit("data_offsets", json!([-128, 0]))),
         ("one offset", edit("data_offsets", json!([512]))),
-        ("a shape of fewer numbers", edit("shape", json!([31]))),
-        ("a shape of more numbers", edit("shape", json!([32, 2]))),
+        ("a shape with fewer elements", edit("shape", json!([31]))),
+        ("a shape with more elements", edit("shape", json!([32, 2]))),
         ("a shape that overflows", edit("shape", json!([1_u64 << 32, 1_u64 << 32, 1_u64 << 32]))),
         ("a shape that overflows to its size", edit("shape", json!([1_u64 << 62, 4, 32]))),
         ("a huge shape", edit("shape", json!([u64::MAX]))),
@@ -49,8 +49,8 @@ fn invalid_safetensors_are_rejected() {
     ];
     for (what, bytes) in table {
         let size = format!("({} bytes)", bytes.len());
-        let words = [WEIGHTS, "not a valid safetensors file", size.as_str(), "bytes): "];
-        cases.model(what, &with("tiny-bert", WEIGHTS, bytes), "Safetensors", &words);
+        let parts = [WEIGHTS, "not a valid safetensors file", size.as_str(), "bytes): "];
+        cases.rejects_model(what, &with("tiny-bert", WEIGHTS, bytes), "Safetensors", &parts);
     }
     cases.finish();
 }
@@ -66,7 +66,7 @@ fn truncated_safetensors_are_rejected() {
         let size = format!("({length} bytes)");
         cases.fails(&format!("{length} bytes"), run, "Safetensors", &[WEIGHTS, &size]);
     }
-    // Mapped files take the same way.
+    // Mapped files must give the same errors.
     for length in [0, 7, 8, data - 1, data, bytes.len() - 1] {
         let folder = write_folder(&with("tiny-bert", WEIGHTS, &bytes[..length]));
         cases.fails(&format!("{length} bytes, mapped"), || Embedder::open(folder.path()), "Safetensors", &[WEIGHTS]);
@@ -77,15 +77,15 @@ fn truncated_safetensors_are_rejected() {
 #[test]
 fn wrong_tensors_are_rejected_by_name() {
     let mut cases = Cases::default();
-    let words = "embeddings.word_embeddings.weight";
+    let word_table = "embeddings.word_embeddings.weight";
     for (dtype, size) in [("I64", 8), ("F64", 8), ("U8", 1), ("BOOL", 1), ("I32", 4), ("F8_E4M3", 1)] {
-        for name in [words, "embeddings.LayerNorm.bias", "encoder.layer.1.output.dense.weight"] {
-            let files = reweighted("tiny-mpnet", |tensors| {
+        for name in [word_table, "embeddings.LayerNorm.bias", "encoder.layer.1.output.dense.weight"] {
+            let files = with_tensors("tiny-mpnet", |tensors| {
                 let tensor = tensors.get_mut(name).expect("a tensor");
                 tensor.dtype = dtype.to_owned();
                 tensor.data = vec![0; size * tensor.shape.iter().product::<usize>()];
             });
-            cases.model(
+            cases.rejects_model(
                 &format!("{name} is {dtype}"),
                 &files,
                 "TensorDtype",
@@ -93,44 +93,44 @@ fn wrong_tensors_are_rejected_by_name() {
             );
         }
     }
-    for (name, near) in [
+    for (name, similar) in [
         ("encoder.layer.0.attention.attn.q.weight", "encoder.layer.0.attention.attn.k.weight"),
         ("encoder.layer.1.output.LayerNorm.bias", "encoder.layer.0.output.LayerNorm.bias"),
         ("encoder.relative_attention_bias.weight", "nearest"),
-        (words, "embeddings.position_embeddings.weight"),
+        (word_table, "embeddings.position_embeddings.weight"),
     ] {
-        let files = reweighted("tiny-mpnet", |tensors| drop(tensors.remove(name)));
-        cases.model(&format!("no {name}"), &files, "MissingTensor", &[WEIGHTS, name, near]);
-        let files = reweighted("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.reverse());
+        let files = with_tensors("tiny-mpnet", |tensors| drop(tensors.remove(name)));
+        cases.rejects_model(&format!("no {name}"), &files, "MissingTensor", &[WEIGHTS, name, similar]);
+        let files = with_tensors("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.reverse());
         let run = || embed(&files, &[TEXT]);
-        // A square or a vector turned round is itself.
+        // Transposing a vector or a square matrix does not change its shape.
         let shape = &tensors(&files[WEIGHTS])[name].shape;
         if shape.len() == 2 && shape[0] != shape[1] {
-            cases.fails(&format!("{name} turned round"), run, "TensorShape", &[WEIGHTS, name, "expected", "found ["]);
+            cases.fails(&format!("{name} transposed"), run, "TensorShape", &[WEIGHTS, name, "expected", "found ["]);
         }
-        let files = reweighted("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.push(1));
-        cases.model(&format!("{name} with an axis more"), &files, "TensorShape", &[WEIGHTS, name, ", 1]"]);
+        let files = with_tensors("tiny-mpnet", |tensors| tensors.get_mut(name).expect("a tensor").shape.push(1));
+        cases.rejects_model(&format!("{name} with another axis"), &files, "TensorShape", &[WEIGHTS, name, ", 1]"]);
     }
     for name in [
         "encoder.layer.0.adapter.weight",
         "encoder.layer.2.output.dense.bias",
         "embeddings.token_type_embeddings.weight",
     ] {
-        let files = reweighted("tiny-mpnet", |tensors| {
+        let files = with_tensors("tiny-mpnet", |tensors| {
             let tensor = tensors["embeddings.LayerNorm.bias"].clone();
             tensors.insert(name.to_owned(), tensor);
         });
-        cases.model(&format!("an unknown {name}"), &files, "UnknownTensor", &[WEIGHTS, name, "MPNet"]);
+        cases.rejects_model(&format!("an unknown {name}"), &files, "UnknownTensor", &[WEIGHTS, name, "MPNet"]);
     }
-    // Of the encoder by its name, but not where the others are.
-    let beside = "encoder.layer.0.output.dense.bias";
-    let files = reweighted("tiny-bert", |tensors| {
+    // The name is valid, but lacks the prefix of the other tensors.
+    let unprefixed = "encoder.layer.0.output.dense.bias";
+    let files = with_tensors("tiny-bert", |tensors| {
         let tensor = tensors["bert.embeddings.LayerNorm.beta"].clone();
-        tensors.insert(beside.to_owned(), tensor);
+        tensors.insert(unprefixed.to_owned(), tensor);
     });
-    cases.model("a tensor without the prefix", &files, "UnknownTensor", &[WEIGHTS, beside, "BERT"]);
+    cases.rejects_model("a tensor without the prefix", &files, "UnknownTensor", &[WEIGHTS, unprefixed, "BERT"]);
     let empty = with("tiny-mpnet", WEIGHTS, write(&Tensors::new()));
-    cases.model("no tensors at all", &empty, "MissingTensor", &[WEIGHTS, words]);
+    cases.rejects_model("no tensors at all", &empty, "MissingTensor", &[WEIGHTS, word_table]);
     cases.finish();
 }
 
@@ -141,21 +141,21 @@ fn unknown_tensors_are_rejected_by_name() {
         for other in TINY.into_iter().filter(|other| *other != model) {
             let files = with(model, WEIGHTS, files(other)[WEIGHTS].clone());
             let any = "MissingTensor|TensorShape|UnknownTensor";
-            cases.model(&format!("{model} with the weights of {other}"), &files, any, &[WEIGHTS, "embeddings"]);
+            cases.rejects_model(&format!("{model} with the weights of {other}"), &files, any, &[WEIGHTS, "embeddings"]);
         }
     }
-    // The same sizes and another name: what one has and the other has not must be noticed.
-    let files = edited("tiny-mpnet", "config.json", |json| json["model_type"] = json!("bert"));
-    cases.model("MPNet as BERT", &files, "MissingTensor", &[WEIGHTS, "token_type_embeddings"]);
-    let files = edited("tiny-xlm-roberta", "config.json", |json| json["model_type"] = json!("mpnet"));
-    cases.model("XLM-RoBERTa as MPNet", &files, "MissingTensor", &[WEIGHTS, "relative_attention_bias"]);
+    // The families have the same sizes, but each has tensors that the other lacks.
+    let files = with_json("tiny-mpnet", "config.json", |json| json["model_type"] = json!("bert"));
+    cases.rejects_model("MPNet as BERT", &files, "MissingTensor", &[WEIGHTS, "token_type_embeddings"]);
+    let files = with_json("tiny-xlm-roberta", "config.json", |json| json["model_type"] = json!("mpnet"));
+    cases.rejects_model("XLM-RoBERTa as MPNet", &files, "MissingTensor", &[WEIGHTS, "relative_attention_bias"]);
     cases.finish();
 }
 
 #[test]
 fn non_finite_weights_are_rejected_by_name() {
     let mut cases = Cases::default();
-    // The tensor, the place of the number, and the row that is then named.
+    // The tensor, the index of the element, and the row that the message must name.
     let at_load = [
         ("encoder.layer.1.intermediate.dense.weight", 5 * 48 + 7, 5),
         ("encoder.layer.0.attention.attn.k.weight", 47 * 48 + 47, 47),
@@ -165,9 +165,9 @@ fn non_finite_weights_are_rejected_by_name() {
         ("encoder.relative_attention_bias.weight", 31 * 3 + 2, 31),
     ];
     for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
-        for (tensor, place, row) in at_load {
+        for (tensor, index, row) in at_load {
             let mut files = files("tiny-mpnet");
-            edit_tensor(&mut files, tensor, |numbers| numbers[place] = value);
+            edit_tensor(&mut files, tensor, |elements| elements[index] = value);
             let row = format!("row {row} ");
             cases.fails(
                 &format!("{tensor} {value}"),
@@ -176,30 +176,30 @@ fn non_finite_weights_are_rejected_by_name() {
                 &[WEIGHTS, tensor, &row, shown],
             );
         }
-        // Rows of the tables are read when they are needed.
+        // Rows of embedding tables are checked when a text uses them.
         let happy = open(&files("tiny-mpnet")).expect("a model").tokenize("happy").expect("tokens").ids[1] as usize;
-        for (tensor, row, hit, miss) in [
+        for (tensor, row, affected, unaffected) in [
             ("embeddings.word_embeddings.weight", happy, "a happy person", "a dog"),
             ("embeddings.position_embeddings.weight", 2 + 5, "a a a a a a a", "a a"),
         ] {
             let mut files = files("tiny-mpnet");
-            edit_tensor(&mut files, tensor, |numbers| numbers[row * 48 + 3] = value);
+            edit_tensor(&mut files, tensor, |elements| elements[row * 48 + 3] = value);
             let row = format!("row {row} ");
-            let words = [WEIGHTS, tensor, row.as_str(), shown];
-            cases.fails(&format!("{tensor} {value}"), || embed(&files, &[hit]), "TensorNotFinite", &words);
-            let many: Vec<&str> = (0..600).map(|i| if i == 333 { hit } else { miss }).collect();
+            let parts = [WEIGHTS, tensor, row.as_str(), shown];
+            cases.fails(&format!("{tensor} {value}"), || embed(&files, &[affected]), "TensorNotFinite", &parts);
+            let texts: Vec<&str> = (0..600).map(|i| if i == 333 { affected } else { unaffected }).collect();
             for threads in [1, 2] {
-                let run = || Embedder::builder().threads(threads).open_files(&in_memory(&files))?.embed(&many);
-                cases.fails(&format!("{tensor} among many, {threads}"), run, "TensorNotFinite", &words);
+                let run = || Embedder::builder().threads(threads).open_files(&in_memory(&files))?.embed(&texts);
+                cases.fails(&format!("{tensor}, 600 texts, {threads} threads"), run, "TensorNotFinite", &parts);
             }
-            let whole = embed(&crate::common::files("tiny-mpnet"), &[miss]).expect("a vector");
-            let other = embed(&files, &[miss]).expect("a text that does not read the row");
-            assert!(same_bits(whole.as_slice(), other.as_slice()), "{tensor}");
+            let expected = embed(&crate::common::files("tiny-mpnet"), &[unaffected]).expect("a vector");
+            let found = embed(&files, &[unaffected]).expect("a vector");
+            assert!(same_bits(expected.as_slice(), found.as_slice()), "{tensor}");
         }
     }
-    // Weights that are finite and too large.
+    // Large finite weights make the activations overflow.
     let mut files = files("tiny-bert");
-    edit_tensor(&mut files, "bert.encoder.layer.1.output.LayerNorm.gamma", |numbers| numbers.fill(3e38));
-    cases.model("an overflow", &files, "NotFinite", &["text 0", "not finite"]);
+    edit_tensor(&mut files, "bert.encoder.layer.1.output.LayerNorm.gamma", |elements| elements.fill(3e38));
+    cases.rejects_model("an overflow", &files, "NotFinite", &["text 0", "not finite"]);
     cases.finish();
 }
