@@ -41,7 +41,7 @@ const context = await chromium.launchPersistentContext(profile, {
     '--disable-component-update', '--disable-sync'],
 });
 
-/** A page that notes whatever must not happen; `expected` are the statuses that a check provokes. */
+/** Opens a page that records problems. `expected` lists the statuses that a check provokes. */
 async function open(path = '/', { expected = [], prepare, width = 1280, scheme = 'light', ready = true } = {}) {
   const page = await context.newPage();
   page.problems = [];
@@ -106,7 +106,7 @@ async function readable(page, what) {
 const checks = [];
 const check = (name, body) => checks.push({ name, body });
 
-check('scores and bars are those of POST /similarity', async () => {
+check('scores and bars equal those of POST /similarity', async () => {
   const page = await open();
   equal(await page.inputValue('#source'), SOURCE, 'the source that is there at first');
   equal((await page.inputValue('#sentences')).split('\n'), SENTENCES, 'the sentences that are there at first');
@@ -130,7 +130,7 @@ check('scores and bars are those of POST /similarity', async () => {
   return page;
 });
 
-check('scores below zero reach left from a zero line; a cached answer is called so', async () => {
+check('scores below zero extend to the left of a zero line; a cached response is labelled', async () => {
   const headers = { 'x-compute-type': 'cache', 'x-compute-time': '0.000' };
   const page = await open('/', { prepare: (page) => page.route('**/similarity', fulfil([0.8, -0.3, -0.00001], 200, headers)) });
   await compare(page);
@@ -145,7 +145,7 @@ check('scores below zero reach left from a zero line; a cached answer is called 
   return page;
 });
 
-check('the heat map is the cosines of POST /embed_all', async () => {
+check('the heat map shows the cosines of POST /embed_all', async () => {
   const page = await open();
   await compare(page);
   await openHeat(page, SENTENCES[0]);
@@ -208,7 +208,7 @@ function compareGrids(grid, { rows, columns, values }) {
   return grid.cells.length;
 }
 
-check('the settings of the model are those of GET /v1/models', async () => {
+check('the settings of the model equal those of GET /v1/models', async () => {
   const page = await open();
   equal(await text(page, '#model-name'), model.id, 'the name');
   const names = ['architecture', 'layers', 'width', 'max_length', 'modules', 'similarity', 'precision', 'simd', 'threads', 'prompts'];
@@ -221,7 +221,7 @@ check('the settings of the model are those of GET /v1/models', async () => {
   return page;
 });
 
-check('models that load and fail, and a choice of models', async () => {
+check('loading and failed models are shown, and a model can be chosen', async () => {
   const asked = [];
   const second = { ...model, id: 'second', layers: 77 };
   const states = [{ id: 'first', state: 'loading' }, { id: 'first', state: 'loading' }, { id: 'first', state: 'failed', error: 'no <i>weights</i>' }];
@@ -239,19 +239,19 @@ check('models that load and fail, and a choice of models', async () => {
   await until('loading is said', async () => (await text(page, '#model-state')) === 'Loading…');
   await until('failed is said', async () => (await text(page, '#model-state')) === 'Failed');
   equal(await text(page, '#model-error'), 'no <i>weights</i>', 'why it failed');
-  equal(asked.length, 3, 'questions until nothing loads any more');
-  asked.slice(1).forEach((time, i) => near(time - asked[i], 1000, 400, 'milliseconds between two questions'));
+  equal(asked.length, 3, 'requests until no model is loading');
+  asked.slice(1).forEach((time, i) => near(time - asked[i], 1000, 400, 'milliseconds between two requests'));
   await page.selectOption('#model', 'second');
   equal(await text(page, '[data-setting=layers]'), '77', 'the settings of the chosen model');
   equal(await text(page, '#model-error'), '', 'the chosen model has no error');
   await compare(page);
-  equal(sent.model, 'second', 'the model that was asked');
+  equal(sent.model, 'second', 'the model in the request');
   await new Promise((done) => setTimeout(done, 1300));
-  equal(asked.length, 3, 'questions once nothing loads');
+  equal(asked.length, 3, 'requests after all models are loaded');
   return page;
 });
 
-check('the keyboard alone is enough', async () => {
+check('the page works with the keyboard alone', async () => {
   const page = await open();
   const tab = async (back) => {
     await page.keyboard.press(back ? 'Shift+Tab' : 'Tab');
@@ -305,7 +305,7 @@ check('the keyboard alone is enough', async () => {
   return page;
 });
 
-check('what goes wrong is said in words', async () => {
+check('each failure shows a message', async () => {
   const page = await open('/', { expected: ['422', '500', 'ERR_FAILED'] });
   const many = Array(10_001).fill('a');
   const refused = await similarity('a', many);
@@ -334,7 +334,7 @@ check('what goes wrong is said in words', async () => {
   return page;
 });
 
-check('the key is asked for after a 401 only, and kept for this tab', async () => {
+check('the page requests a key only after a 401, and keeps it for this tab', async () => {
   const right = key ?? 'right';
   const open401 = (page) => page.route(/\/(v1\/models|similarity|embed_all|tokenize)$/, (route) =>
     (route.request().headers().authorization === `Bearer ${right}` ? route.continue() : route.fulfill({ status: 401, json: { error: 'A key, please' } })));
@@ -342,7 +342,7 @@ check('the key is asked for after a 401 only, and kept for this tab', async () =
   equal(await free.isVisible('#key-form'), false, 'the field without a 401');
   await free.close();
   const page = await open('/', { expected: ['401'], prepare: open401, ready: false });
-  await until('the key is asked for', () => page.isVisible('#key-form'));
+  await until('the page requests the key', () => page.isVisible('#key-form'));
   await giveKey(page, 'wrong');
   await until('a wrong key is said', async () => (await text(page, '#key-hint')).includes('did not accept'));
   await giveKey(page, right);
@@ -355,7 +355,7 @@ check('the key is asked for after a 401 only, and kept for this tab', async () =
   return page;
 });
 
-check('an older answer never replaces a newer one', async () => {
+check('an older response never replaces a newer one', async () => {
   const held = [];
   const page = await open('/', { prepare: (page) => page.route('**/similarity', async (route) => {
     const old = route.request().postDataJSON().inputs.source_sentence === 'old';
@@ -385,7 +385,7 @@ check('an older answer never replaces a newer one', async () => {
   return page;
 });
 
-check('texts that are cut are said to be, and long tables scroll in their box', async () => {
+check('truncated texts are marked, and long tables scroll in their box', async () => {
   const page = await open('/', { width: 360 });
   const long = 'A happy dog runs over the green grass. '.repeat(Math.ceil(model.max_length / 8));
   const response = await compare(page, SOURCE, [long, SENTENCES[0]]);
@@ -416,7 +416,7 @@ check('texts that are cut are said to be, and long tables scroll in their box', 
   return page;
 });
 
-check('narrow and wide, light and dark', async () => {
+check('the layout fits narrow and wide windows, light and dark', async () => {
   for (const [width, scheme, name] of [[1280, 'light', 'wide'], [360, 'light', 'narrow'], [1280, 'dark', 'dark'], [768, 'dark'], [360, 'dark', 'narrow-dark']]) {
     const page = await open('/', { width, scheme });
     const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
@@ -438,7 +438,7 @@ check('narrow and wide, light and dark', async () => {
     const docs = await open('/docs', { width, scheme });
     await until('the documentation is there', () => docs.locator('article').count());
     await noOverflow(docs, `the documentation at ${width} px`);
-    // Only some sections are open; all of them would make a picture of seventy thousand lines.
+    // Opens only some sections, because all of them would make a screenshot of seventy thousand lines.
     for (const n of [0, 1, 9]) await docs.locator('summary').nth(n).click();
     await noOverflow(docs, `the documentation at ${width} px, opened`);
     await readable(docs, `the documentation, ${scheme}, ${width} px`);
@@ -447,7 +447,7 @@ check('narrow and wide, light and dark', async () => {
   }
 });
 
-check('the documentation is that of /openapi.json, and its examples work', async () => {
+check('the documentation equals /openapi.json, and its examples work', async () => {
   const page = await open('/docs');
   const api = (await call('/openapi.json')).answer;
   await until('the documentation is there', () => page.locator('article').count());
