@@ -108,8 +108,8 @@ const check = (name, body) => checks.push({ name, body });
 
 check('scores and bars equal those of POST /similarity', async () => {
   const page = await open();
-  equal(await page.inputValue('#source'), SOURCE, 'the source that is there at first');
-  equal((await page.inputValue('#sentences')).split('\n'), SENTENCES, 'the sentences that are there at first');
+  equal(await page.inputValue('#source'), SOURCE, 'the initial source');
+  equal((await page.inputValue('#sentences')).split('\n'), SENTENCES, 'the initial sentences');
   const response = await compare(page);
   const scores = (await similarity(SOURCE, SENTENCES)).answer;
   const entered = SENTENCES.map((sentence, i) => ({ sentence, score: scores[i] }));
@@ -141,7 +141,7 @@ check('scores below zero extend to the left of a zero line; a cached response is
   near(rows[2].width / rows[2].track, 0.3 / 1.5, 0.01, 'the bar below zero is as long as its score');
   ok(rows[0].colour !== rows[2].colour, 'bars below zero have another colour');
   ok(rows[0].zeroLine, 'the zero line is drawn');
-  ok((await status(page)).includes('from the cache in 0.000 s'), 'the cached answer is called so');
+  ok((await status(page)).includes('from the cache in 0.000 s'), 'the cached response is labelled');
   return page;
 });
 
@@ -198,7 +198,7 @@ function compareGrids(grid, { rows, columns, values }) {
     equal(cells.length, columns.length, `cells of row ${r}`);
     cells.forEach((cell, c) => {
       near(cell.value, values[r][c], 0.0051, `the number in cell ${r}, ${c}`);
-      near(cell.precise, values[r][c], 0.000051, `the announced value of cell ${r}, ${c}`);
+      near(cell.precise, values[r][c], 0.000051, `the accessible value of cell ${r}, ${c}`);
       near(cell.strength, Math.min(1, Math.abs(values[r][c])), 0.001, `the colour of cell ${r}, ${c}`);
       equal(cell.orange, cell.precise < 0, `whether cell ${r}, ${c} is of the colour below zero`);
       equal(cell.special, rows[r].special || columns[c].special, `whether cell ${r}, ${c} is of a special token`);
@@ -236,8 +236,8 @@ check('loading and failed models are shown, and a model can be chosen', async ()
       return route.fulfill({ json: [0.1, 0.2, 0.3] });
     });
   } });
-  await until('loading is said', async () => (await text(page, '#model-state')) === 'Loading…');
-  await until('failed is said', async () => (await text(page, '#model-state')) === 'Failed');
+  await until('the state Loading is shown', async () => (await text(page, '#model-state')) === 'Loading…');
+  await until('the state Failed is shown', async () => (await text(page, '#model-state')) === 'Failed');
   equal(await text(page, '#model-error'), 'no <i>weights</i>', 'why it failed');
   equal(asked.length, 3, 'requests until no model is loading');
   asked.slice(1).forEach((time, i) => near(time - asked[i], 1000, 400, 'milliseconds between two requests'));
@@ -295,7 +295,7 @@ check('the page works with the keyboard alone', async () => {
     if (press) await page.keyboard.press(press);
     const { role, name } = await accessibleFocus(page);
     const value = `${expected.rows[row].text} and ${expected.columns[column].text}: ${expected.values[row][column].toFixed(4)}`;
-    equal([role, name.replace('−', '-')], ['gridcell', value], `what is announced after ${press}`);
+    equal([role, name.replace('−', '-')], ['gridcell', value], `the accessible cell after ${press}`);
     equal(await text(page, '#readout'), name, 'the value that is shown');
     ok((await focusLook(page)).visible, `the focus is visible after ${press}`);
   }
@@ -309,9 +309,9 @@ check('each failure shows a message', async () => {
   const page = await open('/', { expected: ['422', '500', 'ERR_FAILED'] });
   const many = Array(10_001).fill('a');
   const refused = await similarity('a', many);
-  equal(refused.status, 422, 'the status of too many texts (the server needs its usual --max-texts)');
+  equal(refused.status, 422, 'the status of too many texts (requires the default --max-client-batch-size)');
   await compare(page, 'a', many);
-  equal(await text(page, '#error'), refused.answer.error, 'what the page says of too many texts');
+  equal(await text(page, '#error'), refused.answer.error, 'the message for too many texts');
   equal(await page.getAttribute('#error', 'role'), 'alert', 'the role of the error');
   await compare(page, SOURCE, SENTENCES);
   equal(await text(page, '#error'), '', 'the error after a success');
@@ -321,10 +321,10 @@ check('each failure shows a message', async () => {
   await page.unroute('**/similarity');
   await page.route('**/similarity', (route) => route.abort());
   await page.click('button.primary');
-  await until('a server that is gone is said', async () => (await text(page, '#error')).includes('does not answer'));
+  await until('the message for a server that does not answer', async () => (await text(page, '#error')).includes('does not answer'));
   await page.route('**/embed_all', fulfil({ error: 'No vectors today' }, 500));
   await page.locator('#scores button').first().click();
-  await until('an error of the heat map is said', async () => (await text(page, '#heat-error')) === 'No vectors today');
+  await until('the message for a failed heat map', async () => (await text(page, '#heat-error')) === 'No vectors today');
   await page.unroute('**/similarity');
   await page.fill('#source', ' ');
   await page.click('button.primary');
@@ -344,10 +344,10 @@ check('the page requests a key only after a 401, and keeps it for this tab', asy
   const page = await open('/', { expected: ['401'], prepare: open401, ready: false });
   await until('the page requests the key', () => page.isVisible('#key-form'));
   await giveKey(page, 'wrong');
-  await until('a wrong key is said', async () => (await text(page, '#key-hint')).includes('did not accept'));
+  await until('the message for a wrong key', async () => (await text(page, '#key-hint')).includes('did not accept'));
   await giveKey(page, right);
-  await until('the right key opens', async () => (await text(page, '#model-state')) === 'Ready');
-  equal(await page.isVisible('#key-form'), false, 'the field once the key is right');
+  await until('the right key gives access', async () => (await text(page, '#model-state')) === 'Ready');
+  equal(await page.isVisible('#key-form'), false, 'the key field after a right key');
   await compare(page);
   equal((await shownScores(page)).length, 3, 'scores with a key');
   await page.reload();
@@ -364,7 +364,7 @@ check('an older response never replaces a newer one', async () => {
   }) });
   await page.fill('#source', 'old');
   await page.click('button.primary');
-  await until('the older request is on its way', () => held.length);
+  await until('the older request is pending', () => held.length);
   await compare(page, 'new');
   held.forEach((release) => release());
   await page.waitForTimeout(400);
@@ -375,7 +375,7 @@ check('an older response never replaces a newer one', async () => {
     await route.continue().catch(() => {});
   });
   await page.locator('#scores button').nth(0).click();
-  await until('the older heat map is on its way', () => waiting.length);
+  await until('the older heat map is pending', () => waiting.length);
   await openHeat(page, SENTENCES[2]);
   waiting.forEach((release) => release());
   await page.waitForTimeout(400);
@@ -390,13 +390,13 @@ check('truncated texts are marked, and long tables scroll in their box', async (
   const long = 'A happy dog runs over the green grass. '.repeat(Math.ceil(model.max_length / 8));
   const response = await compare(page, SOURCE, [long, SENTENCES[0]]);
   const cut = Number(response.headers()['x-truncated-texts']);
-  equal(cut, 1, 'texts that the server cut');
-  ok((await text(page, '#cut')).startsWith('1 text had more tokens'), 'the scores say that a text was cut');
+  equal(cut, 1, 'texts that the server truncated');
+  ok((await text(page, '#cut')).startsWith('1 text had more tokens'), 'the scores have a note about the truncated text');
   await openHeat(page, long.trim());
   const expected = await expectedGrid(SOURCE, long.trim());
   equal(expected.cut, [false, true], 'which text is cut');
   compareGrids(await shownGrid(page), expected);
-  ok((await text(page, '#heat-cut')).startsWith('The sentence was cut'), 'the heat map says that the sentence was cut');
+  ok((await text(page, '#heat-cut')).startsWith('The sentence was cut'), 'the heat map has a note about the truncated sentence');
   const box = await page.locator('#grid-box').evaluate((element) => [element.scrollWidth, element.clientWidth]);
   ok(box[0] > box[1], 'the table is wider than its box');
   await noOverflow(page, 'a long heat map');
@@ -411,8 +411,8 @@ check('truncated texts are marked, and long tables scroll in their box', async (
   const cells = await page.locator('#grid td').count();
   ok(cells > 1000 && cells <= 40_000, `two long texts make ${cells} cells, at most 40000`);
   const readTokens = Math.min(model.max_length, 10_000) ** 2;
-  equal((await text(page, '#heat-part')).startsWith('The first'), readTokens > cells, 'tokens left out are said to be');
-  ok((await text(page, '#heat-cut')).startsWith('Both texts were cut'), 'both texts are said to be cut');
+  equal((await text(page, '#heat-part')).startsWith('The first'), readTokens > cells, 'a note mentions omitted tokens');
+  ok((await text(page, '#heat-cut')).startsWith('Both texts were cut'), 'a note mentions that both texts are truncated');
   return page;
 });
 
