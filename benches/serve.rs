@@ -1,7 +1,8 @@
 //! The service under load: many clients with short requests, compared with `likewise bench` on the
 //! same texts.
 //!
-//!     cargo bench --bench serve -- --model path/to/all-MiniLM-L6-v2 --input sentences.txt --clients 64
+//!     cargo bench --bench serve -- --model path/to/all-MiniLM-L6-v2 --input sentences.txt \
+//!         --clients 64
 //!
 //! The default model has the size of all-MiniLM-L6-v2 and synthetic weights; the default texts are
 //! generated. Server and clients share the machine's cores. Before the timing starts, every

@@ -7,9 +7,6 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// A cache line. Packed matrices and the rows of activations start at one.
-pub(crate) const CACHE_LINE_BYTES: usize = 64;
-
 /// The bytes of a weight file.
 #[derive(Clone)]
 pub(crate) enum WeightBytes {

@@ -274,7 +274,7 @@ pub(crate) fn resolve_inside(folder: &Path, name: &str) -> Result<PathBuf> {
 /// The author of the folder could link an untrusted name to any file of this machine. Snapshots in
 /// a hub cache are links to blobs of their repository, so links to these blobs are allowed.
 fn reject_symlink_escape(folder: &Path, name: &str, path: &Path) -> Result<()> {
-    // Whoever opens the file reports that it does not exist.
+    // Opening the file will report that it does not exist.
     let (Ok(folder), Ok(target)) = (folder.canonicalize(), path.canonicalize()) else { return Ok(()) };
     let mut allowed = vec![folder.clone()];
     let mut parents = folder.ancestors().skip(1);

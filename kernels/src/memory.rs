@@ -26,21 +26,9 @@ impl<T> Default for AlignedScratch<T> {
     }
 }
 
-impl<T: Copy + Default> AlignedScratch<T> {
+impl<T> AlignedScratch<T> {
     /// Elements in a cache line: the most that alignment can cost.
     const LINE: usize = CACHE_LINE_BYTES / size_of::<T>();
-
-    /// Returns the first `len` elements, whose values are unspecified. A buffer that has to grow is
-    /// filled with the default.
-    pub fn slice_mut(&mut self, len: usize) -> &mut [T] {
-        // A Vec may start anywhere: one line more than needed leaves room to start at the next
-        // line.
-        if self.storage.len() < len + Self::LINE {
-            self.storage = vec![T::default(); len + Self::LINE];
-            self.start = self.storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(Self::LINE);
-        }
-        &mut self.storage[self.start..][..len]
-    }
 
     /// Returns the first `len` elements to read.
     ///
@@ -53,5 +41,19 @@ impl<T: Copy + Default> AlignedScratch<T> {
     /// Returns the number of elements that [`Self::slice_mut`] can return without reallocation.
     pub fn capacity(&self) -> usize {
         self.storage.len().saturating_sub(Self::LINE)
+    }
+}
+
+impl<T: Copy + Default> AlignedScratch<T> {
+    /// Returns the first `len` elements, whose values are unspecified. A buffer that has to grow is
+    /// filled with the default.
+    pub fn slice_mut(&mut self, len: usize) -> &mut [T] {
+        // A Vec may start anywhere: one line more than needed leaves room to start at the next
+        // line.
+        if self.storage.len() < len + Self::LINE {
+            self.storage = vec![T::default(); len + Self::LINE];
+            self.start = self.storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(Self::LINE);
+        }
+        &mut self.storage[self.start..][..len]
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use likewise_kernels::memory::CACHE_LINE_BYTES;
 use safetensors::Dtype;
 
 use super::open::{Checkpoint, Entry};
 use super::tensor::Tensor;
-use crate::bytes::CACHE_LINE_BYTES;
 use crate::error::{Error, Result};
 
 /// Looks tensors up by the names that a model gives them, and records every name.

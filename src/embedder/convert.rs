@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::NoUninit;
 use likewise_kernels::Level;
+use likewise_kernels::memory::CACHE_LINE_BYTES;
 use likewise_kernels::quant::Precision;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::builder::LoadedModel;
 use super::{Builder, Embedder};
-use crate::bytes::CACHE_LINE_BYTES;
 use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, resolve_inside};

@@ -9,11 +9,10 @@
 
 use std::ops::Range;
 
-use crate::bytes::{CACHE_LINE_BYTES, WeightBytes};
-use crate::error::{Error, Result};
+use likewise_kernels::memory::{CACHE_LINE_BYTES, CACHE_LINE_F32S};
 
-/// f32 elements of a cache line.
-const LINE: usize = CACHE_LINE_BYTES / size_of::<f32>();
+use crate::bytes::WeightBytes;
+use crate::error::{Error, Result};
 
 /// One packed matrix of an arena.
 #[derive(Clone, Debug)]
@@ -53,7 +52,7 @@ impl ArenaLayout {
     /// The next slot of so many 32-bit elements. It starts at a cache line.
     pub(crate) fn take(&mut self, elements: usize) -> Range<usize> {
         let start = self.elements;
-        self.elements += elements.next_multiple_of(LINE);
+        self.elements += elements.next_multiple_of(CACHE_LINE_F32S);
         start..start + elements
     }
 }

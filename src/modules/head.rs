@@ -63,8 +63,7 @@ impl PoolingHead {
         if pooling.class != "Pooling" {
             return Err(pooling.keys.invalid_value("type", "Pooling as the second module"));
         }
-        // Without a folder of its own, the model's config.json would be read as the module's
-        // configuration.
+        // With an empty path, the model's config.json would be read as the module's configuration.
         if pooling.path.is_empty() {
             return Err(pooling.keys.invalid_value("path", "the folder of the Pooling module"));
         }

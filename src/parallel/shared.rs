@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use likewise_kernels::memory::AlignedScratch;
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
 use super::team::Team;
-use crate::bytes::CACHE_LINE_BYTES;
 
 /// The matrices that a team fills.
 pub(crate) trait TeamBuffers: Sync {
@@ -203,7 +203,7 @@ impl Split<'_> {
 /// records cost nothing.
 pub(crate) struct TeamMatrix<T = f32> {
     /// The memory, which is accessed through `first` only.
-    storage: Vec<T>,
+    storage: AlignedScratch<T>,
     first: *mut T,
     rows: usize,
     cols: usize,
@@ -227,7 +227,7 @@ impl<T: Copy + Default> TeamMatrix<T> {
     /// A matrix of no rows.
     pub(crate) fn new(cols: usize) -> Self {
         Self {
-            storage: Vec::new(),
+            storage: AlignedScratch::default(),
             first: NonNull::dangling().as_ptr(),
             rows: 0,
             cols,
@@ -240,14 +240,7 @@ impl<T: Copy + Default> TeamMatrix<T> {
 
     /// Sets the number of rows, whose contents are then unspecified.
     pub(crate) fn resize(&mut self, rows: usize) {
-        // Spare elements, so that the first row can start at a cache line.
-        let spare = CACHE_LINE_BYTES / size_of::<T>();
-        let elements = rows * self.stride + spare;
-        if self.storage.len() < elements {
-            self.storage = vec![T::default(); elements];
-        }
-        let start = self.storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(spare);
-        self.first = self.storage[start..].as_mut_ptr();
+        self.first = self.storage.slice_mut(rows * self.stride).as_mut_ptr();
         self.rows = rows;
     }
 }
@@ -255,7 +248,7 @@ impl<T: Copy + Default> TeamMatrix<T> {
 impl<T: Copy> TeamMatrix<T> {
     /// Rows that fit in its memory.
     pub(crate) fn capacity_rows(&self) -> usize {
-        self.storage.len() / self.stride.max(1)
+        self.storage.capacity() / self.stride.max(1)
     }
 
     /// Elements of a row.
@@ -305,7 +298,8 @@ impl<T: Copy> TeamMatrix<T> {
         assert!(rows.end <= self.rows && columns.end <= self.cols, "a part of the matrix");
         let skip = if rows.is_empty() { 0 } else { rows.start * self.stride + columns.start };
         // SAFETY: `storage` holds `rows` rows of `stride` initialised elements from `first` on, and
-        // the part lies in them by the assertion. Exclusive access is the caller's promise.
+        // the assertion proves that the part is inside them. Exclusive access is the caller's
+        // promise.
         unsafe { MatMut::from_raw(self.first.add(skip), rows.len(), columns.len(), self.stride) }
     }
 }

@@ -52,7 +52,8 @@ use metrics::Metrics;
 /// use likewise::{Embedder, ModelFiles};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let model = ModelSpec::new("mpnet", Embedder::builder(), ModelFiles::folder("path/to/all-mpnet-base-v2"));
+/// let files = ModelFiles::folder("path/to/all-mpnet-base-v2");
+/// let model = ModelSpec::new("mpnet", Embedder::builder(), files);
 /// let similarity = router(vec![model], Settings::default())?;
 /// let app: axum::Router = axum::Router::new().nest("/similarity/", similarity);
 /// # Ok(())

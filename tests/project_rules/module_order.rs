@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 19] = [
+const LIBRARY: [&str; 20] = [
     "error",
     "bytes",
     "config",
@@ -19,6 +19,7 @@ const LIBRARY: [&str; 19] = [
     "batch",
     "encoder",
     "tokenizer",
+    "vector_math",
     "modules",
     "similarity",
     "quantize",
@@ -30,9 +31,10 @@ const LIBRARY: [&str; 19] = [
 ];
 
 /// The modules of the package `likewise-kernels`, lowest first.
-const KERNELS: [&str; 17] = [
+const KERNELS: [&str; 18] = [
     "memory",
     "activation",
+    "precision",
     "simd",
     "view",
     "dot_kernel",
@@ -52,9 +54,27 @@ const KERNELS: [&str; 17] = [
 
 /// The order of some modules inside a folder. The others may be anywhere, as long as there is no
 /// cycle.
-const FOLDERS: [(&str, &[&str]); 3] = [
+const FOLDERS: [(&str, &[&str]); 4] = [
     ("encoder", &["spec", "families"]),
-    ("encoder", &["spec", "arena", "linear", "attention"]),
+    (
+        "encoder",
+        &[
+            "spec",
+            "arena",
+            "activations",
+            "relative_position",
+            "pass",
+            "linear",
+            "norm",
+            "packing",
+            "loader",
+            "embeddings",
+            "layer",
+            "attention",
+            "feed_forward",
+        ],
+    ),
+    ("checkpoint", &["shard", "tensor", "converted", "open", "reader"]),
     ("server", &["inference", "api", "http"]),
 ];
 

@@ -71,7 +71,7 @@ mod x86 {
 
         #[inline(always)]
         fn multiply_add(self, _: Avx512, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
-            // The intrinsic has a type of its own for pairs of bf16.
+            // The intrinsic takes a special type for pairs of bf16.
             dots!(_mm512_dpbf16_ps(
                 sum,
                 std::mem::transmute::<__m512i, __m512bh>(a),

@@ -93,24 +93,11 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
     let out_stride = tile.out.stride();
     assert!(k == 0 || (a.len() >= (R - 1) * a_stride + k && b.len() >= (k - 1) * b_stride + C * LANES));
     assert!(tile.out.rows() == R && tile.out.cols() == C * LANES);
-    // Without this prefetch each store at the end of a run would wait for its cache line.
-    for r in 0..R {
-        for c in 0..C {
-            s.prefetch(out.wrapping_add(r * out_stride + c * LANES));
-        }
-    }
+    prefetch_tile::<S, R, C>(s, out, out_stride);
     let mut at = 0;
     loop {
         let steps = P::K_RUN.min(k - at);
-        // The first run continues from the initial accumulators, each later one starts at zero.
-        let mut acc = [[params.zero(s); C]; R];
-        if at == 0 {
-            for (r, row) in acc.iter_mut().enumerate() {
-                for (c, v) in row.iter_mut().enumerate() {
-                    *v = params.init(s, rows, r, c);
-                }
-            }
-        }
+        let acc = first_accumulators::<S, K, P, R, C>(s, params, rows, at == 0);
         // SAFETY: the assertion above ensures that `a` contains R rows of k elements, `a_stride`
         // apart, and `b` contains k rows of C vectors, `b_stride` apart. `at + steps` is at most k,
         // so what `microkernel` reads is among them.
@@ -137,6 +124,37 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
             break;
         }
     }
+}
+
+/// Prefetches the cache lines of a tile. Otherwise each store at the end of a run would wait for
+/// its line.
+#[inline(always)]
+fn prefetch_tile<S: Simd, const R: usize, const C: usize>(s: S, out: *mut f32, out_stride: usize) {
+    for r in 0..R {
+        for c in 0..C {
+            s.prefetch(out.wrapping_add(r * out_stride + c * LANES));
+        }
+    }
+}
+
+/// Returns the accumulators of a run: the first run starts from the initial ones, each later run
+/// at zero.
+#[inline(always)]
+fn first_accumulators<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize, const C: usize>(
+    s: S,
+    params: &P,
+    rows: &P::Rows,
+    is_first_run: bool,
+) -> [[K::Accumulator; C]; R] {
+    let mut acc = [[params.zero(s); C]; R];
+    if is_first_run {
+        for (r, row) in acc.iter_mut().enumerate() {
+            for (c, v) in row.iter_mut().enumerate() {
+                *v = params.init(s, rows, r, c);
+            }
+        }
+    }
+    acc
 }
 
 /// Returns `acc[r][c] + Σ_k a[r][k] · b[k][c]`.

@@ -3,7 +3,7 @@
 //! An error is counted in ulps: the spacing of f32 at the exact result. Results below the smallest
 //! normal number count as zero on either side. The kernels return zero if their exponential is
 //! below that number, although a factor x may lift the exact result above it; such zeros have a
-//! bound of their own, in absolute terms.
+//! separate, absolute bound.
 
 use std::fmt;
 

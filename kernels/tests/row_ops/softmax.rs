@@ -46,7 +46,7 @@ fn check_softmax(
     }
     failures.check(got[x.len()..].iter().all(|&p| p.to_bits() == 0), || format!("{}: padding is not zero", what()));
     let sum: f64 = got.iter().map(|&p| f64::from(p)).sum();
-    // All share the error of the common factor; each product has an error of its own.
+    // All share the error of the common factor; each product adds its error.
     let max_error = (additions(x.len()) + 4.0) * ROUNDING;
     failures.check((sum - 1.0).abs() <= max_error, || format!("{}: the sum is 1 + {:e}", what(), sum - 1.0));
 }

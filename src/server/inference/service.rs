@@ -104,8 +104,8 @@ impl InferenceService {
     /// Answers a request to a named model, or to the default one.
     ///
     /// # Errors
-    /// If there is no such model, if it is not ready, if the request exceeds a limit or asks for
-    /// what the model cannot do, or if too much is in flight.
+    /// If there is no such model, if it is not ready, if the request exceeds a limit or needs
+    /// something that the model cannot do, or if too much is in flight.
     pub(in crate::server) async fn infer(
         &self,
         model: Option<&str>,

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) const ID: &str = "org/tiny";
 

@@ -54,7 +54,7 @@ impl ParsedRequest {
         let options = Fields::in_body(root, &["parameters"])?;
         let is_similarity = match task {
             Some(task) => task == Task::SentenceSimilarity,
-            // Without a task in the path, a body with sentences asks for their similarity.
+            // Without a task in the path, a body with sentences is a similarity request.
             None => ["sentences"].into_iter().chain(SOURCE_KEYS).any(|key| texts.get(key).is_some()),
         };
         let encode = options.encode_options()?;

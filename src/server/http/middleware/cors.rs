@@ -23,7 +23,7 @@ const EXPOSED_HEADERS: [&str; 7] = [
 pub(in crate::server::http) fn cors_layer(origins: &AllowedOrigins) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        // Clients send headers of their own. Allowing all is safe: the only one that grants access
+        // Clients send custom headers. Allowing all is safe: the only one that grants access
         // is the key, which a page must know.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED_HEADERS.map(HeaderName::from_static))
