@@ -28,7 +28,7 @@ class Checks:
         host = host.decode() if isinstance(host, bytes) else host
         if host not in (None, "127.0.0.1"):
             self.elsewhere.append(str(host))
-            raise OSError(f"these tests may not reach {host}")
+            raise OSError(f"these tests must not connect to {host}")
 
     def line(self, call, got, ok):
         self.failed += not ok
@@ -38,12 +38,12 @@ class Checks:
     def _run(self, call, function):
         try:
             got, ok = function()
-        except Exception as error:  # Whatever a client throws is a result to print.
+        except Exception as error:  # Any exception of a client is a result to print.
             got, ok = f"{type(error).__name__}: {' '.join(str(error).split())}", False
         self.line(call, got, ok)
 
     def holds(self, call, function):
-        """`function` returns the text to print and whether the check passes."""
+        """Checks any condition. `function` returns the text to print and whether the check passes."""
         self._run(call, function)
 
     def scores(self, call, function):
@@ -54,7 +54,7 @@ class Checks:
         self._run(call, check)
 
     def vector(self, call, function, dimensions=384):
-        """A unit vector of one text."""
+        """Checks a unit vector of one text."""
 
         def check():
             got = function()
@@ -63,7 +63,7 @@ class Checks:
         self._run(call, check)
 
     def vectors(self, call, function):
-        """The unit vectors of the source and the sentences, whose products are the published scores."""
+        """Checks the unit vectors of source and sentences: their dot products are the published scores."""
 
         def check():
             got = function()
@@ -73,7 +73,7 @@ class Checks:
         self._run(call, check)
 
     def fails(self, call, function, status, words, sentence_of):
-        """The error that the user sees contains the server's message, with `words` in it, and the request id."""
+        """Checks that the user's error contains the request id and the server's message, which contains `words`."""
 
         def check():
             try:
@@ -98,5 +98,5 @@ class Checks:
         self._run(call, check)
 
     def end(self):
-        self.line("reached no other host", " ".join(sorted(set(self.elsewhere))), not self.elsewhere)
+        self.line("connected to no other host", " ".join(sorted(set(self.elsewhere))), not self.elsewhere)
         sys.exit(1 if self.failed else 0)

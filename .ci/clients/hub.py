@@ -1,6 +1,6 @@
-"""One version of huggingface_hub against a running server. Usage: hub.py URL URL_OF_A_SERVER_WITH_A_KEY
-HF_ENDPOINT and HF_INFERENCE_ENDPOINT must be URL: what the client asks the hub for before it posts, and the URLs of
-models named by repository id."""
+"""Tests one version of huggingface_hub against a running server. Usage: hub.py URL URL_OF_A_SERVER_WITH_A_KEY
+HF_ENDPOINT and HF_INFERENCE_ENDPOINT must be URL: they redirect the client's requests to the hub, and to models named by
+repository id."""
 
 import asyncio
 import inspect

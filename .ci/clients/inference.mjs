@@ -1,4 +1,4 @@
-// The versions of @huggingface/inference against a running server, in one process.
+// Tests several versions of @huggingface/inference against a running server, in one process.
 // Usage: inference.mjs URL URL_OF_A_SERVER_WITH_A_KEY
 import { subscribe } from "node:diagnostics_channel";
 

@@ -1,4 +1,4 @@
-"""The openai package against a running server. Usage: openai_package.py URL URL_OF_A_SERVER_WITH_A_KEY"""
+"""Tests the openai package against a running server. Usage: openai_package.py URL URL_OF_A_SERVER_WITH_A_KEY"""
 
 import base64
 import json

@@ -41,7 +41,7 @@ const context = await chromium.launchPersistentContext(profile, {
     '--disable-component-update', '--disable-sync'],
 });
 
-/** A page that notes whatever must not happen; `expected` are the statuses that a check provokes. */
+/** Opens a page that records problems. `expected` lists the statuses that a check provokes. */
 async function open(path = '/', { expected = [], prepare, width = 1280, scheme = 'light', ready = true } = {}) {
   const page = await context.newPage();
   page.problems = [];
@@ -106,10 +106,10 @@ async function readable(page, what) {
 const checks = [];
 const check = (name, body) => checks.push({ name, body });
 
-check('scores and bars are those of POST /similarity', async () => {
+check('scores and bars equal those of POST /similarity', async () => {
   const page = await open();
-  equal(await page.inputValue('#source'), SOURCE, 'the source that is there at first');
-  equal((await page.inputValue('#sentences')).split('\n'), SENTENCES, 'the sentences that are there at first');
+  equal(await page.inputValue('#source'), SOURCE, 'the initial source');
+  equal((await page.inputValue('#sentences')).split('\n'), SENTENCES, 'the initial sentences');
   const response = await compare(page);
   const scores = (await similarity(SOURCE, SENTENCES)).answer;
   const entered = SENTENCES.map((sentence, i) => ({ sentence, score: scores[i] }));
@@ -130,7 +130,7 @@ check('scores and bars are those of POST /similarity', async () => {
   return page;
 });
 
-check('scores below zero reach left from a zero line; a cached answer is called so', async () => {
+check('scores below zero extend to the left of a zero line; a cached response is labelled', async () => {
   const headers = { 'x-compute-type': 'cache', 'x-compute-time': '0.000' };
   const page = await open('/', { prepare: (page) => page.route('**/similarity', fulfil([0.8, -0.3, -0.00001], 200, headers)) });
   await compare(page);
@@ -141,11 +141,11 @@ check('scores below zero reach left from a zero line; a cached answer is called 
   near(rows[2].width / rows[2].track, 0.3 / 1.5, 0.01, 'the bar below zero is as long as its score');
   ok(rows[0].colour !== rows[2].colour, 'bars below zero have another colour');
   ok(rows[0].zeroLine, 'the zero line is drawn');
-  ok((await status(page)).includes('from the cache in 0.000 s'), 'the cached answer is called so');
+  ok((await status(page)).includes('from the cache in 0.000 s'), 'the cached response is labelled');
   return page;
 });
 
-check('the heat map is the cosines of POST /embed_all', async () => {
+check('the heat map shows the cosines of POST /embed_all', async () => {
   const page = await open();
   await compare(page);
   await openHeat(page, SENTENCES[0]);
@@ -198,7 +198,7 @@ function compareGrids(grid, { rows, columns, values }) {
     equal(cells.length, columns.length, `cells of row ${r}`);
     cells.forEach((cell, c) => {
       near(cell.value, values[r][c], 0.0051, `the number in cell ${r}, ${c}`);
-      near(cell.precise, values[r][c], 0.000051, `the announced value of cell ${r}, ${c}`);
+      near(cell.precise, values[r][c], 0.000051, `the accessible value of cell ${r}, ${c}`);
       near(cell.strength, Math.min(1, Math.abs(values[r][c])), 0.001, `the colour of cell ${r}, ${c}`);
       equal(cell.orange, cell.precise < 0, `whether cell ${r}, ${c} is of the colour below zero`);
       equal(cell.special, rows[r].special || columns[c].special, `whether cell ${r}, ${c} is of a special token`);
@@ -208,7 +208,7 @@ function compareGrids(grid, { rows, columns, values }) {
   return grid.cells.length;
 }
 
-check('the settings of the model are those of GET /v1/models', async () => {
+check('the settings of the model equal those of GET /v1/models', async () => {
   const page = await open();
   equal(await text(page, '#model-name'), model.id, 'the name');
   const names = ['architecture', 'layers', 'width', 'max_length', 'modules', 'similarity', 'precision', 'simd', 'threads', 'prompts'];
@@ -221,7 +221,7 @@ check('the settings of the model are those of GET /v1/models', async () => {
   return page;
 });
 
-check('models that load and fail, and a choice of models', async () => {
+check('loading and failed models are shown, and a model can be chosen', async () => {
   const asked = [];
   const second = { ...model, id: 'second', layers: 77 };
   const states = [{ id: 'first', state: 'loading' }, { id: 'first', state: 'loading' }, { id: 'first', state: 'failed', error: 'no <i>weights</i>' }];
@@ -236,22 +236,22 @@ check('models that load and fail, and a choice of models', async () => {
       return route.fulfill({ json: [0.1, 0.2, 0.3] });
     });
   } });
-  await until('loading is said', async () => (await text(page, '#model-state')) === 'Loading…');
-  await until('failed is said', async () => (await text(page, '#model-state')) === 'Failed');
+  await until('the state Loading is shown', async () => (await text(page, '#model-state')) === 'Loading…');
+  await until('the state Failed is shown', async () => (await text(page, '#model-state')) === 'Failed');
   equal(await text(page, '#model-error'), 'no <i>weights</i>', 'why it failed');
-  equal(asked.length, 3, 'questions until nothing loads any more');
-  asked.slice(1).forEach((time, i) => near(time - asked[i], 1000, 400, 'milliseconds between two questions'));
+  equal(asked.length, 3, 'requests until no model is loading');
+  asked.slice(1).forEach((time, i) => near(time - asked[i], 1000, 400, 'milliseconds between two requests'));
   await page.selectOption('#model', 'second');
   equal(await text(page, '[data-setting=layers]'), '77', 'the settings of the chosen model');
   equal(await text(page, '#model-error'), '', 'the chosen model has no error');
   await compare(page);
-  equal(sent.model, 'second', 'the model that was asked');
+  equal(sent.model, 'second', 'the model in the request');
   await new Promise((done) => setTimeout(done, 1300));
-  equal(asked.length, 3, 'questions once nothing loads');
+  equal(asked.length, 3, 'requests after all models are loaded');
   return page;
 });
 
-check('the keyboard alone is enough', async () => {
+check('the page works with the keyboard alone', async () => {
   const page = await open();
   const tab = async (back) => {
     await page.keyboard.press(back ? 'Shift+Tab' : 'Tab');
@@ -295,7 +295,7 @@ check('the keyboard alone is enough', async () => {
     if (press) await page.keyboard.press(press);
     const { role, name } = await accessibleFocus(page);
     const value = `${expected.rows[row].text} and ${expected.columns[column].text}: ${expected.values[row][column].toFixed(4)}`;
-    equal([role, name.replace('−', '-')], ['gridcell', value], `what is announced after ${press}`);
+    equal([role, name.replace('−', '-')], ['gridcell', value], `the accessible cell after ${press}`);
     equal(await text(page, '#readout'), name, 'the value that is shown');
     ok((await focusLook(page)).visible, `the focus is visible after ${press}`);
   }
@@ -305,13 +305,13 @@ check('the keyboard alone is enough', async () => {
   return page;
 });
 
-check('what goes wrong is said in words', async () => {
+check('each failure shows a message', async () => {
   const page = await open('/', { expected: ['422', '500', 'ERR_FAILED'] });
   const many = Array(10_001).fill('a');
   const refused = await similarity('a', many);
-  equal(refused.status, 422, 'the status of too many texts (the server needs its usual --max-texts)');
+  equal(refused.status, 422, 'the status of too many texts (requires the default --max-client-batch-size)');
   await compare(page, 'a', many);
-  equal(await text(page, '#error'), refused.answer.error, 'what the page says of too many texts');
+  equal(await text(page, '#error'), refused.answer.error, 'the message for too many texts');
   equal(await page.getAttribute('#error', 'role'), 'alert', 'the role of the error');
   await compare(page, SOURCE, SENTENCES);
   equal(await text(page, '#error'), '', 'the error after a success');
@@ -321,10 +321,10 @@ check('what goes wrong is said in words', async () => {
   await page.unroute('**/similarity');
   await page.route('**/similarity', (route) => route.abort());
   await page.click('button.primary');
-  await until('a server that is gone is said', async () => (await text(page, '#error')).includes('does not answer'));
+  await until('the message for a server that does not answer', async () => (await text(page, '#error')).includes('does not answer'));
   await page.route('**/embed_all', fulfil({ error: 'No vectors today' }, 500));
   await page.locator('#scores button').first().click();
-  await until('an error of the heat map is said', async () => (await text(page, '#heat-error')) === 'No vectors today');
+  await until('the message for a failed heat map', async () => (await text(page, '#heat-error')) === 'No vectors today');
   await page.unroute('**/similarity');
   await page.fill('#source', ' ');
   await page.click('button.primary');
@@ -334,7 +334,7 @@ check('what goes wrong is said in words', async () => {
   return page;
 });
 
-check('the key is asked for after a 401 only, and kept for this tab', async () => {
+check('the page requests a key only after a 401, and keeps it for this tab', async () => {
   const right = key ?? 'right';
   const open401 = (page) => page.route(/\/(v1\/models|similarity|embed_all|tokenize)$/, (route) =>
     (route.request().headers().authorization === `Bearer ${right}` ? route.continue() : route.fulfill({ status: 401, json: { error: 'A key, please' } })));
@@ -342,12 +342,12 @@ check('the key is asked for after a 401 only, and kept for this tab', async () =
   equal(await free.isVisible('#key-form'), false, 'the field without a 401');
   await free.close();
   const page = await open('/', { expected: ['401'], prepare: open401, ready: false });
-  await until('the key is asked for', () => page.isVisible('#key-form'));
+  await until('the page requests the key', () => page.isVisible('#key-form'));
   await giveKey(page, 'wrong');
-  await until('a wrong key is said', async () => (await text(page, '#key-hint')).includes('did not accept'));
+  await until('the message for a wrong key', async () => (await text(page, '#key-hint')).includes('did not accept'));
   await giveKey(page, right);
-  await until('the right key opens', async () => (await text(page, '#model-state')) === 'Ready');
-  equal(await page.isVisible('#key-form'), false, 'the field once the key is right');
+  await until('the right key gives access', async () => (await text(page, '#model-state')) === 'Ready');
+  equal(await page.isVisible('#key-form'), false, 'the key field after a right key');
   await compare(page);
   equal((await shownScores(page)).length, 3, 'scores with a key');
   await page.reload();
@@ -355,7 +355,7 @@ check('the key is asked for after a 401 only, and kept for this tab', async () =
   return page;
 });
 
-check('an older answer never replaces a newer one', async () => {
+check('an older response never replaces a newer one', async () => {
   const held = [];
   const page = await open('/', { prepare: (page) => page.route('**/similarity', async (route) => {
     const old = route.request().postDataJSON().inputs.source_sentence === 'old';
@@ -364,7 +364,7 @@ check('an older answer never replaces a newer one', async () => {
   }) });
   await page.fill('#source', 'old');
   await page.click('button.primary');
-  await until('the older request is on its way', () => held.length);
+  await until('the older request is pending', () => held.length);
   await compare(page, 'new');
   held.forEach((release) => release());
   await page.waitForTimeout(400);
@@ -375,7 +375,7 @@ check('an older answer never replaces a newer one', async () => {
     await route.continue().catch(() => {});
   });
   await page.locator('#scores button').nth(0).click();
-  await until('the older heat map is on its way', () => waiting.length);
+  await until('the older heat map is pending', () => waiting.length);
   await openHeat(page, SENTENCES[2]);
   waiting.forEach((release) => release());
   await page.waitForTimeout(400);
@@ -385,18 +385,18 @@ check('an older answer never replaces a newer one', async () => {
   return page;
 });
 
-check('texts that are cut are said to be, and long tables scroll in their box', async () => {
+check('truncated texts are marked, and long tables scroll in their box', async () => {
   const page = await open('/', { width: 360 });
   const long = 'A happy dog runs over the green grass. '.repeat(Math.ceil(model.max_length / 8));
   const response = await compare(page, SOURCE, [long, SENTENCES[0]]);
   const cut = Number(response.headers()['x-truncated-texts']);
-  equal(cut, 1, 'texts that the server cut');
-  ok((await text(page, '#cut')).startsWith('1 text had more tokens'), 'the scores say that a text was cut');
+  equal(cut, 1, 'texts that the server truncated');
+  ok((await text(page, '#cut')).startsWith('1 text had more tokens'), 'the scores have a note about the truncated text');
   await openHeat(page, long.trim());
   const expected = await expectedGrid(SOURCE, long.trim());
   equal(expected.cut, [false, true], 'which text is cut');
   compareGrids(await shownGrid(page), expected);
-  ok((await text(page, '#heat-cut')).startsWith('The sentence was cut'), 'the heat map says that the sentence was cut');
+  ok((await text(page, '#heat-cut')).startsWith('The sentence was cut'), 'the heat map has a note about the truncated sentence');
   const box = await page.locator('#grid-box').evaluate((element) => [element.scrollWidth, element.clientWidth]);
   ok(box[0] > box[1], 'the table is wider than its box');
   await noOverflow(page, 'a long heat map');
@@ -411,12 +411,12 @@ check('texts that are cut are said to be, and long tables scroll in their box', 
   const cells = await page.locator('#grid td').count();
   ok(cells > 1000 && cells <= 40_000, `two long texts make ${cells} cells, at most 40000`);
   const readTokens = Math.min(model.max_length, 10_000) ** 2;
-  equal((await text(page, '#heat-part')).startsWith('The first'), readTokens > cells, 'tokens left out are said to be');
-  ok((await text(page, '#heat-cut')).startsWith('Both texts were cut'), 'both texts are said to be cut');
+  equal((await text(page, '#heat-part')).startsWith('The first'), readTokens > cells, 'a note mentions omitted tokens');
+  ok((await text(page, '#heat-cut')).startsWith('Both texts were cut'), 'a note mentions that both texts are truncated');
   return page;
 });
 
-check('narrow and wide, light and dark', async () => {
+check('the layout fits narrow and wide windows, light and dark', async () => {
   for (const [width, scheme, name] of [[1280, 'light', 'wide'], [360, 'light', 'narrow'], [1280, 'dark', 'dark'], [768, 'dark'], [360, 'dark', 'narrow-dark']]) {
     const page = await open('/', { width, scheme });
     const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
@@ -438,7 +438,7 @@ check('narrow and wide, light and dark', async () => {
     const docs = await open('/docs', { width, scheme });
     await until('the documentation is there', () => docs.locator('article').count());
     await noOverflow(docs, `the documentation at ${width} px`);
-    // Only some sections are open; all of them would make a picture of seventy thousand lines.
+    // Opens only some sections, because all of them would make a screenshot of seventy thousand lines.
     for (const n of [0, 1, 9]) await docs.locator('summary').nth(n).click();
     await noOverflow(docs, `the documentation at ${width} px, opened`);
     await readable(docs, `the documentation, ${scheme}, ${width} px`);
@@ -447,7 +447,7 @@ check('narrow and wide, light and dark', async () => {
   }
 });
 
-check('the documentation is that of /openapi.json, and its examples work', async () => {
+check('the documentation equals /openapi.json, and its examples work', async () => {
   const page = await open('/docs');
   const api = (await call('/openapi.json')).answer;
   await until('the documentation is there', () => page.locator('article').count());
