@@ -25,7 +25,7 @@ use crate::bytes::WeightBytes;
 use crate::error::{Error, Result};
 
 /// The version of the packed matrices. Raise it whenever packing changes: the order of elements in
-/// a panel, how they are rounded, how they are rotated. (The test `packed_words_stay_what_they_are`
+/// a panel, how they are rounded, how they are rotated. (The test `packed_layout_changed_requires_new_version`
 /// notices.)
 pub(crate) const VERSION: &str = "1";
 
