@@ -26,8 +26,9 @@ impl ModelFiles {
     /// in English.
     ///
     /// It is for first steps and for tests. Its scores follow human judgement less closely than
-    /// those of a full model such as all-mpnet-base-v2; its card, `fixtures/models/quickstart/README.md`,
-    /// has the figures. No table is copied: the embedder uses the bytes in the program.
+    /// those of a full model such as all-mpnet-base-v2; its card,
+    /// `fixtures/models/quickstart/README.md`, has the figures. No table is copied: the embedder
+    /// uses the bytes in the program.
     ///
     /// ```
     /// # fn main() -> likewise::Result<()> {

@@ -35,7 +35,7 @@ pub(crate) enum TracePoint {
 }
 
 impl TracePoint {
-    /// Its name in trace and golden files.
+    /// Returns the name in trace and golden files.
     pub(crate) fn name(self) -> String {
         let (layer, what) = match self {
             Self::Embeddings => return "embeddings".to_owned(),

@@ -28,7 +28,7 @@ pub(crate) struct NameArgs {
     model: Option<String>,
 }
 
-/// How to run a model.
+/// Options for running a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct RunArgs {
@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     texts: TextArgs,
 }
 
-/// How to find and open a model.
+/// Options for finding and opening a model.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SourceArgs {
@@ -75,7 +75,7 @@ pub(crate) struct ComputeArgs {
 /// The SIMD levels, as the help shows them.
 pub(crate) const SIMD_LEVELS: &str = "reference|portable|avx2|avx512|neon";
 
-/// How to tokenize texts, and how to finish their vectors.
+/// Options for tokenizing texts and for the modules after pooling.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct TextArgs {

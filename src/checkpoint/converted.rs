@@ -25,11 +25,11 @@ use crate::bytes::WeightBytes;
 use crate::error::{Error, Result};
 
 /// The version of the packed matrices. Raise it whenever packing changes: the order of elements in
-/// a panel, how they are rounded, how they are rotated. (The test `packed_layout_changed_requires_new_version`
-/// notices.)
+/// a panel, how they are rounded, how they are rotated. (The test
+/// `packed_layout_changed_requires_new_version` notices.)
 pub(crate) const VERSION: &str = "1";
 
-/// What the matrices of a converted model were packed for.
+/// The SIMD level and precision that the matrices of a converted model were packed for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvertedFormat {
     pub(crate) level: Level,

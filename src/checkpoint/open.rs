@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) shard: usize,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    /// Its bytes in the file.
+    /// The bytes of the tensor in the file.
     pub(super) range: Range<usize>,
 }
 
@@ -32,7 +32,7 @@ pub struct Checkpoint {
     entries: HashMap<String, Entry>,
     /// The file that lists the tensors, for messages.
     label: String,
-    /// What the matrices were packed for, if the model was converted.
+    /// The level and precision of a converted model.
     format: Option<ConvertedFormat>,
     /// The names of its files in the model's folder.
     file_names: Vec<String>,
@@ -223,7 +223,7 @@ impl Checkpoint {
         &self.file_names
     }
 
-    /// What the matrices were packed for, if the model was converted.
+    /// The level and precision of a converted model.
     pub(crate) fn converted_format(&self) -> Option<ConvertedFormat> {
         self.format
     }

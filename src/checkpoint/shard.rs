@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// One weight file.
 pub(crate) struct Shard {
-    /// Its name, for messages.
+    /// The name of the file, for messages.
     pub(super) label: String,
     pub(super) bytes: WeightBytes,
 }

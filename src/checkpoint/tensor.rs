@@ -53,7 +53,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Its size along each axis.
+    /// Returns the size along each axis.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -67,7 +67,7 @@ impl Tensor {
         }
     }
 
-    /// Its element type, as safetensors defines it.
+    /// Returns the element type, as safetensors defines it.
     pub(crate) fn file_dtype(&self) -> Dtype {
         self.dtype.dtype()
     }
@@ -107,12 +107,12 @@ impl Tensor {
         Error::TensorNotFinite { file: self.shard.label.clone(), name: self.name.clone(), row, value }
     }
 
-    /// Its size in the file, in bytes.
+    /// Returns the size in the file, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.range.len()
     }
 
-    /// Its bytes, as the file contains them.
+    /// Returns the bytes, as the file contains them.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.shard.bytes.as_slice()[self.range.clone()]
     }

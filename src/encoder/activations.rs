@@ -1,4 +1,4 @@
-//! What a linear layer reads: activations in f32, and quantized.
+//! The input of a linear layer: activations in f32, and quantized.
 
 use std::ops::Range;
 

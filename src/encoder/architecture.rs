@@ -8,7 +8,7 @@ use crate::encoder::spec::EncoderSpec;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Architecture {
-    /// Its published name, such as "BERT".
+    /// The published name, such as "BERT".
     pub family: &'static str,
     /// Layers, each of attention and a feed-forward network.
     pub layers: usize,
@@ -26,7 +26,7 @@ pub struct Architecture {
     pub first_position: usize,
     /// The activation of the feed-forward network.
     pub activation: Activation,
-    /// What layer norms add to the variance.
+    /// The epsilon that layer norms add to the variance.
     pub norm_epsilon: f32,
 }
 

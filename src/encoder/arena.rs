@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// One packed matrix of an arena.
 #[derive(Clone, Debug)]
 pub(crate) struct MatrixSlot {
-    /// Its 32-bit words, each an f32, two bf16 or four bytes.
+    /// The range of 32-bit words, each an f32, two bf16 or four bytes.
     pub(crate) packed: Range<usize>,
     /// In int8: the scales and sums of its outputs. Otherwise empty.
     pub(crate) outputs: Range<usize>,

@@ -17,7 +17,7 @@ pub(crate) trait Block {
     /// The stream after f has joined it, in a trace.
     const OUTPUT: fn(usize) -> TracePoint;
 
-    /// Some steps, of which the last is out `[T, D]` = end(f(input `[T, D]`)).
+    /// Runs the steps of f. The last one is out `[T, D]` = end(f(input `[T, D]`)).
     fn forward<O: Observer>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
@@ -26,7 +26,7 @@ pub(crate) trait Block {
         out: &TeamMatrix,
     );
 
-    /// Its linear layers, in the order of a pass.
+    /// Returns the linear layers, in the order of a pass.
     fn linears(&self) -> [&Linear; 2];
 }
 
@@ -46,7 +46,7 @@ enum Join {
 }
 
 impl<B: Block> Sublayer<B> {
-    /// Loads the norms of a model of `width`, and f by `load`.
+    /// Loads the norms, of width `width`, and f, by `load`.
     pub(crate) fn load<'a, F>(
         loader: &mut WeightLoader<'a>,
         spec: &SublayerSpec<F>,
@@ -65,7 +65,7 @@ impl<B: Block> Sublayer<B> {
         })
     }
 
-    /// The steps of this sublayer. Returns the buffer that then holds the residual stream.
+    /// Runs the steps of this sublayer. Returns the buffer that then holds the residual stream.
     pub(crate) fn forward<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>, x: Stream) -> Stream {
         let work = cx.work;
         let residual = &work.stream(x).values;
@@ -99,7 +99,7 @@ impl<B: Block> Sublayer<B> {
         next
     }
 
-    /// Its linear layers, in the order of a pass.
+    /// Returns the linear layers, in the order of a pass.
     pub(crate) fn linears(&self) -> [&Linear; 2] {
         self.body.linears()
     }

@@ -13,7 +13,7 @@ use crate::encoder::pass::PassContext;
 use crate::encoder::spec::LinearSpec;
 use crate::parallel::{StepReader, TeamMatrix};
 
-/// How a model computes.
+/// The SIMD level and the precision of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ComputeConfig {
     pub(crate) level: Level,
@@ -29,7 +29,7 @@ pub(crate) struct Linear {
     bias: Vec<f32>,
 }
 
-/// What is computed on the outputs of a linear layer while they are in registers.
+/// The operation on the outputs of a linear layer while they are in registers.
 #[derive(Clone, Copy)]
 pub(crate) enum LinearEpilogue<'a> {
     /// Nothing.
@@ -46,7 +46,7 @@ impl Linear {
         Self { compute, layout, slot, bias }
     }
 
-    /// How the weights are packed.
+    /// The layout of the packed weights.
     pub(crate) fn layout(spec: &LinearSpec, compute: ComputeConfig) -> PackedLayout {
         PackedLayout::new(compute.level, spec.outputs(), compute.precision.packed_len(spec.inputs))
     }
@@ -108,7 +108,7 @@ impl Linear {
         });
     }
 
-    /// Some columns of the result.
+    /// Computes some columns of the result.
     fn multiply_quantized(
         &self,
         weights: PackedWeights<'_>,

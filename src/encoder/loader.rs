@@ -35,7 +35,7 @@ pub(crate) struct WeightLoader<'a> {
     packed_names: HashSet<String>,
 }
 
-/// What a loader leaves behind.
+/// The results of loading, apart from the modules.
 pub(crate) struct LoadedWeights {
     pub(crate) arena: WeightArena,
     pub(crate) stats: LoadStats,

@@ -45,7 +45,7 @@ use crate::error::{Error, Result};
 use crate::parallel::{Pool, TeamMember};
 use crate::trace::{Observer, TracePoint};
 
-/// Embeddings, layers and perhaps a last norm, with their weights.
+/// Embeddings, layers and an optional final norm, with their weights.
 pub(crate) struct Encoder {
     spec: EncoderSpec,
     embeddings: Embeddings,
@@ -60,7 +60,7 @@ struct Layer {
     feed_forward: Sublayer<FeedForward>,
 }
 
-/// What loading an encoder found out.
+/// The results of loading an encoder, apart from the encoder.
 pub(crate) struct LoadReport {
     pub(crate) stats: LoadStats,
     /// All tensors that are used and not packed, by name without the checkpoint's prefix.
@@ -68,8 +68,8 @@ pub(crate) struct LoadReport {
 }
 
 impl Encoder {
-    /// The forward pass. Returns the buffer of `work` that then has the vectors of the tokens `[T,
-    /// D]`.
+    /// Runs the forward pass. Returns the buffer of `work` that then holds the token vectors
+    /// `[T, D]`.
     ///
     /// All members of the team call it; each computes its part of every step.
     pub(crate) fn forward<O: Observer>(
@@ -125,23 +125,24 @@ impl Encoder {
         Ok((encoder, LoadReport { stats, unpacked }))
     }
 
-    /// The architecture.
+    /// Returns the architecture.
     pub(crate) fn spec(&self) -> &EncoderSpec {
         &self.spec
     }
 
-    /// Why the vectors of a batch may be not finite: the embedding that is not, if there is one.
+    /// Returns the error for an embedding row that is not finite, if the batch reads such a row.
     pub(crate) fn find_bad_embedding(&self, batch: &Batch) -> Option<Error> {
         self.embeddings.find_bad_row(batch)
     }
 
-    /// The shape and contents of each packed matrix, in the order of [`EncoderSpec::linears`].
+    /// Returns the shape and contents of each packed matrix, in the order of
+    /// [`EncoderSpec::linears`].
     pub(crate) fn packed_matrices(&self) -> impl Iterator<Item = ([usize; 3], PackedWeights<'_>)> {
         let linears = self.layers.iter().flat_map(|layer| [layer.attention.linears(), layer.feed_forward.linears()]);
         linears.flatten().map(|linear| (linear.packed_shape(), linear.weights(&self.weights)))
     }
 
-    /// The element type of the checkpoint.
+    /// Returns the element type of the checkpoint.
     pub(crate) fn dtype(&self) -> &'static str {
         self.embeddings.dtype()
     }

@@ -17,7 +17,7 @@ use crate::parallel::Pool;
 pub(crate) struct PackTask {
     pub(crate) layout: PackedLayout,
     pub(crate) slot: MatrixSlot,
-    /// Its rows: some rows of each tensor, one tensor after another.
+    /// The rows: a range of each tensor, one tensor after another.
     pub(crate) sources: Vec<(Tensor, Range<usize>)>,
 }
 

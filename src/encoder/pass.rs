@@ -1,5 +1,5 @@
-//! What the steps of one forward pass share: the batch, the weights, and the matrices that they
-//! fill.
+//! The shared data of the steps of a forward pass: the batch, the weights, and the matrices that
+//! they fill.
 
 use likewise_kernels::quant::Precision;
 

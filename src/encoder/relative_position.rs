@@ -1,4 +1,4 @@
-//! How attention depends on the distance of two tokens, in models where it does.
+//! Relative positions: attention that depends on the distance of two tokens.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What distinguishes one encoder from another, as data.
+//! The description of an encoder as data.
 //!
 //! A family file ([`super::families`]) turns a config.json into an [`EncoderSpec`]: sizes, tensor
 //! names, and the order of norms and residual connections. Everything else follows from the spec:
@@ -88,7 +88,7 @@ pub(crate) struct SublayerSpec<F> {
     pub(crate) join: JoinSpec,
 }
 
-/// How the output of f joins the residual stream x.
+/// The way in which the output of f joins the residual stream x.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "the families so far are post-norm; tests cover the other two"))]
 pub(crate) enum JoinSpec {
@@ -162,7 +162,7 @@ pub(crate) struct LinearSpec {
     pub(crate) inputs: usize,
 }
 
-/// Some rows of a tensor, which are some outputs of a linear layer.
+/// A range of rows of a tensor, which compute consecutive outputs of a linear layer.
 #[derive(Clone, Debug)]
 pub(crate) struct LinearPart {
     /// `[tensor_rows, K]`.

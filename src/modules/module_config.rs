@@ -1,4 +1,4 @@
-//! What the configurations of several kinds of modules have in common.
+//! Checks that the configurations of several kinds of modules share.
 
 use crate::config::JsonObject;
 use crate::error::Result;

@@ -171,7 +171,7 @@ impl StepReader {
     }
 }
 
-/// How a step divides its output among the members.
+/// The way in which a step divides its output among the members.
 #[derive(Clone, Copy)]
 enum Split<'a> {
     Columns(usize),
@@ -290,7 +290,7 @@ impl<T: Copy> TeamMatrix<T> {
         assert!(self.filled.load(Ordering::SeqCst) >> 32 < reader.step, "a step reads a matrix that it fills");
     }
 
-    /// Some rows and columns, to write.
+    /// Returns some rows and columns, to write.
     ///
     /// # Safety
     /// Until the view is dropped, nothing else may reach these rows and columns.

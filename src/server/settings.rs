@@ -7,7 +7,7 @@ use axum::http::HeaderValue;
 use crate::embedder::TARGET_TOKENS_PER_BATCH;
 
 /// The settings of a server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
     /// Limits on requests and responses.
@@ -18,6 +18,18 @@ pub struct Settings {
     pub origins: AllowedOrigins,
     /// The capacity of the response cache in bytes, requests included; 0 disables the cache.
     pub response_cache_bytes: usize,
+}
+
+impl std::fmt::Debug for Settings {
+    /// Shows the number of API keys and not the keys, because debug output ends up in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("limits", &self.limits)
+            .field("api_keys", &format_args!("{} keys", self.api_keys.len()))
+            .field("origins", &self.origins)
+            .field("response_cache_bytes", &self.response_cache_bytes)
+            .finish()
+    }
 }
 
 /// Limits on requests and responses.
@@ -80,5 +92,17 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(120),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_of_settings_hides_api_keys() {
+        let settings = Settings { api_keys: vec!["a-secret".to_owned()], ..Settings::default() };
+        let text = format!("{settings:?}");
+        assert!(text.contains("1 keys") && !text.contains("a-secret"), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 /// An error of the `tokenizers` crate.
 pub(super) type CrateError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a tokenizer cannot be made.
+/// The reason why a tokenizer cannot be built.
 pub(super) enum TokenizerError {
     /// A setting is not valid. The error names its file.
     Config(Error),

@@ -7,7 +7,7 @@ use crate::math::{activate_lanes, gelu_quantized};
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
-/// What follows the sums in the same pass over the output.
+/// The operation on the sums in the same pass over the output.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Epilogue<'a> {

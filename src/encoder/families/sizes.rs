@@ -1,4 +1,4 @@
-//! What all families read from config.json, and the modules that follow from it.
+//! The sizes that all families read from config.json, and the modules that follow from them.
 
 use likewise_kernels::math::Activation;
 
@@ -106,7 +106,7 @@ pub(super) fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
     })
 }
 
-/// How attention depends on the distance of two tokens (`position_embedding_type`).
+/// The kind of position embedding (`position_embedding_type`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PositionEmbeddingType {
     /// A position table and nothing else.

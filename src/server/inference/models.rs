@@ -26,9 +26,9 @@ const LOADING_RESPONSE_DELAY: Duration = Duration::from_secs(1);
 pub struct ModelSpec {
     /// The name that clients use.
     pub name: String,
-    /// How to open it.
+    /// The settings to open the model with.
     pub builder: Builder,
-    /// Its files.
+    /// The files of the model.
     pub files: ModelFiles,
 }
 
@@ -42,7 +42,7 @@ impl ModelSpec {
 /// A model that is loaded.
 pub(in crate::server) struct ServedModel {
     pub(in crate::server) name: String,
-    /// Its position among the models.
+    /// The position among the models.
     pub(super) index: usize,
     pub(in crate::server) info: ModelInfo,
     pub(in crate::server) embedder: Arc<Embedder>,

@@ -40,7 +40,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct QueueState {
     requests: VecDeque<QueuedRequest>,
-    /// How many requests there have been.
+    /// The number of requests so far.
     count: u64,
     /// Tokens in the queue.
     tokens: usize,

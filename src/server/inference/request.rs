@@ -16,7 +16,7 @@ pub(in crate::server) struct InferenceRequest {
     pub(in crate::server) encode: EncodeOptions,
 }
 
-/// What to compute from the texts.
+/// The output that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::server) enum OutputKind {
     /// The similarity of each text to the first.
@@ -36,12 +36,12 @@ pub(in crate::server) struct RequestOptions {
     pub(in crate::server) use_cache: bool,
 }
 
-/// What a model computed.
+/// The result of a model.
 #[derive(Debug, PartialEq)]
 pub(in crate::server) struct InferenceResult {
     /// One row of scores, or one row of floats for each text.
     pub(in crate::server) rows: Vec<Vec<f32>>,
-    /// How many tokens each text has, and how many were used.
+    /// The number of tokens of each text, and how many were used.
     pub(in crate::server) usage: Vec<TokenUsage>,
 }
 
