@@ -38,7 +38,7 @@ pub(crate) struct EncodedText {
 
 impl EncodedText {
     /// Returns the number of tokens in the batch.
-    pub(crate) fn tokens(&self) -> usize {
+    pub(crate) fn token_count(&self) -> usize {
         self.encoded.ids.len()
     }
 
@@ -123,7 +123,7 @@ impl Embedder {
         // no token vectors.
         let empty = |text: &&EncodedText| if text.keep_token_vectors { Vec::new() } else { vec![0.0; width] };
         let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
-        let text_indices: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].tokens() > 0).collect();
+        let text_indices: Vec<usize> = (0..texts.len()).filter(|&i| texts[i].token_count() > 0).collect();
         if text_indices.is_empty() {
             return Ok(vectors);
         }

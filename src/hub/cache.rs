@@ -60,7 +60,7 @@ enum Lookup {
 
 impl CachedRepository {
     pub(super) fn new(cache: &Path, id: &str) -> Self {
-        Self { folder: cache.join(folder_name(id)) }
+        Self { folder: cache.join(repository_folder_name(id)) }
     }
 
     #[cfg(feature = "hub")]
@@ -109,7 +109,7 @@ impl CachedRepository {
 }
 
 /// Returns the name of a repository's folder in the cache and in the lock folder.
-pub(super) fn folder_name(id: &str) -> String {
+pub(super) fn repository_folder_name(id: &str) -> String {
     format!("models--{}", id.replace('/', "--"))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::cache::{CachedRepository, folder_name};
+use super::cache::{CachedRepository, repository_folder_name};
 use crate::error::{Error, Result};
 
 /// Random characters in the name of a staged file. Processes of different containers may stage
@@ -34,7 +34,7 @@ pub(super) fn create_parent(path: &Path) -> Result<()> {
 
 impl CacheWriter {
     pub(super) fn new(cache: &Path, id: &str) -> Self {
-        let locks = cache.join(".locks").join(folder_name(id));
+        let locks = cache.join(".locks").join(repository_folder_name(id));
         Self { repository: CachedRepository::new(cache, id), locks }
     }
 

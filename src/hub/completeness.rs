@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::cache::CachedRepository;
 use super::file_selection::{
-    encoder_folder, missing_required_files, optional_files, parse_modules, parse_shards, unsupported_files,
+    encoder_folder, missing_required_files, optional_files, parse_modules, parse_shard_names, unsupported_files,
 };
 use crate::config::JsonObject;
 use crate::error::Result;
@@ -70,7 +70,7 @@ impl Snapshot<'_> {
             Some(WeightSource::File(_)) => {}
             Some(WeightSource::Shards(index)) => {
                 if let Some((label, bytes)) = self.read(&index)? {
-                    let shards = parse_shards(&label, &bytes)?.into_iter().map(|shard| file_in(encoder, &shard));
+                    let shards = parse_shard_names(&label, &bytes)?.into_iter().map(|shard| file_in(encoder, &shard));
                     missing.extend(shards.filter(|shard| !self.contains(shard)));
                 }
             }

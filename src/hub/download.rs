@@ -186,7 +186,7 @@ impl CommitDownloader<'_> {
         if hash == remote.etag.as_str() {
             return Ok(());
         }
-        Err(corrupt(remote, remote.etag.algorithm(), remote.etag.as_str(), hash))
+        Err(corrupt(remote, remote.etag.hash_name(), remote.etag.as_str(), hash))
     }
 
     /// Requests the missing bytes once.

@@ -100,7 +100,7 @@ pub(super) fn select_weights(
 ///
 /// # Errors
 /// If the file is not an index, or the name of a shard is not a plain file name.
-pub(super) fn parse_shards(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
+pub(super) fn parse_shard_names(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
     let index = JsonObject::parse(label, bytes)?;
     let shards: BTreeSet<String> = index.string_map("weight_map")?.into_values().collect();
     if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(".safetensors")) {
@@ -231,10 +231,10 @@ mod tests {
             let json = serde_json::json!([{"path": path, "type": "a.Pooling"}]).to_string();
             assert!(parse_modules(MODULES, json.as_bytes()).is_err(), "{path}");
             let json = serde_json::json!({"weight_map": {"w": format!("{path}/x.safetensors")}}).to_string();
-            assert!(parse_shards(WEIGHTS_INDEX, json.as_bytes()).is_err(), "{path}");
+            assert!(parse_shard_names(WEIGHTS_INDEX, json.as_bytes()).is_err(), "{path}");
         }
         for other in ["{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"w": "config.json"}}"#, "[]", ""] {
-            assert!(parse_shards(WEIGHTS_INDEX, other.as_bytes()).is_err(), "{other}");
+            assert!(parse_shard_names(WEIGHTS_INDEX, other.as_bytes()).is_err(), "{other}");
         }
         assert_eq!(select_model_files(&set(&["../LICENSE", "/README.md", "LICENSE\\x", "LICENSE of ours"])), [""; 0]);
     }

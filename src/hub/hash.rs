@@ -25,7 +25,7 @@ impl Etag {
     }
 
     /// Returns the name of the hash function, for messages.
-    pub(super) fn algorithm(&self) -> &'static str {
+    pub(super) fn hash_name(&self) -> &'static str {
         if self.hex.len() == 40 { "git sha1" } else { "sha256" }
     }
 

@@ -248,7 +248,7 @@ impl Hub {
             WeightSource::Shards(index) => {
                 downloader.fetch(&index, on_progress)?;
                 let (label, bytes) = read_snapshot_file(&cache, hash, &index)?;
-                for name in file_selection::parse_shards(&label, &bytes)? {
+                for name in file_selection::parse_shard_names(&label, &bytes)? {
                     downloader.fetch(&file_in(encoder, &name), on_progress)?;
                 }
             }

@@ -10,12 +10,11 @@ use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};
 use likewise_kernels::math::Activation;
 use likewise_kernels::view::{MatMut, MatRef};
 
-use super::module_config::reject_other_features;
+use super::module_config::{module_config, reject_other_features};
 use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
-use crate::model_folder::{CONFIG, file_in};
 
 /// A linear map from vectors of width `input_width` to vectors of width `output_width`, with an
 /// activation.
@@ -46,9 +45,7 @@ impl Dense {
     /// If a file is missing or damaged, the widths do not match, or the activation is not
     /// supported.
     pub(super) fn load(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Self> {
-        let name = file_in(path, CONFIG);
-        let bytes = files.require(&name, "the configuration of a Dense module")?;
-        let keys = JsonObject::parse(&files.label(&name), &bytes)?;
+        let keys = module_config(files, path, "the configuration of a Dense module")?;
         reject_other_features(&keys)?;
         if keys.positive_integer("in_features")? != Some(width) {
             return Err(keys.invalid_value("in_features", format!("{width}, the width of the vectors before it")));

@@ -4,10 +4,9 @@ use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use super::dense::Dense;
-use super::module_config::reject_other_features;
+use super::module_config::{module_config, reject_other_features};
 use super::pooling::Pooling;
 use crate::checkpoint::{Checkpoint, TensorReader};
-use crate::config::JsonObject;
 use crate::encoder::LayerNorm;
 use crate::encoder::spec::NormSpec;
 use crate::error::Result;
@@ -214,9 +213,7 @@ fn require_folder(entry: &ModuleEntry) -> Result<()> {
 /// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps
 /// `torch.nn.LayerNorm`.
 fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
-    let name = file_in(path, CONFIG);
-    let bytes = files.require(&name, "the configuration of a LayerNorm module")?;
-    let keys = JsonObject::parse(&files.label(&name), &bytes)?;
+    let keys = module_config(files, path, "the configuration of a LayerNorm module")?;
     if keys.positive_integer("dimension")? != Some(width) {
         return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
     }

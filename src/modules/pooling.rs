@@ -25,10 +25,10 @@ use likewise_kernels::reduce::{RowWeights, max_of_rows, sum_of_rows};
 use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
+use super::module_config::module_config;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
-use crate::model_folder::{CONFIG, file_in};
 
 /// The configuration of a Pooling module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,9 +117,7 @@ impl Pooling {
     /// # Errors
     /// If the file is missing or damaged, a mode is not supported, or the width does not match.
     pub(super) fn load(files: &ModelFiles, path: &str, width: usize) -> Result<Self> {
-        let name = file_in(path, CONFIG);
-        let bytes = files.require(&name, "the configuration of a Pooling module")?;
-        let keys = JsonObject::parse(&files.label(&name), &bytes)?;
+        let keys = module_config(files, path, "the configuration of a Pooling module")?;
         for key in ["embedding_dimension", "word_embedding_dimension"] {
             if keys.positive_integer(key)?.is_some_and(|stated| stated != width) {
                 return Err(keys.invalid_value(key, format!("{width}, the width of the encoder")));

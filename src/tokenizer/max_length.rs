@@ -30,8 +30,8 @@ pub(super) fn max_tokens(
     let max = limits.max_tokens;
     if max < min {
         // A text would keep its special tokens and get more positions than the table has rows.
-        let expected = format!("enough for {min} tokens: {special_tokens} special ones and one more");
-        let found = format!("enough for {max}");
+        let expected = format!("room for at least {min} tokens: {special_tokens} special ones and one of the text");
+        let found = format!("room for {max}");
         return Err(Error::config(&files.label(CONFIG), "max_position_embeddings", expected, found));
     }
     match requested {

@@ -113,7 +113,7 @@ impl Tokenizer {
     /// Returns the token ids of a text, truncated to the maximum length. `side` overrides the side.
     pub(crate) fn encode(&self, text: &str, side: Option<TruncationSide>) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.truncation_side);
-        let shortened = self.shorten(text, side)?;
+        let shortened = self.truncation_prefix(text, side)?;
         let encoding = self.run(|| self.inner.encode_fast(shortened.text, true))?;
         let ids = self.truncate(encoding.get_ids(), &encoding, side);
         let usage = TokenUsage { total: encoding.len() + shortened.tokens_after, used: ids.len() };
@@ -123,7 +123,7 @@ impl Tokenizer {
     /// Returns the token ids of a text with their offsets, truncated to the maximum length.
     pub(crate) fn tokenize(&self, text: &str) -> Result<Tokens> {
         let side = self.truncation_side;
-        let shortened = self.shorten(text, side)?;
+        let shortened = self.truncation_prefix(text, side)?;
         let encoding = self.run(|| self.inner.encode_char_offsets(shortened.text, true))?;
         let ids = self.truncate(encoding.get_ids(), &encoding, side);
         let offsets = self.truncate(encoding.get_offsets(), &encoding, side);
@@ -175,7 +175,7 @@ impl Tokenizer {
     /// `max_tokens`.
     ///
     /// A text of one chunk, or that is truncated on the left, is returned whole.
-    fn shorten<'t>(&self, text: &'t str, side: TruncationSide) -> Result<ShortenedText<'t>> {
+    fn truncation_prefix<'t>(&self, text: &'t str, side: TruncationSide) -> Result<ShortenedText<'t>> {
         let whole = ShortenedText { text, tokens_after: 0 };
         if side == TruncationSide::Left {
             return Ok(whole);

@@ -37,7 +37,10 @@ pub(crate) fn encoder_spec(config: &JsonObject) -> Result<EncoderSpec> {
     };
     reject_unsupported_options(config)?;
     if spec.max_tokens == 0 {
-        return Err(config.invalid_value("max_position_embeddings", "more rows than the first position skips"));
+        return Err(config.invalid_value(
+            "max_position_embeddings",
+            "more rows than the encoder reserves before the first position",
+        ));
     }
     Ok(spec)
 }

@@ -115,6 +115,17 @@ pub(super) fn text_inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextI
     }
 }
 
+/// Reads a string, or strings, at least one.
+pub(super) fn string_or_strings(name: &str, value: Option<&Value>) -> Result<Vec<String>, ApiError> {
+    let what = "a string or an array of strings";
+    match value {
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
+        Some(Value::Array(list)) => strings(name, list),
+        None | Some(Value::Null) => Err(missing_field(name, what)),
+        Some(other) => Err(unexpected_value(name, what, other)),
+    }
+}
+
 /// Reads strings, at least one.
 pub(super) fn strings(name: &str, list: &[Value]) -> Result<Vec<String>, ApiError> {
     let string = |name: &str, value: &Value| match value {

@@ -18,8 +18,8 @@ pub(in crate::server) struct ApiState {
 impl ApiState {
     pub(in crate::server) fn new(inference: InferenceService) -> Self {
         /// Bytes of all bodies that are being read, unless a single body may be larger.
-        const MAX_BYTES_OF_ALL_BODIES: usize = 256 << 20;
-        let bytes = inference.limits().max_body_bytes.clamp(MAX_BYTES_OF_ALL_BODIES, Semaphore::MAX_PERMITS);
+        const MIN_TOTAL_BODY_BYTES: usize = 256 << 20;
+        let bytes = inference.limits().max_body_bytes.clamp(MIN_TOTAL_BODY_BYTES, Semaphore::MAX_PERMITS);
         Self { inference, body_bytes: Semaphore::new(bytes), started: SystemTime::now() }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::fields::{Fields, id_lists, missing_field, strings, text_inputs, unexpected_value};
+use super::fields::{Fields, id_lists, string_or_strings, text_inputs};
 use super::json_body::JsonBody;
 use super::options::request_options;
 use super::response::{inference_response, json_response, json_text_response, to_json};
@@ -104,12 +104,7 @@ pub(in crate::server) async fn tokenize(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let fields = Fields::new([Some(&body.root)]);
-    let texts = match fields.get("inputs") {
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(list)) => strings("inputs", list)?,
-        Some(other) => return Err(unexpected_value("inputs", "a string or an array of strings", other)),
-        None => return Err(missing_field("inputs", "a string or an array of strings")),
-    };
+    let texts = string_or_strings("inputs", fields.get("inputs"))?;
     let add_special_tokens = fields.bool("add_special_tokens")?.unwrap_or(true);
     let prompt = fields.string("prompt_name")?.map(str::to_owned);
     let inference = &state.inference;

@@ -12,7 +12,7 @@ use super::fallback;
 use super::middleware::auth::{ApiKeys, require_api_key};
 use super::middleware::cors::cors_layer;
 use super::middleware::request_log::{RequestLogger, log_request};
-use super::middleware::request_timeout::{RequestTimeout, limit_time};
+use super::middleware::request_timeout::{RequestTimeout, enforce_timeout};
 use crate::server::api::hugging_face::{metadata, pipeline};
 use crate::server::api::state::ApiState;
 use crate::server::api::{openai, operations, tei};
@@ -32,7 +32,7 @@ pub(in crate::server) fn build(
     let timeout = RequestTimeout { limit: settings.limits.request_timeout, metrics: metrics.clone() };
     let keys = ApiKeys::new(settings.api_keys.clone());
     let protected = inference_routes()
-        .route_layer(from_fn_with_state(timeout, limit_time))
+        .route_layer(from_fn_with_state(timeout, enforce_timeout))
         .merge(information_routes())
         .route_layer(from_fn_with_state(keys, require_api_key));
     let mut routes = protected

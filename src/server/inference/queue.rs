@@ -141,7 +141,7 @@ impl Queue {
             sender: Some(sender),
         };
         let output = Arc::new(Mutex::new(output));
-        let tokens: usize = texts.iter().map(EncodedText::tokens).sum();
+        let tokens: usize = texts.iter().map(EncodedText::token_count).sum();
         let queued = |(index, text)| QueuedText { text, index, output: output.clone() };
         let texts = texts.into_iter().enumerate().map(queued).collect();
         let mut state = self.lock();
@@ -187,7 +187,7 @@ impl Queue {
             let texts = state.next_batch(self.limits.max_batch_tokens);
             if !texts.is_empty() {
                 state.busy_workers += 1;
-                let tokens = texts.iter().map(|queued| queued.text.tokens()).sum();
+                let tokens = texts.iter().map(|queued| queued.text.token_count()).sum();
                 let others_idle = state.busy_workers == 1 && state.requests.is_empty();
                 return Some((texts, others_idle && self.model.prefers_team(tokens)));
             }
@@ -201,7 +201,7 @@ impl Queue {
     fn compute(&self, texts: &[QueuedText], as_team: bool) {
         let batch: Vec<&EncodedText> = texts.iter().map(|queued| &queued.text).collect();
         self.metrics.batch_texts.observe(texts.len() as f64);
-        self.metrics.batch_tokens.observe(batch.iter().map(|text| text.tokens()).sum::<usize>() as f64);
+        self.metrics.batch_tokens.observe(batch.iter().map(|text| text.token_count()).sum::<usize>() as f64);
         // A panic is a bug; it must not fail the other requests of the batch.
         match catch_unwind(AssertUnwindSafe(|| self.model.run_batch(&batch, as_team))) {
             Ok(Ok(vectors)) => {
@@ -240,7 +240,7 @@ impl QueueState {
             while turn < TOKENS_PER_TURN
                 && let Some(queued) = request.texts.front()
             {
-                let tokens = queued.text.tokens();
+                let tokens = queued.text.token_count();
                 full = size + tokens > budget && !batch.is_empty();
                 if full {
                     break;
@@ -268,8 +268,8 @@ impl QueueState {
 }
 
 impl QueuedRequest {
-    fn tokens(&self) -> usize {
-        self.texts.iter().map(|queued| queued.text.tokens()).sum()
+    fn token_count(&self) -> usize {
+        self.texts.iter().map(|queued| queued.text.token_count()).sum()
     }
 }
 
@@ -279,7 +279,7 @@ impl Drop for Ticket<'_> {
         // The request is not in the queue if workers have taken all its texts, as they have when
         // its output has arrived.
         if let Some(at) = state.requests.iter().position(|request| request.number == self.number) {
-            let tokens = state.requests.remove(at).map_or(0, |request| request.tokens());
+            let tokens = state.requests.remove(at).map_or(0, |request| request.token_count());
             state.tokens -= tokens;
         }
     }

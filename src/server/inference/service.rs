@@ -199,7 +199,7 @@ impl InferenceService {
             OutputKind::Scores => texts.len(),
             OutputKind::Embeddings { dimensions, .. } => texts.len() * dimensions.unwrap_or(model.embedder.width()),
             OutputKind::TokenEmbeddings => {
-                texts.iter().map(EncodedText::tokens).sum::<usize>() * model.embedder.token_width()
+                texts.iter().map(EncodedText::token_count).sum::<usize>() * model.embedder.token_width()
             }
         };
         let limit = self.limits.max_response_floats;

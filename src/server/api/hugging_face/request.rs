@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::embedder::TextInput;
 use crate::server::api::error::{ApiError, shortened};
-use crate::server::api::fields::{Fields, JsonObject, missing_field, strings, unexpected_value};
+use crate::server::api::fields::{Fields, JsonObject, string_or_strings};
 use crate::server::api::similarity::{SOURCE_KEYS, similarity_fields, similarity_inputs};
 use crate::server::inference::request::{InferenceRequest, OutputKind};
 
@@ -67,12 +67,7 @@ impl ParsedRequest {
         }
         let output =
             OutputKind::Embeddings { normalize: options.bool("normalize")?, dimensions: options.size("dimensions")? };
-        let inputs = match root.get("inputs") {
-            Some(Value::String(text)) => vec![text.clone()],
-            Some(Value::Array(list)) => strings("inputs", list)?,
-            None | Some(Value::Null) => return Err(missing_field("inputs", "a string or an array of strings")),
-            Some(other) => return Err(unexpected_value("inputs", "a string or an array of strings", other)),
-        };
+        let inputs = string_or_strings("inputs", root.get("inputs"))?;
         let is_single = root.get("inputs").is_some_and(Value::is_string);
         let inputs = inputs.into_iter().map(TextInput::Text).collect();
         Ok(Self { request: InferenceRequest { inputs, output, encode }, is_single })

@@ -35,7 +35,7 @@ impl Drop for OutcomeCounter<'_> {
 }
 
 /// Limits the time of a request to a model, and counts its outcome.
-pub(in crate::server::http) async fn limit_time(
+pub(in crate::server::http) async fn enforce_timeout(
     State(RequestTimeout { limit, metrics }): State<RequestTimeout>,
     request: Request,
     next: Next,
