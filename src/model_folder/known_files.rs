@@ -107,11 +107,11 @@ impl KnownFile {
     }
 }
 
-const ADAPTER: Role = Role::Unsupported {
-    expected: "no adapter: it must be merged into the weights of the base model first",
+const UNSUPPORTED_ADAPTER: Role = Role::Unsupported {
+    expected: "no adapter; merge the adapter into the base model first",
     found: "an adapter",
 };
-const TEMPLATE: Role = Role::Unsupported { expected: NO_CHAT_TEMPLATE, found: "a template" };
+const UNSUPPORTED_CHAT_TEMPLATE: Role = Role::Unsupported { expected: NO_CHAT_TEMPLATE, found: "a template" };
 
 /// All files other than weights, licenses and READMEs that are read.
 pub(crate) const KNOWN_FILES: [KnownFile; 20] = {
@@ -138,8 +138,8 @@ pub(crate) const KNOWN_FILES: [KnownFile; 20] = {
         KnownFile::new(Encoder, Fallback, SENTENCEPIECE),
         KnownFile::new(Encoder, Optional, SPECIAL_TOKENS_MAP).when(WithoutTokenList),
         KnownFile::new(Encoder, Optional, ADDED_TOKENS).when(WithoutTokenList),
-        KnownFile::new(Encoder, ADAPTER, ADAPTER_CONFIG),
-        KnownFile::new(Encoder, TEMPLATE, CHAT_TEMPLATE).when(WithoutModules),
+        KnownFile::new(Encoder, UNSUPPORTED_ADAPTER, ADAPTER_CONFIG),
+        KnownFile::new(Encoder, UNSUPPORTED_CHAT_TEMPLATE, CHAT_TEMPLATE).when(WithoutModules),
     ]
 };
 

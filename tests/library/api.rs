@@ -37,7 +37,7 @@ fn public_types_are_send_sync_and_debug() {
 fn embedder_debug_shows_settings_without_weights() {
     let embedder = Embedder::builder().threads(1).max_length(9).open(model("tiny-bert")).expect("a model");
     let text = format!("{embedder:?}");
-    for setting in ["name: \"tiny-bert\"", "threads: 1", "max_length: 9", "similarity: Cosine"] {
+    for setting in ["name: \"tiny-bert\"", "threads: 1", "max_length: 9", "similarity: Dot"] {
         assert!(text.contains(setting), "{setting} in {text}");
     }
     assert!(text.len() < 1000, "{text}");

@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
     HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_OFFLINE; also SSL_CERT_FILE, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY."
 )]
 pub(crate) struct Args {
-    /// Model (organisation/name), with an optional branch, tag or commit [default: main]
+    /// Model ID, with an optional branch, tag or commit [default: main]
     #[arg(value_name = "ID[@REVISION]")]
     model: String,
 }
