@@ -89,7 +89,7 @@ fn invalid_model_is_rejected_with_a_reason() {
             "models--sentence-transformers--all-nothing/refs/main",
         ];
         desk.fails(&missing, 1, &looked);
-        desk.fails(&words(&[command, &["--model", "/no/such/folder"]]), 1, &["/no/such/folder", "not a folder"]);
+        desk.fails(&words(&[command, &["--model", "/no/such/folder"]]), 1, &["/no/such/folder", "no such folder"]);
     }
     let mut files = crate::common::files("tiny-bert");
     edit_json(&mut files, "config.json", |json| json["hidden_act"] = Value::from("gelu_10"));
