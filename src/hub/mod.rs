@@ -1,6 +1,6 @@
 //! Models of the Hugging Face hub, from the local cache or (feature `hub`) from the network.
 //!
-//! [`resolve`] returns the files of a model: a folder, else the cache, else a download unless the
+//! [`resolve()`] returns the files of a model: a folder, else the cache, else a download unless the
 //! settings say offline. [`Settings::from_env`] reads the variables that huggingface_hub defines.
 //!
 //! This module and huggingface_hub share one cache ("Understand caching" in its documentation):
