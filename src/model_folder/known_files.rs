@@ -107,10 +107,8 @@ impl KnownFile {
     }
 }
 
-const UNSUPPORTED_ADAPTER: Role = Role::Unsupported {
-    expected: "no adapter; merge the adapter into the base model first",
-    found: "an adapter",
-};
+const UNSUPPORTED_ADAPTER: Role =
+    Role::Unsupported { expected: "no adapter; merge the adapter into the base model first", found: "an adapter" };
 const UNSUPPORTED_CHAT_TEMPLATE: Role = Role::Unsupported { expected: NO_CHAT_TEMPLATE, found: "a template" };
 
 /// All files other than weights, licenses and READMEs that are read.
