@@ -10,7 +10,7 @@ pub use hub::HubErrorKind;
 pub use message::error_chain;
 use message::{CONVERT_WEIGHTS, after_attempts, first_names, known_prompts, list, only, remark, similar_names};
 
-/// The error of every fallible function of the library.
+/// The error of the library. Writers of vectors return [`std::io::Error`] instead.
 ///
 /// The message names the file, the key or tensor, what was expected and what was found.
 /// [`std::error::Error::source`] returns the cause, if there is one. [`error_chain`] formats an
@@ -347,7 +347,7 @@ pub enum Error {
     Prompt {
         /// The requested name.
         name: String,
-        /// The file that defines the prompts.
+        /// The file or the model that defines the prompts.
         origin: String,
         /// The names of the defined prompts.
         known: Vec<String>,

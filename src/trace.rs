@@ -16,15 +16,15 @@ use crate::parallel::{TeamMatrix, TeamMember};
 pub(crate) enum TracePoint {
     /// After the embeddings' layer norm `[T, D]`.
     Embeddings,
-    /// Queries, with their bias and before scaling `[T, D]`.
+    /// Queries, with their bias and before scaling `[T, H·d]`.
     Query(usize),
-    /// Keys `[T, D]`.
+    /// Keys `[T, H·d]`.
     Key(usize),
-    /// Values `[T, D]`.
+    /// Values `[T, H·d]`.
     Value(usize),
     /// The softmax of the scores: for each sentence `[H, L, L]`, one after another.
     Probabilities(usize),
-    /// The heads' weighted means of values, joined `[T, D]`.
+    /// The heads' weighted means of values, joined `[T, H·d]`.
     Context(usize),
     /// After attention, its residual connection and layer norm `[T, D]`.
     Attention(usize),

@@ -23,8 +23,8 @@ pub struct ScoreTransform<'a> {
 /// Only the first `len` columns are scores. The rest, which pad a row to whole vectors, become 0.
 ///
 /// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one
-/// division per row. No online rescaling, because a row has at most 512 elements and stays in the
-/// first-level cache.
+/// division per row. No online rescaling, because a row has about 512 elements in the supported models
+/// and stays in the first-level cache.
 ///
 /// # Panics
 /// If `len` exceeds the columns, or `bias` does not cover all rows.

@@ -52,7 +52,9 @@ impl ConvertedFormat {
             return Err(error("version", VERSION.to_owned()));
         }
         if cfg!(target_endian = "big") {
-            return Err(error("byte order", "big, as this CPU's".to_owned()));
+            let expected = "a little-endian CPU; open the original model on this one".to_owned();
+            let found = "a big-endian CPU".to_owned();
+            return Err(Error::Converted { file: file.to_owned(), key: "byte order".to_owned(), expected, found });
         }
         let level = Level::from_str(value("level").unwrap_or_default())
             .map_err(|known| error("level", format!("one that this CPU has ({})", known.available.join(", "))))?;

@@ -26,7 +26,7 @@ pub struct ModelInfo {
     pub max_length: usize,
     /// The number of elements of a sentence vector.
     pub width: usize,
-    /// The type of the weights in the file.
+    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16".
     pub dtype: &'static str,
     /// The SIMD level of the computation.
     pub level: Level,

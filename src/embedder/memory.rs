@@ -11,7 +11,7 @@ use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePosit
 /// Linux on x86-64 the sums are within 5 % of what the operating system counts, or within 1 MiB
 /// (cli/tests/command/memory.rs).
 ///
-/// A call needs more memory for its texts and for their vectors, 4·D bytes a text. With more
+/// A call needs more memory for its texts and for their vectors, 4 bytes an element. With more
 /// callers at once than threads, each further caller needs its own activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -13,9 +13,9 @@
 //! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and
 //! mapped once more.
 //!
-//! Sentences are handled one at a time, so none reads another and nothing is masked. A block of
-//! rows is taken through all three lines before the next, while its scores (at most 12 rows of 512
-//! elements) are in the first-level cache.
+//! Texts are handled one at a time, so none reads another and nothing is masked. Each block of rows
+//! goes through all three formulas before the next block starts, while its scores (12 rows of about
+//! 512 elements in the supported models) are in the first-level cache.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, Panels, gemm};

@@ -29,7 +29,7 @@ pub(crate) struct Linear {
     bias: Vec<f32>,
 }
 
-/// The operation on the outputs of a linear layer while they are in registers.
+/// The operation on the outputs of a linear layer while they are in the first-level cache.
 #[derive(Clone, Copy)]
 pub(crate) enum LinearEpilogue<'a> {
     /// Nothing.

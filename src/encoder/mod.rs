@@ -142,7 +142,7 @@ impl Encoder {
         linears.flatten().map(|linear| (linear.packed_shape(), linear.weights(&self.weights)))
     }
 
-    /// Returns the element type of the checkpoint.
+    /// Returns the element type of the token embeddings in the checkpoint.
     pub(crate) fn dtype(&self) -> &'static str {
         self.embeddings.dtype()
     }

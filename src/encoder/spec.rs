@@ -5,7 +5,7 @@
 //! loading, the forward pass, the number of parameters, the number of operations and the memory of
 //! a pass. None of them has a case for a particular family.
 //!
-//! Letters, here and everywhere: T tokens in a batch, L tokens in a sentence, D hidden size, H
+//! Letters as in docs/architecture.md: T tokens in a batch, L tokens in a text, D hidden size, H
 //! heads, d head size, F intermediate size, V vocabulary size, P rows of the position table, N
 //! outputs and K inputs of a linear layer.
 
@@ -21,7 +21,7 @@ use crate::batch::PositionIds;
 #[derive(Clone, Debug)]
 pub(crate) struct EncoderSpec {
     pub(crate) family: Family,
-    /// D.
+    /// D, the width of the residual stream.
     pub(crate) hidden_size: usize,
     /// The most tokens of a text.
     pub(crate) max_tokens: usize,

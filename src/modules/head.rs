@@ -107,16 +107,16 @@ impl PoolingHead {
         self.post_modules.iter().map(bytes).sum()
     }
 
-    /// Pools the token vectors `[L, D]` of a sentence to `out` `[P]`. The first `prompt_tokens`
-    /// tokens are those of the prompt.
-    pub(crate) fn pool(&self, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
+    /// Pools the token vectors `[L, D]` of a sentence to `out` `[W]`. The first
+    /// `excluded_tokens` tokens are not pooled.
+    pub(crate) fn pool(&self, tokens: MatRef<'_>, excluded_tokens: usize, out: &mut [f32]) {
         assert_eq!(tokens.cols(), self.token_width, "width of the token vectors");
         assert_eq!(out.len(), self.pooled_width, "width of the pooled vector");
-        self.pooling.apply(self.level, tokens, prompt_tokens, out);
+        self.pooling.apply(self.level, tokens, excluded_tokens, out);
     }
 
-    /// Applies the modules after pooling to pooled vectors `[n, P]`. Returns the sentence vectors
-    /// `[n, E]`, or `[n, k]` if the options keep k dimensions.
+    /// Applies the modules after pooling to pooled vectors `[S, W]`. Returns the sentence vectors
+    /// `[S, E]`, or `[S, k]` if the options keep k dimensions.
     pub(crate) fn apply_post_modules(&self, mut vectors: Vec<f32>, options: OutputOptions) -> Vec<f32> {
         let mut width = self.pooled_width;
         for module in self.modules_kept(options) {

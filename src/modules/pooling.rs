@@ -141,9 +141,9 @@ impl Pooling {
     }
 
     /// Pools the token vectors `[L, D]` of a sentence to `out` `[modes·D]`. The first
-    /// `prompt_tokens` tokens are those of the prompt.
-    pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, prompt_tokens: usize, out: &mut [f32]) {
-        let first = if self.include_prompt { 0 } else { prompt_tokens.min(tokens.rows()) };
+    /// `excluded_tokens` tokens are not pooled.
+    pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, excluded_tokens: usize, out: &mut [f32]) {
+        let first = excluded_tokens.min(tokens.rows());
         for (mode, out) in self.modes.iter().zip(out.chunks_exact_mut(tokens.cols())) {
             mode.apply(level, tokens, first..tokens.rows(), out);
         }

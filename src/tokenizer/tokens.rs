@@ -6,8 +6,8 @@
 pub struct Tokens {
     /// Token ids with special tokens, truncated to the model's maximum length.
     pub ids: Vec<u32>,
-    /// The start and end of each token in the text, in characters (not bytes); (0, 0) for special
-    /// tokens.
+    /// The start and end of each token in the prompt followed by the text, in Unicode characters;
+    /// (0, 0) for special tokens.
     pub offsets: Vec<(usize, usize)>,
     /// How many of the text's tokens the ids include.
     pub usage: TokenUsage,

@@ -52,6 +52,8 @@ fn sizes(config: &JsonObject) -> Result<Sizes> {
     let size = |keys: [&str; 2], default| -> Result<usize> {
         Ok(config.positive_integer(keys[0])?.or(config.positive_integer(keys[1])?).unwrap_or(default))
     };
+    let heads_key = if config.get("n_heads").is_some() { "n_heads" } else { "num_attention_heads" };
+    let layers_key = if config.get("n_layers").is_some() { "n_layers" } else { "num_hidden_layers" };
     Sizes {
         hidden: size(["dim", "hidden_size"], 768)?,
         heads: size(["n_heads", "num_attention_heads"], 12)?,
@@ -63,7 +65,7 @@ fn sizes(config: &JsonObject) -> Result<Sizes> {
         epsilon: 1e-12,
         activation: activation(config, "activation")?,
     }
-    .validated(config)
+    .validated(config, heads_key, layers_key)
 }
 
 fn position_table(config: &JsonObject, sizes: &Sizes) -> Result<PositionTableSpec> {

@@ -12,16 +12,16 @@ const MAX_LAYERS: usize = 1024;
 
 /// Sizes and settings that every family has.
 pub(super) struct Sizes {
-    /// D.
+    /// D, the width of the residual stream.
     pub(super) hidden: usize,
-    /// H.
+    /// H, the number of heads.
     pub(super) heads: usize,
-    /// F.
+    /// F, the width inside the feed-forward network.
     pub(super) intermediate: usize,
     pub(super) layers: usize,
-    /// V.
+    /// V, the number of token embeddings.
     pub(super) vocabulary: usize,
-    /// P.
+    /// P, the rows of the position table.
     pub(super) position_rows: usize,
     pub(super) epsilon: f32,
     pub(super) activation: Activation,
@@ -43,23 +43,25 @@ impl Sizes {
             epsilon: config.positive_number("layer_norm_eps")?.unwrap_or(1e-12),
             activation: activation(config, "hidden_act")?,
         }
-        .validated(config)
+        .validated(config, "num_attention_heads", "num_hidden_layers")
     }
 
+    /// Checks that the sizes are consistent. The keys are those that the family reads.
+    ///
     /// # Errors
     /// If the heads do not divide the hidden size, or there are too many layers.
-    pub(super) fn validated(self, config: &JsonObject) -> Result<Self> {
+    pub(super) fn validated(self, config: &JsonObject, heads_key: &str, layers_key: &str) -> Result<Self> {
         if !self.hidden.is_multiple_of(self.heads) {
-            let expected = format!("a divisor of hidden_size {}", self.hidden);
-            return Err(config.invalid_value("num_attention_heads", expected));
+            let expected = format!("a divisor of the hidden size {}", self.hidden);
+            return Err(config.invalid_value(heads_key, expected));
         }
         if self.layers > MAX_LAYERS {
-            return Err(config.invalid_value("num_hidden_layers", format!("at most {MAX_LAYERS}")));
+            return Err(config.invalid_value(layers_key, format!("at most {MAX_LAYERS}")));
         }
         Ok(self)
     }
 
-    /// d.
+    /// Returns d, the size of a head.
     pub(super) fn head_size(&self) -> usize {
         self.hidden / self.heads
     }
@@ -128,8 +130,10 @@ impl PositionEmbeddingType {
         }
     }
 
+    /// Rejects every kind but a position table.
+    ///
     /// # Errors
-    /// If the key specifies anything but a position table.
+    /// If the key specifies anything else.
     pub(super) fn require_absolute(config: &JsonObject) -> Result<()> {
         const KEY: &str = "position_embedding_type";
         if config.string(KEY)?.is_some_and(|kind| kind != "absolute") {
