@@ -124,7 +124,7 @@ fn quantized_linear<'a>(level: Level, precision: Precision, m: usize, n: usize, 
         let epilogue = epilogue(kind, MatRef::with_stride(&residual, m, n, stride));
         let view = GemmOutput::F32(MatMut::with_stride(out, m, n, stride));
         let a = MatRef::with_stride(&activations, m, cols, packed_stride);
-        gemm_quantized(level, a, packed.matrix(), &bias, epilogue, view);
+        gemm_quantized(level, a, packed.view(), &bias, epilogue, view);
     })
 }
 

@@ -50,8 +50,8 @@ impl PositionIds {
 pub(crate) struct Batch {
     ids: Vec<u32>,
     positions: Vec<usize>,
-    /// Sentence s has the tokens `offsets[s]..offsets[s + 1]`.
-    offsets: Vec<usize>,
+    /// Sentence s has the tokens `text_bounds[s]..text_bounds[s + 1]`.
+    text_bounds: Vec<usize>,
 }
 
 impl Batch {
@@ -60,12 +60,12 @@ impl Batch {
     /// # Panics
     /// If a sentence has no tokens: it would have no vector.
     pub(crate) fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, position_ids: PositionIds) -> Self {
-        let mut batch = Self { offsets: vec![0], ..Self::default() };
+        let mut batch = Self { text_bounds: vec![0], ..Self::default() };
         for ids in sentences {
             assert!(!ids.is_empty(), "a sentence of no tokens");
             batch.ids.extend_from_slice(ids);
             position_ids.append(ids, &mut batch.positions);
-            batch.offsets.push(batch.ids.len());
+            batch.text_bounds.push(batch.ids.len());
         }
         batch
     }
@@ -86,13 +86,13 @@ impl Batch {
     }
 
     /// The first token of each sentence, and T.
-    pub(crate) fn offsets(&self) -> &[usize] {
-        &self.offsets
+    pub(crate) fn text_bounds(&self) -> &[usize] {
+        &self.text_bounds
     }
 
     /// The tokens of sentence s.
-    pub(crate) fn sentence(&self, s: usize) -> Range<usize> {
-        self.offsets[s]..self.offsets[s + 1]
+    pub(crate) fn token_range(&self, s: usize) -> Range<usize> {
+        self.text_bounds[s]..self.text_bounds[s + 1]
     }
 }
 
@@ -104,8 +104,8 @@ mod tests {
     fn positions_restart_in_each_sentence() {
         let batch = Batch::new([&[5, 6, 7][..], &[8][..]], PositionIds::Sequential);
         assert_eq!(batch.positions(), [0, 1, 2, 0]);
-        assert_eq!(batch.offsets(), [0, 3, 4]);
-        assert_eq!(batch.sentence(1), 3..4);
+        assert_eq!(batch.text_bounds(), [0, 3, 4]);
+        assert_eq!(batch.token_range(1), 3..4);
     }
 
     #[test]

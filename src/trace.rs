@@ -75,7 +75,7 @@ pub(crate) trait Observer {
     ) {
         if Self::ENABLED {
             assert_eq!(member.team_size(), 1, "a trace uses one thread");
-            member.look(|reader| self.record(point, reader.read(matrix).cols_in(columns)));
+            member.with_reader(|reader| self.record(point, reader.read(matrix).cols_in(columns)));
         }
     }
 }

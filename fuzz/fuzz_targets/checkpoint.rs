@@ -8,7 +8,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(checkpoint) = Checkpoint::from_bytes(data.to_vec()) {
         for (name, shape) in checkpoint.tensors() {
             if let Ok(tensor) = checkpoint.tensor(name, shape) {
-                drop(tensor.to_vec());
+                drop(tensor.to_f32_vec());
             }
         }
         likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&[("model.safetensors", data)]));

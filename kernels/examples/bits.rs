@@ -10,7 +10,7 @@ use likewise_kernels::gemm::{Epilogue, GemmOutput, PackedMatrix, PackedQuantized
 use likewise_kernels::layer_norm::layer_norm;
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::quant::{Precision, quantize};
-use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_rows};
+use likewise_kernels::reduce::{RowWeights, max_over_rows, mean_over_rows, sum_over_rows};
 use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
@@ -72,15 +72,15 @@ fn fingerprint(level: Level) -> u64 {
             let packed = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&w, n, k));
             let a = MatRef::new(&quantized, m, cols);
             let out = MatMut::new(&mut y, m, n);
-            gemm_quantized(level, a, packed.matrix(), &b, Epilogue::Store, GemmOutput::F32(out));
+            gemm_quantized(level, a, packed.view(), &b, Epilogue::Store, GemmOutput::F32(out));
             print.add(&y);
         }
         let mut mean = vec![0.0; n];
-        mean_of_rows(level, MatRef::new(&y, m, n), &mut mean);
+        mean_over_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
-        sum_of_rows(level, MatRef::new(&y, m, n), RowWeights::Linear(1.0), 3.0, &mut mean);
+        sum_over_rows(level, MatRef::new(&y, m, n), RowWeights::Linear(1.0), 3.0, &mut mean);
         print.add(&mean);
-        max_of_rows(level, MatRef::new(&y, m, n), &mut mean);
+        max_over_rows(level, MatRef::new(&y, m, n), &mut mean);
         print.add(&mean);
         print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), manhattan_distance(level, &w[..n], &b)]);
     }

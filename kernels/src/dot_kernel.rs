@@ -28,7 +28,7 @@ pub(crate) trait DotKernel<S: Simd>: Copy {
     type Accumulator: Copy;
 
     /// Phases of a step.
-    const PHASES: usize;
+    const PHASES_PER_STEP: usize;
 
     /// Loads elements of B for one phase.
     fn load_weights(self, s: S, phase: usize, packed: &[Self::PackedElement; LANES]) -> Self::Vector;
@@ -46,7 +46,7 @@ impl<S: Simd> DotKernel<S> for F32Dot {
     type PackedElement = f32;
     type Vector = S::F;
     type Accumulator = S::F;
-    const PHASES: usize = 1;
+    const PHASES_PER_STEP: usize = 1;
 
     #[inline(always)]
     fn load_weights(self, s: S, _: usize, packed: &[f32; LANES]) -> S::F {
@@ -109,7 +109,7 @@ impl<S: Simd> DotKernel<S> for Bf16Halves {
     type PackedElement = u32;
     type Vector = S::F;
     type Accumulator = S::F;
-    const PHASES: usize = 2;
+    const PHASES_PER_STEP: usize = 2;
 
     // The high halves first, because the instruction VDPBF16PS adds their product first.
     #[inline(always)]
@@ -137,7 +137,7 @@ impl<S: Simd> DotKernel<S> for Int8Pairs {
     type PackedElement = u32;
     type Vector = S::I;
     type Accumulator = S::I;
-    const PHASES: usize = 2;
+    const PHASES_PER_STEP: usize = 2;
 
     #[inline(always)]
     fn load_weights(self, s: S, phase: usize, packed: &[u32; LANES]) -> S::I {

@@ -120,21 +120,21 @@ pub(crate) fn activate_lanes<S: Simd>(s: S, activation: Activation, x: &mut MatM
 }
 
 /// Replaces each x ≤ 0 by exp(x).
-pub fn exp(level: Level, x: &mut [f32]) {
-    level.enter(Exp { x });
+pub fn exp_nonpositive(level: Level, x: &mut [f32]) {
+    level.enter(ExpNonpositive { x });
 }
 
-struct Exp<'a> {
+struct ExpNonpositive<'a> {
     x: &'a mut [f32],
 }
 
-impl Operator for Exp<'_> {
+impl Operator for ExpNonpositive<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd, D: DotKernels<S>>(self, s: S, _: D) {
         for part in self.x.chunks_mut(LANES) {
-            let v = exp_nonpositive(s, s.load_partial(part, 0.0));
+            let v = exp_nonpositive_lanes(s, s.load_partial(part, 0.0));
             s.store_partial(part, v);
         }
     }
@@ -152,7 +152,7 @@ const EXP_CUTOFF: f32 = -87.336_54;
 
 /// Returns exp(x) for x ≤ 0, and 0 below [`EXP_CUTOFF`]. NaN stays NaN.
 #[inline(always)]
-pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::F) -> S::F {
+pub(crate) fn exp_nonpositive_lanes<S: Simd>(s: S, x: S::F) -> S::F {
     exp_split(s, x, s.splat(0.0))
 }
 
@@ -247,7 +247,7 @@ fn gelu_poly<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
     let one = s.splat(1.0);
-    let e = exp_nonpositive(s, s.sub(s.splat(0.0), s.abs(x)));
+    let e = exp_nonpositive_lanes(s, s.sub(s.splat(0.0), s.abs(x)));
     s.div(s.select_lt(x, s.splat(0.0), e, one), s.add(one, e))
 }
 
@@ -274,7 +274,7 @@ fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let p = s.mul_add(p, square, s.splat(1.333_244_6e-1));
     let p = s.mul_add(p, square, s.splat(-3.333_331_3e-1));
     let small = s.mul_add(s.mul(x, square), p, x);
-    let e = exp_nonpositive(s, s.mul(t, s.splat(-2.0)));
+    let e = exp_nonpositive_lanes(s, s.mul(t, s.splat(-2.0)));
     let large = s.div(s.sub(one, e), s.add(one, e));
     let large = s.select_lt(x, zero, s.sub(zero, large), large);
     s.select_lt(t, s.splat(0.55), small, large)
@@ -290,7 +290,7 @@ fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 fn mish<S: Simd>(s: S, x: S::F) -> S::F {
     let two = s.splat(2.0);
     let negative = |a, b| s.select_lt(x, s.splat(0.0), a, b);
-    let e = exp_nonpositive(s, s.sub(s.splat(0.0), s.abs(x)));
+    let e = exp_nonpositive_lanes(s, s.sub(s.splat(0.0), s.abs(x)));
     let square = s.mul(e, e);
     let top = s.mul_add(two, e, negative(square, s.splat(1.0)));
     let bottom = s.add(top, negative(two, s.mul(two, square)));

@@ -88,10 +88,10 @@ fn multiply_add_rate<S: Simd>(s: S, steps: usize) -> f64 {
 }
 
 #[inline(always)]
-fn dot_rate<S: Simd, K: DotKernel<S, PackedElement = u32>>(
+fn dot_rate<S: Simd, Dot: DotKernel<S, PackedElement = u32>>(
     s: S,
-    kernel: K,
-    zero: K::Accumulator,
+    kernel: Dot,
+    zero: Dot::Accumulator,
     precision: Precision,
     steps: usize,
 ) -> f64 {
@@ -112,7 +112,7 @@ fn dot_rate<S: Simd, K: DotKernel<S, PackedElement = u32>>(
     }
     let elapsed = start.elapsed();
     black_box(sums);
-    rate(steps * chains * LANES * precision.elements_per_word() / K::PHASES, elapsed)
+    rate(steps * chains * LANES * precision.elements_per_word() / Dot::PHASES_PER_STEP, elapsed)
 }
 
 fn rate(multiply_adds: usize, elapsed: Duration) -> f64 {

@@ -57,9 +57,9 @@ pub enum RowWeights {
 ///
 /// # Panics
 /// If x has no rows, or the widths differ.
-pub fn mean_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
+pub fn mean_over_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
     assert!(x.rows() > 0, "mean of rows: expected at least 1 row, found 0");
-    sum_of_rows(level, x, RowWeights::Uniform, x.rows() as f32, y);
+    sum_over_rows(level, x, RowWeights::Uniform, x.rows() as f32, y);
 }
 
 /// Computes y `[D]` = Σ_i weight_i x\[i\] / divisor, over the rows of x `[L, D]`. Without rows it
@@ -70,9 +70,9 @@ pub fn mean_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
 ///
 /// # Panics
 /// If the widths differ.
-pub fn sum_of_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: f32, y: &mut [f32]) {
+pub fn sum_over_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: f32, y: &mut [f32]) {
     assert_eq!(x.cols(), y.len(), "sum of rows: width of x (left) and of y (right)");
-    level.enter(SumOfRows { x, weights, divisor, y });
+    level.enter(SumOverRows { x, weights, divisor, y });
 }
 
 /// Computes the maximum of each column of x `[L, D]`, to y `[D]`; NaN if an element of the column
@@ -80,25 +80,25 @@ pub fn sum_of_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: f3
 ///
 /// # Panics
 /// If x has no rows, or the widths differ.
-pub fn max_of_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
+pub fn max_over_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
     assert!(x.rows() > 0, "maximum of rows: expected at least 1 row, found 0");
     assert_eq!(x.cols(), y.len(), "maximum of rows: width of x (left) and of y (right)");
-    level.enter(MaxOfRows { x, y });
+    level.enter(MaxOverRows { x, y });
 }
 
-struct SumOfRows<'a> {
+struct SumOverRows<'a> {
     x: MatRef<'a>,
     weights: RowWeights,
     divisor: f32,
     y: &'a mut [f32],
 }
 
-impl Operator for SumOfRows<'_> {
+impl Operator for SumOverRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd, D: DotKernels<S>>(self, s: S, _: D) {
-        const BLOCK_ROWS: usize = 16;
+        const ROWS_PER_PARTIAL_SUM: usize = 16;
         let Self { x, weights, divisor, y } = self;
         let divisor = s.splat(divisor);
         let mut at = 0;
@@ -107,7 +107,7 @@ impl Operator for SumOfRows<'_> {
             let mut total = s.splat(0.0);
             let mut first = 0;
             while first < x.rows() {
-                let last = (first + BLOCK_ROWS).min(x.rows());
+                let last = (first + ROWS_PER_PARTIAL_SUM).min(x.rows());
                 let mut block = s.splat(0.0);
                 for i in first..last {
                     let row = s.load_partial(&x.row(i)[at..end], 0.0);
@@ -129,16 +129,16 @@ impl Operator for SumOfRows<'_> {
             RowWeights::Uniform => 1.0,
             RowWeights::Linear(first) => f64::from(first) + i as f64,
         };
-        crate::reference::sum_of_rows(self.x, weight, self.divisor, self.y);
+        crate::reference::sum_over_rows(self.x, weight, self.divisor, self.y);
     }
 }
 
-struct MaxOfRows<'a> {
+struct MaxOverRows<'a> {
     x: MatRef<'a>,
     y: &'a mut [f32],
 }
 
-impl Operator for MaxOfRows<'_> {
+impl Operator for MaxOverRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -160,6 +160,6 @@ impl Operator for MaxOfRows<'_> {
     }
 
     fn reference(self) {
-        crate::reference::max_of_rows(self.x, self.y);
+        crate::reference::max_over_rows(self.x, self.y);
     }
 }

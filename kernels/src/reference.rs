@@ -116,7 +116,7 @@ pub fn sum_of_two(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f32 {
 }
 
 /// Computes y = Σ_i weight(i) x\[i\] / divisor, over the rows of x.
-pub fn sum_of_rows(x: MatRef<'_>, weight: impl Fn(usize) -> f64, divisor: f32, y: &mut [f32]) {
+pub fn sum_over_rows(x: MatRef<'_>, weight: impl Fn(usize) -> f64, divisor: f32, y: &mut [f32]) {
     for (n, y) in y.iter_mut().enumerate() {
         let sum = (0..x.rows()).map(|i| weight(i) * f64::from(x.row(i)[n])).sum::<f64>();
         *y = (sum / f64::from(divisor)) as f32;
@@ -124,7 +124,7 @@ pub fn sum_of_rows(x: MatRef<'_>, weight: impl Fn(usize) -> f64, divisor: f32, y
 }
 
 /// Computes the maximum of each column; NaN if an element of the column is not finite.
-pub fn max_of_rows(x: MatRef<'_>, y: &mut [f32]) {
+pub fn max_over_rows(x: MatRef<'_>, y: &mut [f32]) {
     for (n, y) in y.iter_mut().enumerate() {
         let column = || (0..x.rows()).map(|i| x.row(i)[n]);
         *y = if column().all(f32::is_finite) { column().fold(f32::NEG_INFINITY, f32::max) } else { f32::NAN };

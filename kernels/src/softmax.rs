@@ -28,24 +28,24 @@ pub struct ScoreTransform<'a> {
 ///
 /// # Panics
 /// If `len` exceeds the columns, or `bias` does not cover all rows.
-pub fn softmax(level: Level, x: MatMut<'_>, len: usize, scores: ScoreTransform<'_>) {
+pub fn softmax(level: Level, x: MatMut<'_>, len: usize, transform: ScoreTransform<'_>) {
     assert!(len <= x.cols(), "softmax: scores in a row: expected at most {}, found {len}", x.cols());
-    if !scores.bias.is_empty() {
+    if !transform.bias.is_empty() {
         assert!(
-            x.rows() <= scores.start + 1 && scores.start + len <= scores.bias.len(),
+            x.rows() <= transform.start + 1 && transform.start + len <= transform.bias.len(),
             "softmax: a bias of {} elements that starts at {} does not cover {} rows of {len} scores",
-            scores.bias.len(),
-            scores.start,
+            transform.bias.len(),
+            transform.start,
             x.rows()
         );
     }
-    level.enter(Softmax { x, len, scores });
+    level.enter(Softmax { x, len, transform });
 }
 
 struct Softmax<'a> {
     x: MatMut<'a>,
     len: usize,
-    scores: ScoreTransform<'a>,
+    transform: ScoreTransform<'a>,
 }
 
 impl Operator for Softmax<'_> {
@@ -54,23 +54,23 @@ impl Operator for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
         for i in 0..self.x.rows() {
-            let bias = row_bias(&self.scores, i);
-            softmax_row(s, self.x.row_mut(i), self.len, self.scores.scale, bias);
+            let bias = row_bias(&self.transform, i);
+            softmax_row(s, self.x.row_mut(i), self.len, self.transform.scale, bias);
         }
     }
 
     fn reference(mut self) {
         for i in 0..self.x.rows() {
-            let bias = row_bias(&self.scores, i).map(|bias| &bias[..self.len]);
-            crate::reference::softmax(self.x.row_mut(i), self.len, self.scores.scale, bias);
+            let bias = row_bias(&self.transform, i).map(|bias| &bias[..self.len]);
+            crate::reference::softmax(self.x.row_mut(i), self.len, self.transform.scale, bias);
         }
     }
 }
 
 /// Returns the bias of row i from its first column on; None without a bias.
 #[inline(always)]
-fn row_bias<'a>(scores: &ScoreTransform<'a>, i: usize) -> Option<&'a [f32]> {
-    (!scores.bias.is_empty()).then(|| &scores.bias[scores.start - i..])
+fn row_bias<'a>(transform: &ScoreTransform<'a>, i: usize) -> Option<&'a [f32]> {
+    (!transform.bias.is_empty()).then(|| &transform.bias[transform.start - i..])
 }
 
 #[inline(always)]
@@ -91,7 +91,7 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
     let mut sum = s.splat(0.0);
     for at in (0..len).step_by(LANES) {
         let x = load(s, row, at, len, f32::NEG_INFINITY);
-        let e = crate::math::exp_nonpositive(s, s.sub(x, max));
+        let e = crate::math::exp_nonpositive_lanes(s, s.sub(x, max));
         store(s, row, at, e);
         sum = s.add(sum, e);
     }

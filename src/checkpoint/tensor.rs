@@ -92,7 +92,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If an element is not finite.
-    pub fn to_vec(&self) -> Result<Vec<f32>> {
+    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.shape.iter().product()];
         widen(self.dtype, self.as_bytes(), &mut out);
         let width = self.width().max(1);

@@ -1,7 +1,7 @@
 //! The division of a call's texts into batches.
 
 use super::model::Embedder;
-use super::tokenization::EncodedIds;
+use super::tokenization::TokenizedIds;
 
 /// The number of tokens that a batch of one thread should have.
 ///
@@ -16,7 +16,7 @@ pub(super) const MAX_TOKENS_PER_BATCH: usize = TARGET_TOKENS_PER_BATCH * 3 / 2;
 
 /// The number of tokens per thread below which all threads share one pass: a single thread would
 /// wait for its weights.
-const MIN_TOKENS_PER_THREAD: usize = 96;
+const TEAM_BELOW_TOKENS_PER_THREAD: usize = 96;
 
 /// The batches of a call.
 pub(super) struct BatchPlan {
@@ -31,11 +31,11 @@ impl Embedder {
     /// thread.
     pub(crate) fn prefers_team(&self, tokens: usize) -> bool {
         let threads = self.thread_pool.size();
-        threads > 1 && tokens < MIN_TOKENS_PER_THREAD * threads
+        threads > 1 && tokens < TEAM_BELOW_TOKENS_PER_THREAD * threads
     }
 
     /// Divides texts into batches, and decides whether all threads share each batch.
-    pub(super) fn plan_batches(&self, encoded: &[EncodedIds]) -> BatchPlan {
+    pub(super) fn plan_batches(&self, encoded: &[TokenizedIds]) -> BatchPlan {
         // A text without any token keeps its vector of zeros, which is also what the mean over no
         // tokens is in sentence-transformers. Such texts exist only if the tokenizer adds no
         // special tokens.

@@ -11,7 +11,7 @@ use super::model::{Embedder, TruncationPolicy};
 use super::sentence_config::SentenceConfig;
 use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
 use crate::config::JsonObject;
-use crate::encoder::{ComputeConfig, Encoder, families};
+use crate::encoder::{ComputeConfig, Encoder, LoadedEncoder, families};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_unsupported_files};
@@ -181,14 +181,15 @@ impl Builder {
             dimensions: self.output_dimensions(&sentence_config, head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let (encoder, report) = Encoder::load(&checkpoint, spec, compute, &thread_pool)?;
+        let LoadedEncoder { encoder, stats: load_stats, unpacked } =
+            Encoder::load(&checkpoint, spec, compute, &thread_pool)?;
         let embedder = Embedder {
             level: compute.level,
             precision: compute.precision,
             thread_pool,
             tokenizer,
             encoder,
-            load_stats: report.stats,
+            load_stats,
             head,
             output_options,
             similarity,
@@ -198,7 +199,7 @@ impl Builder {
             name: files.name(),
             workspaces: Mutex::default(),
         };
-        Ok(LoadedModel { embedder, checkpoint, manifest, unpacked: report.unpacked })
+        Ok(LoadedModel { embedder, checkpoint, manifest, unpacked })
     }
 
     /// Returns the level and precision of the computation: those requested, or the defaults of the

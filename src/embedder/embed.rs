@@ -4,7 +4,7 @@ use likewise_kernels::view::MatRef;
 
 use super::model::Embedder;
 use super::results::{Embeddings, Scores, Trace};
-use super::tokenization::EncodedIds;
+use super::tokenization::TokenizedIds;
 use crate::error::{Error, Result};
 use crate::trace::{NullObserver, Recorder};
 
@@ -69,7 +69,7 @@ impl Embedder {
         prompt: &str,
         progress: impl Fn(usize) + Sync,
     ) -> Result<Embeddings> {
-        let encoded = self.encode_texts(texts, prompt)?;
+        let encoded = self.tokenize_texts(texts, prompt)?;
         let plan = self.plan_batches(&encoded);
         let compute = |i: usize| -> Result<Vec<f32>> {
             let vectors = self.embed_batch(&encoded, &plan.batches[i], plan.use_team)?;
@@ -93,7 +93,7 @@ impl Embedder {
 
     /// Computes the vectors `[n, width]` of the texts of one batch, by a team of all threads or by
     /// this thread.
-    fn embed_batch(&self, encoded: &[EncodedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
+    fn embed_batch(&self, encoded: &[TokenizedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
         let texts = || text_indices.iter().map(|&i| &encoded[i]);
         let batch = self.batch(texts());
         let mut pooled = vec![0.0; text_indices.len() * self.head.pooled_width()];
@@ -149,7 +149,7 @@ impl Embedder {
     /// # Errors
     /// If there are no texts, if a text has no tokens at all, or if [`Self::embed`] fails.
     pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
-        let encoded = self.encode_texts(texts, &self.prompt)?;
+        let encoded = self.tokenize_texts(texts, &self.prompt)?;
         if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
             return Err(Error::Empty("tokens to trace"));
         }

@@ -6,7 +6,7 @@ use likewise_kernels::view::MatRef;
 
 use super::batch_plan::MAX_TOKENS_PER_BATCH;
 use super::model::Embedder;
-use super::tokenization::EncodedIds;
+use super::tokenization::TokenizedIds;
 use crate::batch::Batch;
 use crate::encoder::Workspace;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::trace::{NullObserver, Observer};
 
 impl Embedder {
     /// Concatenates the ids of texts to a batch.
-    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a EncodedIds>) -> Batch {
+    pub(super) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a TokenizedIds>) -> Batch {
         let positions = self.encoder.spec().embeddings.position_ids;
         Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
     }
@@ -25,7 +25,7 @@ impl Embedder {
         self.with_workspace(batch, |workspace| {
             TeamMember::solo(workspace, |member, workspace| {
                 let output = self.encoder.forward(member, batch, workspace, observer);
-                member.look(|reader| consume(reader.read(&workspace.stream(output).values)));
+                member.with_reader(|reader| consume(reader.read(&workspace.stream(output).values)));
             });
         });
     }
@@ -37,7 +37,7 @@ impl Embedder {
                 .thread_pool
                 .team(workspace, |member, workspace| self.encoder.forward(member, batch, workspace, &mut NullObserver));
             TeamMember::solo(workspace, |member, workspace| {
-                member.look(|reader| consume(reader.read(&workspace.stream(output).values)));
+                member.with_reader(|reader| consume(reader.read(&workspace.stream(output).values)));
             });
         });
     }
@@ -45,14 +45,14 @@ impl Embedder {
     /// Pools the token vectors `[T, D]` of a batch to one vector a text, `pooled` `[n, P]`.
     pub(super) fn pool_sentences<'a>(
         &self,
-        texts: impl IntoIterator<Item = &'a EncodedIds>,
+        texts: impl IntoIterator<Item = &'a TokenizedIds>,
         batch: &Batch,
         tokens: MatRef<'_>,
         pooled: &mut [f32],
     ) {
         let outs = pooled.chunks_exact_mut(self.head.pooled_width());
         for ((s, text), out) in texts.into_iter().enumerate().zip(outs) {
-            self.head.pool(tokens.rows_in(batch.sentence(s)), text.excluded_tokens, out);
+            self.head.pool(tokens.rows_in(batch.token_range(s)), text.excluded_tokens, out);
         }
     }
 

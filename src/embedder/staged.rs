@@ -4,7 +4,7 @@
 use likewise_kernels::view::MatRef;
 
 use super::model::{Embedder, TruncationPolicy};
-use super::tokenization::{EncodedIds, prepend_prompt};
+use super::tokenization::{TokenizedIds, prepend_prompt};
 use crate::error::{Error, Result};
 use crate::modules::OutputOptions;
 use crate::tokenizer::{TokenSpan, TokenUsage, TruncationSide};
@@ -31,7 +31,7 @@ pub(crate) struct EncodeOptions {
 
 /// A tokenized text, ready for a batch.
 pub(crate) struct EncodedText {
-    encoded: EncodedIds,
+    encoded: TokenizedIds,
     /// Whether the output is the vectors of all tokens instead of the pooled vector.
     keep_token_vectors: bool,
 }
@@ -70,8 +70,8 @@ impl Embedder {
         let encoded = match input {
             TextInput::Text(text) => {
                 let prompt = self.resolve_prompt(options.prompt_name.as_deref())?;
-                let encoded = self.encode_text(text_index, text, prompt, truncation, options.truncation_side)?;
-                EncodedIds { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
+                let encoded = self.tokenize_text(text_index, text, prompt, truncation, options.truncation_side)?;
+                TokenizedIds { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
                 let used = ids.len().min(self.tokenizer.max_tokens());
@@ -130,7 +130,7 @@ impl Embedder {
         let batch = self.batch(text_indices.iter().map(|&i| &texts[i].encoded));
         let collect = |tokens: MatRef<'_>| {
             for (s, &i) in text_indices.iter().enumerate() {
-                let rows = tokens.rows_in(batch.sentence(s));
+                let rows = tokens.rows_in(batch.token_range(s));
                 if texts[i].keep_token_vectors {
                     (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t)));
                 } else {
@@ -160,7 +160,7 @@ impl Embedder {
         dimensions: Option<usize>,
     ) -> Vec<f32> {
         let normalize =
-            normalize.or_else(|| dimensions.map(|_| self.head.normalizes())).or(self.output_options.normalize);
+            normalize.or_else(|| dimensions.map(|_| self.head.ends_with_normalize())).or(self.output_options.normalize);
         let dimensions = dimensions.or(self.output_options.dimensions);
         let mut vector = self.head.apply_post_modules(pooled, OutputOptions { dimensions, normalize });
         // The response cache may keep the vector for long.

@@ -10,7 +10,7 @@ use crate::tokenizer::{TokenUsage, Tokens, TruncationSide};
 const TEXTS_PER_TASK: usize = 64;
 
 /// The token ids of a text, valid for this model.
-pub(super) struct EncodedIds {
+pub(super) struct TokenizedIds {
     pub(super) ids: Vec<u32>,
     pub(super) usage: TokenUsage,
     /// The number of leading tokens that pooling excludes: those of the prompt.
@@ -27,11 +27,11 @@ impl Embedder {
     }
 
     /// Tokenizes texts on all threads.
-    pub(super) fn encode_texts<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<EncodedIds>> {
+    pub(super) fn tokenize_texts<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &str) -> Result<Vec<TokenizedIds>> {
         let excluded_tokens = self.prompt_tokens_excluded(prompt)?;
         let encode = |i: usize| {
-            let encoded = self.encode_text(i, texts[i].as_ref(), prompt, self.truncation, None)?;
-            Ok(EncodedIds { excluded_tokens, ..encoded })
+            let encoded = self.tokenize_text(i, texts[i].as_ref(), prompt, self.truncation, None)?;
+            Ok(TokenizedIds { excluded_tokens, ..encoded })
         };
         let tasks = self.thread_pool.map(texts.len().div_ceil(TEXTS_PER_TASK), |task| {
             let first = task * TEXTS_PER_TASK;
@@ -45,14 +45,14 @@ impl Embedder {
     }
 
     /// Tokenizes one text. `text_index` is its index in the call, for errors.
-    pub(super) fn encode_text(
+    pub(super) fn tokenize_text(
         &self,
         text_index: usize,
         text: &str,
         prompt: &str,
         truncation: TruncationPolicy,
         side: Option<TruncationSide>,
-    ) -> Result<EncodedIds> {
+    ) -> Result<TokenizedIds> {
         let (ids, usage) = self.tokenizer.encode(&prepend_prompt(prompt, text), side)?;
         self.validate_ids(text_index, ids, usage, truncation)
     }
@@ -70,7 +70,7 @@ impl Embedder {
         ids: Vec<u32>,
         usage: TokenUsage,
         truncation: TruncationPolicy,
-    ) -> Result<EncodedIds> {
+    ) -> Result<TokenizedIds> {
         if truncation == TruncationPolicy::Error && usage.truncated() {
             return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.max_tokens() });
         }
@@ -78,7 +78,7 @@ impl Embedder {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
-        Ok(EncodedIds { ids, usage, excluded_tokens: 0 })
+        Ok(TokenizedIds { ids, usage, excluded_tokens: 0 })
     }
 }
 

@@ -76,7 +76,7 @@ impl WeightArena {
 pub(crate) enum Backing {
     /// No elements: an empty block cannot be mapped.
     Empty,
-    Block(Block),
+    Block(MemoryBlock),
     File(WeightBytes),
 }
 
@@ -90,7 +90,7 @@ impl Backing {
         if bytes == 0 {
             return Ok(Self::Empty);
         }
-        Block::zeroed(bytes).map(Self::Block).map_err(|source| Error::Memory { bytes, source })
+        MemoryBlock::zeroed(bytes).map(Self::Block).map_err(|source| Error::Memory { bytes, source })
     }
 
     /// The file of a converted model, whose packed matrices end before byte `end`. Slots are
@@ -108,7 +108,7 @@ impl Backing {
         }
         let mut copy = Self::allocate(&ArenaLayout { elements: end.div_ceil(size_of::<f32>()) })?;
         if let Self::Block(block) = &mut copy {
-            block.as_mut_slice()[..end].copy_from_slice(&file.as_slice()[..end]);
+            block.as_mut_bytes()[..end].copy_from_slice(&file.as_slice()[..end]);
         }
         Ok(copy)
     }
@@ -117,7 +117,7 @@ impl Backing {
         let memory = match self {
             // An empty slice of bytes may have an address that is not a multiple of four.
             Self::Empty => return &[],
-            Self::Block(block) => block.as_slice(),
+            Self::Block(block) => block.as_bytes(),
             Self::File(file) => file.as_slice(),
         };
         bytemuck::cast_slice(&memory[in_bytes(&packed)])
@@ -129,7 +129,7 @@ impl Backing {
     /// If they are a file's.
     pub(crate) fn slice_mut(&mut self, packed: Range<usize>) -> &mut [f32] {
         match self {
-            Self::Block(block) => bytemuck::cast_slice_mut(&mut block.as_mut_slice()[in_bytes(&packed)]),
+            Self::Block(block) => bytemuck::cast_slice_mut(&mut block.as_mut_bytes()[in_bytes(&packed)]),
             Self::Empty if packed.is_empty() => &mut [],
             Self::Empty | Self::File(_) => unreachable!("only a block is filled"),
         }
@@ -146,18 +146,18 @@ fn in_bytes(packed: &Range<usize>) -> Range<usize> {
 }
 
 #[cfg(any(unix, windows))]
-pub(crate) use mapped::Block;
+pub(crate) use mapped::MemoryBlock;
 #[cfg(not(any(unix, windows)))]
-pub(crate) use on_heap::Block;
+pub(crate) use on_heap::MemoryBlock;
 
 #[cfg(any(unix, windows))]
 mod mapped {
     use memmap2::MmapMut;
 
     /// Zeros from the operating system, which takes memory for a page when it is first touched.
-    pub(crate) struct Block(MmapMut);
+    pub(crate) struct MemoryBlock(MmapMut);
 
-    impl Block {
+    impl MemoryBlock {
         pub(super) fn zeroed(bytes: usize) -> std::io::Result<Self> {
             let block = MmapMut::map_anon(bytes)?;
             // Advice only: without huge pages the block works, and is slower to read.
@@ -166,11 +166,11 @@ mod mapped {
             Ok(Self(block))
         }
 
-        pub(super) fn as_slice(&self) -> &[u8] {
+        pub(super) fn as_bytes(&self) -> &[u8] {
             &self.0
         }
 
-        pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        pub(super) fn as_mut_bytes(&mut self) -> &mut [u8] {
             &mut self.0
         }
     }
@@ -184,13 +184,13 @@ mod on_heap {
     use super::CACHE_LINE_BYTES;
 
     /// Zeros from the allocator.
-    pub(crate) struct Block {
+    pub(crate) struct MemoryBlock {
         storage: Vec<u8>,
         start: usize,
         bytes: usize,
     }
 
-    impl Block {
+    impl MemoryBlock {
         pub(super) fn zeroed(bytes: usize) -> io::Result<Self> {
             let mut storage = Vec::new();
             // Spare bytes, so that the block can start at a cache line.
@@ -201,11 +201,11 @@ mod on_heap {
             Ok(Self { storage, start, bytes })
         }
 
-        pub(super) fn as_slice(&self) -> &[u8] {
+        pub(super) fn as_bytes(&self) -> &[u8] {
             &self.storage[self.start..][..self.bytes]
         }
 
-        pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        pub(super) fn as_mut_bytes(&mut self) -> &mut [u8] {
             &mut self.storage[self.start..][..self.bytes]
         }
     }
@@ -245,13 +245,13 @@ mod tests {
         let mut layout = ArenaLayout::default();
         layout.take(1 << 60);
         assert!(matches!(Backing::allocate(&layout), Err(Error::Memory { .. })));
-        assert!(on_heap::Block::zeroed(1 << 62).is_err());
+        assert!(on_heap::MemoryBlock::zeroed(1 << 62).is_err());
     }
 
     #[test]
     fn heap_block_is_zeroed_and_starts_at_a_cache_line() {
-        let mut block = on_heap::Block::zeroed(100).expect("memory");
-        assert_eq!(block.as_slice(), [0; 100]);
-        assert_eq!(block.as_mut_slice().as_ptr().addr() % CACHE_LINE_BYTES, 0);
+        let mut block = on_heap::MemoryBlock::zeroed(100).expect("memory");
+        assert_eq!(block.as_bytes(), [0; 100]);
+        assert_eq!(block.as_mut_bytes().as_ptr().addr() % CACHE_LINE_BYTES, 0);
     }
 }

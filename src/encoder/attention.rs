@@ -24,7 +24,7 @@ use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
 use crate::encoder::activations::Activations;
-use crate::encoder::layer::Block;
+use crate::encoder::layer::SublayerBody;
 use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
 use crate::encoder::pass::PassContext;
@@ -69,28 +69,28 @@ impl Attention {
         let width = self.heads * self.head_size;
         let mut scratch = Scratch::default();
         let context = &work.context.values;
-        member.fill_blocks(context, batch.offsets(), self.head_size, |sentence, head, context, reader| {
-            let qkv = reader.read(&work.qkv).rows_in(batch.sentence(sentence));
+        member.fill_blocks(context, batch.text_bounds(), self.head_size, |sentence, head, context, reader| {
+            let qkv = reader.read(&work.qkv).rows_in(batch.token_range(sentence));
             let [q, k, v] = [0, 1, 2].map(|part| {
                 let first = part * width + head * self.head_size;
                 qkv.cols_in(first..first + self.head_size)
             });
             let bias = relative_bias.map(|bias| bias.head(head));
-            self.one_head([q, k, v], bias, context, &mut scratch, |probabilities| {
+            self.attend_head([q, k, v], bias, context, &mut scratch, |probabilities| {
                 observer.record(TracePoint::Probabilities(*layer), probabilities);
             });
         });
     }
 
     /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`.
-    /// `see` gets each block of rows of probabilities.
-    fn one_head(
+    /// `record_probabilities` gets each block of rows of probabilities.
+    fn attend_head(
         &self,
         [q, k, v]: [MatRef<'_>; 3],
         bias: Option<(&[f32], usize)>,
         mut context: MatMut<'_>,
         scratch: &mut Scratch,
-        mut see: impl FnMut(MatRef<'_>),
+        mut record_probabilities: impl FnMut(MatRef<'_>),
     ) {
         let tokens = q.rows();
         let keys = Panels::transposed(self.level, k, &mut scratch.keys);
@@ -113,26 +113,26 @@ impl Attention {
             if let Some(relative_keys) = &relative_keys {
                 relative_keys.add(q.rows_in(rows.clone()), first, scores.reborrow());
             }
-            let bias = match bias {
+            let transform = match bias {
                 Some((bias, middle)) => ScoreTransform { scale, bias, start: middle - first },
                 None => ScoreTransform { scale, bias: &[], start: 0 },
             };
-            softmax(self.level, scores, tokens, bias);
+            softmax(self.level, scores, tokens, transform);
             let probabilities = MatRef::with_stride(memory, rows.len(), tokens, stride);
             gemm(self.level, probabilities, values, None, Epilogue::Store, context.rows_in(rows));
-            see(probabilities);
+            record_probabilities(probabilities);
         }
     }
 }
 
-impl Block for Attention {
+impl SublayerBody for Attention {
     const OUTPUT: fn(usize) -> TracePoint = TracePoint::Attention;
 
     fn forward<O: Observer>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
         input: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     ) {
         let work = cx.work;
@@ -145,7 +145,7 @@ impl Block for Attention {
         self.attend(cx);
         cx.observer.record_matrix(cx.member, TracePoint::Context(cx.layer), &work.context.values);
         work.context.quantize(cx.member, self.level);
-        self.output.forward(cx, &work.context, end, out);
+        self.output.forward(cx, &work.context, epilogue, out);
     }
 
     fn linears(&self) -> [&Linear; 2] {

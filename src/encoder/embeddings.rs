@@ -43,7 +43,7 @@ impl Embeddings {
             positions: PositionTable::load(loader, &spec.positions, width)?,
             token_type: match &spec.token_types {
                 Some(table) => {
-                    let table = loader.tensors().tensor(&table.name, &[table.rows, width])?.to_vec()?;
+                    let table = loader.tensors().tensor(&table.name, &[table.rows, width])?.to_f32_vec()?;
                     Some(table[..width].to_vec())
                 }
                 None => None,

@@ -4,7 +4,7 @@ use likewise_kernels::Level;
 use likewise_kernels::math::Activation;
 
 use crate::encoder::activations::Activations;
-use crate::encoder::layer::Block;
+use crate::encoder::layer::SublayerBody;
 use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
 use crate::encoder::pass::PassContext;
@@ -32,14 +32,14 @@ impl FeedForward {
     }
 }
 
-impl Block for FeedForward {
+impl SublayerBody for FeedForward {
     const OUTPUT: fn(usize) -> TracePoint = TracePoint::Output;
 
     fn forward<O: Observer>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
         input: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     ) {
         let intermediate = &cx.work.intermediate;
@@ -53,7 +53,7 @@ impl Block for FeedForward {
                 intermediate.quantize(cx.member, self.level);
             }
         }
-        self.down.forward(cx, intermediate, end, out);
+        self.down.forward(cx, intermediate, epilogue, out);
     }
 
     fn linears(&self) -> [&Linear; 2] {

@@ -13,16 +13,16 @@ use crate::parallel::TeamMatrix;
 use crate::trace::{Observer, TracePoint};
 
 /// A function f of the residual stream.
-pub(crate) trait Block {
+pub(crate) trait SublayerBody {
     /// The stream after f has joined it, in a trace.
     const OUTPUT: fn(usize) -> TracePoint;
 
-    /// Runs the steps of f. The last one is out `[T, D]` = end(f(input `[T, D]`)).
+    /// Runs the steps of f. The last one is out `[T, D]` = epilogue(f(input `[T, D]`)).
     fn forward<O: Observer>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
         input: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     );
 
@@ -45,7 +45,7 @@ enum Join {
     NormThenAdd(LayerNorm),
 }
 
-impl<B: Block> Sublayer<B> {
+impl<B: SublayerBody> Sublayer<B> {
     /// Loads the norms, of width `width`, and f, by `load`.
     pub(crate) fn load<'a, F>(
         loader: &mut WeightLoader<'a>,
@@ -78,8 +78,8 @@ impl<B: Block> Sublayer<B> {
         };
         let next = match &self.join {
             Join::AddThenNorm(norm) => {
-                self.body.forward(cx, input, LinearEpilogue::Add(residual), &work.residual_sum);
-                norm.forward(cx, &work.residual_sum, work.stream(x));
+                self.body.forward(cx, input, LinearEpilogue::Add(residual), &work.norm_input);
+                norm.forward(cx, &work.norm_input, work.stream(x));
                 x
             }
             Join::Add => {
@@ -90,8 +90,8 @@ impl<B: Block> Sublayer<B> {
                 x.other()
             }
             Join::NormThenAdd(norm) => {
-                self.body.forward(cx, input, LinearEpilogue::Store, &work.residual_sum);
-                norm.forward_add(cx, &work.residual_sum, residual, work.stream(x.other()));
+                self.body.forward(cx, input, LinearEpilogue::Store, &work.norm_input);
+                norm.forward_add(cx, &work.norm_input, residual, work.stream(x.other()));
                 x.other()
             }
         };

@@ -71,12 +71,12 @@ impl Linear {
         arena.matrix(&self.slot)
     }
 
-    /// A step: out `[T, N]` = end(x `[T, K]` Wᵀ + b).
+    /// A step: out `[T, N]` = epilogue(x `[T, K]` Wᵀ + b).
     pub(crate) fn forward<O>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
         x: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     ) {
         let ComputeConfig { level, precision } = self.compute;
@@ -85,9 +85,9 @@ impl Linear {
             if precision == Precision::F32 {
                 let panels = self.layout.panels(weights.packed).columns(columns.clone());
                 let bias = Some(&self.bias[columns.clone()]);
-                gemm(level, reader.read(&x.values), panels, bias, end.epilogue(columns, reader), view);
+                gemm(level, reader.read(&x.values), panels, bias, epilogue.for_columns(columns, reader), view);
             } else {
-                self.multiply_quantized(weights, x, end, columns, reader, GemmOutput::F32(view));
+                self.multiply_quantized(weights, x, epilogue, columns, reader, GemmOutput::F32(view));
             }
         });
     }
@@ -97,14 +97,14 @@ impl Linear {
         &self,
         cx: &mut PassContext<'_, '_, O>,
         x: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix<u32>,
     ) {
         let weights = self.weights(cx.weights);
         let per_word = Precision::Bf16.elements_per_word();
         cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |pairs, view, reader| {
             let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
-            self.multiply_quantized(weights, x, end, columns, reader, GemmOutput::Bf16(view));
+            self.multiply_quantized(weights, x, epilogue, columns, reader, GemmOutput::Bf16(view));
         });
     }
 
@@ -113,7 +113,7 @@ impl Linear {
         &self,
         weights: PackedWeights<'_>,
         x: &Activations,
-        end: LinearEpilogue<'_>,
+        epilogue: LinearEpilogue<'_>,
         columns: Range<usize>,
         reader: &StepReader,
         out: GemmOutput<'_>,
@@ -122,13 +122,13 @@ impl Linear {
         let panels = self.layout.quantized_panels(weights.packed);
         let matrix = QuantizedMatrix::new(precision, panels, weights.scales, weights.sums).columns(columns.clone());
         let bias = &self.bias[columns.clone()];
-        gemm_quantized(level, x.quantized(reader), matrix, bias, end.epilogue(columns, reader), out);
+        gemm_quantized(level, x.quantized(reader), matrix, bias, epilogue.for_columns(columns, reader), out);
     }
 }
 
 impl<'a> LinearEpilogue<'a> {
     /// The kernel's epilogue for some columns.
-    fn epilogue(self, columns: Range<usize>, reader: &'a StepReader) -> Epilogue<'a> {
+    fn for_columns(self, columns: Range<usize>, reader: &'a StepReader) -> Epilogue<'a> {
         match self {
             LinearEpilogue::Store => Epilogue::Store,
             LinearEpilogue::Activate(activation) => Epilogue::Activate(activation),

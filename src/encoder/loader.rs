@@ -102,7 +102,7 @@ impl<'a> WeightLoader<'a> {
         for part in &spec.parts {
             match &part.bias {
                 Some(name) => {
-                    let tensor = self.tensors.tensor(name, &[part.tensor_rows])?.to_vec()?;
+                    let tensor = self.tensors.tensor(name, &[part.tensor_rows])?.to_f32_vec()?;
                     bias.extend_from_slice(&tensor[part.rows.clone()]);
                 }
                 None => bias.resize(bias.len() + part.rows.len(), 0.0),
@@ -125,7 +125,7 @@ impl<'a> WeightLoader<'a> {
         if self.compute.precision == Precision::Int8 {
             // Each 32-bit word of a row is four weights.
             let max_weights = 4 * layout.k();
-            let scales = self.tensors.tensor(&format!("{name}.scales"), &[layout.n()])?.to_vec()?;
+            let scales = self.tensors.tensor(&format!("{name}.scales"), &[layout.n()])?.to_f32_vec()?;
             let sums = self.tensors.weight_sums(&format!("{name}.sums"), layout.n(), max_weights)?;
             self.scales.extend(scales);
             self.sums.extend(sums);
@@ -172,7 +172,7 @@ impl<'a> WeightLoader<'a> {
         checkpoint.evict_pages();
         let in_memory = checkpoint.bytes_in_memory();
         let used_in_place = if backing.is_file_backed() { self.packed_end * size_of::<f32>() } else { 0 };
-        let largest_packed_source = self.tasks.iter().map(PackTask::source_bytes).max().unwrap_or(0);
+        let largest_packed_source = self.tasks.iter().map(PackTask::source_size).max().unwrap_or(0);
         let stats = LoadStats {
             is_converted,
             matrices_are_mapped: backing.is_file_backed() && in_memory == 0,

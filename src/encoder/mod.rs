@@ -60,8 +60,9 @@ struct Layer {
     feed_forward: Sublayer<FeedForward>,
 }
 
-/// The results of loading an encoder, apart from the encoder.
-pub(crate) struct LoadReport {
+/// An encoder, and what loading it has found out.
+pub(crate) struct LoadedEncoder {
+    pub(crate) encoder: Encoder,
     pub(crate) stats: LoadStats,
     /// All tensors that are used and not packed, by name without the checkpoint's prefix.
     pub(crate) unpacked: BTreeMap<String, Tensor>,
@@ -107,7 +108,7 @@ impl Encoder {
         spec: EncoderSpec,
         compute: ComputeConfig,
         pool: &Pool,
-    ) -> Result<(Self, LoadReport)> {
+    ) -> Result<LoadedEncoder> {
         let mut loader = WeightLoader::new(checkpoint, &spec, compute);
         let width = spec.hidden_size;
         let embeddings = Embeddings::load(&mut loader, &spec.embeddings, width)?;
@@ -122,7 +123,7 @@ impl Encoder {
         let final_norm = spec.final_norm.as_ref().map(|norm| loader.norm(norm, width)).transpose()?;
         let LoadedWeights { arena: weights, stats, unpacked } = loader.finish(pool)?;
         let encoder = Self { spec, embeddings, relative_bias, layers, final_norm, weights };
-        Ok((encoder, LoadReport { stats, unpacked }))
+        Ok(LoadedEncoder { encoder, stats, unpacked })
     }
 
     /// Returns the architecture.

@@ -22,9 +22,9 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     pub(crate) fn load(tensors: &mut TensorReader<'_>, level: Level, spec: &NormSpec, width: usize) -> Result<Self> {
-        let weight = tensors.tensor(&spec.weight, &[width])?.to_vec()?;
+        let weight = tensors.tensor(&spec.weight, &[width])?.to_f32_vec()?;
         let bias = match &spec.bias {
-            Some(bias) => tensors.tensor(bias, &[width])?.to_vec()?,
+            Some(bias) => tensors.tensor(bias, &[width])?.to_f32_vec()?,
             None => vec![0.0; width],
         };
         Ok(Self { level, weight, bias, epsilon: spec.epsilon })

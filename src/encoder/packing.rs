@@ -26,7 +26,7 @@ type OutputScales = Vec<(f32, i32)>;
 
 impl PackTask {
     /// Bytes of the tensors in the file.
-    pub(crate) fn source_bytes(&self) -> usize {
+    pub(crate) fn source_size(&self) -> usize {
         self.sources.iter().map(|(tensor, _)| tensor.bytes()).sum()
     }
 

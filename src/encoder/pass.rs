@@ -47,7 +47,7 @@ pub(crate) struct Workspace {
     pub(crate) context: Activations,
     /// A sublayer's output before the norm that follows it `[T, D]`. In post-norm layers it
     /// includes the residual.
-    pub(crate) residual_sum: TeamMatrix,
+    pub(crate) norm_input: TeamMatrix,
     /// Inside the feed-forward network `[T, F]`.
     pub(crate) intermediate: Activations,
 }
@@ -70,7 +70,7 @@ impl Workspace {
             normed: reads_normed.then(|| Activations::new(precision, spec.hidden_size)),
             qkv: TeamMatrix::new(width(|layer| layer.attention.body.qkv.outputs())),
             context: Activations::new(precision, width(|layer| layer.attention.body.width())),
-            residual_sum: TeamMatrix::new(spec.hidden_size),
+            norm_input: TeamMatrix::new(spec.hidden_size),
             intermediate: Activations::new(precision, width(|layer| layer.feed_forward.body.up.outputs())),
         }
     }
@@ -93,22 +93,22 @@ impl Workspace {
 
     /// Tokens that fit in its memory.
     pub(crate) fn capacity_tokens(&self) -> usize {
-        self.residual_sum.capacity_rows()
+        self.norm_input.capacity_rows()
     }
 
     /// Sets the number of tokens.
     pub(crate) fn resize(&mut self, tokens: usize) {
-        let Self { stream, normed, qkv, context, residual_sum, intermediate } = self;
+        let Self { stream, normed, qkv, context, norm_input, intermediate } = self;
         stream.iter_mut().chain(normed).chain([context, intermediate]).for_each(|rows| rows.resize(tokens));
-        [qkv, residual_sum].into_iter().for_each(|matrix| matrix.resize(tokens));
+        [qkv, norm_input].into_iter().for_each(|matrix| matrix.resize(tokens));
     }
 
     /// Bytes of memory that a pass over so many tokens uses.
     pub(crate) fn bytes(spec: &EncoderSpec, precision: Precision, tokens: usize) -> usize {
         let empty = Self::new(spec, precision);
-        let Self { stream, normed, qkv, context, residual_sum, intermediate } = &empty;
+        let Self { stream, normed, qkv, context, norm_input, intermediate } = &empty;
         let activations = stream.iter().chain(normed).chain([context, intermediate]).flat_map(Activations::row_bytes);
-        let row_bytes = activations.sum::<usize>() + qkv.row_bytes() + residual_sum.row_bytes();
+        let row_bytes = activations.sum::<usize>() + qkv.row_bytes() + norm_input.row_bytes();
         // In bf16 the feed-forward network rounds its intermediate elements at once. The f32 rows
         // are never touched, so the operating system provides no memory for them.
         let untouched = if precision == Precision::Bf16 { intermediate.values.row_bytes() } else { 0 };
@@ -118,8 +118,8 @@ impl Workspace {
 
 impl TeamBuffers for Workspace {
     fn bind(&mut self, team: u64) {
-        let Self { stream, normed, qkv, context, residual_sum, intermediate } = self;
+        let Self { stream, normed, qkv, context, norm_input, intermediate } = self;
         stream.iter_mut().chain(normed).chain([context, intermediate]).for_each(|rows| rows.bind(team));
-        [qkv, residual_sum].into_iter().for_each(|matrix| matrix.bind(team));
+        [qkv, norm_input].into_iter().for_each(|matrix| matrix.bind(team));
     }
 }

@@ -27,7 +27,7 @@ impl RelativePositionBias {
         let Some(bias) = &spec.relative_bias else { return Ok(None) };
         let heads = spec.heads();
         let max_tokens = spec.max_tokens;
-        let table = tensors.tensor(&bias.table.name, &[bias.table.rows, heads])?.to_vec()?;
+        let table = tensors.tensor(&bias.table.name, &[bias.table.rows, heads])?.to_f32_vec()?;
         let reach = max_tokens as isize - 1;
         let mut values = Vec::with_capacity(heads * (2 * max_tokens - 1));
         for head in 0..heads {
@@ -73,7 +73,7 @@ impl RelativeKeyEmbeddings {
         head_size: usize,
     ) -> Result<Self> {
         let rows = spec.table.rows;
-        let forward = tensors.tensor(&spec.table.name, &[rows, head_size])?.to_vec()?;
+        let forward = tensors.tensor(&spec.table.name, &[rows, head_size])?.to_f32_vec()?;
         let reversed: Vec<f32> = forward.chunks_exact(head_size).rev().flatten().copied().collect();
         let reversed = PackedMatrix::pack(level, MatRef::new(&reversed, rows, head_size));
         Ok(Self { level, reversed, positions: rows.div_ceil(2), head_size, multiply_keys: spec.multiply_keys })

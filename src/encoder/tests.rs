@@ -247,13 +247,13 @@ fn add(x: &Rows, y: &Rows) -> Rows {
 
 fn encode(spec: &EncoderSpec, weights: &Weights, compute: ComputeConfig, threads: usize) -> Vec<Vec<f32>> {
     let pool = Pool::new(threads).expect("threads");
-    let (encoder, _) = Encoder::load(&weights.checkpoint(), spec.clone(), compute, &pool).expect("an encoder");
+    let loaded = Encoder::load(&weights.checkpoint(), spec.clone(), compute, &pool).expect("an encoder");
     let batch = Batch::new([&IDS[..]], spec.embeddings.position_ids);
     let mut work = Workspace::new(spec, compute.precision);
     work.resize(batch.tokens());
-    let output = pool.team(&mut work, |member, work| encoder.forward(member, &batch, work, &mut NullObserver));
+    let output = pool.team(&mut work, |member, work| loaded.encoder.forward(member, &batch, work, &mut NullObserver));
     TeamMember::solo(&mut work, |member, work| {
-        member.look(|reader| {
+        member.with_reader(|reader| {
             let rows = reader.read(&work.stream(output).values);
             (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect()
         })

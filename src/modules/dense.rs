@@ -59,11 +59,11 @@ impl Dense {
         let checkpoint = Checkpoint::of_module(files, path)?;
         let mut tensors = TensorReader::new(&checkpoint);
         let matrix = |tensors: &mut TensorReader<'_>, name: &str| -> Result<PackedMatrix> {
-            let elements = tensors.tensor(name, &[output_width, width])?.to_vec()?;
+            let elements = tensors.tensor(name, &[output_width, width])?.to_f32_vec()?;
             Ok(PackedMatrix::pack(level, MatRef::new(&elements, output_width, width)))
         };
         let weight = matrix(&mut tensors, "linear.weight")?;
-        let bias = has_bias.then(|| tensors.tensor("linear.bias", &[output_width])?.to_vec()).transpose()?;
+        let bias = has_bias.then(|| tensors.tensor("linear.bias", &[output_width])?.to_f32_vec()).transpose()?;
         let residual = if !has_residual {
             Residual::None
         } else if output_width == width {

@@ -157,7 +157,7 @@ impl PoolingHead {
 
     /// Returns whether the model ends with a Normalize module.
     #[cfg(feature = "serve")]
-    pub(crate) fn normalizes(&self) -> bool {
+    pub(crate) fn ends_with_normalize(&self) -> bool {
         let last = self.post_modules.iter().rev().find(|module| !matches!(module, Module::Dropout));
         matches!(last, Some(Module::Normalize))
     }

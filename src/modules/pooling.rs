@@ -21,7 +21,7 @@
 use std::ops::Range;
 
 use likewise_kernels::Level;
-use likewise_kernels::reduce::{RowWeights, max_of_rows, sum_of_rows};
+use likewise_kernels::reduce::{RowWeights, max_over_rows, sum_over_rows};
 use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
@@ -88,14 +88,14 @@ impl Mode {
         match self {
             Self::Cls => out.copy_from_slice(tokens.row(if n == 0 { 0 } else { counted.start })),
             Self::Max if n == 0 => out.fill(f32::NEG_INFINITY),
-            Self::Max => max_of_rows(level, rows, out),
-            Self::Mean => sum_of_rows(level, rows, RowWeights::Uniform, count, out),
-            Self::MeanSqrtLen => sum_of_rows(level, rows, RowWeights::Uniform, count.sqrt(), out),
+            Self::Max => max_over_rows(level, rows, out),
+            Self::Mean => sum_over_rows(level, rows, RowWeights::Uniform, count, out),
+            Self::MeanSqrtLen => sum_over_rows(level, rows, RowWeights::Uniform, count.sqrt(), out),
             Self::WeightedMean => {
                 let first_weight = counted.start + 1;
                 let weights = (first_weight..=counted.end).sum::<usize>() as f32;
                 let rising = RowWeights::Linear(counted.start as f32 + 1.0);
-                sum_of_rows(level, rows, rising, weights.max(MIN_DIVISOR), out);
+                sum_over_rows(level, rows, rising, weights.max(MIN_DIVISOR), out);
             }
             Self::LastToken if n == 0 => out.fill(0.0),
             Self::LastToken => out.copy_from_slice(rows.row(n - 1)),

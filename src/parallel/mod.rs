@@ -187,7 +187,7 @@ mod tests {
                 });
             });
             TeamMember::solo(&mut two, |member, two| {
-                member.look(|reader| {
+                member.with_reader(|reader| {
                     for i in 0..13 {
                         for j in 0..37 {
                             let expected = (i * 100 + j) as f32 + if j == 0 { 0.5 } else { 0.0 };

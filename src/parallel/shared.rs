@@ -127,8 +127,8 @@ impl<'t> TeamMember<'t> {
     }
 
     /// Reads the matrices of earlier steps. This is not a step: all members may call it, or one.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&StepReader) -> R) -> R {
-        look(&self.reader())
+    pub(crate) fn with_reader<R>(&self, read: impl FnOnce(&StepReader) -> R) -> R {
+        read(&self.reader())
     }
 
     /// This member's part of `units` units, as a range that ends at `end` for the last member.

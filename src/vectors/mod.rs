@@ -30,7 +30,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 const EMBEDDINGS: &str = "embeddings";
 
 /// The shape and the elements of a file, before they are checked.
-struct Matrix {
+struct UncheckedVectors {
     rows: usize,
     width: usize,
     data: Vec<f32>,
@@ -57,7 +57,7 @@ impl Vectors {
     /// If the bytes are in neither format, or the array is empty or has elements that are not
     /// finite.
     pub fn read(file: &str, bytes: &[u8]) -> Result<Self> {
-        let Matrix { rows, width, data } =
+        let UncheckedVectors { rows, width, data } =
             if bytes.starts_with(npy::MAGIC) { read_npy(file, bytes)? } else { read_tensor(file, bytes)? };
         let wrong = |found: String| Error::Vectors { file: file.to_owned(), expected: "finite numbers", found };
         if rows == 0 || width == 0 {
@@ -85,13 +85,13 @@ impl Vectors {
     }
 }
 
-fn read_npy(file: &str, bytes: &[u8]) -> Result<Matrix> {
+fn read_npy(file: &str, bytes: &[u8]) -> Result<UncheckedVectors> {
     let array = npy::parse(file, bytes)?;
     let data = floats_to_f32(array.element_size, &bytes[array.data]);
-    Ok(Matrix { rows: array.rows, width: array.width, data })
+    Ok(UncheckedVectors { rows: array.rows, width: array.width, data })
 }
 
-fn read_tensor(file: &str, bytes: &[u8]) -> Result<Matrix> {
+fn read_tensor(file: &str, bytes: &[u8]) -> Result<UncheckedVectors> {
     let wrong = |expected, found| Error::Vectors { file: file.to_owned(), expected, found };
     let tensors = SafeTensors::deserialize(bytes).map_err(|source| Error::Safetensors {
         file: file.to_owned(),
@@ -109,7 +109,7 @@ fn read_tensor(file: &str, bytes: &[u8]) -> Result<Matrix> {
         Dtype::F64 => 8,
         other => return Err(wrong("F16, F32 or F64", format!("{other:?}"))),
     };
-    Ok(Matrix { rows, width, data: floats_to_f32(size, found.data()) })
+    Ok(UncheckedVectors { rows, width, data: floats_to_f32(size, found.data()) })
 }
 
 /// Converts little-endian floats of 2, 4 or 8 bytes to f32.

@@ -57,7 +57,7 @@ mod x86 {
         type PackedElement = u32;
         type Vector = __m512i;
         type Accumulator = __m512;
-        const PHASES: usize = 1;
+        const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
         fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
@@ -88,7 +88,7 @@ mod x86 {
         type PackedElement = u32;
         type Vector = __m512i;
         type Accumulator = __m512i;
-        const PHASES: usize = 1;
+        const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
         fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
@@ -130,7 +130,7 @@ mod x86 {
         type PackedElement = u32;
         type Vector = [__m256i; 2];
         type Accumulator = [__m256i; 2];
-        const PHASES: usize = 1;
+        const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
         fn load_weights(self, _: Avx2, _: usize, packed: &[u32; LANES]) -> [__m256i; 2] {
@@ -183,7 +183,7 @@ mod arm {
         type PackedElement = u32;
         type Vector = [int32x4_t; 4];
         type Accumulator = [int32x4_t; 4];
-        const PHASES: usize = 1;
+        const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
         fn load_weights(self, _: Neon, _: usize, packed: &[u32; LANES]) -> [int32x4_t; 4] {

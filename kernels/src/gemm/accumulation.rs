@@ -19,7 +19,7 @@ pub(super) const MAX_PANEL_WIDTH: usize = 32;
 pub(super) const MAX_MR: usize = 12;
 
 /// The parameters of one panel that start the accumulators of its tiles and convert them to f32.
-pub(super) trait Accumulation<S: Simd, K: DotKernel<S>> {
+pub(super) trait Accumulation<S: Simd, Dot: DotKernel<S>> {
     /// Steps of K in a run. Exact sums need only one run.
     const K_RUN: usize;
 
@@ -27,16 +27,16 @@ pub(super) trait Accumulation<S: Simd, K: DotKernel<S>> {
     type Rows;
 
     /// Reads the parameters of the rows of a tile from the packed rows of A.
-    fn rows(&self, a: MatRef<'_, K::PackedElement>) -> Self::Rows;
+    fn rows(&self, a: MatRef<'_, Dot::PackedElement>) -> Self::Rows;
 
     /// Returns the initial accumulators of row r and vector c of a tile.
-    fn init(&self, s: S, rows: &Self::Rows, r: usize, c: usize) -> K::Accumulator;
+    fn init(&self, s: S, rows: &Self::Rows, r: usize, c: usize) -> Dot::Accumulator;
 
     /// Returns zeroed accumulators, which start every run after the first.
-    fn zero(&self, s: S) -> K::Accumulator;
+    fn zero(&self, s: S) -> Dot::Accumulator;
 
     /// Converts the sums of a run to f32.
-    fn to_f32(&self, s: S, rows: &Self::Rows, sum: K::Accumulator, r: usize, c: usize) -> S::F;
+    fn to_f32(&self, s: S, rows: &Self::Rows, sum: Dot::Accumulator, r: usize, c: usize) -> S::F;
 }
 
 /// Sums in f32 that start with the bias: f32 and bf16.
@@ -52,12 +52,12 @@ impl BiasInit {
     }
 }
 
-impl<S: Simd, K: DotKernel<S, Accumulator = S::F>> Accumulation<S, K> for BiasInit {
+impl<S: Simd, Dot: DotKernel<S, Accumulator = S::F>> Accumulation<S, Dot> for BiasInit {
     const K_RUN: usize = F32_K_RUN;
     type Rows = ();
 
     #[inline(always)]
-    fn rows(&self, _: MatRef<'_, K::PackedElement>) {}
+    fn rows(&self, _: MatRef<'_, Dot::PackedElement>) {}
 
     #[inline(always)]
     fn init(&self, s: S, _: &(), _: usize, c: usize) -> S::F {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::accumulation::{Accumulation, BiasInit, MAX_MR, MAX_PANEL_WIDTH};
 use super::epilogue::Epilogue;
-use super::microkernel::{Tile, full_tile};
+use super::microkernel::{Tile, compute_tile};
 use super::panels::Panels;
 use crate::dot_kernel::{DotKernel, DotKernels, F32Dot};
 use crate::level::{Level, Operator};
@@ -159,11 +159,11 @@ impl<W: Weights> GemmTask<'_, W> {
 
     /// Runs both loops. `panel_params` returns the accumulation of a panel's columns.
     #[inline(always)]
-    pub(super) fn multiply<S, K, P>(mut self, s: S, kernel: K, panel_params: impl Fn(Range<usize>) -> P)
+    pub(super) fn multiply<S, Dot, P>(mut self, s: S, kernel: Dot, panel_params: impl Fn(Range<usize>) -> P)
     where
         S: Simd,
-        K: DotKernel<S, PackedElement = W::Element>,
-        P: Accumulation<S, K>,
+        Dot: DotKernel<S, PackedElement = W::Element>,
+        P: Accumulation<S, Dot>,
     {
         let width = S::NR_VECTORS * LANES;
         let rows = self.a.rows();
@@ -194,11 +194,11 @@ impl<W: Weights> GemmTask<'_, W> {
     /// panel, is computed in `staging` and then rounded or copied to the output. (Only the
     /// destination is chosen, not the function: so the microkernel is compiled once.)
     #[inline(always)]
-    fn tile<S, K, P>(&mut self, s: S, kernel: K, params: &P, position: TilePosition, staging: &mut Option<Staging>)
+    fn tile<S, Dot, P>(&mut self, s: S, kernel: Dot, params: &P, position: TilePosition, staging: &mut Option<Staging>)
     where
         S: Simd,
-        K: DotKernel<S, PackedElement = W::Element>,
-        P: Accumulation<S, K>,
+        Dot: DotKernel<S, PackedElement = W::Element>,
+        P: Accumulation<S, Dot>,
     {
         let TilePosition { panel, rows, columns } = position;
         let width = S::NR_VECTORS * LANES;
@@ -216,7 +216,7 @@ impl<W: Weights> GemmTask<'_, W> {
         let a = self.a.rows_in(rows.clone());
         let panels = self.weights.panels();
         let mut tile = Tile { a, b: panels.panel(panel), k: panels.k(), out };
-        full_tile(s, kernel, params, &params.rows(a), &mut tile);
+        compute_tile(s, kernel, params, &params.rows(a), &mut tile);
         let mut sums = tile.out.cols_in(0..columns.len());
         let offset = (rows.start, columns.start);
         if W::APPROXIMATE_GELU {

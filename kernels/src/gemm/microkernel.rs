@@ -32,53 +32,53 @@ pub(super) struct Tile<'a, T> {
 
 /// Computes a tile whose output has all columns of the panel.
 #[inline(always)]
-pub(super) fn full_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>>(
+pub(super) fn compute_tile<S: Simd, Dot: DotKernel<S>, P: Accumulation<S, Dot>>(
     s: S,
-    kernel: K,
+    kernel: Dot,
     params: &P,
     rows: &P::Rows,
-    tile: &mut Tile<'_, K::PackedElement>,
+    tile: &mut Tile<'_, Dot::PackedElement>,
 ) {
     match S::NR_VECTORS {
-        1 => dispatch_rows::<S, K, P, 1>(s, kernel, params, rows, tile),
-        2 => dispatch_rows::<S, K, P, 2>(s, kernel, params, rows, tile),
+        1 => dispatch_rows::<S, Dot, P, 1>(s, kernel, params, rows, tile),
+        2 => dispatch_rows::<S, Dot, P, 2>(s, kernel, params, rows, tile),
         _ => unreachable!("no level has a tile of more than two vectors"),
     }
 }
 
 #[inline(always)]
-fn dispatch_rows<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const C: usize>(
+fn dispatch_rows<S: Simd, Dot: DotKernel<S>, P: Accumulation<S, Dot>, const C: usize>(
     s: S,
-    kernel: K,
+    kernel: Dot,
     params: &P,
     rows: &P::Rows,
-    tile: &mut Tile<'_, K::PackedElement>,
+    tile: &mut Tile<'_, Dot::PackedElement>,
 ) {
     match tile.a.rows() {
-        1 => checked_tile::<S, K, P, 1, C>(s, kernel, params, rows, tile),
-        2 => checked_tile::<S, K, P, 2, C>(s, kernel, params, rows, tile),
-        3 => checked_tile::<S, K, P, 3, C>(s, kernel, params, rows, tile),
-        4 => checked_tile::<S, K, P, 4, C>(s, kernel, params, rows, tile),
-        5 => checked_tile::<S, K, P, 5, C>(s, kernel, params, rows, tile),
-        6 => checked_tile::<S, K, P, 6, C>(s, kernel, params, rows, tile),
-        7 => checked_tile::<S, K, P, 7, C>(s, kernel, params, rows, tile),
-        8 => checked_tile::<S, K, P, 8, C>(s, kernel, params, rows, tile),
-        9 => checked_tile::<S, K, P, 9, C>(s, kernel, params, rows, tile),
-        10 => checked_tile::<S, K, P, 10, C>(s, kernel, params, rows, tile),
-        11 => checked_tile::<S, K, P, 11, C>(s, kernel, params, rows, tile),
-        12 => checked_tile::<S, K, P, 12, C>(s, kernel, params, rows, tile),
+        1 => checked_tile::<S, Dot, P, 1, C>(s, kernel, params, rows, tile),
+        2 => checked_tile::<S, Dot, P, 2, C>(s, kernel, params, rows, tile),
+        3 => checked_tile::<S, Dot, P, 3, C>(s, kernel, params, rows, tile),
+        4 => checked_tile::<S, Dot, P, 4, C>(s, kernel, params, rows, tile),
+        5 => checked_tile::<S, Dot, P, 5, C>(s, kernel, params, rows, tile),
+        6 => checked_tile::<S, Dot, P, 6, C>(s, kernel, params, rows, tile),
+        7 => checked_tile::<S, Dot, P, 7, C>(s, kernel, params, rows, tile),
+        8 => checked_tile::<S, Dot, P, 8, C>(s, kernel, params, rows, tile),
+        9 => checked_tile::<S, Dot, P, 9, C>(s, kernel, params, rows, tile),
+        10 => checked_tile::<S, Dot, P, 10, C>(s, kernel, params, rows, tile),
+        11 => checked_tile::<S, Dot, P, 11, C>(s, kernel, params, rows, tile),
+        12 => checked_tile::<S, Dot, P, 12, C>(s, kernel, params, rows, tile),
         rows => unreachable!("a tile of {rows} rows"),
     }
 }
 
 /// Checks that every address of the tile is inside its matrices, and computes the tile.
 #[inline(always)]
-fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize, const C: usize>(
+fn checked_tile<S: Simd, Dot: DotKernel<S>, P: Accumulation<S, Dot>, const R: usize, const C: usize>(
     s: S,
-    kernel: K,
+    kernel: Dot,
     params: &P,
     rows: &P::Rows,
-    tile: &mut Tile<'_, K::PackedElement>,
+    tile: &mut Tile<'_, Dot::PackedElement>,
 ) {
     // The compiler removes the sizes that this level never uses.
     if R > S::MR || C != S::NR_VECTORS {
@@ -97,14 +97,14 @@ fn checked_tile<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize,
     let mut at = 0;
     loop {
         let steps = P::K_RUN.min(k - at);
-        let acc = first_accumulators::<S, K, P, R, C>(s, params, rows, at == 0);
+        let acc = initial_accumulators::<S, Dot, P, R, C>(s, params, rows, at == 0);
         // SAFETY: the assertion above ensures that `a` contains R rows of k elements, `a_stride`
         // apart, and `b` contains k rows of C vectors, `b_stride` apart. `at + steps` is at most k,
         // so what `microkernel` reads is among them.
         let acc = unsafe {
             let a = a.as_ptr().add(at);
             let b = b.as_ptr().add(at * b_stride);
-            microkernel::<S, K, R, C>(s, kernel, steps, a, a_stride, b, b_stride, acc)
+            microkernel::<S, Dot, R, C>(s, kernel, steps, a, a_stride, b, b_stride, acc)
         };
         // The totals are kept in the output, because no register is left for them. (Through a
         // pointer: with a check at each row, or a local array, the accumulators would be spilled to
@@ -140,12 +140,12 @@ fn prefetch_tile<S: Simd, const R: usize, const C: usize>(s: S, out: *mut f32, o
 /// Returns the accumulators of a run: the first run starts from the initial ones, each later run
 /// at zero.
 #[inline(always)]
-fn first_accumulators<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: usize, const C: usize>(
+fn initial_accumulators<S: Simd, Dot: DotKernel<S>, P: Accumulation<S, Dot>, const R: usize, const C: usize>(
     s: S,
     params: &P,
     rows: &P::Rows,
     is_first_run: bool,
-) -> [[K::Accumulator; C]; R] {
+) -> [[Dot::Accumulator; C]; R] {
     let mut acc = [[params.zero(s); C]; R];
     if is_first_run {
         for (r, row) in acc.iter_mut().enumerate() {
@@ -167,16 +167,16 @@ fn first_accumulators<S: Simd, K: DotKernel<S>, P: Accumulation<S, K>, const R: 
 /// reading `k` rows of `C` vectors that start `b_stride` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the loop would read a struct of them from memory")]
-unsafe fn microkernel<S: Simd, K: DotKernel<S>, const R: usize, const C: usize>(
+unsafe fn microkernel<S: Simd, Dot: DotKernel<S>, const R: usize, const C: usize>(
     s: S,
-    kernel: K,
+    kernel: Dot,
     k: usize,
-    a: *const K::PackedElement,
+    a: *const Dot::PackedElement,
     a_stride: usize,
-    b: *const K::PackedElement,
+    b: *const Dot::PackedElement,
     b_stride: usize,
-    mut acc: [[K::Accumulator; C]; R],
-) -> [[K::Accumulator; C]; R] {
+    mut acc: [[Dot::Accumulator; C]; R],
+) -> [[Dot::Accumulator; C]; R] {
     // The phases are written out, because the compiler would not always unroll a loop over them.
     macro_rules! phase {
         ($step:ident, $phase:literal) => {
@@ -200,7 +200,7 @@ unsafe fn microkernel<S: Simd, K: DotKernel<S>, const R: usize, const C: usize>(
     }
     for step in 0..k {
         phase!(step, 0);
-        if K::PHASES == 2 {
+        if Dot::PHASES_PER_STEP == 2 {
             phase!(step, 1);
         }
     }

@@ -163,7 +163,7 @@ struct Int8Rows {
     zero_points: [i32; MAX_MR],
 }
 
-impl<S: Simd, K: DotKernel<S, PackedElement = u32, Accumulator = S::I>> Accumulation<S, K> for Int8Dequant {
+impl<S: Simd, Dot: DotKernel<S, PackedElement = u32, Accumulator = S::I>> Accumulation<S, Dot> for Int8Dequant {
     const K_RUN: usize = usize::MAX;
     type Rows = Int8Rows;
 
@@ -225,12 +225,12 @@ impl PackedQuantizedMatrix {
             Self { precision, packed, scales: Vec::new(), sums: Vec::new() }
         };
         // Checks the precision and K.
-        matrix.matrix();
+        matrix.view();
         matrix
     }
 
     /// Returns the matrix to multiply with.
-    pub fn matrix(&self) -> QuantizedMatrix<'_> {
+    pub fn view(&self) -> QuantizedMatrix<'_> {
         QuantizedMatrix::new(self.precision, self.packed.quantized_panels(), &self.scales, &self.sums)
     }
 }

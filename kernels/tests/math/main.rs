@@ -10,7 +10,7 @@ mod values;
 use std::fmt;
 
 use likewise_kernels::Level;
-use likewise_kernels::math::{Activation, activate, exp};
+use likewise_kernels::math::{Activation, activate, exp_nonpositive};
 use likewise_kernels::reference::activation;
 use likewise_kernels::view::MatMut;
 
@@ -37,7 +37,7 @@ impl Function {
     pub(crate) fn run(self, level: Level, x: &mut [f32]) {
         let cols = x.len();
         match self {
-            Self::Exp => exp(level, x),
+            Self::Exp => exp_nonpositive(level, x),
             Self::Of(activation) => activate(level, activation, MatMut::new(x, 1, cols)),
         }
     }

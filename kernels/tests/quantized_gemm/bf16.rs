@@ -52,7 +52,7 @@ proptest! {
                 let a = MatRef::new(&a, m, Precision::Bf16.packed_len(k));
                 let cols = n.div_ceil(2);
                 let mut out = vec![0; m * cols];
-                gemm_quantized(level, a, packed.matrix(), &bias, epilogue, GemmOutput::Bf16(MatMut::new(&mut out, m, cols)));
+                gemm_quantized(level, a, packed.view(), &bias, epilogue, GemmOutput::Bf16(MatMut::new(&mut out, m, cols)));
                 prop_assert_eq!(&out, &quantized(level, Precision::Bf16, &plain, m, n), "{}", label(level));
             }
         }

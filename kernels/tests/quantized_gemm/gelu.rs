@@ -54,6 +54,6 @@ fn gelu_of(level: Level, precision: Precision, x: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     let a = MatRef::new(&a, 1, a.len());
     let sink = GemmOutput::F32(MatMut::new(&mut out, 1, x.len()));
-    gemm_quantized(level, a, packed.matrix(), x, Epilogue::Activate(Activation::Gelu), sink);
+    gemm_quantized(level, a, packed.view(), x, Epilogue::Activate(Activation::Gelu), sink);
     out
 }

@@ -48,7 +48,7 @@ pub(crate) fn product(
     let packed_x = quantized(level, precision, x, m, k);
     let mut out = vec![f32::NAN; m * n];
     let a = MatRef::new(&packed_x, m, precision.packed_row_len(k));
-    gemm_quantized(level, a, packed.matrix(), bias, epilogue, GemmOutput::F32(MatMut::new(&mut out, m, n)));
+    gemm_quantized(level, a, packed.view(), bias, epilogue, GemmOutput::F32(MatMut::new(&mut out, m, n)));
     out
 }
 

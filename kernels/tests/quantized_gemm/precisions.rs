@@ -79,7 +79,7 @@ proptest! {
                     for end in [n, (first + level.panel_width()).min(n)] {
                         let mut out = vec![0.0; m * (end - first)];
                         let sink = GemmOutput::F32(MatMut::new(&mut out, m, end - first));
-                        let part = packed.matrix().columns(first..end);
+                        let part = packed.view().columns(first..end);
                         gemm_quantized(level, a, part, &bias[first..end], Epilogue::Store, sink);
                         for (out, plain) in out.chunks_exact(end - first).zip(plain.chunks_exact(n)) {
                             prop_assert_eq!(bits(out), bits(&plain[first..end]), "{} {}..{}", label(level), first, end);
@@ -129,7 +129,7 @@ fn gemm_quantized_with_mismatched_arguments_panics() {
             let bias = vec![0.0; bias];
             let mut out = vec![0.0; 2 * n];
             let sink = GemmOutput::F32(MatMut::new(&mut out, 2, n));
-            gemm_quantized(level, MatRef::new(&a, 2, row_len), packed.matrix(), &bias, Epilogue::Store, sink);
+            gemm_quantized(level, MatRef::new(&a, 2, row_len), packed.view(), &bias, Epilogue::Store, sink);
         })
         .is_ok()
     };

@@ -17,7 +17,7 @@ use likewise_kernels::Level;
 use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
 use likewise_kernels::elementwise::{add, divide};
 use likewise_kernels::layer_norm::layer_norm;
-use likewise_kernels::reduce::{RowWeights, max_of_rows, mean_of_rows, sum_of_rows};
+use likewise_kernels::reduce::{RowWeights, max_over_rows, mean_over_rows, sum_over_rows};
 use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 

@@ -70,7 +70,7 @@ fn distances_with_nan_or_mismatched_lengths_return_nan_or_panic() {
 /// Returns the mean of rows that start `stride` apart.
 fn mean_of(level: Level, x: &[f32], rows: usize, width: usize, stride: usize) -> Vec<f32> {
     let mut y = vec![f32::NAN; width];
-    mean_of_rows(level, MatRef::with_stride(x, rows, width, stride), &mut y);
+    mean_over_rows(level, MatRef::with_stride(x, rows, width, stride), &mut y);
     y
 }
 
@@ -114,7 +114,7 @@ fn sum_of_rows_with_linear_weights_stays_within_bound() {
                 let x = random.wilds(rows * width);
                 let sum = |level| {
                     let mut y = vec![f32::NAN; width];
-                    sum_of_rows(level, MatRef::new(&x, rows, width), RowWeights::Linear(first), by, &mut y);
+                    sum_over_rows(level, MatRef::new(&x, rows, width), RowWeights::Linear(first), by, &mut y);
                     y
                 };
                 let got = sum(level);
@@ -131,7 +131,13 @@ fn sum_of_rows_with_linear_weights_stays_within_bound() {
         }
         // Sums of small integers are exact.
         let mut y = [f32::NAN; 2];
-        sum_of_rows(level, MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2), RowWeights::Linear(1.0), 6.0, &mut y);
+        sum_over_rows(
+            level,
+            MatRef::new(&[1.0, 4.0, 10.0, 0.0, 0.0, -8.0], 3, 2),
+            RowWeights::Linear(1.0),
+            6.0,
+            &mut y,
+        );
         failures.same_bits(&y, &[21.0 / 6.0, -20.0 / 6.0], || "1, 2 and 3 times".to_owned());
     });
 }
@@ -145,7 +151,7 @@ fn max_of_rows_with_non_finite_element_returns_nan() {
                 let x = random.wilds(rows * width);
                 let max = |level, x: &[f32]| {
                     let mut y = vec![f32::NAN; width];
-                    max_of_rows(level, MatRef::new(x, rows, width), &mut y);
+                    max_over_rows(level, MatRef::new(x, rows, width), &mut y);
                     y
                 };
                 failures.same_bits(&max(level, &x), &max(Level::REFERENCE, &x), || format!("{rows}, {width}"));
@@ -159,10 +165,10 @@ fn max_of_rows_with_non_finite_element_returns_nan() {
             }
         }
         assert_panics("maximum of rows: expected at least 1 row", || {
-            max_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2])
+            max_over_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2])
         });
         assert_panics("maximum of rows: width of x (left) and of y (right)", || {
-            max_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
+            max_over_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
         });
     });
 }
@@ -178,10 +184,10 @@ fn mean_of_rows_with_nan_or_mismatched_width_returns_nan_or_panics() {
             failures.check(is_right, || format!("{rows} rows: {y:?}"));
         }
         assert_panics("mean of rows: expected at least 1 row", || {
-            mean_of_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2])
+            mean_over_rows(level, MatRef::new(&[], 0, 2), &mut [0.0; 2])
         });
         assert_panics("sum of rows: width of x (left) and of y (right)", || {
-            mean_of_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
+            mean_over_rows(level, MatRef::new(&[1.0; 4], 2, 2), &mut [0.0; 3])
         });
     });
 }

@@ -82,10 +82,10 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
 /// the factor 2^(1/2) up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32.
 /// The integers below are where that steps; computed by transformers and in f64, they agree.
 fn bucket(distance: isize) -> usize {
-    const STEPS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
+    const BUCKET_STARTS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
     let n = distance.unsigned_abs();
     let later = if distance > 0 { BUCKETS / 2 } else { 0 };
-    later + if n < 8 { n } else { 8 + STEPS.iter().filter(|&&step| n >= step).count() }
+    later + if n < 8 { n } else { 8 + BUCKET_STARTS.iter().filter(|&&start| n >= start).count() }
 }
 
 #[cfg(test)]

@@ -15,8 +15,12 @@ fn with_dense(config: &Value, weights: &Tensors) -> Files {
 }
 
 /// Returns an F32 tensor whose elements are all `x`.
-fn f32_tensor(shape: &[usize], x: f32) -> RawTensor {
-    RawTensor { dtype: "F32".to_owned(), shape: shape.to_vec(), data: x.to_le_bytes().repeat(shape.iter().product()) }
+fn f32_tensor(shape: &[usize], x: f32) -> UncheckedTensor {
+    UncheckedTensor {
+        dtype: "F32".to_owned(),
+        shape: shape.to_vec(),
+        data: x.to_le_bytes().repeat(shape.iter().product()),
+    }
 }
 
 /// Returns valid weights of the Dense module.

@@ -155,11 +155,11 @@ fn write_folder(files: &Files) -> tempfile::TempDir {
 // The tests write safetensors files without the safetensors crate, because the crate does not write
 // invalid files.
 
-type Tensors = BTreeMap<String, RawTensor>;
+type Tensors = BTreeMap<String, UncheckedTensor>;
 
 /// A tensor whose fields may contradict each other.
 #[derive(Clone)]
-struct RawTensor {
+struct UncheckedTensor {
     dtype: String,
     shape: Vec<usize>,
     data: Vec<u8>,
@@ -168,12 +168,12 @@ struct RawTensor {
 /// Reads all tensors of a safetensors file.
 fn tensors(bytes: &[u8]) -> Tensors {
     let file = SafeTensors::deserialize(bytes).expect("safetensors");
-    let raw_tensor = |tensor: safetensors::tensor::TensorView<'_>| RawTensor {
+    let unchecked_tensor = |tensor: safetensors::tensor::TensorView<'_>| UncheckedTensor {
         dtype: format!("{:?}", tensor.dtype()),
         shape: tensor.shape().to_vec(),
         data: tensor.data().to_vec(),
     };
-    file.tensors().into_iter().map(|(name, tensor)| (name, raw_tensor(tensor))).collect()
+    file.tensors().into_iter().map(|(name, tensor)| (name, unchecked_tensor(tensor))).collect()
 }
 
 /// Writes a safetensors file.

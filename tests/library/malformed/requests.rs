@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn impossible_requests_are_rejected_by_name() {
+fn call_beyond_model_limits_is_an_error_with_the_limits() {
     let mut cases = Cases::default();
     for (name, max_tokens) in [("tiny-mpnet", 128), ("tiny-xlm-roberta", 64), ("tiny-bert", 64)] {
         let builder = || Embedder::builder().threads(1);

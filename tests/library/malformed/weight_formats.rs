@@ -233,11 +233,11 @@ fn every_half_precision_value_is_widened_exactly() {
     let finite: Vec<u16> = (0..=u16::MAX).filter(|bits| bits >> 10 & 31 != 31).collect();
     let file = |dtype: &str, bits: &[u16]| {
         let data = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
-        let tensor = RawTensor { dtype: dtype.to_owned(), shape: vec![bits.len()], data };
+        let tensor = UncheckedTensor { dtype: dtype.to_owned(), shape: vec![bits.len()], data };
         write(&BTreeMap::from([("x".to_owned(), tensor)]))
     };
     let read = |bytes: Vec<u8>, n: usize| {
-        Checkpoint::from_bytes(bytes).and_then(|file| file.tensor("x", &[n])?.to_vec()).expect("elements")
+        Checkpoint::from_bytes(bytes).and_then(|file| file.tensor("x", &[n])?.to_f32_vec()).expect("elements")
     };
     let expected: Vec<f32> = finite.iter().map(|&bits| f16_value(bits) as f32).collect();
     assert!(same_bits(&read(file("F16", &finite), finite.len()), &expected));
@@ -245,7 +245,8 @@ fn every_half_precision_value_is_widened_exactly() {
     let expected: Vec<f32> = finite.iter().map(|&bits| f32::from_bits(u32::from(bits) << 16)).collect();
     assert!(same_bits(&read(file("BF16", &finite), finite.len()), &expected));
     for (dtype, bits, shown) in [("F16", 0x7c00, "inf"), ("F16", 0x7e00, "NaN"), ("BF16", 0xff80, "-inf")] {
-        let error = Checkpoint::from_bytes(file(dtype, &[0, bits])).and_then(|file| file.tensor("x", &[2])?.to_vec());
+        let error =
+            Checkpoint::from_bytes(file(dtype, &[0, bits])).and_then(|file| file.tensor("x", &[2])?.to_f32_vec());
         let error = message(&error.expect_err("not finite"));
         assert!(error.contains("`x`") && error.contains("row 1 ") && error.contains(shown), "{error}");
     }
