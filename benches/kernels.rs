@@ -110,7 +110,8 @@ fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kern
 
 /// The product in bf16 or int8, of activations that are quantized before.
 fn quantized_linear<'a>(level: Level, precision: Precision, m: usize, n: usize, k: usize, kind: &'a str) -> Kernel<'a> {
-    let (cols, stride) = (precision.packed_row_len(k), padded_stride(n));
+    let cols = precision.packed_row_len(k);
+    let stride = padded_stride(n);
     let packed_stride = padded_stride(cols);
     let x = random_vec(m * k);
     let w = random_vec(n * k);

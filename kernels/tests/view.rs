@@ -89,7 +89,9 @@ fn mat_mut_out_of_range_panics() {
 
 #[test]
 fn split_mat_mut_writes_only_its_columns() {
-    let (rows, cols, stride) = (4, 7, 9);
+    let rows = 4;
+    let cols = 7;
+    let stride = 9;
     for split in 0..=cols {
         let mut data = vec![0.0; rows * stride];
         let whole = MatMut::with_stride(&mut data, rows, cols, stride);

@@ -192,7 +192,8 @@ impl EncoderSpec {
     /// All linear layers, in the order of a pass.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &LinearSpec> {
         self.layers.iter().flat_map(|layer| {
-            let (attention, feed_forward) = (&layer.attention.body, &layer.feed_forward.body);
+            let attention = &layer.attention.body;
+            let feed_forward = &layer.feed_forward.body;
             [&attention.qkv, &attention.output, &feed_forward.up, &feed_forward.down]
         })
     }

@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn team_during_a_map_runs_without_waiting() {
         let pool = Pool::new(2).expect("threads");
-        let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let started = AtomicUsize::new(0);
+        let done = AtomicUsize::new(0);
         let long_ago = std::time::Duration::from_secs(20);
         std::thread::scope(|scope| {
             // The tasks end after the team, or after a long time.

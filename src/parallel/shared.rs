@@ -117,7 +117,8 @@ impl<'t> TeamMember<'t> {
         out.claim(self, Split::Blocks(width, offsets));
         let blocks = offsets.len().saturating_sub(1) * groups;
         for block in (self.index..blocks).step_by(self.team.size) {
-            let (rows, columns) = (block / groups, block % groups);
+            let rows = block / groups;
+            let columns = block % groups;
             // SAFETY: as in `fill_columns`. Each block is taken by one member; blocks are disjoint
             // because the offsets do not decrease and columns are cut at multiples of `width`.
             let view = unsafe { out.view(offsets[rows]..offsets[rows + 1], columns * width..(columns + 1) * width) };

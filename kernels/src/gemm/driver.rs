@@ -142,7 +142,8 @@ impl<W: Weights> GemmTask<'_, W> {
     /// If the shapes do not match, or the weights were packed for another panel width than the
     /// level's.
     pub(super) fn check_shapes(&self, level: Level) {
-        let (rows, cols) = (self.a.rows(), self.out.cols(self.weights.panels().n()));
+        let rows = self.a.rows();
+        let cols = self.out.cols(self.weights.panels().n());
         let row_len = self.weights.packed_row_len();
         assert_eq!(self.a.cols(), row_len, "gemm: length of a packed row of a (left), expected by b (right)");
         assert_eq!(rows, self.out.rows(), "gemm: rows of a (left) and of out (right)");

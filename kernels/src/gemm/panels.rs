@@ -54,7 +54,8 @@ impl<'a> Panels<'a> {
     /// rejects.
     pub fn copied(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
-        let (k, n) = (b.rows(), b.cols());
+        let k = b.rows();
+        let n = b.cols();
         let packed = scratch.slice_mut(checked_size(n.next_multiple_of(width), k));
         packed.fill(0.0);
         for i in 0..k {
@@ -68,7 +69,8 @@ impl<'a> Panels<'a> {
     /// Packs the transpose of B' `[N, K]` to `scratch`: columns of the product are rows of B'.
     pub fn transposed(level: Level, b: MatRef<'_>, scratch: &'a mut AlignedScratch) -> Self {
         let width = level.panel_width();
-        let (n, k) = (b.rows(), b.cols());
+        let n = b.rows();
+        let k = b.cols();
         let packed = scratch.slice_mut(checked_size(n.next_multiple_of(width), k));
         // Every element is written, those after the last column as zeros.
         for (i, panel) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {

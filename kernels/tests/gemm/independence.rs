@@ -11,7 +11,9 @@ use crate::matrix::{Matrix, pack, product};
 #[test]
 fn gemm_row_in_any_batch_keeps_its_bits() {
     common::on_each_level(|level, failures| {
-        let (rows, k, n) = (2 * level.tile_rows() + 3, 67, level.panel_width() + 5);
+        let rows = 2 * level.tile_rows() + 3;
+        let k = 67;
+        let n = level.panel_width() + 5;
         let mut random = Random::new(5);
         let a = Matrix::new(rows, k, random.wilds(rows * k));
         let packed = pack(level, &Matrix::new(n, k, random.wilds(n * k)));
@@ -36,7 +38,9 @@ fn gemm_row_in_any_batch_keeps_its_bits() {
 fn gemm_column_range_from_panel_start_keeps_its_bits() {
     common::on_each_level(|level, failures| {
         let width = level.panel_width();
-        let (m, k, n) = (level.tile_rows() + 1, 33, 3 * width + 7);
+        let m = level.tile_rows() + 1;
+        let k = 33;
+        let n = 3 * width + 7;
         let mut random = Random::new(6);
         let a = Matrix::new(m, k, random.wilds(m * k));
         let w = Matrix::new(n, k, random.wilds(n * k));

@@ -51,7 +51,8 @@ pub(crate) fn product(
     bias: Option<&[f32]>,
     epilogue: Epilogue<'_>,
 ) -> Matrix {
-    let (m, n) = (a.rows(), b.n());
+    let m = a.rows();
+    let n = b.n();
     let mut out = vec![f32::NAN; m * n];
     gemm(level, a, b, bias, epilogue, MatMut::new(&mut out, m, n));
     Matrix::new(m, n, out)
@@ -94,7 +95,9 @@ impl Guarded {
     }
 
     pub(crate) fn view_mut(&mut self) -> MatMut<'_> {
-        let (rows, cols, stride) = (self.rows, self.cols, self.stride());
+        let rows = self.rows;
+        let cols = self.cols;
+        let stride = self.stride();
         MatMut::with_stride(&mut self.data[stride + Self::LEFT..], rows, cols, stride)
     }
 

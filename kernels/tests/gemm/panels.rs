@@ -53,7 +53,9 @@ fn panels_from_any_constructor_give_same_bits() {
 fn panels_in_place_of_column_range_give_same_bits() {
     common::on_each_level(|level, failures| {
         let width = level.panel_width();
-        let (m, k, n) = (3, 21, 3 * width);
+        let m = 3;
+        let k = 21;
+        let n = 3 * width;
         let mut random = Random::new(8);
         let a = Matrix::new(m, k, random.wilds(m * k));
         let b = Matrix::new(k, n, random.wilds(k * n));

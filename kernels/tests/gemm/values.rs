@@ -108,7 +108,9 @@ fn gemm_wide_output_zeroes_panel_padding() {
         let width = level.panel_width();
         let mut random = Random::new(4);
         for n in [1, width - 1, width, width + 1] {
-            let (m, k, cols) = (level.tile_rows() + 1, 9, n.next_multiple_of(width));
+            let m = level.tile_rows() + 1;
+            let k = 9;
+            let cols = n.next_multiple_of(width);
             let a = Matrix::new(m, k, random.units(m * k));
             let packed = pack(level, &Matrix::new(n, k, random.units(n * k)));
             let narrow = product(level, a.view(), packed.panels(), None, Epilogue::Store);
@@ -198,7 +200,9 @@ proptest! {
 #[test]
 fn gemm_row_with_nan_leaves_other_rows_finite() {
     common::on_each_level(|level, failures| {
-        let (m, k, n) = (2 * level.tile_rows() + 1, 20, level.panel_width() + 3);
+        let m = 2 * level.tile_rows() + 1;
+        let k = 20;
+        let n = level.panel_width() + 3;
         let mut random = Random::new(10);
         let mut a = Matrix::new(m, k, random.units(m * k));
         let w = pack(level, &Matrix::new(n, k, random.units(n * k)));

@@ -48,7 +48,9 @@ fn activations_in_any_lane_give_same_bits() {
 #[test]
 fn activate_with_row_gaps_leaves_gaps_unchanged() {
     common::on_each_level(|level, failures| {
-        let (rows, cols, stride) = (3, 19, 23);
+        let rows = 3;
+        let cols = 19;
+        let stride = 23;
         let x = common::Random::new(2).units(rows * stride);
         for f in Activation::ALL {
             let mut got = x.clone();

@@ -95,7 +95,8 @@ fn rotate_back(x: &mut [f32]) {
 /// Returns the int8 product of given bytes with all scales 1: rows of A with their zero point, and
 /// rows of W.
 fn product_of_bytes(level: Level, a: &[(Vec<u8>, i32)], w: &[Vec<i8>]) -> Vec<f32> {
-    let (k, n) = (w[0].len(), w.len());
+    let k = w[0].len();
+    let n = w.len();
     let word = |bytes: &[u8]| u32::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)));
     let cols = Precision::Int8.packed_row_len(k);
     let mut activations = Vec::new();
@@ -178,7 +179,9 @@ fn int8_product_of_largest_sums_is_exact() {
 /// smaller than with the same bytes without rotation.
 #[test]
 fn int8_rotation_with_outlier_channel_reduces_error() {
-    let (m, n, k) = (8, 48, 384);
+    let m = 8;
+    let n = 48;
+    let k = 384;
     let mut x = random_vec(m * k, 1);
     let mut w = random_vec(n * k, 2);
     x.iter_mut().skip(100).step_by(k).for_each(|x| *x *= 60.0);

@@ -108,7 +108,9 @@ fn layer_norm_of_constant_rows_returns_bias() {
 #[test]
 fn layer_norm_of_strided_view_leaves_gaps_unchanged() {
     common::on_each_level(|level, failures| {
-        let (rows, width, stride) = (3, 37, 50);
+        let rows = 3;
+        let width = 37;
+        let stride = 50;
         let mut random = Random::new(19);
         let x = random.units(rows * stride);
         let weight = random.units(width);

@@ -132,7 +132,10 @@ fn softmax_with_scale_and_bias_scales_first() {
 #[test]
 fn softmax_of_strided_view_leaves_gaps_unchanged() {
     common::on_each_level(|level, failures| {
-        let (rows, len, cols, stride) = (4, 5, 7, 11);
+        let rows = 4;
+        let len = 5;
+        let cols = 7;
+        let stride = 11;
         let x = Random::new(13).units(rows * stride);
         let mut got = x.clone();
         softmax(level, MatMut::with_stride(&mut got, rows, cols, stride), len, NO_BIAS);
