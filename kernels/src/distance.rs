@@ -20,7 +20,7 @@ macro_rules! sum_of_two {
         /// If the lengths differ.
         pub fn $name(level: Level, a: &[f32], b: &[f32]) -> f32 {
             assert_eq!(a.len(), b.len(), concat!(stringify!($name), ": lengths of the vectors"));
-            level.enter($operator(a, b))
+            level.call($operator(a, b))
         }
 
         #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use crate::simd::{LANES, Simd};
 
 /// Divides each element of x by `divisor`.
 pub fn divide(level: Level, x: &mut [f32], divisor: f32) {
-    level.enter(Divide { x, divisor });
+    level.call(Divide { x, divisor });
 }
 
 /// Computes y = a + b, or y = (a + b) + c.
@@ -18,7 +18,7 @@ pub fn add(level: Level, a: &[f32], b: &[f32], c: Option<&[f32]>, y: &mut [f32])
     if let Some(c) = c {
         assert_eq!(c.len(), y.len(), "add: length of c (left) and of y (right)");
     }
-    level.enter(Add { a, b, c, y });
+    level.call(Add { a, b, c, y });
 }
 
 struct Divide<'a> {

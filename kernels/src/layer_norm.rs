@@ -24,7 +24,7 @@ pub fn layer_norm(level: Level, x: MatRef<'_>, weight: &[f32], bias: &[f32], eps
         (width, width),
         "layer norm: lengths of weight and bias (left), width of x (right)"
     );
-    level.enter(LayerNorm { x, weight, bias, epsilon, y });
+    level.call(LayerNorm { x, weight, bias, epsilon, y });
 }
 
 struct LayerNorm<'a> {

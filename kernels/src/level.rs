@@ -1,15 +1,12 @@
-//! Instruction sets: detect one, prove it, enter it.
+//! Instruction sets: detection, and calling an operator with one.
 //!
-//! The pattern has three parts.
-//!
-//! * **Detect.** Each instruction set has a zero-sized token ([`Avx2`], [`Avx512`], ...) that only
-//!   its `detect` can construct, after checking the CPU.
-//! * **Prove.** A value of a token's type therefore proves that the instructions exist, and `Simd`
-//!   for that token may use them.
-//! * **Enter.** [`Level::enter`] calls an operator through a function that carries the level's
-//!   `#[target_feature]`. The bodies it calls are `#[inline(always)]` and carry none, so the
+//! * **Detection.** Each instruction set has a zero-sized type ([`Avx2`], [`Avx512`], …) whose values
+//!   only its `detect` constructs, after checking the CPU. Such a proof value shows that the
+//!   instructions exist, so `Simd` for its type may use them.
+//! * **Call.** [`Level::call`] calls an operator through a function that has the level's
+//!   `#[target_feature]`. The bodies it calls are `#[inline(always)]` and have none, so the
 //!   compiler inlines them and uses the level's instructions. That happens once per operator (a
-//!   GEMM, a layer norm), never per vector.
+//!   matrix product, a layer norm), never per vector.
 //!
 //! One macro invocation lists the features of an instruction set. Detection and `#[target_feature]`
 //! are both generated from that list, so they cannot disagree.
@@ -77,39 +74,39 @@ pub(crate) trait Operator {
     fn reference(self) -> Self::Output;
 }
 
-/// The token of the portable level, which needs no proof.
+/// The portable level, whose instructions every CPU has.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-/// Defines an instruction set: its token, its detection, and the function that enters a level
-/// (`$simd`) with it.
+/// Defines an instruction set: its proof type, its detection, and the function that calls an
+/// operator of a level (`$simd`) with it.
 macro_rules! instruction_set {
-    ($doc:literal, $token:ident on $simd:ident, $enter:ident, $detected:ident, [$($feature:tt),+]) => {
+    ($doc:literal, $proof:ident on $simd:ident, $call:ident, $detected:ident, [$($feature:tt),+]) => {
         #[doc = $doc]
         #[derive(Clone, Copy, PartialEq, Eq)]
-        pub(crate) struct $token(());
+        pub(crate) struct $proof(());
 
-        impl $token {
-            /// Returns the token if the CPU and the operating system support all of its features.
+        impl $proof {
+            /// Returns the proof if the CPU and the operating system support all of its features.
             fn detect() -> Option<Self> {
                 ($(std::arch::$detected!($feature))&&+).then_some(Self(()))
             }
         }
 
         $(#[target_feature(enable = $feature)])+
-        fn $enter<D: DotKernels<$simd>, O: Operator>(simd: $simd, dots: D, operator: O) -> O::Output {
+        fn $call<D: DotKernels<$simd>, O: Operator>(simd: $simd, dots: D, operator: O) -> O::Output {
             operator.run(simd, dots)
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-instruction_set!("AVX2 and FMA.", Avx2 on Avx2, enter_avx2, is_x86_feature_detected, ["avx", "avx2", "fma"]);
+instruction_set!("AVX2 and FMA.", Avx2 on Avx2, call_avx2, is_x86_feature_detected, ["avx", "avx2", "fma"]);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(
     "AVX2, FMA and AVX-VNNI.",
     AvxVnni on Avx2,
-    enter_avx_vnni,
+    call_avx_vnni,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avxvnni"]
 );
@@ -117,7 +114,7 @@ instruction_set!(
 instruction_set!(
     "AVX-512 F, BW and DQ.",
     Avx512 on Avx512,
-    enter_avx512,
+    call_avx512,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq"]
 );
@@ -125,7 +122,7 @@ instruction_set!(
 instruction_set!(
     "AVX-512 F, BW and DQ, and VNNI.",
     Avx512Vnni on Avx512,
-    enter_avx512_vnni,
+    call_avx512_vnni,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vnni"]
 );
@@ -133,24 +130,24 @@ instruction_set!(
 instruction_set!(
     "AVX-512 F, BW and DQ, BF16 and VNNI.",
     Avx512VnniBf16 on Avx512,
-    enter_avx512_vnni_bf16,
+    call_avx512_vnni_bf16,
     is_x86_feature_detected,
     ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512bf16", "avx512vnni"]
 );
 #[cfg(target_arch = "x86_64")]
 impl Avx512VnniBf16 {
-    /// Returns the proof of VNNI, which this token includes.
+    /// Returns the proof of VNNI, which this proof includes.
     pub(crate) fn vnni(self) -> Avx512Vnni {
         Avx512Vnni(())
     }
 }
 #[cfg(target_arch = "aarch64")]
-instruction_set!("NEON.", Neon on Neon, enter_neon, is_aarch64_feature_detected, ["neon"]);
+instruction_set!("NEON.", Neon on Neon, call_neon, is_aarch64_feature_detected, ["neon"]);
 #[cfg(target_arch = "aarch64")]
 instruction_set!(
     "NEON with SDOT.",
     NeonDotProd on Neon,
-    enter_neon_dotprod,
+    call_neon_dotprod,
     is_aarch64_feature_detected,
     ["neon", "dotprod"]
 );
@@ -167,11 +164,11 @@ impl Level {
         let mut levels = vec![Self::REFERENCE, Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
-            levels.extend(Avx2::detect().map(|token| Self(Kind::Avx2(token, AvxVnni::detect()))));
-            levels.extend(Avx512::detect().map(|token| Self(Kind::Avx512(token, Avx512Dot::detect()))));
+            levels.extend(Avx2::detect().map(|proof| Self(Kind::Avx2(proof, AvxVnni::detect()))));
+            levels.extend(Avx512::detect().map(|proof| Self(Kind::Avx512(proof, Avx512Dot::detect()))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(|token| Self(Kind::Neon(token, NeonDotProd::detect()))));
+        levels.extend(Neon::detect().map(|proof| Self(Kind::Neon(proof, NeonDotProd::detect()))));
         levels
     }
 
@@ -194,7 +191,7 @@ impl Level {
         }
     }
 
-    /// Whether a multiply-add rounds once. Levels that fuse agree bit for bit.
+    /// Returns whether a multiply-add rounds once. Levels that fuse agree bit for bit.
     pub fn is_fused(self) -> bool {
         match self.0 {
             Kind::Reference => false,
@@ -206,7 +203,7 @@ impl Level {
         }
     }
 
-    /// Returns the number of columns in a panel of packed weights: the width of the GEMM tile.
+    /// Returns the number of columns in a panel of packed weights: the width of a tile.
     pub fn panel_width(self) -> usize {
         struct PanelWidth;
         impl Operator for PanelWidth {
@@ -219,10 +216,10 @@ impl Level {
                 LANES
             }
         }
-        self.enter(PanelWidth)
+        self.call(PanelWidth)
     }
 
-    /// Returns the number of rows in the GEMM tile: a block of at most this many rows passes over a
+    /// Returns the number of rows in a tile: a block of at most this many rows passes over a
     /// panel once.
     pub fn tile_rows(self) -> usize {
         struct TileRows;
@@ -236,53 +233,53 @@ impl Level {
                 1
             }
         }
-        self.enter(TileRows)
+        self.call(TileRows)
     }
 
     /// Runs an operator with this level's instructions, without its dot-product extensions.
-    pub(crate) fn enter<O: Operator>(self, operator: O) -> O::Output {
+    pub(crate) fn call<O: Operator>(self, operator: O) -> O::Output {
         match self.0 {
             Kind::Reference => operator.reference(),
             Kind::Portable => operator.run(Portable, FallbackDots),
-            // SAFETY: the token was made by `Avx2::detect`, which found every feature that
-            // `enter_avx2` enables.
+            // SAFETY: `Avx2::detect` made the proof, and it found every feature that `call_avx2`
+            // enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(token, _) => unsafe { enter_avx2(token, FallbackDots, operator) },
-            // SAFETY: the token was made by `Avx512::detect`, which found every feature that
-            // `enter_avx512` enables.
+            Kind::Avx2(proof, _) => unsafe { call_avx2(proof, FallbackDots, operator) },
+            // SAFETY: `Avx512::detect` made the proof, and it found every feature that
+            // `call_avx512` enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(token, _) => unsafe { enter_avx512(token, FallbackDots, operator) },
-            // SAFETY: the token was made by `Neon::detect`, which found every feature that
-            // `enter_neon` enables.
+            Kind::Avx512(proof, _) => unsafe { call_avx512(proof, FallbackDots, operator) },
+            // SAFETY: `Neon::detect` made the proof, and it found every feature that `call_neon`
+            // enables.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(token, _) => unsafe { enter_neon(token, FallbackDots, operator) },
+            Kind::Neon(proof, _) => unsafe { call_neon(proof, FallbackDots, operator) },
         }
     }
 
     /// Runs an operator with this level's instructions and its dot-product extension, if it has
     /// one.
-    pub(crate) fn enter_with_dots<O: Operator>(self, operator: O) -> O::Output {
+    pub(crate) fn call_with_dots<O: Operator>(self, operator: O) -> O::Output {
         match self.0 {
             // SAFETY: `AvxVnni::detect` made `dots`, and it found every feature that the function
             // enables.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(simd, Some(dots)) => unsafe { enter_avx_vnni(simd, dots, operator) },
+            Kind::Avx2(simd, Some(dots)) => unsafe { call_avx_vnni(simd, dots, operator) },
             // SAFETY: `Avx512VnniBf16::detect` made `dots`, and it found every feature that the
             // function enables.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(simd, Some(Avx512Dot::VnniBf16(dots))) => unsafe {
-                enter_avx512_vnni_bf16(simd, dots, operator)
+                call_avx512_vnni_bf16(simd, dots, operator)
             },
             // SAFETY: `Avx512Vnni::detect` made `dots`, or `Avx512VnniBf16::vnni` did, whose own
             // detection checks the same features and more. So every feature that the function
             // enables was found.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(simd, Some(Avx512Dot::Vnni(dots))) => unsafe { enter_avx512_vnni(simd, dots, operator) },
+            Kind::Avx512(simd, Some(Avx512Dot::Vnni(dots))) => unsafe { call_avx512_vnni(simd, dots, operator) },
             // SAFETY: `NeonDotProd::detect` made `dots`, and it found every feature that the
             // function enables.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(simd, Some(dots)) => unsafe { enter_neon_dotprod(simd, dots, operator) },
-            _ => self.enter(operator),
+            Kind::Neon(simd, Some(dots)) => unsafe { call_neon_dotprod(simd, dots, operator) },
+            _ => self.call(operator),
         }
     }
 

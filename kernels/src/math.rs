@@ -83,7 +83,7 @@ impl Activation {
 
 /// Replaces each element of a matrix by its activation.
 pub fn activate(level: Level, activation: Activation, x: MatMut<'_>) {
-    level.enter(Activate { activation, x });
+    level.call(Activate { activation, x });
 }
 
 struct Activate<'a> {
@@ -121,7 +121,7 @@ pub(crate) fn activate_lanes<S: Simd>(s: S, activation: Activation, x: &mut MatM
 
 /// Replaces each x ≤ 0 by exp(x).
 pub fn exp_nonpositive(level: Level, x: &mut [f32]) {
-    level.enter(ExpNonpositive { x });
+    level.call(ExpNonpositive { x });
 }
 
 struct ExpNonpositive<'a> {

@@ -18,7 +18,7 @@ use crate::simd::{LANES, Simd};
 /// For `Level::REFERENCE` the figure is that of scalar f64 arithmetic.
 pub fn multiply_add_peak(level: Level, precision: Precision, rounds: usize) -> f64 {
     const STEPS: usize = 200_000;
-    let run = || level.enter_with_dots(PeakLoop { precision, steps: STEPS });
+    let run = || level.call_with_dots(PeakLoop { precision, steps: STEPS });
     (0..rounds.max(1)).map(|_| run()).fold(0.0, f64::max)
 }
 

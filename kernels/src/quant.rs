@@ -62,8 +62,8 @@ pub fn quantize(level: Level, precision: Precision, x: MatRef<'_>, packed: MatMu
     assert_eq!((packed.rows(), packed.cols()), expected, "quantize: packed shape (left), expected (right)");
     match precision {
         Precision::F32 => panic!("quantize: precision: expected bf16 or int8, found f32"),
-        Precision::Bf16 => level.enter(Bf16Rows { x, packed }),
-        Precision::Int8 => level.enter(Int8Rows { x, packed }),
+        Precision::Bf16 => level.call(Bf16Rows { x, packed }),
+        Precision::Int8 => level.call(Int8Rows { x, packed }),
     }
 }
 
@@ -288,7 +288,7 @@ pub fn quantize_weights(level: Level, precision: Precision, weights: &[f32], pac
     let packed: &mut [u32] = wide::bytemuck::cast_slice_mut(packed);
     let expected = precision.packed_len(weights.len());
     assert_eq!(packed.len(), expected, "quantize weights: packed length (left), expected (right)");
-    level.enter(WeightRow { precision, weights, packed })
+    level.call(WeightRow { precision, weights, packed })
 }
 
 /// Quantizes a row of weights.

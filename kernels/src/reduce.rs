@@ -72,7 +72,7 @@ pub fn mean_over_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
 /// If the widths differ.
 pub fn sum_over_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: f32, y: &mut [f32]) {
     assert_eq!(x.cols(), y.len(), "sum of rows: width of x (left) and of y (right)");
-    level.enter(SumOverRows { x, weights, divisor, y });
+    level.call(SumOverRows { x, weights, divisor, y });
 }
 
 /// Computes the maximum of each column of x `[L, D]`, to y `[D]`; NaN if an element of the column
@@ -83,7 +83,7 @@ pub fn sum_over_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: 
 pub fn max_over_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
     assert!(x.rows() > 0, "maximum of rows: expected at least 1 row, found 0");
     assert_eq!(x.cols(), y.len(), "maximum of rows: width of x (left) and of y (right)");
-    level.enter(MaxOverRows { x, y });
+    level.call(MaxOverRows { x, y });
 }
 
 struct SumOverRows<'a> {

@@ -18,7 +18,7 @@ pub(crate) const ROUND_TO_INTEGER: f32 = 12_582_912.0;
 ///
 /// A value of the implementing type proves that this CPU has the instructions (see `level.rs`).
 /// Every method is `#[inline(always)]` and none carries `#[target_feature]`: the function that
-/// enters the level does.
+/// calls an operator with the level does.
 ///
 /// Comparisons follow x86: if an operand is NaN, `max` returns its second operand and `select_lt`
 /// its last.

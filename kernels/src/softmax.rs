@@ -39,7 +39,7 @@ pub fn softmax(level: Level, x: MatMut<'_>, len: usize, transform: ScoreTransfor
             x.rows()
         );
     }
-    level.enter(Softmax { x, len, transform });
+    level.call(Softmax { x, len, transform });
 }
 
 struct Softmax<'a> {

@@ -8,7 +8,7 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX2 and FMA.
 macro_rules! avx2 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found AVX2 and FMA. Intrinsics
+        // SAFETY: `self` is a proof that exists only after detection found AVX2 and FMA. Intrinsics
         // that read or write memory get the two halves of a reference to sixteen elements. A
         // prefetch accesses no memory, whatever the address.
         unsafe { $call }

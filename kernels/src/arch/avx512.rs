@@ -8,7 +8,7 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of AVX-512 F, BW and DQ.
 macro_rules! avx512 {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found AVX-512 F, BW and DQ.
+        // SAFETY: `self` is a proof that exists only after detection found AVX-512 F, BW and DQ.
         // Intrinsics that read or write memory get references to all sixteen elements. A prefetch
         // accesses no memory, whatever the address.
         unsafe { $call }

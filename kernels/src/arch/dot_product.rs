@@ -11,7 +11,7 @@ mod x86 {
     /// Calls intrinsics of a dot-product extension.
     macro_rules! dots {
         ($call:expr) => {
-            // SAFETY: `self` contains a token that exists only after detection found the
+            // SAFETY: `self` contains a proof that exists only after detection found the
             // instructions. Intrinsics that read memory get references to all sixteen packed
             // elements. Both types of a transmutation have 512 bits, and every pattern of these is
             // valid for both.
@@ -187,20 +187,20 @@ mod arm {
 
         #[inline(always)]
         fn load_weights(self, _: Neon, _: usize, packed: &[u32; LANES]) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only after detection found NEON; each load reads four of the
+            // SAFETY: the proof exists only after detection found NEON; each load reads four of the
             // sixteen packed elements.
             unsafe { [0, 4, 8, 12].map(|at| vld1q_s32(packed.as_ptr().add(at).cast())) }
         }
 
         #[inline(always)]
         fn broadcast(self, _: Neon, _: usize, packed: u32) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only after detection found NEON.
+            // SAFETY: the proof exists only after detection found NEON.
             unsafe { [vdupq_n_s32((packed ^ 0x8080_8080).cast_signed()); 4] }
         }
 
         #[inline(always)]
         fn multiply_add(self, _: Neon, a: [int32x4_t; 4], b: [int32x4_t; 4], sum: [int32x4_t; 4]) -> [int32x4_t; 4] {
-            // SAFETY: the token exists only after detection found NEON and SDOT.
+            // SAFETY: the proof exists only after detection found NEON and SDOT.
             unsafe {
                 [sdot(sum[0], a[0], b[0]), sdot(sum[1], a[1], b[1]), sdot(sum[2], a[2], b[2]), sdot(sum[3], a[3], b[3])]
             }

@@ -1,4 +1,4 @@
-//! The instruction sets: one file per level, which implements `Simd` for its token, and the
+//! The instruction sets: one file per level, which implements `Simd` for its proof type, and the
 //! dot-product extensions.
 
 #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,7 @@ use crate::simd::{LANES, Simd};
 /// Calls intrinsics of NEON.
 macro_rules! neon {
     ($call:expr) => {
-        // SAFETY: `self` is a token that exists only after detection found NEON. Intrinsics that
+        // SAFETY: `self` is a proof that exists only after detection found NEON. Intrinsics that
         // read or write memory get the four quarters of a reference to sixteen elements.
         unsafe { $call }
     };

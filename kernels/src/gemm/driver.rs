@@ -67,7 +67,7 @@ pub fn gemm(level: Level, a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, ep
     );
     let task = GemmTask { a, weights: b, bias, epilogue, out: GemmOutput::F32(out) };
     task.check_shapes(level);
-    level.enter(task);
+    level.call(task);
 }
 
 /// The right-hand matrix of a product, with the kernel that multiplies it.

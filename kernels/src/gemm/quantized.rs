@@ -94,7 +94,7 @@ pub fn gemm_quantized(
     assert_eq!(out.cols(n), n, "gemm: columns of out (left) and of b (right)");
     let task = GemmTask { a, weights: b, bias: Some(bias), epilogue, out };
     task.check_shapes(level);
-    level.enter_with_dots(task);
+    level.call_with_dots(task);
 }
 
 impl Weights for QuantizedMatrix<'_> {

@@ -10,7 +10,7 @@ use crate::view::MatRef;
 pub(super) fn transpose(level: Level, from: MatRef<'_>, to: &mut [f32], width: usize) {
     assert!(from.rows() <= width, "transpose: rows: expected at most {width}, found {}", from.rows());
     assert_eq!(to.len(), from.cols() * width, "transpose: length of the panel (left), of its rows (right)");
-    level.enter(Transpose { from, to, width });
+    level.call(Transpose { from, to, width });
 }
 
 struct Transpose<'a> {
