@@ -27,14 +27,14 @@ pub(crate) trait DotKernel<S: Simd>: Copy {
     /// Sixteen accumulators.
     type Accumulator: Copy;
 
-    /// Phases of a step.
+    /// The phases that one step of K takes: 1, or 2 if the halves of a packed element take turns.
     const PHASES_PER_STEP: usize;
 
     /// Loads elements of B for one phase.
     fn load_weights(self, s: S, phase: usize, packed: &[Self::PackedElement; LANES]) -> Self::Vector;
     /// Broadcasts an element of A to all lanes for one phase.
     fn broadcast(self, s: S, phase: usize, packed: Self::PackedElement) -> Self::Vector;
-    /// `sum` + a · b.
+    /// Returns `sum` + a · b.
     fn multiply_add(self, s: S, a: Self::Vector, b: Self::Vector, sum: Self::Accumulator) -> Self::Accumulator;
 }
 

@@ -4,12 +4,12 @@ use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
 
-/// Divides each element of x by `divisor`.
+/// Divides each element of x `[D]` by `divisor`.
 pub fn divide(level: Level, x: &mut [f32], divisor: f32) {
     level.call(Divide { x, divisor });
 }
 
-/// Computes y = a + b, or y = (a + b) + c.
+/// Computes y = a + b, or y = (a + b) + c, all of one length `[D]`.
 ///
 /// # Panics
 /// If the lengths differ.

@@ -1,8 +1,8 @@
 //! Instruction sets: detection, and calling an operator with one.
 //!
-//! * **Detection.** Each instruction set has a zero-sized type ([`Avx2`], [`Avx512`], …) whose values
-//!   only its `detect` constructs, after checking the CPU. Such a proof value shows that the
-//!   instructions exist, so `Simd` for its type may use them.
+//! * **Detection.** Each instruction set has a zero-sized type ([`Avx2`], [`Avx512`], …) whose
+//!   values only its `detect` constructs, after checking the CPU. Such a proof value shows that
+//!   the instructions exist, so `Simd` for its type may use them.
 //! * **Call.** [`Level::call`] calls an operator through a function that has the level's
 //!   `#[target_feature]`. The bodies it calls are `#[inline(always)]` and have none, so the
 //!   compiler inlines them and uses the level's instructions. That happens once per operator (a

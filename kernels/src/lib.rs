@@ -8,7 +8,7 @@
 //! 1. [`reference`](mod@reference): every operator in its simplest form, with sums in f64. All
 //!    tests compare with it.
 //! 2. [`Level`]: which instruction sets exist, how one is detected, and how a value of the type
-//!    proves that it exists.
+//!    proves that the CPU has it.
 //! 3. `simd`: the trait with the vector operations that all levels share. **A vector is always
 //!    sixteen f32**, whatever the width of a register, so a sum of lanes is the same tree on every
 //!    level and gives the same bits.
@@ -18,7 +18,7 @@
 //! 6. [`softmax`], [`layer_norm`], [`reduce`], [`distance`], [`elementwise`]: operators on rows and
 //!    vectors.
 //! 7. [`gemm`]: the matrix product, which takes most of the time.
-//! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the GEMM
+//! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the
 //!    microkernel multiplies packed elements, by one instruction if the CPU has it, in two phases
 //!    otherwise.
 //! 9. [`peak`]: the peak rate of the machine, to compare with.

@@ -45,7 +45,7 @@
 //!
 //! After a bf16 or int8 product the result of GELU is quantized in turn: in int8 to one of 255
 //! steps, each about a hundredth of a token's largest element, in bf16 to eight bits. That discards
-//! the last digits of the form above at once, and they take 46 cycles a vector where the whole
+//! the last digits of the form above immediately, and they take 46 cycles a vector where the whole
 //! product takes 300 in int8. There Φ is
 //!
 //! ```text
@@ -81,7 +81,7 @@ impl Activation {
     }
 }
 
-/// Replaces each element of a matrix by its activation.
+/// Applies an activation to each element of a matrix, in place.
 pub fn activate(level: Level, activation: Activation, x: MatMut<'_>) {
     level.call(Activate { activation, x });
 }
@@ -119,7 +119,7 @@ pub(crate) fn activate_lanes<S: Simd>(s: S, activation: Activation, x: &mut MatM
     }
 }
 
-/// Replaces each x ≤ 0 by exp(x).
+/// Computes exp(x) of each element, in place. Every x must be at most 0.
 pub fn exp_nonpositive(level: Level, x: &mut [f32]) {
     level.call(ExpNonpositive { x });
 }

@@ -53,7 +53,7 @@ pub enum RowWeights {
     Linear(f32),
 }
 
-/// Computes the mean of the rows of x `[L, D]`, to y `[D]`.
+/// Computes y `[D]` = the mean over the rows of x `[L, D]`.
 ///
 /// # Panics
 /// If x has no rows, or the widths differ.
@@ -65,8 +65,8 @@ pub fn mean_over_rows(level: Level, x: MatRef<'_>, y: &mut [f32]) {
 /// Computes y `[D]` = Σ_i weight_i x\[i\] / divisor, over the rows of x `[L, D]`. Without rows it
 /// is 0 / divisor.
 ///
-/// Rows are added in blocks of sixteen and then the blocks, so that the rounding error of a long
-/// text stays near that of a short one.
+/// Sixteen rows at a time are added to a partial sum, and then the partial sums, so that the
+/// rounding error of a long text stays near that of a short one.
 ///
 /// # Panics
 /// If the widths differ.
@@ -75,8 +75,8 @@ pub fn sum_over_rows(level: Level, x: MatRef<'_>, weights: RowWeights, divisor: 
     level.call(SumOverRows { x, weights, divisor, y });
 }
 
-/// Computes the maximum of each column of x `[L, D]`, to y `[D]`; NaN if an element of the column
-/// is not finite.
+/// Computes y `[D]` = the maximum over the rows of x `[L, D]`; NaN if an element of the column is
+/// not finite.
 ///
 /// # Panics
 /// If x has no rows, or the widths differ.

@@ -28,10 +28,10 @@ pub(crate) trait Simd: Copy {
     /// Sixteen i32, or sixteen pairs of i16.
     type I: Copy;
 
-    /// Rows of the GEMM tile, chosen so that `MR * NR_VECTORS` vectors of accumulators and
-    /// `NR_VECTORS` of weights fit the registers.
+    /// MR, the rows of a register tile: R at most, along M of the product. Chosen so that
+    /// `MR * NR_VECTORS` vectors of accumulators and `NR_VECTORS` of weights fit the registers.
     const MR: usize;
-    /// Vectors in a row of the GEMM tile.
+    /// NR, the columns of a register tile, in vectors of sixteen: C, along N of the product.
     const NR_VECTORS: usize;
 
     /// Sets all lanes to x.
@@ -47,19 +47,19 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
-    /// a + b.
+    /// Returns a + b.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
-    /// a - b.
+    /// Returns a − b.
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
-    /// a * b.
+    /// Returns a · b.
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
-    /// a / b, correctly rounded.
+    /// Returns a / b, correctly rounded.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// a * b + c, rounded once if [`crate::Level::is_fused`].
+    /// Returns a · b + c, rounded once if [`crate::Level::is_fused`].
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The larger of a and b.
+    /// Returns the larger of a and b, lane by lane.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// |a|.
+    /// Returns |a|.
     fn abs(self, a: Self::F) -> Self::F;
     /// Selects lane by lane: `if a < b { yes } else { no }`.
     fn select_lt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
@@ -70,7 +70,7 @@ pub(crate) trait Simd: Copy {
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
     /// Adds all lanes by one fixed tree: lane i + lane i+8, then +4, then +2, then +1.
     fn sum(self, v: Self::F) -> f32;
-    /// The largest lane.
+    /// Returns the largest lane.
     fn max_lane(self, v: Self::F) -> f32;
 
     /// Loads sixteen i32, which need not be aligned.
@@ -90,7 +90,8 @@ pub(crate) trait Simd: Copy {
     /// Widens two of the four i8 of each packed element to a pair of i16: bytes 1 and 3, or bytes 0
     /// and 2.
     fn widen_i8(self, packed: &[u32; LANES], odd: bool) -> Self::I;
-    /// Sets all lanes to one pair of i16: the low and the high half of `pair`.
+    /// Sets all lanes to one pair of i16: the low and the high half of `pair`. (Or to any other
+    /// packed element: the bits are not interpreted.)
     fn splat_pair(self, pair: u32) -> Self::I;
     /// Adds the two products of each lane's pairs of i16: `sum + a.low · b.low + a.high · b.high`.
     fn add_products(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;

@@ -5,7 +5,7 @@ use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
 use crate::view::MatMut;
 
-/// The transformation of the scores before the softmax: s = scale · x + bias.
+/// How raw scores x are changed before the softmax: s = scale · x + bias.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreTransform<'a> {
     /// The factor of every score: 1/√d in attention.
@@ -17,14 +17,14 @@ pub struct ScoreTransform<'a> {
     pub start: usize,
 }
 
-/// Turns each row of scores into probabilities: p_j = exp(s_j − max s) / Σ exp(s − max s), s =
-/// scale · x + bias.
+/// Turns each row of scores x `[rows, columns]` into probabilities: p_j = exp(s_j − max s) /
+/// Σ exp(s − max s), s = scale · x + bias.
 ///
 /// Only the first `len` columns are scores. The rest, which pad a row to whole vectors, become 0.
 ///
 /// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one
-/// division per row. No online rescaling, because a row has about 512 elements in the supported models
-/// and stays in the first-level cache.
+/// division per row. No online rescaling, because a row has about 512 elements in the supported
+/// models and stays in the first-level cache.
 ///
 /// # Panics
 /// If `len` exceeds the columns, or `bias` does not cover all rows.

@@ -4,17 +4,18 @@
 mod x86 {
     use std::arch::x86_64::*;
 
+    use wide::bytemuck::cast_ref;
+
     use crate::dot_kernel::{Bf16Halves, DotKernel, DotKernels};
     use crate::level::{Avx2, Avx512, Avx512Vnni, Avx512VnniBf16, AvxVnni};
-    use crate::simd::LANES;
+    use crate::simd::{LANES, Simd};
 
     /// Calls intrinsics of a dot-product extension.
     macro_rules! dots {
         ($call:expr) => {
             // SAFETY: `self` contains a proof that exists only after detection found the
-            // instructions. Intrinsics that read memory get references to all sixteen packed
-            // elements. Both types of a transmutation have 512 bits, and every pattern of these is
-            // valid for both.
+            // instructions. The intrinsics access no memory. Both types of a transmutation have 512
+            // bits, and every pattern of these is valid for both.
             unsafe { $call }
         };
     }
@@ -60,13 +61,13 @@ mod x86 {
         const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
-            dots!(_mm512_loadu_si512(packed.as_ptr().cast()))
+        fn load_weights(self, s: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
+            s.load_i32(cast_ref(packed))
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx512, _: usize, packed: u32) -> __m512i {
-            dots!(_mm512_set1_epi32(packed.cast_signed()))
+        fn broadcast(self, s: Avx512, _: usize, packed: u32) -> __m512i {
+            s.splat_pair(packed)
         }
 
         #[inline(always)]
@@ -91,13 +92,13 @@ mod x86 {
         const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
-            dots!(_mm512_loadu_si512(packed.as_ptr().cast()))
+        fn load_weights(self, s: Avx512, _: usize, packed: &[u32; LANES]) -> __m512i {
+            s.load_i32(cast_ref(packed))
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx512, _: usize, packed: u32) -> __m512i {
-            dots!(_mm512_set1_epi32(packed.cast_signed()))
+        fn broadcast(self, s: Avx512, _: usize, packed: u32) -> __m512i {
+            s.splat_pair(packed)
         }
 
         #[inline(always)]
@@ -133,13 +134,13 @@ mod x86 {
         const PHASES_PER_STEP: usize = 1;
 
         #[inline(always)]
-        fn load_weights(self, _: Avx2, _: usize, packed: &[u32; LANES]) -> [__m256i; 2] {
-            dots!([_mm256_loadu_si256(packed.as_ptr().cast()), _mm256_loadu_si256(packed.as_ptr().add(8).cast())])
+        fn load_weights(self, s: Avx2, _: usize, packed: &[u32; LANES]) -> [__m256i; 2] {
+            s.load_i32(cast_ref(packed))
         }
 
         #[inline(always)]
-        fn broadcast(self, _: Avx2, _: usize, packed: u32) -> [__m256i; 2] {
-            dots!([_mm256_set1_epi32(packed.cast_signed()); 2])
+        fn broadcast(self, s: Avx2, _: usize, packed: u32) -> [__m256i; 2] {
+            s.splat_pair(packed)
         }
 
         #[inline(always)]

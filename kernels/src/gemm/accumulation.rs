@@ -15,7 +15,7 @@ const F32_K_RUN: usize = 128;
 /// The widest panel of any level, in columns.
 pub(super) const MAX_PANEL_WIDTH: usize = 32;
 
-/// The most rows in a tile of any level.
+/// The most rows in a tile of any level: the largest [`Simd::MR`].
 pub(super) const MAX_MR: usize = 12;
 
 /// The parameters of one panel that start the accumulators of its tiles and convert them to f32.
@@ -45,7 +45,7 @@ pub(super) struct BiasInit {
 }
 
 impl BiasInit {
-    /// For the bias of a panel's columns; without one, the sums start with 0.
+    /// Starts the sums with the bias `[columns]` of a panel's columns, or without one with 0.
     #[inline(always)]
     pub(super) fn new(bias: Option<&[f32]>) -> Self {
         Self { bias: bias.map_or([0.0; MAX_PANEL_WIDTH], |bias| pad_to_panel(bias, 0.0)) }
@@ -75,8 +75,8 @@ impl<S: Simd, Dot: DotKernel<S, Accumulator = S::F>> Accumulation<S, Dot> for Bi
     }
 }
 
-/// Copies the parameters of a panel's columns to the panel's full width, with `fill` after the
-/// last.
+/// Copies the parameters of a panel's columns `[columns]` to the panel's full width, with `fill`
+/// after the last.
 #[inline(always)]
 pub(super) fn pad_to_panel<T: Copy>(columns: &[T], fill: T) -> [T; MAX_PANEL_WIDTH] {
     let mut padded = [fill; MAX_PANEL_WIDTH];

@@ -12,7 +12,7 @@ use crate::quant::pack_bf16;
 use crate::simd::{LANES, Simd};
 use crate::view::{MatMut, MatRef};
 
-/// The matrix that a product is written to.
+/// The matrix that a matrix product is written to.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GemmOutput<'a> {
@@ -70,11 +70,12 @@ pub fn gemm(level: Level, a: MatRef<'_>, b: Panels<'_>, bias: Option<&[f32]>, ep
     level.call(task);
 }
 
-/// The right-hand matrix of a product, with the kernel that multiplies it.
+/// The right-hand matrix of a product, with the dot kernel that multiplies it.
 pub(super) trait Weights: Copy {
     /// The packed element of both matrices.
     type Element: Copy;
-    /// Whether results are so coarse that the cheaper GELU is exact enough.
+    /// Whether the results are quantized afterwards, so that the shorter GELU polynomial is
+    /// accurate enough.
     const APPROXIMATE_GELU: bool;
 
     /// Returns the panels.
@@ -115,7 +116,7 @@ impl Weights for Panels<'_> {
     }
 }
 
-/// One product.
+/// One matrix product.
 pub(super) struct GemmTask<'a, W: Weights> {
     /// Packed rows of A.
     pub a: MatRef<'a, W::Element>,
@@ -238,6 +239,7 @@ impl<W: Weights> Operator for GemmTask<'_, W> {
 
     #[inline(always)]
     fn run<S: Simd, D: DotKernels<S>>(self, s: S, dots: D) {
+        // The weights choose the dot kernel and call `multiply`.
         W::run(self, s, dots);
     }
 

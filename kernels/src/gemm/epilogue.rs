@@ -11,7 +11,7 @@ use crate::view::{MatMut, MatRef};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Epilogue<'a> {
-    /// Nothing.
+    /// Leaves the sums unchanged.
     Store,
     /// Applies an activation to each element.
     Activate(Activation),

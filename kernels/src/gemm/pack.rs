@@ -44,7 +44,7 @@ pub struct PackedLayout {
 }
 
 impl PackedLayout {
-    /// The layout of W `[n, k]`.
+    /// Returns the layout of W `[n, k]`.
     pub fn new(level: Level, n: usize, k: usize) -> Self {
         Self { level, n, k, width: level.panel_width() }
     }

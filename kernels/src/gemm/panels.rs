@@ -81,7 +81,7 @@ impl<'a> Panels<'a> {
 }
 
 impl<'a, T: Copy> Panels<'a, T> {
-    /// The panels of W `[N, K]`, packed one after another.
+    /// Returns the panels of W `[N, K]`, packed one after another.
     pub(super) fn packed(data: &'a [T], n: usize, k: usize, width: usize) -> Self {
         let padding = n.next_multiple_of(width) - n;
         Self { data, n, k, width, panel_stride: k * width, k_stride: width, padding }
@@ -118,8 +118,8 @@ impl<'a, T: Copy> Panels<'a, T> {
         self.width
     }
 
-    /// Whether an output of `cols` columns has those of B and at most the padding of the last
-    /// panel.
+    /// Returns whether an output of `cols` columns has those of B and at most the padding of the
+    /// last panel.
     pub(super) fn fits(&self, cols: usize) -> bool {
         self.n <= cols && cols <= self.n + self.padding
     }
