@@ -20,7 +20,7 @@ pub(crate) struct Activations {
 }
 
 impl Activations {
-    /// Without rows yet.
+    /// Makes a matrix of `cols` columns without rows.
     pub(crate) fn new(precision: Precision, cols: usize) -> Self {
         let quantized = (precision != Precision::F32).then(|| TeamMatrix::new(precision.packed_row_len(cols)));
         Self { precision, values: TeamMatrix::new(cols), quantized }
@@ -34,12 +34,12 @@ impl Activations {
         }
     }
 
-    /// Bytes of a row in f32, and quantized.
+    /// Returns the bytes of a row in f32, and quantized.
     pub(crate) fn row_bytes(&self) -> [usize; 2] {
         [self.values.row_bytes(), self.quantized.as_ref().map_or(0, TeamMatrix::row_bytes)]
     }
 
-    /// The quantized rows, to multiply with.
+    /// Returns the quantized rows, to multiply with.
     ///
     /// # Panics
     /// In f32.
@@ -50,13 +50,14 @@ impl Activations {
         }
     }
 
-    /// The quantized rows in bf16, whose elements can be rounded one by one. (int8 needs a whole
-    /// row for its scale.)
+    /// Returns the quantized rows in bf16, whose elements can be rounded one by one. (int8 needs a
+    /// whole row for its scale.)
     pub(crate) fn bf16(&self) -> Option<&TeamMatrix<u32>> {
         self.quantized.as_ref().filter(|_| self.precision == Precision::Bf16)
     }
 
-    /// A step: quantizes the rows that an earlier step has filled. In f32 there is nothing to do.
+    /// Runs a step: quantizes the rows that an earlier step has filled. In f32 there is nothing to
+    /// do.
     pub(crate) fn quantize(&self, member: &mut TeamMember<'_>, level: Level) {
         if let Some(quantized) = &self.quantized {
             member.fill_rows(quantized, |rows, view, reader| {
@@ -65,8 +66,8 @@ impl Activations {
         }
     }
 
-    /// A step: fills rows, and quantizes them while they are in the cache. `fill` gets rows and
-    /// their view.
+    /// Runs a step: fills rows, and quantizes them while they are in the cache. `fill` gets rows
+    /// and their view.
     pub(crate) fn fill_rows(
         &self,
         member: &mut TeamMember<'_>,
@@ -76,7 +77,7 @@ impl Activations {
         let Some(quantized) = &self.quantized else {
             return member.fill_rows(&self.values, fill);
         };
-        // Few enough to stay in the first-level cache from the one loop to the other.
+        // So few that they are still in the first-level cache when they are quantized.
         const ROWS_PER_BLOCK: usize = 4;
         member.fill_rows_of_two(&self.values, quantized, |rows, mut values, mut quantized, reader| {
             for first in (0..rows.len()).step_by(ROWS_PER_BLOCK) {

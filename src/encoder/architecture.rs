@@ -31,7 +31,7 @@ pub struct Architecture {
 }
 
 impl EncoderSpec {
-    /// The architecture in brief. All layers of a model have the same sizes.
+    /// Returns the architecture in brief. All layers of a model have the same sizes.
     pub(crate) fn architecture(&self) -> Architecture {
         let feed_forward = self.layers.first().map(|layer| &layer.feed_forward.body);
         Architecture {

@@ -2,8 +2,8 @@
 //!
 //! A pass over one short text reads every weight once, 340 MB for MPNet, so memory bandwidth limits
 //! its speed. Two things help. All matrices are in one block, in the order in which a pass reads
-//! them. And the block requests huge pages: with pages of 4 KiB the CPU has to look up 83,000
-//! addresses on the way, with 2 MiB 162.
+//! them. And the block requests huge pages. A pass then needs 162 address translations instead of
+//! 83,000.
 //!
 //! A file's pages are small, and several processes share them.
 
@@ -36,9 +36,9 @@ pub(crate) struct WeightArena {
 pub(crate) struct PackedWeights<'a> {
     /// 32-bit words: an f32, two bf16 or four bytes each.
     pub(crate) packed: &'a [f32],
-    /// In int8 the scale of each output's weights `[N]`, otherwise nothing.
+    /// In int8 the scale of each output's weights `[N]`, otherwise empty.
     pub(crate) scales: &'a [f32],
-    /// In int8 the sum of each output's weights `[N]`, otherwise nothing.
+    /// In int8 the sum of each output's weights `[N]`, otherwise empty.
     pub(crate) sums: &'a [i32],
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct ArenaLayout {
 }
 
 impl ArenaLayout {
-    /// The next slot of so many 32-bit elements. It starts at a cache line.
+    /// Assigns the next slot, of so many 32-bit elements. It starts at a cache line.
     pub(crate) fn take(&mut self, elements: usize) -> Range<usize> {
         let start = self.elements;
         self.elements += elements.next_multiple_of(CACHE_LINE_F32S);
@@ -62,7 +62,7 @@ impl WeightArena {
         Self { backing, scales, sums }
     }
 
-    /// The matrix of a slot.
+    /// Returns the matrix of a slot.
     pub(crate) fn matrix(&self, slot: &MatrixSlot) -> PackedWeights<'_> {
         PackedWeights {
             packed: self.backing.slice(slot.packed.clone()),
@@ -93,7 +93,7 @@ impl Backing {
         MemoryBlock::zeroed(bytes).map(Self::Block).map_err(|source| Error::Memory { bytes, source })
     }
 
-    /// The file of a converted model, whose packed matrices end before byte `end`. Slots are
+    /// Uses the file of a converted model, whose packed matrices end before byte `end`. Slots are
     /// counted from the file's first byte.
     ///
     /// A mapped file is used in place. So are bytes in memory if they start at a cache line;
@@ -123,7 +123,7 @@ impl Backing {
         bytemuck::cast_slice(&memory[in_bytes(&packed)])
     }
 
-    /// The elements of a slot, to fill.
+    /// Returns the elements of a slot, to fill.
     ///
     /// # Panics
     /// If they are a file's.
@@ -135,7 +135,7 @@ impl Backing {
         }
     }
 
-    /// Whether the elements are used in place in a file.
+    /// Returns whether the elements are used in place in a file.
     pub(crate) fn is_file_backed(&self) -> bool {
         matches!(self, Self::File(_))
     }

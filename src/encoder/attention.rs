@@ -1,7 +1,7 @@
 //! Self-attention: the only sublayer in which tokens read one another.
 //!
 //! Three linear maps of a token's vector give its query, key and value. In each of H heads, of size
-//! d, token i takes a weighted mean of the values of all tokens j of its sentence. The weights
+//! d, token i takes a weighted mean of the values of all tokens j of its text. The weights
 //! measure how well its query matches their keys:
 //!
 //! ```text
@@ -62,15 +62,15 @@ impl Attention {
         })
     }
 
-    /// A step: the weighted means `[T, H·d]`, from queries, keys and values `[T, 3·H·d]`. A member
-    /// of the team takes one head of one sentence after another.
+    /// Runs a step: computes the weighted means `[T, H·d]` from queries, keys and values
+    /// `[T, 3·H·d]`. A member of the team takes one head of one text after another.
     fn attend<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>) {
         let PassContext { member, batch, work, relative_bias, observer, layer, .. } = cx;
         let width = self.heads * self.head_size;
         let mut scratch = Scratch::default();
         let context = &work.context.values;
-        member.fill_blocks(context, batch.text_bounds(), self.head_size, |sentence, head, context, reader| {
-            let qkv = reader.read(&work.qkv).rows_in(batch.token_range(sentence));
+        member.fill_blocks(context, batch.text_bounds(), self.head_size, |text, head, context, reader| {
+            let qkv = reader.read(&work.qkv).rows_in(batch.token_range(text));
             let [q, k, v] = [0, 1, 2].map(|part| {
                 let first = part * width + head * self.head_size;
                 qkv.cols_in(first..first + self.head_size)
@@ -82,8 +82,9 @@ impl Attention {
         });
     }
 
-    /// context `[L, d]` of one head of one sentence, from its queries, keys and values `[L, d]`.
-    /// `record_probabilities` gets each block of rows of probabilities.
+    /// Computes the context `[L, d]` of one head of one text from its queries, keys and values
+    /// `[L, d]`. `bias` is the values `[2·M − 1]` of the head, and the index of distance 0.
+    /// `record_probabilities` gets each block of rows of probabilities `[rows, L]`.
     fn attend_head(
         &self,
         [q, k, v]: [MatRef<'_>; 3],
@@ -108,6 +109,7 @@ impl Attention {
         let relative_keys = self.relative_keys.as_ref().map(|keys| keys.for_keys(k, &mut scratch.relative_keys));
         for first in (0..tokens).step_by(block) {
             let rows = first..(first + block).min(tokens);
+            // [rows, columns], of which the first L are scores.
             let mut scores = MatMut::with_stride(memory, rows.len(), columns, stride);
             gemm(self.level, q.rows_in(rows.clone()), keys, None, Epilogue::Store, scores.reborrow());
             if let Some(relative_keys) = &relative_keys {

@@ -1,4 +1,4 @@
-//! Token ids to vectors.
+//! Token ids to input vectors `[T, D]`.
 
 use likewise_kernels::Level;
 use likewise_kernels::elementwise::add;
@@ -15,13 +15,14 @@ use crate::error::{Error, Result};
 
 /// norm(tokens [+ token type] [+ position]).
 ///
-/// The tables are used in place in the file: a row is widened to f32 when a token needs it. Of
-/// XLM-RoBERTa's 768 MB of token embeddings a short text touches a few kilobytes.
+/// The tables are used in place in the file: a row is widened to f32 when a token needs it. A short
+/// text reads a few kilobytes of the 768 MB of XLM-RoBERTa's token embeddings.
 pub(crate) struct Embeddings {
     level: Level,
+    /// `[V, D]`.
     tokens: Tensor,
     positions: PositionTable,
-    /// Row 0 of the table of token types: the only row that single sentences use.
+    /// Row 0 of the table of token types `[D]`: the only row that single texts use.
     token_type: Option<Vec<f32>>,
     norm: LayerNorm,
     width: usize,
@@ -29,6 +30,7 @@ pub(crate) struct Embeddings {
 
 /// The table of position embeddings.
 enum PositionTable {
+    /// `[P, D]`.
     InFile(Tensor),
     /// Sines and cosines `[P, D]`.
     Computed(Vec<f32>),
@@ -53,7 +55,7 @@ impl Embeddings {
         })
     }
 
-    /// A step: out `[T, D]` from the batch's ids and positions.
+    /// Runs a step: computes out `[T, D]` from the batch's ids and positions.
     pub(crate) fn forward<O>(&self, cx: &mut PassContext<'_, '_, O>, out: &Activations) {
         let batch = cx.batch;
         let [mut token, mut position, mut sum] = [(); 3].map(|()| vec![0.0; self.width]);
@@ -73,7 +75,8 @@ impl Embeddings {
         });
     }
 
-    /// The first element that is not finite among the rows that a batch reads, if there is one.
+    /// Returns the error for the first element that is not finite among the rows that a batch
+    /// reads, if there is one.
     pub(crate) fn find_bad_row(&self, batch: &Batch) -> Option<Error> {
         let mut row = vec![0.0; self.width];
         let tokens = batch.ids().iter().map(|&id| (&self.tokens, id as usize));
@@ -88,7 +91,7 @@ impl Embeddings {
         None
     }
 
-    /// The element type of the token embeddings, in the file.
+    /// Returns the element type of the token embeddings in the file.
     pub(crate) fn dtype(&self) -> &'static str {
         self.tokens.dtype()
     }
@@ -120,7 +123,7 @@ impl PositionTable {
         }
     }
 
-    /// Row i, if there is a table. `memory` has space for one row.
+    /// Returns row i `[D]`, if there is a table. `memory` has space for one row.
     fn row<'a>(&'a self, i: usize, memory: &'a mut [f32]) -> Option<&'a [f32]> {
         match self {
             Self::InFile(table) => {
@@ -133,8 +136,8 @@ impl PositionTable {
     }
 }
 
-/// Row p: sin(p / 10000^(2k/D)) at 2k and the cosine of the same at 2k + 1, computed in f64 (as
-/// transformers 5.23.0, `models/distilbert/modeling_distilbert.py`,
+/// Computes a table `[P, D]` in f64. Row p is sin(p / 10000^(2k/D)) at 2k and the cosine of the
+/// same at 2k + 1 (as in transformers 5.23.0, `models/distilbert/modeling_distilbert.py`,
 /// `create_sinusoidal_embeddings`).
 fn sinusoids(rows: usize, width: usize) -> Vec<f32> {
     let mut table = Vec::with_capacity(rows * width);

@@ -14,7 +14,7 @@ use crate::trace::{Observer, TracePoint};
 
 /// A function f of the residual stream.
 pub(crate) trait SublayerBody {
-    /// The stream after f has joined it, in a trace.
+    /// The trace point of the stream after f has joined it.
     const OUTPUT: fn(usize) -> TracePoint;
 
     /// Runs the steps of f. The last one is out `[T, D]` = epilogue(f(input `[T, D]`)).
@@ -77,11 +77,13 @@ impl<B: SublayerBody> Sublayer<B> {
             }
         };
         let next = match &self.join {
+            // x ← norm(x + f(x))
             Join::AddThenNorm(norm) => {
                 self.body.forward(cx, input, LinearEpilogue::Add(residual), &work.norm_input);
                 norm.forward(cx, &work.norm_input, work.stream(x));
                 x
             }
+            // x ← x + f(input_norm(x))
             Join::Add => {
                 let sum = work.stream(x.other());
                 self.body.forward(cx, input, LinearEpilogue::Add(residual), &sum.values);
@@ -89,6 +91,7 @@ impl<B: SublayerBody> Sublayer<B> {
                 sum.quantize(cx.member, self.level);
                 x.other()
             }
+            // x ← x + norm(f(input_norm(x)))
             Join::NormThenAdd(norm) => {
                 self.body.forward(cx, input, LinearEpilogue::Store, &work.norm_input);
                 norm.forward_add(cx, &work.norm_input, residual, work.stream(x.other()));

@@ -1,4 +1,4 @@
-//! y = x Wᵀ + b.
+//! Linear layers: y = x Wᵀ + b.
 
 use std::ops::Range;
 
@@ -32,46 +32,46 @@ pub(crate) struct Linear {
 /// The operation on the outputs of a linear layer while they are in the first-level cache.
 #[derive(Clone, Copy)]
 pub(crate) enum LinearEpilogue<'a> {
-    /// Nothing.
+    /// Leaves the sums unchanged.
     Store,
-    /// The activation.
+    /// Applies an activation to each output.
     Activate(Activation),
-    /// The residual connection: this matrix is added.
+    /// Adds a matrix `[T, N]`: the residual connection.
     Add(&'a TeamMatrix),
 }
 
 impl Linear {
-    /// With the weights that the arena has, or will have, in a slot.
+    /// Makes a layer with the weights that the arena has, or will have, in a slot.
     pub(crate) fn new(compute: ComputeConfig, layout: PackedLayout, slot: MatrixSlot, bias: Vec<f32>) -> Self {
         Self { compute, layout, slot, bias }
     }
 
-    /// The layout of the packed weights.
+    /// Returns the layout of the packed weights.
     pub(crate) fn layout(spec: &LinearSpec, compute: ComputeConfig) -> PackedLayout {
         PackedLayout::new(compute.level, spec.outputs(), compute.precision.packed_len(spec.inputs))
     }
 
-    /// Bytes of the packed weights.
+    /// Returns the bytes of the packed weights.
     pub(crate) fn packed_bytes(spec: &LinearSpec, compute: ComputeConfig) -> usize {
         Self::layout(spec, compute).elements() * size_of::<f32>()
     }
 
-    /// Bytes of the scales and sums.
+    /// Returns the bytes of the scales and sums.
     pub(crate) fn scale_bytes(spec: &LinearSpec, precision: Precision) -> usize {
         if precision == Precision::Int8 { spec.outputs() * size_of::<(f32, i32)>() } else { 0 }
     }
 
-    /// The shape of the packed matrix: panels, 32-bit words of K, columns of a panel.
+    /// Returns the shape of the packed matrix: panels, 32-bit words of K, columns of a panel.
     pub(crate) fn packed_shape(&self) -> [usize; 3] {
         self.layout.shape()
     }
 
-    /// The packed weights.
+    /// Returns the packed weights.
     pub(crate) fn weights<'a>(&self, arena: &'a WeightArena) -> PackedWeights<'a> {
         arena.matrix(&self.slot)
     }
 
-    /// A step: out `[T, N]` = epilogue(x `[T, K]` Wᵀ + b).
+    /// Runs a step: out `[T, N]` = epilogue(x `[T, K]` Wᵀ + b).
     pub(crate) fn forward<O>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
@@ -92,7 +92,7 @@ impl Linear {
         });
     }
 
-    /// A step: the same, rounded to bf16 `[T, ⌈N/2⌉]`.
+    /// Runs a step: computes what [`Self::forward`] computes, rounded to bf16 `[T, ⌈N/2⌉]`.
     pub(crate) fn forward_bf16<O>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
@@ -108,7 +108,7 @@ impl Linear {
         });
     }
 
-    /// Computes some columns of the result.
+    /// Computes some columns of the result in bf16 or int8.
     fn multiply_quantized(
         &self,
         weights: PackedWeights<'_>,
@@ -127,7 +127,7 @@ impl Linear {
 }
 
 impl<'a> LinearEpilogue<'a> {
-    /// The kernel's epilogue for some columns.
+    /// Returns the kernel's epilogue for some columns.
     fn for_columns(self, columns: Range<usize>, reader: &'a StepReader) -> Epilogue<'a> {
         match self {
             LinearEpilogue::Store => Epilogue::Store,

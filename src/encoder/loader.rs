@@ -1,4 +1,4 @@
-//! Loads weights: hands out finished modules, and at the end the arena of their packed weights.
+//! Loads weights: returns the modules, and at the end the memory with their packed weights.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -80,7 +80,7 @@ impl<'a> WeightLoader<'a> {
         self.compute
     }
 
-    /// The checkpoint, for modules that keep whole tensors in f32.
+    /// Returns the checkpoint, for modules that keep whole tensors in f32.
     pub(crate) fn tensors(&mut self) -> &mut TensorReader<'a> {
         &mut self.tensors
     }
@@ -89,14 +89,15 @@ impl<'a> WeightLoader<'a> {
         LayerNorm::load(&mut self.tensors, self.compute.level, spec, width)
     }
 
-    /// A table, used in place: a row is widened to f32 when a token needs it.
+    /// Returns a table, used in place: a row is widened to f32 when a token needs it.
     pub(crate) fn table(&mut self, spec: &TableSpec, width: usize) -> Result<Tensor> {
         let table = self.tensors.tensor(&spec.name, &[spec.rows, width])?;
         self.table_bytes += table.bytes();
         Ok(table)
     }
 
-    /// A linear layer. Its weights will be in the arena, or are in the file of a converted model.
+    /// Returns a linear layer. Its weights will be in the arena, or are in the file of a converted
+    /// model.
     pub(crate) fn linear(&mut self, spec: &LinearSpec) -> Result<Linear> {
         let mut bias = Vec::with_capacity(spec.outputs());
         for part in &spec.parts {
@@ -146,7 +147,7 @@ impl<'a> WeightLoader<'a> {
         Ok(slot)
     }
 
-    /// The next outputs among all scales and sums.
+    /// Reserves the next outputs among all scales and sums.
     fn take_outputs(&mut self, outputs: usize) -> Range<usize> {
         let start = self.outputs;
         if self.compute.precision == Precision::Int8 {

@@ -15,7 +15,9 @@ use crate::parallel::TeamMatrix;
 /// y = (x − mean) / √(variance + epsilon) · weight + bias over the D elements of a token.
 pub(crate) struct LayerNorm {
     level: Level,
+    /// `[D]`.
     weight: Vec<f32>,
+    /// `[D]`, zeros if the model has none.
     bias: Vec<f32>,
     epsilon: f32,
 }
@@ -30,12 +32,12 @@ impl LayerNorm {
         Ok(Self { level, weight, bias, epsilon: spec.epsilon })
     }
 
-    /// A step: y = norm(x), both `[T, D]`.
+    /// Runs a step: y = norm(x), both `[T, D]`.
     pub(crate) fn forward<O>(&self, cx: &mut PassContext<'_, '_, O>, x: &TeamMatrix, y: &Activations) {
         y.fill_rows(cx.member, self.level, |rows, view, reader| self.apply(reader.read(x).rows_in(rows), view));
     }
 
-    /// A step: y = residual + norm(x), all `[T, D]`.
+    /// Runs a step: y = residual + norm(x), all `[T, D]`.
     pub(crate) fn forward_add<O>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
@@ -54,7 +56,7 @@ impl LayerNorm {
         });
     }
 
-    /// y = norm(x), as part of a step.
+    /// Computes y = norm(x), both `[rows, D]`, as part of a step.
     pub(crate) fn apply(&self, x: MatRef<'_>, y: MatMut<'_>) {
         layer_norm(self.level, x, &self.weight, &self.bias, self.epsilon, y);
     }

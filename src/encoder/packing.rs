@@ -25,7 +25,7 @@ pub(crate) struct PackTask {
 type OutputScales = Vec<(f32, i32)>;
 
 impl PackTask {
-    /// Bytes of the tensors in the file.
+    /// Returns the bytes of the tensors in the file.
     pub(crate) fn source_size(&self) -> usize {
         self.sources.iter().map(|(tensor, _)| tensor.bytes()).sum()
     }
@@ -66,7 +66,7 @@ impl PackTask {
         Ok(scales)
     }
 
-    /// The tensor and row of an output's weights.
+    /// Returns the tensor and the row of an output's weights.
     fn source(&self, output: usize) -> (&Tensor, usize) {
         let mut skipped = 0;
         for (tensor, rows) in &self.sources {

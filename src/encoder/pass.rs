@@ -10,7 +10,7 @@ use crate::encoder::relative_position::RelativePositionBias;
 use crate::encoder::spec::{EncoderSpec, LayerSpec};
 use crate::parallel::{TeamBuffers, TeamMatrix, TeamMember};
 
-/// One thread's view of a pass.
+/// What one thread needs to run the steps of a pass.
 pub(crate) struct PassContext<'a, 'team, O> {
     pub(crate) member: &'a mut TeamMember<'team>,
     pub(crate) batch: &'a Batch,
@@ -29,7 +29,7 @@ pub(crate) struct Stream(usize);
 impl Stream {
     pub(crate) const FIRST: Self = Self(0);
 
-    /// The other buffer. A step never reads what it fills, so x + f(x) goes there.
+    /// Returns the other buffer. A step never reads what it fills, so x + f(x) goes there.
     pub(crate) fn other(self) -> Self {
         Self(1 - self.0)
     }
@@ -45,15 +45,14 @@ pub(crate) struct Workspace {
     pub(crate) qkv: TeamMatrix,
     /// The heads' weighted means of values, side by side `[T, H·d]`.
     pub(crate) context: Activations,
-    /// A sublayer's output before the norm that follows it `[T, D]`. In post-norm layers it
-    /// includes the residual.
+    /// The input of the norm after a sublayer `[T, D]`. With AddThenNorm it includes the residual.
     pub(crate) norm_input: TeamMatrix,
     /// Inside the feed-forward network `[T, F]`.
     pub(crate) intermediate: Activations,
 }
 
 impl Workspace {
-    /// Without rows yet. All layers of a model have the same sizes.
+    /// Makes the matrices without rows. All layers of a model have the same sizes.
     pub(crate) fn new(spec: &EncoderSpec, precision: Precision) -> Self {
         let has_one_stream = spec.final_norm.is_none() && spec.layers.iter().all(LayerSpec::is_post_norm);
         let [mut reads_normed, mut reads_raw] = [false; 2];
@@ -75,12 +74,12 @@ impl Workspace {
         }
     }
 
-    /// A buffer of the residual stream.
+    /// Returns a buffer of the residual stream.
     pub(crate) fn stream(&self, stream: Stream) -> &Activations {
         &self.stream[stream.0]
     }
 
-    /// A sublayer's input after its norm.
+    /// Returns a sublayer's input after its norm.
     ///
     /// # Panics
     /// If no sublayer of the spec has such a norm.
@@ -91,7 +90,7 @@ impl Workspace {
         }
     }
 
-    /// Tokens that fit in its memory.
+    /// Returns the number of tokens that fit in the memory.
     pub(crate) fn capacity_tokens(&self) -> usize {
         self.norm_input.capacity_rows()
     }
@@ -103,14 +102,14 @@ impl Workspace {
         [qkv, norm_input].into_iter().for_each(|matrix| matrix.resize(tokens));
     }
 
-    /// Bytes of memory that a pass over so many tokens uses.
+    /// Returns the bytes of memory that a pass over so many tokens uses.
     pub(crate) fn bytes(spec: &EncoderSpec, precision: Precision, tokens: usize) -> usize {
         let empty = Self::new(spec, precision);
         let Self { stream, normed, qkv, context, norm_input, intermediate } = &empty;
         let activations = stream.iter().chain(normed).chain([context, intermediate]).flat_map(Activations::row_bytes);
         let row_bytes = activations.sum::<usize>() + qkv.row_bytes() + norm_input.row_bytes();
-        // In bf16 the feed-forward network rounds its intermediate elements at once. The f32 rows
-        // are never touched, so the operating system provides no memory for them.
+        // In bf16 the feed-forward network rounds its intermediate elements immediately. The f32
+        // rows are never touched, so the operating system provides no memory for them.
         let untouched = if precision == Precision::Bf16 { intermediate.values.row_bytes() } else { 0 };
         tokens * (row_bytes - untouched)
     }

@@ -22,7 +22,7 @@ pub(crate) struct RelativePositionBias {
 }
 
 impl RelativePositionBias {
-    /// The bias that all layers share, if the model has one.
+    /// Loads the bias that all layers share, if the model has one.
     pub(crate) fn load(tensors: &mut TensorReader<'_>, spec: &EncoderSpec) -> Result<Option<Self>> {
         let Some(bias) = &spec.relative_bias else { return Ok(None) };
         let heads = spec.heads();
@@ -36,30 +36,30 @@ impl RelativePositionBias {
         Ok(Some(Self { values, max_tokens }))
     }
 
-    /// The values of one head, and the index of the value for j − i = 0.
+    /// Returns the values `[2·M − 1]` of one head, and the index of the value for j − i = 0.
     pub(crate) fn head(&self, head: usize) -> (&[f32], usize) {
         let width = 2 * self.max_tokens - 1;
         (&self.values[head * width..][..width], self.max_tokens - 1)
     }
 
-    /// Bytes in memory.
+    /// Returns the bytes in memory.
     pub(crate) fn bytes(spec: &EncoderSpec) -> usize {
         let elements = spec.heads() * (2 * spec.max_tokens - 1);
         if spec.relative_bias.is_some() { elements * size_of::<f32>() } else { 0 }
     }
 }
 
-/// Relative key embeddings: the score of query i and key j gains q_i · E[i − j], and in some models
-/// k_j · E[i − j].
+/// Relative key embeddings: the score of query i and key j gains q_i · R[i − j], and in some models
+/// k_j · R[i − j].
 ///
-/// They are packed in reverse, E[P − 1] first. Then the products of one query with the vectors for
-/// its keys are adjacent, in the order of the keys, and one matrix multiplication computes them for
-/// a block of queries: row i of the scores reads the products that start at P − 1 − i.
+/// They are packed in reverse, R[P − 1] first. Then the products of one query with the vectors for
+/// its keys are adjacent, in the order of the keys, and one matrix product computes them for a
+/// block of queries: row i of the scores reads the products that start at P − 1 − i.
 pub(crate) struct RelativeKeyEmbeddings {
     level: Level,
     /// `[2·P − 1, d]`, reversed.
     reversed: PackedMatrix,
-    /// P.
+    /// P, the rows of the position table that these embeddings replace.
     positions: usize,
     head_size: usize,
     multiply_keys: bool,
@@ -79,14 +79,14 @@ impl RelativeKeyEmbeddings {
         Ok(Self { level, reversed, positions: rows.div_ceil(2), head_size, multiply_keys: spec.multiply_keys })
     }
 
-    /// Bytes in memory.
+    /// Returns the bytes in memory.
     pub(crate) fn bytes(level: Level, attention: &AttentionSpec) -> usize {
         let elements =
             |keys: &RelativeKeysSpec| PackedLayout::new(level, keys.table.rows, attention.head_size).elements();
         attention.relative_keys.as_ref().map_or(0, elements) * size_of::<f32>()
     }
 
-    /// For one head of one sentence, whose keys are k `[L, d]`.
+    /// Prepares one head of one text, whose keys are k `[L, d]`.
     pub(crate) fn for_keys<'a>(&'a self, k: MatRef<'_>, memory: &'a mut Vec<f32>) -> RelativeScores<'a> {
         let tokens = k.rows();
         let key_products = self.multiply_keys.then(|| {
@@ -98,14 +98,15 @@ impl RelativeKeyEmbeddings {
         RelativeScores { embeddings: self, tokens, key_products }
     }
 
-    /// The reversed vectors that a range of queries and all keys need, starting at a panel.
+    /// Returns the range of reversed vectors that a range of queries and all keys need, starting at
+    /// a panel.
     fn window(&self, queries: Range<usize>, tokens: usize) -> Range<usize> {
         let first = self.positions - queries.end;
         let end = self.positions - 1 - queries.start + tokens;
         first / self.level.panel_width() * self.level.panel_width()..end
     }
 
-    /// x `[rows, d]` times the vectors of a window, to `[rows, window]`.
+    /// Multiplies x with the vectors of a window: `[rows, d]` · `[d, window]`, to `[rows, window]`.
     fn multiply(&self, x: MatRef<'_>, window: &Range<usize>, out: &mut [f32]) {
         assert_eq!(x.cols(), self.head_size, "vectors of a head");
         let panels = self.reversed.panels().columns(window.clone());
@@ -113,7 +114,7 @@ impl RelativeKeyEmbeddings {
     }
 }
 
-/// Relative key embeddings, and their products with the keys of one head of a sentence.
+/// Relative key embeddings, and their products with the keys of one head of a text.
 pub(crate) struct RelativeScores<'a> {
     embeddings: &'a RelativeKeyEmbeddings,
     tokens: usize,

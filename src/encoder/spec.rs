@@ -103,9 +103,9 @@ pub(crate) enum JoinSpec {
 /// Self-attention with H heads of size d. H·d need not be D.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionSpec {
-    /// H.
+    /// H, the number of heads.
     pub(crate) heads: usize,
-    /// d.
+    /// d, the size of a head.
     pub(crate) head_size: usize,
     /// D to 3·H·d: queries, keys, values.
     pub(crate) qkv: LinearSpec,
@@ -131,13 +131,14 @@ pub(crate) struct RelativeBiasSpec {
     pub(crate) bucket: fn(isize) -> usize,
 }
 
-/// A learned vector for each i − j from −(P − 1) to P − 1. The score of query i and key j gains q_i
-/// · E[i − j], before the scaling by 1/√d (Shaw et al. 2018, <https://arxiv.org/abs/1803.02155>).
+/// A learned vector R[i − j] for each i − j from −(P − 1) to P − 1. The score of query i and key j
+/// gains q_i · R[i − j], before the scaling by 1/√d (Shaw et al. 2018,
+/// <https://arxiv.org/abs/1803.02155>).
 #[derive(Clone, Debug)]
 pub(crate) struct RelativeKeysSpec {
     /// `[2·P − 1, d]`.
     pub(crate) table: TableSpec,
-    /// Whether the score also gains k_j · E[i − j] (Huang et al. 2020,
+    /// Whether the score also gains k_j · R[i − j] (Huang et al. 2020,
     /// <https://arxiv.org/abs/2009.13658>, method 4).
     pub(crate) multiply_keys: bool,
 }
@@ -158,7 +159,7 @@ pub(crate) struct NormSpec {
 #[derive(Clone, Debug)]
 pub(crate) struct LinearSpec {
     pub(crate) parts: Vec<LinearPart>,
-    /// K.
+    /// K, the number of inputs.
     pub(crate) inputs: usize,
 }
 
@@ -184,12 +185,12 @@ pub(crate) struct TableSpec {
 }
 
 impl EncoderSpec {
-    /// H.
+    /// Returns H, the number of heads.
     pub(crate) fn heads(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.attention.body.heads)
     }
 
-    /// All linear layers, in the order of a pass.
+    /// Returns all linear layers, in the order of a pass.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &LinearSpec> {
         self.layers.iter().flat_map(|layer| {
             let attention = &layer.attention.body;
@@ -198,13 +199,13 @@ impl EncoderSpec {
         })
     }
 
-    /// All norms, in the order of a pass.
+    /// Returns all norms, in the order of a pass.
     pub(crate) fn norms(&self) -> impl Iterator<Item = &NormSpec> {
         let layers = self.layers.iter().flat_map(|layer| layer.attention.norms().chain(layer.feed_forward.norms()));
         std::iter::once(&self.embeddings.norm).chain(layers).chain(&self.final_norm)
     }
 
-    /// Elements of each table, by name: layers may share one.
+    /// Returns the elements of each table, by name: layers may share one.
     fn tables(&self) -> BTreeMap<&str, usize> {
         let bias = self.relative_bias.iter().map(|bias| (&bias.table, self.heads()));
         let keys = self.layers.iter().map(|layer| &layer.attention.body);
@@ -213,29 +214,30 @@ impl EncoderSpec {
         embeddings.chain(bias).chain(keys).map(|(table, width)| (table.name.as_str(), table.rows * width)).collect()
     }
 
-    /// The number of parameters, without tensors that the model does not use.
+    /// Returns the number of parameters, without tensors that the model does not use.
     pub(crate) fn parameters(&self) -> usize {
         let linears: usize = self.linears().map(LinearSpec::parameters).sum();
         let norms: usize = self.norms().map(|norm| (1 + usize::from(norm.bias.is_some())) * self.hidden_size).sum();
         self.tables().values().sum::<usize>() + norms + linears
     }
 
-    /// Floating-point operations of a pass over a text of so many tokens: the linear layers and the
-    /// two products of attention, a multiply-add being two. The rest is not counted.
+    /// Returns the floating-point operations of a pass over a text of so many tokens: the linear
+    /// layers and the two matrix products of attention, a multiply-add being two. The rest is not
+    /// counted.
     pub(crate) fn operations(&self, tokens: usize) -> f64 {
         let linear: usize = self.linears().map(|linear| 2 * linear.outputs() * linear.inputs).sum();
         let attention: usize = self.layers.iter().map(|layer| 4 * layer.attention.body.width()).sum();
         (tokens * (linear + attention * tokens)) as f64
     }
 
-    /// K of the widest linear layer.
+    /// Returns K, the number of inputs, of the widest linear layer.
     pub(crate) fn max_inputs(&self) -> usize {
         self.linears().map(|linear| linear.inputs).max().unwrap_or(0)
     }
 }
 
 impl Family {
-    /// The architecture's name.
+    /// Returns the architecture's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bert => "BERT",
@@ -265,13 +267,13 @@ impl EmbeddingsSpec {
 }
 
 impl LayerSpec {
-    /// Whether both sublayers are post-norm.
+    /// Returns whether both sublayers are post-norm.
     pub(crate) fn is_post_norm(&self) -> bool {
         self.attention.is_post_norm() && self.feed_forward.is_post_norm()
     }
 
-    /// Whether a sublayer normalizes its input, and whether a sublayer reads the residual stream
-    /// without a norm.
+    /// Returns whether a sublayer normalizes its input, and whether a sublayer reads the residual
+    /// stream without a norm.
     pub(crate) fn reads_normed_and_raw(&self) -> [bool; 2] {
         let has_norm = [self.attention.input_norm.is_some(), self.feed_forward.input_norm.is_some()];
         [has_norm.contains(&true), has_norm.contains(&false)]
@@ -279,7 +281,7 @@ impl LayerSpec {
 }
 
 impl<F> SublayerSpec<F> {
-    /// x ← norm(x + f(x)).
+    /// Describes a post-norm sublayer: x ← norm(x + f(x)).
     pub(crate) fn post_norm(body: F, norm: NormSpec) -> Self {
         Self { input_norm: None, body, join: JoinSpec::AddThenNorm(norm) }
     }
@@ -298,27 +300,27 @@ impl<F> SublayerSpec<F> {
 }
 
 impl AttentionSpec {
-    /// H·d.
+    /// Returns H·d, the width of all heads together.
     pub(crate) fn width(&self) -> usize {
         self.heads * self.head_size
     }
 }
 
 impl NormSpec {
-    /// `{module}.weight` and `{module}.bias`.
+    /// Names the tensors `{module}.weight` and `{module}.bias`.
     pub(crate) fn module(module: &str, epsilon: f32) -> Self {
         Self { weight: format!("{module}.weight"), bias: Some(format!("{module}.bias")), epsilon }
     }
 }
 
 impl LinearSpec {
-    /// `{module}.weight` `[N, K]` and `{module}.bias` `[N]`.
+    /// Names the tensors `{module}.weight` `[N, K]` and `{module}.bias` `[N]`.
     pub(crate) fn module(module: &str, outputs: usize, inputs: usize) -> Self {
         Self::joined(&[module], outputs, inputs)
     }
 
-    /// Several modules that read the same input, of `outputs` outputs each, joined to one matrix
-    /// multiplication.
+    /// Joins several modules that read the same input, of `outputs` outputs each, to one matrix
+    /// product.
     pub(crate) fn joined(modules: &[&str], outputs: usize, inputs: usize) -> Self {
         let part = |module: &&str| LinearPart {
             weight: format!("{module}.weight"),
@@ -329,19 +331,19 @@ impl LinearSpec {
         Self { parts: modules.iter().map(part).collect(), inputs }
     }
 
-    /// N.
+    /// Returns N, the number of outputs.
     pub(crate) fn outputs(&self) -> usize {
         self.parts.iter().map(|part| part.rows.len()).sum()
     }
 
-    /// Elements of the weight and the bias.
+    /// Returns the number of elements of the weight and the bias.
     fn parameters(&self) -> usize {
         let part = |part: &LinearPart| part.rows.len() * (self.inputs + usize::from(part.bias.is_some()));
         self.parts.iter().map(part).sum()
     }
 
-    /// What a converted model calls it: its modules with `+` between them. A part of a tensor also
-    /// has its rows.
+    /// Returns its name in a converted model: its modules with `+` between them. A part of a tensor
+    /// also has its rows.
     pub(crate) fn name(&self) -> String {
         let part = |part: &LinearPart| {
             let module = part.weight.strip_suffix(".weight").unwrap_or(&part.weight);

@@ -1,9 +1,10 @@
 //! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>).
 //!
-//! The original. A token's vector is the sum of three embeddings, then a layer norm: of its word
-//! piece, of its position (0, 1, 2, …) and of its token type. (The type says which of two sentences
-//! a token belongs to. Sentence encoders read one sentence, so it is always the first.) Each layer
-//! mixes tokens by attention, then maps each token through a wider space:
+//! The architecture that the other families modify. A token's vector is the sum of three
+//! embeddings, then a layer norm: of its word piece, of its position (0, 1, 2, …) and of its token
+//! type. (The type says which of two sentences a token belongs to. Sentence encoders read one
+//! sentence, so it is always the first.) Each layer mixes tokens by attention, then maps each token
+//! through a wider space:
 //!
 //! ```text
 //! a = LayerNorm(x + Attention(x))
@@ -30,7 +31,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     network(config, &sizes, Family::Bert, &["bert."], PositionIds::Sequential)
 }
 
-/// The network, with the tensor names that BERT and RoBERTa share.
+/// Describes the network, with the tensor names that BERT and RoBERTa share.
 pub(super) fn network(
     config: &JsonObject,
     sizes: &Sizes,

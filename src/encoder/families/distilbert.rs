@@ -47,7 +47,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     })
 }
 
-/// Each size under DistilBERT's own key, or under the key of other models.
+/// Reads each size under DistilBERT's own key, or under the key of other models.
 fn sizes(config: &JsonObject) -> Result<Sizes> {
     let size = |keys: [&str; 2], default| -> Result<usize> {
         Ok(config.positive_integer(keys[0])?.or(config.positive_integer(keys[1])?).unwrap_or(default))

@@ -18,7 +18,7 @@ use crate::config::JsonObject;
 use crate::encoder::spec::{EncoderSpec, Family};
 use crate::error::Result;
 
-/// The architecture that a config.json describes.
+/// Returns the architecture that a config.json describes.
 ///
 /// # Errors
 /// If `model_type` or a value that changes the computation is not supported.

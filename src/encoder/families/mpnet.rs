@@ -14,8 +14,8 @@
 //! ```
 //!
 //! and the same plus 16 for a key after it. Because the bias depends on j − i alone, a head needs
-//! one vector of 2·max − 1 elements, of which row i of the scores reads a slice. (transformers
-//! builds a tensor `[H, L, L]` for each batch.)
+//! one vector of 2·M − 1 elements, where M is the most tokens of a text. Row i of the scores reads
+//! a slice of it. (transformers builds a tensor `[H, L, L]` for each batch.)
 //!
 //! Positions are counted from 2: transformers hard-codes the padding id 1 there and ignores
 //! `pad_token_id`. Follows transformers 5.23.0, `models/mpnet/modeling_mpnet.py`:
@@ -76,11 +76,12 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     })
 }
 
-/// The bucket of a key that is `j − i` tokens after the query.
+/// Returns the bucket of a key that is `j − i` tokens after the query.
 ///
 /// Half of the buckets are for each direction, half of those for exact distances; the rest grow by
 /// the factor 2^(1/2) up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32.
-/// The integers below are where that steps; computed by transformers and in f64, they agree.
+/// The integers below are the distances at which this formula increases by one, whether
+/// transformers computes it or f64.
 fn bucket(distance: isize) -> usize {
     const BUCKET_STARTS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
     let n = distance.unsigned_abs();

@@ -3,9 +3,9 @@
 //! <https://arxiv.org/abs/1911.02116>).
 //!
 //! The network of BERT, trained for longer and, as XLM-RoBERTa, on a hundred languages with a
-//! SentencePiece vocabulary of 250,000 pieces. One thing differs in the computation: positions are
-//! counted from the padding token's id + 1, because the position table came from a library that
-//! used that row for padding. With padding id 1 the first token has position 2, and a table of 514
+//! SentencePiece vocabulary of 250,000 pieces. One computation differs: positions are counted from
+//! the padding token's id + 1, because the position table came from a library that used the row
+//! of that id for padding. With padding id 1 the first token has position 2, and a table of 514
 //! rows holds texts of 512 tokens.
 //!
 //! clips/mfaq is an XLM-RoBERTa. Follows transformers 5.23.0,
@@ -18,8 +18,8 @@ use crate::config::JsonObject;
 use crate::encoder::spec::{EncoderSpec, Family};
 use crate::error::Result;
 
-/// The three differ in the prefix of their checkpoints and in the vocabulary size that config.json
-/// may omit.
+/// Describes one of the three, which differ in the prefix of their checkpoints and in the
+/// vocabulary size that config.json may omit.
 pub(super) fn spec(config: &JsonObject, family: Family) -> Result<EncoderSpec> {
     let prefixes: &[&str] = match family {
         Family::Camembert => &["roberta.", "camembert."],

@@ -66,7 +66,7 @@ impl Sizes {
         self.hidden / self.heads
     }
 
-    /// Multi-head attention whose queries, keys and values are three modules.
+    /// Describes multi-head attention whose queries, keys and values are three modules.
     pub(super) fn attention(&self, query_key_value: [String; 3], output: &str) -> AttentionSpec {
         AttentionSpec {
             heads: self.heads,
@@ -90,7 +90,8 @@ impl Sizes {
     }
 }
 
-/// The activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is absent.
+/// Returns the activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is
+/// absent.
 pub(super) fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
     Ok(match config.string(key)? {
         None | Some("gelu" | "gelu_python") => Activation::Gelu,
@@ -118,8 +119,9 @@ pub(super) enum PositionEmbeddingType {
 }
 
 impl PositionEmbeddingType {
-    /// Follows transformers 4.57.1, `models/bert/modeling_bert.py`, `BertSelfAttention`. Version 5
-    /// ignores the key, and so computes something else than these models were trained for.
+    /// Reads the kind. Follows transformers 4.57.1, `models/bert/modeling_bert.py`,
+    /// `BertSelfAttention`. Version 5 ignores the key, and so computes something else than these
+    /// models were trained for.
     pub(super) fn read(config: &JsonObject) -> Result<Self> {
         const KEY: &str = "position_embedding_type";
         match config.string(KEY)? {
@@ -142,7 +144,7 @@ impl PositionEmbeddingType {
         Ok(())
     }
 
-    /// The relative key embeddings of one layer, if the model has them.
+    /// Describes the relative key embeddings of one layer, if the model has them.
     pub(super) fn relative_keys(self, sizes: &Sizes, table: String) -> Option<RelativeKeysSpec> {
         match self {
             Self::Absolute => None,
