@@ -1,13 +1,12 @@
-//! Sentences laid end to end.
+//! A batch: the tokens of several texts, concatenated without padding.
 //!
-//! The usual batch is a rectangle: all sentences padded to the longest, and a mask to undo what the
-//! padding does. Here the tokens of all sentences form one sequence without padding, so there is no
-//! mask and no wasted work. Only attention needs to know where one sentence ends and the next
-//! begins; all other steps treat each token separately.
+//! The usual batch is a rectangle: all texts padded to the longest, and a mask to undo what the
+//! padding does. Here there is no mask and no wasted work. Only attention needs to know where one
+//! text ends and the next begins; all other steps treat each token separately.
 
 use std::ops::Range;
 
-/// Which row of the position table each token of a sentence reads.
+/// Which row of the position table each token of a text reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PositionIds {
     /// 0, 1, 2, …
@@ -18,12 +17,12 @@ pub(crate) enum PositionIds {
 }
 
 impl PositionIds {
-    /// The most tokens of a sentence, if the position table has so many rows.
+    /// Returns the most tokens of a text, if the position table has so many rows.
     pub(crate) fn max_tokens(self, rows: usize) -> usize {
         rows.saturating_sub(self.first())
     }
 
-    /// The first token's row, unless it is padding.
+    /// Returns the first token's row, unless it is padding.
     pub(crate) fn first(self) -> usize {
         match self {
             Self::Sequential => 0,
@@ -31,7 +30,7 @@ impl PositionIds {
         }
     }
 
-    /// Appends the rows for the tokens of one sentence.
+    /// Appends the rows for the tokens of one text.
     fn append(self, ids: &[u32], out: &mut Vec<usize>) {
         let mut next = self.first();
         for &id in ids {
@@ -45,24 +44,26 @@ impl PositionIds {
     }
 }
 
-/// Tokens of several sentences: T in all.
+/// The tokens of S texts: T in all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
+    /// `[T]`.
     ids: Vec<u32>,
+    /// `[T]`.
     positions: Vec<usize>,
-    /// Sentence s has the tokens `text_bounds[s]..text_bounds[s + 1]`.
+    /// Text s has the tokens `text_bounds[s]..text_bounds[s + 1]`: `[S + 1]`.
     text_bounds: Vec<usize>,
 }
 
 impl Batch {
-    /// Lays sentences end to end and assigns their positions.
+    /// Concatenates the token ids of texts and assigns their positions.
     ///
     /// # Panics
-    /// If a sentence has no tokens: it would have no vector.
-    pub(crate) fn new<'a>(sentences: impl IntoIterator<Item = &'a [u32]>, position_ids: PositionIds) -> Self {
+    /// If a text has no tokens: it would have no vector.
+    pub(crate) fn new<'a>(texts: impl IntoIterator<Item = &'a [u32]>, position_ids: PositionIds) -> Self {
         let mut batch = Self { text_bounds: vec![0], ..Self::default() };
-        for ids in sentences {
-            assert!(!ids.is_empty(), "a sentence of no tokens");
+        for ids in texts {
+            assert!(!ids.is_empty(), "a text of no tokens");
             batch.ids.extend_from_slice(ids);
             position_ids.append(ids, &mut batch.positions);
             batch.text_bounds.push(batch.ids.len());
@@ -70,27 +71,27 @@ impl Batch {
         batch
     }
 
-    /// T.
+    /// Returns T, the number of tokens.
     pub(crate) fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// The token ids `[T]`.
+    /// Returns the token ids `[T]`.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// The rows of the position table `[T]`.
+    /// Returns the rows of the position table `[T]`.
     pub(crate) fn positions(&self) -> &[usize] {
         &self.positions
     }
 
-    /// The first token of each sentence, and T.
+    /// Returns the index of each text's first token, and T: `[S + 1]`.
     pub(crate) fn text_bounds(&self) -> &[usize] {
         &self.text_bounds
     }
 
-    /// The tokens of sentence s.
+    /// Returns the range of the tokens of text s.
     pub(crate) fn token_range(&self, s: usize) -> Range<usize> {
         self.text_bounds[s]..self.text_bounds[s + 1]
     }
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_restart_in_each_sentence() {
+    fn positions_restart_in_each_text() {
         let batch = Batch::new([&[5, 6, 7][..], &[8][..]], PositionIds::Sequential);
         assert_eq!(batch.positions(), [0, 1, 2, 0]);
         assert_eq!(batch.text_bounds(), [0, 3, 4]);

@@ -22,7 +22,7 @@ pub(crate) enum TracePoint {
     Key(usize),
     /// Values `[T, H·d]`.
     Value(usize),
-    /// The softmax of the scores: for each sentence `[H, L, L]`, one after another.
+    /// The softmax of the scores: for each text `[H, L, L]`, one after another.
     Probabilities(usize),
     /// The heads' weighted means of values, joined `[T, H·d]`.
     Context(usize),
@@ -57,7 +57,7 @@ pub(crate) trait Observer {
     /// Whether it records anything.
     const ENABLED: bool;
 
-    /// Records some rows of a result. The rows of a result come in order.
+    /// Records some rows of a result `[rows, width]`. The rows of a result come in order.
     fn record(&mut self, point: TracePoint, rows: MatRef<'_>);
 
     /// Records a matrix that the last step has filled.
@@ -88,7 +88,7 @@ impl Observer for NullObserver {
     fn record(&mut self, _: TracePoint, _: MatRef<'_>) {}
 }
 
-/// Every intermediate result of a forward pass, by the name of its site.
+/// Every intermediate result of a forward pass, by the name of its site, such as `layer.0.query`.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     sites: BTreeMap<String, Vec<f32>>,
@@ -106,12 +106,12 @@ impl Observer for Recorder {
 }
 
 impl Recorder {
-    /// The names of all sites.
+    /// Returns the names of all sites.
     pub fn sites(&self) -> impl Iterator<Item = &str> {
         self.sites.keys().map(String::as_str)
     }
 
-    /// The elements of a site's result, row after row.
+    /// Returns the elements of a site's result, row after row.
     pub fn get(&self, site: &str) -> Option<&[f32]> {
         self.sites.get(site).map(Vec::as_slice)
     }

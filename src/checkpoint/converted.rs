@@ -1,7 +1,7 @@
 //! Converted models: matrices packed once, in a file that is mapped and multiplied with in place.
 //!
 //! Opening a model usually means packing it: every weight is read, rounded and moved to where the
-//! matrix multiplication needs it. In the folder that [`crate::Builder::convert`] writes this has
+//! matrix product needs it. In the folder that [`crate::Builder::convert`] writes this has
 //! been done. `likewise.safetensors` contains, in this order,
 //!
 //! * `{modules}.words` U32 `[panels, words, columns]`: the weights of a linear layer (of several

@@ -79,11 +79,8 @@ impl Checkpoint {
     /// If the file is missing or is not valid safetensors.
     pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
         let name = file_in(path, WEIGHTS);
-        let bytes = files.weights(&name)?.ok_or_else(|| Error::MissingFile {
-            origin: files.origin(),
-            name: name.clone(),
-            why: "the weights of a module; other formats, such as pytorch_model.bin, are not read",
-        })?;
+        let why = "the weights of a module; other formats, such as pytorch_model.bin, are not read";
+        let bytes = files.weights(&name)?.ok_or_else(|| files.missing_file(&name, why))?;
         Self::from_shards(files.label(&name), vec![(files.label(&name), bytes)])
     }
 
@@ -152,7 +149,7 @@ impl Checkpoint {
         Ok(Self { shards, entries, label, format: None, file_names: Vec::new() })
     }
 
-    /// A tensor, which must have the given shape.
+    /// Returns a tensor, which must have the given shape.
     ///
     /// Layer norms of old checkpoints call their weight and bias gamma and beta; both are found.
     ///
@@ -163,12 +160,12 @@ impl Checkpoint {
         self.float_tensor(name, entry)
     }
 
-    /// Names and shapes of all tensors, sorted by name.
+    /// Returns the names and shapes of all tensors, sorted by name.
     pub fn tensors(&self) -> BTreeMap<&str, &[usize]> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice())).collect()
     }
 
-    /// A tensor's full name and entry.
+    /// Returns a tensor's full name and entry.
     ///
     /// # Errors
     /// If no tensor has that name after the prefix, or its shape differs.
@@ -194,7 +191,7 @@ impl Checkpoint {
         Ok((full_name, entry))
     }
 
-    /// The elements of an entry.
+    /// Returns the tensor of an entry.
     ///
     /// # Errors
     /// If they are not F32, F16 or BF16.
@@ -208,32 +205,33 @@ impl Checkpoint {
         Ok(Tensor { name: full_name.to_owned(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
     }
 
-    /// Whether there is a tensor of that full name.
+    /// Returns whether there is a tensor of that full name.
     pub(super) fn contains(&self, full_name: &str) -> bool {
         self.entries.contains_key(full_name)
     }
 
-    /// The full names of all tensors.
+    /// Returns the full names of all tensors.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The names of its files in the model's folder.
+    /// Returns the names of its files in the model's folder.
     pub(crate) fn file_names(&self) -> &[String] {
         &self.file_names
     }
 
-    /// The level and precision of a converted model.
+    /// Returns the level and precision of a converted model.
     pub(crate) fn converted_format(&self) -> Option<ConvertedFormat> {
         self.format
     }
 
-    /// The whole file of a converted model.
+    /// Returns the whole file of a converted model.
     pub(crate) fn converted_bytes(&self) -> &WeightBytes {
         &self.shards[0].bytes
     }
 
-    /// Bytes of files that were given in memory, and stay there while the model is open.
+    /// Returns the bytes of files that were given in memory, and stay there while the model is
+    /// open.
     pub(crate) fn bytes_in_memory(&self) -> usize {
         self.shards.iter().map(|shard| shard.bytes.bytes_in_memory()).sum()
     }
@@ -245,12 +243,12 @@ impl Checkpoint {
         self.shards.iter().for_each(|shard| shard.bytes.evict_pages(0..shard.bytes.as_slice().len()));
     }
 
-    /// The file that lists the tensors, for messages.
+    /// Returns the file that lists the tensors, for messages.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Up to three names that resemble the missing one.
+    /// Returns up to three names that resemble the missing one.
     fn similar_names(&self, prefix: &str, name: &str) -> Vec<String> {
         let distance = |known: &String| edit_distance(name, known.strip_prefix(prefix).unwrap_or(known));
         let mut names: Vec<(usize, &String)> = self.entries.keys().map(|known| (distance(known), known)).collect();
@@ -259,7 +257,7 @@ impl Checkpoint {
     }
 }
 
-/// The name of a layer norm's weight or bias in the first checkpoints.
+/// Returns the name of a layer norm's weight or bias in the first checkpoints.
 fn old_name(name: &str) -> Option<String> {
     let (module, leaf) = name.rsplit_once('.')?;
     let leaf = match leaf {
@@ -270,7 +268,7 @@ fn old_name(name: &str) -> Option<String> {
     module.ends_with("LayerNorm").then(|| format!("{module}.{leaf}"))
 }
 
-/// The number of single-character edits that turn one string into the other (Levenshtein).
+/// Returns the number of single-character edits that turn one string into the other (Levenshtein).
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -25,7 +25,7 @@ impl<'a> TensorReader<'a> {
         Self { checkpoint, prefix: String::new(), requested: BTreeMap::new() }
     }
 
-    /// With the first prefix for which `probe` exists: one of `prefixes`, or none.
+    /// Makes a reader with the first prefix for which `probe` exists: one of `prefixes`, or none.
     ///
     /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the
     /// encoder's ("bert."), and tools that save a whole pipeline put the path of its attributes
@@ -43,13 +43,13 @@ impl<'a> TensorReader<'a> {
         self.checkpoint
     }
 
-    /// Whether there is a tensor of that name.
+    /// Returns whether there is a tensor of that name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.checkpoint.contains(&format!("{}{name}", self.prefix))
     }
 
-    /// A tensor, which must have the given shape. Layer norms of old checkpoints call their weight
-    /// and bias gamma and beta; both are found.
+    /// Returns a tensor, which must have the given shape. Layer norms of old checkpoints call their
+    /// weight and bias gamma and beta; both are found.
     ///
     /// # Errors
     /// If no tensor has that name, its shape differs, or it is not F32, F16 or BF16.
@@ -58,8 +58,8 @@ impl<'a> TensorReader<'a> {
         self.checkpoint.float_tensor(full_name, entry)
     }
 
-    /// A packed matrix in the file of a converted model, in 32-bit words from the start of the
-    /// file.
+    /// Returns the range of a packed matrix in the file of a converted model, in 32-bit words from
+    /// the start of the file.
     ///
     /// # Errors
     /// If no tensor has that name, it has another shape or type, or it does not start at a cache
@@ -74,7 +74,8 @@ impl<'a> TensorReader<'a> {
         Ok(bytes.start / WORD_BYTES..bytes.end / WORD_BYTES)
     }
 
-    /// The sums `[n]` of the int8 weights of each output, which has at most `max_weights` of them.
+    /// Returns the sums `[n]` of the int8 weights of each output, which has at most `max_weights`
+    /// of them.
     ///
     /// # Errors
     /// If no tensor has that name, it has another shape or type, or an element is too large for
@@ -90,7 +91,7 @@ impl<'a> TensorReader<'a> {
         }
     }
 
-    /// The requested tensors whose elements are floats, by their names without the prefix.
+    /// Returns the requested tensors whose elements are floats, by their names without the prefix.
     pub(crate) fn requested_tensors(&self) -> BTreeMap<String, Tensor> {
         let tensor = |(full_name, entry): (&String, &Entry)| {
             let name = full_name.strip_prefix(&self.prefix).unwrap_or(full_name).to_owned();
@@ -99,8 +100,7 @@ impl<'a> TensorReader<'a> {
         self.requested.iter().filter_map(tensor).collect()
     }
 
-    /// A tensor that is present and not understood may change what the model computes, so it is an
-    /// error and not skipped.
+    /// Rejects tensors that are not understood: they may change what the model computes.
     ///
     /// # Errors
     /// If there are tensors that have not been requested and that are not known to be of no use.
@@ -136,8 +136,8 @@ impl<'a> TensorReader<'a> {
     }
 }
 
-/// Tensors that checkpoints contain and a sentence encoder does not use: the pooler, the heads of
-/// pre-training and classification, and buffers that hold 0, 1, 2, …
+/// Returns whether a sentence encoder does not use a tensor that checkpoints contain: the pooler, a
+/// head of pre-training or of another task, or a buffer that holds 0, 1, 2, …
 fn is_known_unused(name: &str) -> bool {
     const HEADS: [&str; 8] =
         ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];

@@ -13,8 +13,8 @@ pub(crate) struct Shard {
     pub(super) bytes: WeightBytes,
 }
 
-/// The header of a safetensors file and its length. Offsets are in order, sizes fit shapes, and the
-/// tensors fill the file to its last byte.
+/// Reads the header of a safetensors file and its length. Offsets are in order, sizes fit shapes,
+/// and the tensors fill the file to its last byte.
 pub(super) fn read_header(file: &str, bytes: &[u8]) -> Result<(usize, Metadata)> {
     SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors {
         file: file.to_owned(),

@@ -58,7 +58,7 @@ impl Tensor {
         &self.shape
     }
 
-    /// "F32", "F16" or "BF16".
+    /// Returns the element type: "F32", "F16" or "BF16".
     pub fn dtype(&self) -> &'static str {
         match self.dtype {
             Float::F32 => "F32",
@@ -72,7 +72,7 @@ impl Tensor {
         self.dtype.dtype()
     }
 
-    /// Elements of one row: the product of all axes but the first.
+    /// Returns the elements of one row: the product of all axes but the first.
     pub(crate) fn width(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
@@ -88,7 +88,7 @@ impl Tensor {
         widen(self.dtype, &self.as_bytes()[i * size..][..size], out);
     }
 
-    /// All elements, widened to f32.
+    /// Returns all elements, widened to f32.
     ///
     /// # Errors
     /// If an element is not finite.
@@ -102,7 +102,7 @@ impl Tensor {
         }
     }
 
-    /// The error that row `row` has an element that is not finite.
+    /// Makes the error that row `row` has an element that is not finite.
     pub(crate) fn not_finite(&self, row: usize, value: f32) -> Error {
         Error::TensorNotFinite { file: self.shard.label.clone(), name: self.name.clone(), row, value }
     }

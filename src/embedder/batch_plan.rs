@@ -14,8 +14,8 @@ pub(crate) const TARGET_TOKENS_PER_BATCH: usize = 192;
 /// as many again as the target, so that two texts of medium length still share a batch.
 pub(super) const MAX_TOKENS_PER_BATCH: usize = TARGET_TOKENS_PER_BATCH * 3 / 2;
 
-/// The number of tokens per thread below which all threads share one pass: a single thread would
-/// wait for its weights.
+/// With fewer tokens per thread, reading the weights takes longer than computing. All threads then
+/// share one pass, which reads them once.
 const TEAM_BELOW_TOKENS_PER_THREAD: usize = 96;
 
 /// The batches of a call.
@@ -34,7 +34,7 @@ impl Embedder {
         threads > 1 && tokens < TEAM_BELOW_TOKENS_PER_THREAD * threads
     }
 
-    /// Divides texts into batches, and decides whether all threads share each batch.
+    /// Divides S texts into batches, and decides whether all threads share each batch.
     pub(super) fn plan_batches(&self, encoded: &[TokenizedIds]) -> BatchPlan {
         // A text without any token keeps its vector of zeros, which is also what the mean over no
         // tokens is in sentence-transformers. Such texts exist only if the tokenizer adds no

@@ -173,7 +173,7 @@ struct TensorEntry<'a> {
 }
 
 impl<'a> TensorEntry<'a> {
-    /// A tensor with the bytes of the file that it comes from.
+    /// Makes the entry of a tensor with the bytes of the file that it comes from.
     fn unchanged((name, tensor): (&'a String, &'a Tensor)) -> Self {
         let bytes = Cow::Borrowed(tensor.as_bytes());
         Self { name: name.clone(), dtype: tensor.file_dtype(), shape: tensor.shape().to_vec(), bytes }
@@ -184,7 +184,7 @@ impl<'a> TensorEntry<'a> {
     }
 }
 
-/// The matrices in the order in which a pass reads them; then their scales and sums.
+/// Returns the matrices in the order in which a pass reads them, and then their scales and sums.
 fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
     let encoder = embedder.encoder();
     let mut matrices = Vec::new();

@@ -91,8 +91,8 @@ impl Embedder {
         Ok(Embeddings { data, width, usage: encoded.iter().map(|text| text.usage).collect() })
     }
 
-    /// Computes the vectors `[n, width]` of the texts of one batch, by a team of all threads or by
-    /// this thread.
+    /// Computes the vectors `[S, width]` of the S texts of one batch, by a team of all threads or
+    /// by this thread.
     fn embed_batch(&self, encoded: &[TokenizedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
         let texts = || text_indices.iter().map(|&i| &encoded[i]);
         let batch = self.batch(texts());

@@ -25,7 +25,7 @@ impl Embedder {
         self.with_workspace(batch, |workspace| {
             TeamMember::solo(workspace, |member, workspace| {
                 let output = self.encoder.forward(member, batch, workspace, observer);
-                member.with_reader(|reader| consume(reader.read(&workspace.stream(output).values)));
+                workspace.read_stream(member, output, consume);
             });
         });
     }
@@ -36,13 +36,13 @@ impl Embedder {
             let output = self
                 .thread_pool
                 .team(workspace, |member, workspace| self.encoder.forward(member, batch, workspace, &mut NullObserver));
-            TeamMember::solo(workspace, |member, workspace| {
-                member.with_reader(|reader| consume(reader.read(&workspace.stream(output).values)));
-            });
+            // The team has ended. Only a member of the team that a matrix is bound to may read it,
+            // so a team of one reads the result.
+            TeamMember::solo(workspace, |member, workspace| workspace.read_stream(member, output, consume));
         });
     }
 
-    /// Pools the token vectors `[T, D]` of a batch to one vector a text, `pooled` `[n, P]`.
+    /// Pools the token vectors `[T, D]` of a batch to one vector a text, `pooled` `[S, W]`.
     pub(super) fn pool_sentences<'a>(
         &self,
         texts: impl IntoIterator<Item = &'a TokenizedIds>,
@@ -76,7 +76,7 @@ impl Embedder {
         self.tokenizer.max_tokens().max(MAX_TOKENS_PER_BATCH)
     }
 
-    /// Rejects vectors `[n, width]` that are not finite. The error names the weight that causes it,
+    /// Rejects vectors `[S, width]` that are not finite. The error names the weight that causes it,
     /// if one is found.
     pub(super) fn check_finite(&self, vectors: &[f32], text_indices: &[usize], batch: &Batch) -> Result<()> {
         let Some(element) = vectors.iter().position(|x| !x.is_finite()) else { return Ok(()) };

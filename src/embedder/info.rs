@@ -79,8 +79,9 @@ impl Embedder {
         Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
     }
 
-    /// Returns the floating-point operations of a pass over a text of L tokens: its linear layers
-    /// and the two products of attention, a multiply-add being two. The rest is not counted.
+    /// Returns the floating-point operations of a pass over a text of so many tokens: its linear
+    /// layers and the two matrix products of attention, a multiply-add being two. The rest is not
+    /// counted.
     pub fn operations(&self, tokens: usize) -> f64 {
         self.encoder.spec().operations(tokens)
     }

@@ -38,13 +38,13 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// Resident once the model is open.
+    /// Returns the bytes that are resident once the model is open.
     pub fn resident(&self) -> usize {
         self.program + self.tokenizer + self.packed + self.given
     }
 
-    /// The most that is ever resident: with every weight, every row of every table, and texts of
-    /// the full length.
+    /// Returns the most bytes that are ever resident: with every weight, every row of every table,
+    /// and texts of the full length.
     pub fn peak(&self) -> usize {
         self.resident() + self.packing.max(self.tables + self.mapped + self.activations)
     }
@@ -53,7 +53,7 @@ impl MemoryEstimate {
 /// The command with its libraries and the heap's own overhead, measured: 8 MiB.
 const PROGRAM_BYTES: usize = 8 << 20;
 
-/// The memory of a tokenizer with so many entries, by its kind.
+/// Returns the memory of a tokenizer with so many entries, by its kind.
 ///
 /// Bytes per entry, measured with vocabularies of 30,000 to 100,000 entries: WordPiece has two
 /// maps, BPE also has merges, and Unigram has a tree node for every character.
@@ -67,7 +67,7 @@ fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
 }
 
 impl Embedder {
-    /// The memory that this model takes, or would take in another precision.
+    /// Returns the memory that this model takes, or would take in another precision.
     pub(super) fn memory(&self, precision: Precision) -> MemoryEstimate {
         let spec = self.encoder.spec();
         let compute = ComputeConfig { level: self.level, precision };
@@ -87,8 +87,8 @@ impl Embedder {
     }
 }
 
-/// Weights that are in memory even if the matrices are mapped: scales, sums, and relative
-/// positions.
+/// Returns the bytes of weights that are in memory even if the matrices are mapped: scales, sums,
+/// and relative positions.
 fn copied(spec: &EncoderSpec, compute: ComputeConfig) -> usize {
     let scales: usize = spec.linears().map(|linear| Linear::scale_bytes(linear, compute.precision)).sum();
     let relative_keys: usize =

@@ -3,7 +3,7 @@
 use crate::tokenizer::TokenUsage;
 use crate::trace::Recorder;
 
-/// Sentence vectors `[n, width]`, in the order of the texts.
+/// Sentence vectors `[S, width]` of S texts, in the order of the texts.
 ///
 /// ```no_run
 /// # fn main() -> likewise::Result<()> {
@@ -48,7 +48,7 @@ pub struct Trace {
     pub ids: Vec<u32>,
     /// The number of tokens of each text; their sum is T.
     pub token_counts: Vec<usize>,
-    /// The pooled vectors, before the modules after pooling `[n, P]`.
+    /// The pooled vectors `[S, W]` of S texts, before the modules after pooling.
     pub pooled: Vec<f32>,
     /// The sentence vectors.
     pub embeddings: Embeddings,
@@ -83,12 +83,12 @@ impl Embeddings {
         self.data.chunks_exact(self.width)
     }
 
-    /// Returns the elements of all vectors, row after row `[n · width]`.
+    /// Returns the elements of all vectors, row after row `[S · width]`.
     pub fn as_slice(&self) -> &[f32] {
         &self.data
     }
 
-    /// Returns the elements of all vectors, row after row `[n · width]`, without a copy.
+    /// Returns the elements of all vectors, row after row `[S · width]`, without a copy.
     pub fn into_vec(self) -> Vec<f32> {
         self.data
     }

@@ -112,14 +112,14 @@ impl Embedder {
 
     /// Runs one batch, by a team of all threads or by this thread.
     ///
-    /// Returns for each text the pooled vector `[P]`, before the modules after pooling, or its
-    /// token vectors `[L, D]`.
+    /// Returns for each text the pooled vector `[W]`, before the modules after pooling, or the
+    /// elements `[L·D]` of its token vectors, row after row.
     ///
     /// # Errors
     /// If a vector is not finite.
     pub(crate) fn run_batch(&self, texts: &[&EncodedText], use_team: bool) -> Result<Vec<Vec<f32>>> {
         let width = self.head.pooled_width();
-        // The encoder takes no empty sentences: a text without tokens keeps a vector of zeros, or
+        // The encoder takes no empty texts: a text without tokens keeps a vector of zeros, or
         // no token vectors.
         let empty = |text: &&EncodedText| if text.keep_token_vectors { Vec::new() } else { vec![0.0; width] };
         let mut vectors: Vec<Vec<f32>> = texts.iter().map(empty).collect();
@@ -149,7 +149,7 @@ impl Embedder {
         }
     }
 
-    /// Applies the modules after pooling to a pooled vector `[P]`.
+    /// Applies the modules after pooling to a pooled vector `[W]`.
     ///
     /// `normalize` overrides whether the vector is scaled to length 1. `dimensions` keeps the first
     /// elements. They are then scaled to length 1 if the model normalizes its whole vectors.

@@ -6,7 +6,8 @@ use super::model::{Embedder, TruncationPolicy};
 use crate::error::{Error, Result};
 use crate::tokenizer::{TokenUsage, Tokens, TruncationSide};
 
-/// Texts of one task of the thread pool: a text takes only some ten microseconds.
+/// The texts of one task of the thread pool. One text takes only some ten microseconds, too little
+/// for a task.
 const TEXTS_PER_TASK: usize = 64;
 
 /// The token ids of a text, valid for this model.

@@ -56,6 +56,11 @@ impl LayerNorm {
         });
     }
 
+    /// Returns the bytes of the weight and the bias.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.weight.len() + self.bias.len()) * size_of::<f32>()
+    }
+
     /// Computes y = norm(x), both `[rows, D]`, as part of a step.
     pub(crate) fn apply(&self, x: MatRef<'_>, y: MatMut<'_>) {
         layer_norm(self.level, x, &self.weight, &self.bias, self.epsilon, y);

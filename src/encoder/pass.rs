@@ -2,6 +2,7 @@
 //! they fill.
 
 use likewise_kernels::quant::Precision;
+use likewise_kernels::view::MatRef;
 
 use crate::batch::Batch;
 use crate::encoder::activations::Activations;
@@ -77,6 +78,16 @@ impl Workspace {
     /// Returns a buffer of the residual stream.
     pub(crate) fn stream(&self, stream: Stream) -> &Activations {
         &self.stream[stream.0]
+    }
+
+    /// Gives the residual stream `[T, D]` to `read`, after the last step.
+    pub(crate) fn read_stream<R>(
+        &self,
+        member: &TeamMember<'_>,
+        stream: Stream,
+        read: impl FnOnce(MatRef<'_>) -> R,
+    ) -> R {
+        member.with_reader(|reader| read(reader.read(&self.stream(stream).values)))
     }
 
     /// Returns a sublayer's input after its norm.

@@ -253,10 +253,7 @@ fn encode(spec: &EncoderSpec, weights: &Weights, compute: ComputeConfig, threads
     work.resize(batch.tokens());
     let output = pool.team(&mut work, |member, work| loaded.encoder.forward(member, &batch, work, &mut NullObserver));
     TeamMember::solo(&mut work, |member, work| {
-        member.with_reader(|reader| {
-            let rows = reader.read(&work.stream(output).values);
-            (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect()
-        })
+        work.read_stream(member, output, |rows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect())
     })
 }
 

@@ -80,7 +80,7 @@ impl Dense {
         self.output_width
     }
 
-    /// Maps vectors `[n, input_width]` to vectors `[n, output_width]`.
+    /// Maps vectors `[S, input_width]` to vectors `[S, output_width]`.
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.input_width;
         let x = MatRef::new(x, rows, self.input_width);

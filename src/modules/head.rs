@@ -24,7 +24,7 @@ pub(crate) struct PoolingHead {
     post_modules: Vec<Module>,
     /// The width of a token vector, D.
     token_width: usize,
-    /// The width of a pooled vector, P.
+    /// The width of a pooled vector, W.
     pooled_width: usize,
     /// The width of a sentence vector after all modules, E.
     width: usize,
@@ -87,7 +87,7 @@ impl PoolingHead {
         self.width
     }
 
-    /// Returns the width of the pooled vector, P.
+    /// Returns the width of the pooled vector, W.
     pub(crate) fn pooled_width(&self) -> usize {
         self.pooled_width
     }
@@ -101,14 +101,14 @@ impl PoolingHead {
     pub(crate) fn bytes(&self) -> usize {
         let bytes = |module: &Module| match module {
             Module::Dense(dense) => dense.bytes(),
-            Module::LayerNorm(_) => 2 * self.width * size_of::<f32>(),
+            Module::LayerNorm(norm) => norm.bytes(),
             Module::Normalize | Module::Dropout => 0,
         };
         self.post_modules.iter().map(bytes).sum()
     }
 
-    /// Pools the token vectors `[L, D]` of a sentence to `out` `[W]`. The first
-    /// `excluded_tokens` tokens are not pooled.
+    /// Pools the token vectors `[L, D]` of a text to `out` `[W]`. The first `excluded_tokens`
+    /// tokens are not pooled.
     pub(crate) fn pool(&self, tokens: MatRef<'_>, excluded_tokens: usize, out: &mut [f32]) {
         assert_eq!(tokens.cols(), self.token_width, "width of the token vectors");
         assert_eq!(out.len(), self.pooled_width, "width of the pooled vector");
@@ -224,10 +224,47 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
     Ok(norm)
 }
 
-/// Applies a layer norm to vectors `[n, width]`.
+/// Applies a layer norm to vectors `[S, width]`.
 fn apply_norm(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
     let rows = vectors.len() / width;
     let mut out = vec![0.0; vectors.len()];
     norm.apply(MatRef::new(vectors, rows, width), MatMut::new(&mut out, rows, width));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    fn weights(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+        let zeros = [0; 64];
+        let views = tensors.iter().map(|&(name, shape)| {
+            let bytes = &zeros[..shape.iter().product::<usize>() * size_of::<f32>()];
+            (name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor"))
+        });
+        safetensors::serialize(views, None).expect("safetensors")
+    }
+
+    #[test]
+    fn layer_norm_before_a_narrower_dense_is_counted_with_its_own_width() {
+        let list = br#"[
+            {"path": "", "type": "sentence_transformers.models.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"path": "2_LayerNorm", "type": "sentence_transformers.models.LayerNorm"},
+            {"path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+        ]"#;
+        let files = ModelFiles::in_memory()
+            .with("1_Pooling/config.json", br#"{"pooling_mode": "mean"}"#.as_slice())
+            .with("2_LayerNorm/config.json", br#"{"dimension": 4}"#.as_slice())
+            .with("2_LayerNorm/model.safetensors", weights(&[("norm.weight", &[4]), ("norm.bias", &[4])]))
+            .with("3_Dense/config.json", br#"{"in_features": 4, "out_features": 2}"#.as_slice())
+            .with("3_Dense/model.safetensors", weights(&[("linear.weight", &[2, 4]), ("linear.bias", &[2])]));
+        let modules = ModuleList::parse("modules.json", list).expect("modules");
+        let head = PoolingHead::load(&files, Some(&modules), Level::PORTABLE, 4).expect("a head");
+        assert_eq!(head.width(), 2);
+        assert_eq!(head.bytes(), (2 * 4 + 2 * 4 + 2) * size_of::<f32>());
+    }
 }

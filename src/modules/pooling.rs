@@ -1,4 +1,4 @@
-//! Pooling: the vectors of a sentence's tokens to one vector.
+//! Pooling: the vectors of a text's tokens to one vector.
 //!
 //! There are six modes. A model may use several of them; their results are concatenated. All tokens
 //! count, special tokens included. With `include_prompt: false` the tokens of the prompt do not
@@ -130,7 +130,7 @@ impl Pooling {
         Ok(Self { modes, include_prompt: keys.boolean("include_prompt")?.unwrap_or(true) })
     }
 
-    /// Returns the width of the pooled vector, from that of a token vector.
+    /// Returns W, the width of the pooled vector, from D, that of a token vector.
     pub(super) fn width(&self, token_width: usize) -> usize {
         self.modes.len() * token_width
     }
@@ -140,7 +140,7 @@ impl Pooling {
         self.include_prompt
     }
 
-    /// Pools the token vectors `[L, D]` of a sentence to `out` `[modes·D]`. The first
+    /// Pools the token vectors `[L, D]` of a text to `out` `[W]`, where W = modes · D. The first
     /// `excluded_tokens` tokens are not pooled.
     pub(super) fn apply(&self, level: Level, tokens: MatRef<'_>, excluded_tokens: usize, out: &mut [f32]) {
         let first = excluded_tokens.min(tokens.rows());

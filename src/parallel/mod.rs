@@ -3,17 +3,16 @@
 //! There are two ways to share work.
 //!
 //! **Many texts**: [`Pool::map`]. Each thread takes the next batch and runs the whole network on
-//! it. No thread waits for another, so this is the fast way.
+//! it. Threads do not wait for each other, so this is faster.
 //!
 //! **Few texts**: [`Pool::team`]. All threads run the network on the same batch, as a [`Team`].
 //! Every member executes the same steps; in each step it computes its part of the step's output
-//! (some columns of a matmul, some rows, some heads) and then waits until all have done theirs. A
-//! pass enters the pool once, not once per step, and waiting is spinning for a moment and then
-//! yielding: a pass over a short text has dozens of steps of some ten microseconds, and putting a
-//! thread to sleep and waking it costs as much as one step.
+//! (some columns of a matrix product, some rows, some heads) and then waits until all have done
+//! theirs. A pass enters the pool once, not once per step, and waiting is spinning for a moment and
+//! then yielding: a pass over a short text has dozens of steps of some ten microseconds, and
+//! putting a thread to sleep and waking it costs as much as one step.
 //!
-//! The parts never depend on sums that another member holds (the k of a matmul is not split), so
-//! how many members there are changes no bit of the result.
+//! No sum is divided among members, so the result does not depend on their number.
 
 mod shared;
 mod team;
@@ -30,11 +29,10 @@ use team::{PoisonOnPanic, Team};
 pub(crate) struct Pool {
     /// None for a single thread: the caller's own.
     threads: Option<rayon::ThreadPool>,
-    /// Held while a team is at work. Its members wait for one another, so two teams at once on the
-    /// same threads could each hold the thread that the other waits for.
+    /// Locked while a team runs. Its members wait for one another, so two teams on the same threads
+    /// could each hold the thread that the other waits for.
     team: Mutex<()>,
-    /// Calls of [`Pool::map`] that are at work. Each holds every thread until all of its tasks are
-    /// done.
+    /// The running calls of [`Pool::map`]. Each holds every thread until all of its tasks are done.
     maps: AtomicUsize,
 }
 
@@ -52,19 +50,19 @@ impl Pool {
         Ok(Self { threads, team: Mutex::new(()), maps: AtomicUsize::new(0) })
     }
 
-    /// The threads that this process may use: the CPUs of its affinity mask, or fewer if a cgroup
-    /// limits its CPU time.
+    /// Returns the number of threads that this process may use: the CPUs of its affinity mask, or
+    /// fewer if a cgroup limits its CPU time.
     pub(crate) fn default_threads() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// The number of threads.
+    /// Returns the number of threads.
     pub(crate) fn size(&self) -> usize {
         self.threads.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// `task(0)`, `task(1)`, … `task(n - 1)`, each on whichever thread is free, started in this
-    /// order.
+    /// Returns `task(0)`, `task(1)`, … `task(n - 1)`, each run on whichever thread is free, started
+    /// in this order.
     pub(crate) fn map<T: Send>(&self, n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let Some(threads) = self.threads.as_ref().filter(|_| n > 1) else { return (0..n).map(task).collect() };
         let next = AtomicUsize::new(0);
@@ -89,9 +87,9 @@ impl Pool {
     ///
     /// If the threads are busy with another team or with [`Self::map`], the caller runs `work` as a
     /// team of one. That changes how long it takes and no bit of the result. The caller does not
-    /// wait for the threads, because one sentence must not wait for another caller's hundred
-    /// thousand. Waiting could also deadlock: if the caller is itself a thread of a pool, that pool
-    /// may give it another task that ends up here.
+    /// wait for the threads, because one text must not wait for another caller's hundred thousand.
+    /// Waiting could also deadlock: if the caller is itself a thread of a pool, that pool may give
+    /// it another task that ends up here.
     pub(crate) fn team<W: TeamBuffers, R: Send>(
         &self,
         workspace: &mut W,

@@ -24,7 +24,7 @@ pub(crate) struct TeamMember<'t> {
 }
 
 impl<'t> TeamMember<'t> {
-    /// A member of a team, before its first step.
+    /// Makes a member of a team, before its first step.
     pub(super) fn new(index: usize, team: &'t Team) -> Self {
         Self { index, team, step: 1 }
     }
@@ -36,14 +36,14 @@ impl<'t> TeamMember<'t> {
         work(&mut TeamMember::new(0, &team), workspace)
     }
 
-    /// Members of the team.
+    /// Returns the number of members of the team.
     pub(crate) fn team_size(&self) -> usize {
         self.team.size
     }
 
-    /// A step that fills `out`, each member some of its columns: a multiple of `unit` of them,
-    /// except at the right edge. `fill` gets the columns, their view, and access to the matrices of
-    /// earlier steps.
+    /// Runs a step that fills `out` `[rows, cols]`, each member some of its columns: a multiple of
+    /// `unit` of them, except at the right edge. `fill` gets the range of columns, their view
+    /// `[rows, columns]`, and access to the matrices of earlier steps.
     pub(crate) fn fill_columns<T: Copy>(
         &mut self,
         out: &TeamMatrix<T>,
@@ -64,7 +64,8 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// A step that fills `out`, each member some of its rows.
+    /// Runs a step that fills `out` `[rows, cols]`, each member some of its rows. `fill` gets the
+    /// range of rows and their view `[rows, cols]`.
     pub(crate) fn fill_rows<T: Copy>(
         &mut self,
         out: &TeamMatrix<T>,
@@ -80,7 +81,7 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// A step that fills two matrices of as many rows, each member the same rows of both.
+    /// Runs a step that fills two matrices of as many rows, each member the same rows of both.
     pub(crate) fn fill_rows_of_two<A: Copy, B: Copy>(
         &mut self,
         a: &TeamMatrix<A>,
@@ -100,8 +101,9 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// A step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and `width`
-    /// columns each. `fill` gets the indices of the group of rows and of the group of columns.
+    /// Runs a step that fills `out` block by block: the rows `offsets[i]..offsets[i + 1]` and
+    /// `width` columns each. `fill` gets the indices of the group of rows and of the group of
+    /// columns, and the view `[rows of the group, width]`.
     pub(crate) fn fill_blocks(
         &mut self,
         out: &TeamMatrix,
@@ -127,12 +129,14 @@ impl<'t> TeamMember<'t> {
         self.finish();
     }
 
-    /// Reads the matrices of earlier steps. This is not a step: all members may call it, or one.
+    /// Gives `read` access to the matrices of earlier steps. This is not a step: all members may
+    /// call it, or one.
     pub(crate) fn with_reader<R>(&self, read: impl FnOnce(&StepReader) -> R) -> R {
         read(&self.reader())
     }
 
-    /// This member's part of `units` units, as a range that ends at `end` for the last member.
+    /// Returns this member's part of `units` units, as a range that ends at `end` for the last
+    /// member.
     fn part(&self, units: usize, unit: usize, end: usize) -> Range<usize> {
         let bound = |index: usize| (index * units / self.team.size * unit).min(end);
         bound(self.index)..bound(self.index + 1)
@@ -158,7 +162,7 @@ pub(crate) struct StepReader {
 }
 
 impl StepReader {
-    /// A matrix, to read for the rest of the step.
+    /// Returns a matrix, to read for the rest of the step.
     ///
     /// # Panics
     /// If the present step fills it, which would be a bug in the forward pass.
@@ -181,7 +185,7 @@ enum Split<'a> {
 }
 
 impl Split<'_> {
-    /// A code that differs between ways to split.
+    /// Returns a code that differs between ways to split.
     fn code(self) -> u64 {
         // 31 bits, below the number of the step.
         let short = |code: u64| (code ^ code >> 29) & 0x1fff_ffff;
@@ -199,9 +203,9 @@ impl Split<'_> {
 /// A matrix that a team fills and reads, in different steps: of f32, or of quantized elements in
 /// 32-bit words.
 ///
-/// It is to a team what `RefCell` is to one thread: it records which steps fill it and which read
-/// it, and a step that did both would panic. There is one step per matrix multiplication, so the
-/// records cost nothing.
+/// It is to a team what `RefCell` is to one thread. It checks at run time that no step both fills
+/// and reads it: a step that does panics. There is one step per matrix product, so the checks cost
+/// nothing.
 pub(crate) struct TeamMatrix<T = f32> {
     /// The memory, which is accessed through `first` only.
     storage: AlignedScratch<T>,
@@ -225,7 +229,7 @@ unsafe impl<T: Send + Sync> Sync for TeamMatrix<T> {}
 unsafe impl<T: Send + Sync> Send for TeamMatrix<T> {}
 
 impl<T: Copy + Default> TeamMatrix<T> {
-    /// A matrix of no rows.
+    /// Makes a matrix of `cols` columns without rows.
     pub(crate) fn new(cols: usize) -> Self {
         Self {
             storage: AlignedScratch::default(),
@@ -247,17 +251,17 @@ impl<T: Copy + Default> TeamMatrix<T> {
 }
 
 impl<T: Copy> TeamMatrix<T> {
-    /// Rows that fit in its memory.
+    /// Returns the number of rows that fit in the memory.
     pub(crate) fn capacity_rows(&self) -> usize {
         self.storage.capacity() / self.stride.max(1)
     }
 
-    /// Elements of a row.
+    /// Returns the elements of a row.
     pub(crate) fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Bytes of a row, with its padding.
+    /// Returns the bytes of a row, with its padding.
     pub(crate) fn row_bytes(&self) -> usize {
         self.stride * size_of::<T>()
     }
@@ -269,8 +273,8 @@ impl<T: Copy> TeamMatrix<T> {
         self.read = AtomicU64::new(0);
     }
 
-    /// Elements from the first of the first row to the last of the last row, with the gaps between
-    /// rows.
+    /// Returns the number of elements from the first of the first row to the last of the last row,
+    /// with the gaps between rows.
     fn extent(&self) -> usize {
         if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols }
     }

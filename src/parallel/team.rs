@@ -46,7 +46,7 @@ impl Team {
             if spins < 20_000 {
                 std::hint::spin_loop();
             } else {
-                // The other may need this CPU to get here.
+                // The thread that this one waits for may need this CPU.
                 std::thread::yield_now();
             }
         }
@@ -54,6 +54,7 @@ impl Team {
 }
 
 /// Marks the team as poisoned when dropped, so that members do not wait for one that panicked.
+/// Forget it if the work returns.
 pub(super) struct PoisonOnPanic<'a>(pub(super) &'a Team);
 
 impl Drop for PoisonOnPanic<'_> {

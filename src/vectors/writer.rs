@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
-use super::npy;
+use super::{EMBEDDINGS, npy};
 use crate::quantize::Quantization;
 use crate::tokenizer::TokenUsage;
 
@@ -155,7 +155,7 @@ impl<'a> VectorRows<'a> {
         let used = u32_bytes(usage.iter().map(|usage| usage.used));
         let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(Error::other);
         let tensors = [
-            ("embeddings", view(self.elements.dtype().1, vec![self.rows, self.width], &embeddings)?),
+            (EMBEDDINGS, view(self.elements.dtype().1, vec![self.rows, self.width], &embeddings)?),
             ("tokens", view(Dtype::U32, vec![self.rows], &tokens)?),
             ("used", view(Dtype::U32, vec![self.rows], &used)?),
         ];
