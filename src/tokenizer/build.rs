@@ -128,13 +128,17 @@ fn post_processor(
     let id = |token: &str| inner.token_to_id(token).ok_or_else(|| format!("it has no token {token:?}"));
     let first_id = id(&first)?;
     let last_id = id(&last)?;
-    if matches!(class, TokenizerClass::Mpnet | TokenizerClass::Roberta) {
-        let processing = RobertaProcessing::new((last, last_id), (first, first_id));
-        return Ok(processing.trim_offsets(true).add_prefix_space(add_prefix_space).into());
+    match class {
+        TokenizerClass::Mpnet | TokenizerClass::Roberta => {
+            let processing = RobertaProcessing::new((last, last_id), (first, first_id));
+            Ok(processing.trim_offsets(true).add_prefix_space(add_prefix_space).into())
+        }
+        TokenizerClass::Bert | TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Generic => {
+            let template = vec![first.clone(), "$A".to_owned(), last.clone()];
+            let special_tokens = vec![(first, first_id), (last, last_id)];
+            Ok(TemplateProcessing::builder().try_single(template)?.special_tokens(special_tokens).build()?.into())
+        }
     }
-    let template = vec![first.clone(), "$A".to_owned(), last.clone()];
-    let special_tokens = vec![(first, first_id), (last, last_id)];
-    Ok(TemplateProcessing::builder().try_single(template)?.special_tokens(special_tokens).build()?.into())
 }
 
 /// Returns the model of a vocabulary, with the properties that the class defines.

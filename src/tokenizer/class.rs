@@ -67,19 +67,25 @@ impl TokenizerClass {
 
     /// Returns the class's default token with a role.
     pub(super) fn default_token(self, role: &str) -> Option<ListedToken> {
-        let content = match (self, role) {
-            (Self::Generic, _) | (Self::Bert, "bos_token" | "eos_token") => return None,
-            (Self::Bert | Self::Mpnet, "unk_token") => "[UNK]",
-            (Self::Bert, "cls_token") => "[CLS]",
-            (Self::Bert, "sep_token") => "[SEP]",
-            (Self::Bert, "pad_token") => "[PAD]",
-            (Self::Bert, "mask_token") => "[MASK]",
-            (_, "bos_token" | "cls_token") => "<s>",
-            (_, "eos_token" | "sep_token") => "</s>",
-            (_, "unk_token") => "<unk>",
-            (_, "pad_token") => "<pad>",
-            (_, "mask_token") => "<mask>",
-            _ => return None,
+        let content = match self {
+            Self::Generic => return None,
+            Self::Bert => match role {
+                "unk_token" => "[UNK]",
+                "cls_token" => "[CLS]",
+                "sep_token" => "[SEP]",
+                "pad_token" => "[PAD]",
+                "mask_token" => "[MASK]",
+                _ => return None,
+            },
+            Self::Mpnet if role == "unk_token" => "[UNK]",
+            Self::Mpnet | Self::Roberta | Self::XlmRoberta | Self::Camembert => match role {
+                "bos_token" | "cls_token" => "<s>",
+                "eos_token" | "sep_token" => "</s>",
+                "unk_token" => "<unk>",
+                "pad_token" => "<pad>",
+                "mask_token" => "<mask>",
+                _ => return None,
+            },
         };
         let lstrip = role == "mask_token" && matches!(self, Self::Mpnet | Self::Camembert);
         Some(ListedToken::special(content).with_lstrip(lstrip))
@@ -89,7 +95,7 @@ impl TokenizerClass {
     pub(super) fn default_extra_tokens(self) -> ExtraSpecialTokens {
         let contents: &[&str] = match self {
             Self::Camembert => &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
-            _ => &[],
+            Self::Bert | Self::Mpnet | Self::Roberta | Self::XlmRoberta | Self::Generic => &[],
         };
         let tokens = contents.iter().map(|content| ListedToken::special(content)).collect();
         ExtraSpecialTokens { tokens, replace_map: false }
@@ -97,7 +103,10 @@ impl TokenizerClass {
 
     /// Returns whether the class uses a Unigram vocabulary: pieces with scores.
     pub(super) fn is_unigram(self) -> bool {
-        matches!(self, Self::XlmRoberta | Self::Camembert)
+        match self {
+            Self::XlmRoberta | Self::Camembert => true,
+            Self::Bert | Self::Mpnet | Self::Roberta | Self::Generic => false,
+        }
     }
 
     /// Returns the text of the token with a role. A null becomes "None", Python's name of it, as in
