@@ -75,19 +75,25 @@ pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
 /// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model
 /// folders.
+// Of two definitions of a Markdown link the first counts. So a link from page to page leads to the
+// module here, and to the file, which the second definition names, in the repository.
 pub mod guide {
+    #[doc = "[numerics.md]: crate::guide::numerics\n\n"]
     #[doc = include_str!("../docs/gemm.md")]
     pub mod gemm {}
 
     #[doc = include_str!("../docs/numerics.md")]
     pub mod numerics {}
 
+    #[doc = "[numerics.md]: crate::guide::numerics\n\n"]
     #[doc = include_str!("../docs/http.md")]
     pub mod http {}
 
     #[doc = include_str!("../docs/hub.md")]
     pub mod hub {}
 
+    #[doc = "[numerics.md]: crate::guide::numerics\n"]
+    #[doc = "[16-bit weights]: crate::guide::numerics#16-bit-weights\n\n"]
     #[doc = include_str!("../docs/folders.md")]
     pub mod folders {}
 }
