@@ -91,7 +91,7 @@ fn epilogue<'a>(kind: &str, residual: MatRef<'a>) -> Epilogue<'a> {
     }
 }
 
-/// The product of x `[M, K]` with packed weights, as a linear layer computes it.
+/// Returns the matrix product of x `[M, K]` with packed weights, as a linear layer computes it.
 fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kernel<'a> {
     let x_stride = padded_stride(k);
     let stride = padded_stride(n);
@@ -108,7 +108,7 @@ fn linear<'a>(level: Level, m: usize, n: usize, k: usize, kind: &'a str) -> Kern
     })
 }
 
-/// The product in bf16 or int8, of activations that are quantized before.
+/// Returns the matrix product in bf16 or int8, of activations that are quantized before.
 fn quantized_linear<'a>(level: Level, precision: Precision, m: usize, n: usize, k: usize, kind: &'a str) -> Kernel<'a> {
     let cols = precision.packed_row_len(k);
     let stride = padded_stride(n);
@@ -129,7 +129,7 @@ fn quantized_linear<'a>(level: Level, precision: Precision, m: usize, n: usize, 
     })
 }
 
-/// One attention head of width d: packing the keys, both products, softmax.
+/// Returns one attention head of width d: packing the keys, both matrix products, softmax.
 fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
     let qkv = random_vec(tokens * 3 * d);
     let columns = tokens.next_multiple_of(level.panel_width());
@@ -141,8 +141,8 @@ fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
         let part = |i: usize| MatRef::new(&qkv, tokens, 3 * d).cols_in(i * d..(i + 1) * d);
         let packed = Panels::transposed(level, part(1), &mut keys);
         gemm(level, part(0), packed, None, Epilogue::Store, MatMut::new(&mut scores, tokens, columns));
-        let scale = ScoreTransform { scale: 1.0 / (d as f32).sqrt(), bias: &[], start: 0 };
-        softmax(level, MatMut::new(&mut scores, tokens, columns), tokens, scale);
+        let transform = ScoreTransform { scale: 1.0 / (d as f32).sqrt(), bias: &[], start: 0 };
+        softmax(level, MatMut::new(&mut scores, tokens, columns), tokens, transform);
         let values = Panels::in_place(level, part(2)).unwrap_or_else(|| Panels::copied(level, part(2), &mut values));
         let p = MatRef::with_stride(&scores, tokens, tokens, columns);
         gemm(level, p, values, None, Epilogue::Store, MatMut::new(out, tokens, d));

@@ -146,7 +146,7 @@ fn check(server: &Server, model: &PathBuf, texts: &[String], requests: &[Value])
     assert_eq!(next, texts.len());
 }
 
-/// The texts per second of `likewise bench`.
+/// Returns the texts per second of `likewise bench`.
 fn bench(setup: &Setup) -> f64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_likewise"));
     command.args(["bench", "--json", "--repeat", "3", "--model"]).arg(&setup.model).arg("--input").arg(&setup.input);

@@ -1,11 +1,11 @@
 //! Quantization of sentence vectors, for indexes that store many of them.
 //!
-//! | quantization | element or byte | bytes of D elements |
+//! | quantization | element or byte | bytes of E elements |
 //! |---|---|---|
-//! | `uint8` | ⌊255 (x − min) / (max − min)⌋, clamped to 0..=255 | D |
-//! | `int8` | the `uint8` value − 128 | D |
-//! | `ubinary` | bit 1 if x > 0, otherwise 0; the first of 8 elements is the highest bit | ⌈D/8⌉ |
-//! | `binary` | the `ubinary` byte − 128 | ⌈D/8⌉ |
+//! | `uint8` | ⌊255 (x − min) / (max − min)⌋, clamped to 0..=255 | E |
+//! | `int8` | the `uint8` value − 128 | E |
+//! | `ubinary` | bit 1 if x > 0, otherwise 0; the first of 8 elements is the highest bit | ⌈E/8⌉ |
+//! | `binary` | the `ubinary` byte − 128 | ⌈E/8⌉ |
 //!
 //! The minimum and maximum of each dimension come from a sample of vectors ([`Ranges`]). Vectors
 //! can be compared only if they were quantized with the same ranges. All operations are in f32 and
@@ -99,7 +99,7 @@ impl Ranges {
         Ok(ranges)
     }
 
-    /// Returns ranges of the given minima `[D]` and maxima `[D]`, the rows of
+    /// Returns ranges of the given minima `[E]` and maxima `[E]`, the rows of
     /// sentence-transformers' `ranges` array.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ fn check_finite(vector: &[f32]) -> Result<()> {
     }
 }
 
-/// Quantizes vectors `[n, D]` to bytes `[n, bytes_per_vector]`, row after row.
+/// Quantizes vectors `[S, E]` to bytes `[S, bytes_per_vector]`, row after row.
 ///
 /// Signed bytes are in two's complement.
 ///

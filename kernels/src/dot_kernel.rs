@@ -14,7 +14,7 @@
 //! If the CPU has an instruction for the whole dot product ([`DotKernels`]), a step is that
 //! instruction. Otherwise a step is two **phases**: one half of each packed element after the
 //! other, by the instructions of the level. Two phases instead of one longer step, because both
-//! halves of the weights together would take twice the registers, and none are free.
+//! halves of the weights together would take twice the registers, and all registers are in use.
 
 use crate::simd::{LANES, Simd};
 

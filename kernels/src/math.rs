@@ -108,7 +108,7 @@ impl Operator for Activate<'_> {
     }
 }
 
-/// The body of [`activate`], for operators that end with an activation.
+/// Applies an activation as [`activate`] does, for operators that end with one.
 #[inline(always)]
 pub(crate) fn activate_lanes<S: Simd>(s: S, activation: Activation, x: &mut MatMut<'_>) {
     for i in 0..x.rows() {

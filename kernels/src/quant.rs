@@ -169,8 +169,8 @@ struct RowScale {
 }
 
 impl RowScale {
-    /// For elements between `min` and `max`, zero among them. If these are NaN, so are the scale
-    /// and the product.
+    /// Returns the quantization of elements between `min` and `max`, zero among them. If these are
+    /// NaN, so are the scale and the product.
     #[inline(always)]
     fn of((min, max): (f32, f32)) -> Self {
         let range = max - min;

@@ -37,7 +37,7 @@ impl<T> Clone for MatRef<'_, T> {
 impl<T> Copy for MatRef<'_, T> {}
 
 impl<'a, T> MatRef<'a, T> {
-    /// A view of rows without gaps between them.
+    /// Makes a view `[rows, cols]` of rows without gaps between them.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
@@ -45,7 +45,7 @@ impl<'a, T> MatRef<'a, T> {
         Self::with_stride(data, rows, cols, cols)
     }
 
-    /// A view of rows that start `stride` elements apart.
+    /// Makes a view `[rows, cols]` of rows that start `stride` elements apart.
     ///
     /// # Panics
     /// If a row is longer than the stride, or the last row ends after `data`.
@@ -120,7 +120,7 @@ pub struct MatMut<'a, T = f32> {
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
-    /// A view of rows without gaps between them.
+    /// Makes a view `[rows, cols]` of rows without gaps between them.
     ///
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
@@ -128,7 +128,7 @@ impl<'a, T> MatMut<'a, T> {
         Self::with_stride(data, rows, cols, cols)
     }
 
-    /// A view of rows that start `stride` elements apart.
+    /// Makes a view `[rows, cols]` of rows that start `stride` elements apart.
     ///
     /// # Panics
     /// If a row is longer than the stride, or the last row ends after `data`.
@@ -141,7 +141,7 @@ impl<'a, T> MatMut<'a, T> {
         Self { first: data.as_mut_ptr(), rows, cols, stride: row_stride(cols, stride), owner: PhantomData }
     }
 
-    /// A view from a pointer.
+    /// Makes a view `[rows, cols]` from a pointer.
     ///
     /// # Safety
     /// `first` is the start of `rows` runs of `cols` elements each, `stride` elements apart. During

@@ -97,7 +97,7 @@ impl Embedder {
         let texts = || text_indices.iter().map(|&i| &encoded[i]);
         let batch = self.batch(texts());
         let mut pooled = vec![0.0; text_indices.len() * self.head.pooled_width()];
-        let pool = |tokens: MatRef<'_>| self.pool_sentences(texts(), &batch, tokens, &mut pooled);
+        let pool = |tokens: MatRef<'_>| self.pool_texts(texts(), &batch, tokens, &mut pooled);
         if use_team {
             self.run_team(&batch, pool);
         } else {
@@ -156,7 +156,7 @@ impl Embedder {
         let batch = self.batch(&encoded);
         let mut activations = Recorder::default();
         let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        self.run_single(&batch, &mut activations, |tokens| self.pool_sentences(&encoded, &batch, tokens, &mut pooled));
+        self.run_single(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
         let embeddings = Embeddings {
             data: self.head.apply_post_modules(pooled.clone(), self.output_options),
             width: self.width(),

@@ -43,7 +43,7 @@ impl Embedder {
     }
 
     /// Pools the token vectors `[T, D]` of a batch to one vector a text, `pooled` `[S, W]`.
-    pub(super) fn pool_sentences<'a>(
+    pub(super) fn pool_texts<'a>(
         &self,
         texts: impl IntoIterator<Item = &'a TokenizedIds>,
         batch: &Batch,

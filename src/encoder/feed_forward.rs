@@ -45,8 +45,7 @@ impl SublayerBody for FeedForward {
         let intermediate = &cx.work.intermediate;
         let activate = LinearEpilogue::Activate(self.activation);
         match intermediate.bf16() {
-            // Only `down` reads the intermediate elements, so they are rounded
-            // immediately.
+            // Only `down` reads the intermediate elements, so they are rounded immediately.
             Some(rounded) if !O::ENABLED => self.up.forward_bf16(cx, input, activate, rounded),
             _ => {
                 self.up.forward(cx, input, activate, &intermediate.values);

@@ -58,8 +58,8 @@ fn sublayer<F>(kind: Kind, body: F, name: &str, is_first: bool) -> SublayerSpec<
     SublayerSpec { input_norm, body, join }
 }
 
-/// Queries, keys and values are rows of one tensor, in another order and without a bias on the
-/// keys.
+/// Describes layer i. Queries, keys and values are rows of one tensor, in another order and without
+/// a bias on the keys.
 fn layer(kind: Kind, i: usize) -> LayerSpec {
     let part = |start: usize, has_bias: bool| LinearPart {
         weight: format!("{i}.kvq.weight"),
@@ -124,7 +124,7 @@ impl Weights {
         self.0.insert(name.to_owned(), (shape.to_vec(), elements));
     }
 
-    /// All tensors that a spec requests.
+    /// Makes all tensors that a spec requests.
     fn of(spec: &EncoderSpec) -> Self {
         let mut weights = Self::default();
         weights.add("tokens", &[VOCABULARY, HIDDEN]);

@@ -50,7 +50,7 @@ impl GemmOutput<'_> {
     }
 }
 
-/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in f32.
+/// Computes `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in f32.
 ///
 /// Shapes: `a` `[M, K]`, `b` `[K, N]`, `bias` `[N]`, `out` `[M, N]`. `out` may have more columns
 /// than `b` if they are within the last panel of `b`: these become 0, because the panel is padded

@@ -74,7 +74,7 @@ impl<'a> QuantizedMatrix<'a> {
     }
 }
 
-/// `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in bf16 or int8.
+/// Computes `out[m][n] = epilogue(bias[n] + Σ_k a[m][k] b[k][n])` in bf16 or int8.
 ///
 /// Shapes: `a` `[M, packed_row_len(K)]` as [`crate::quant::quantize`] packs it, `b` `[K, N]`,
 /// `bias` `[N]`, `out` `[M, N]`. GELU is computed by [its form for quantized

@@ -82,7 +82,7 @@ pub(crate) fn assert_panics<T>(part: &str, run: impl FnOnce() -> T) {
     }
 }
 
-/// Whether two numbers have the same bits, or are both NaN.
+/// Returns whether two numbers have the same bits, or are both NaN.
 pub(crate) fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }

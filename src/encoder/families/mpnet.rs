@@ -93,7 +93,7 @@ fn bucket(distance: isize) -> usize {
 mod tests {
     use super::*;
 
-    /// The formula of transformers, in f64.
+    /// Evaluates the formula of transformers, in f64.
     fn bucket_by_formula(distance: isize) -> usize {
         let n = distance.unsigned_abs();
         let later = if distance > 0 { 16 } else { 0 };
