@@ -13,6 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::error::{Error, Result};
 use crate::files::read_up_to;
 
+use writer::EMBEDDINGS;
 pub use writer::{VectorElements, VectorFormat, VectorRows};
 
 /// Vectors of one width, row after row.
@@ -25,9 +26,6 @@ pub struct Vectors {
 /// The size limit of a file of vectors. A few thousand vectors are enough for ranges or a
 /// comparison.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-
-/// The tensor that holds the vectors in a safetensors file.
-const EMBEDDINGS: &str = "embeddings";
 
 /// The shape and the elements of a file, before they are checked.
 struct UncheckedVectors {

@@ -7,9 +7,12 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
-use super::{EMBEDDINGS, npy};
+use super::npy;
 use crate::quantize::Quantization;
 use crate::tokenizer::TokenUsage;
+
+/// The tensor that contains the vectors in a safetensors file.
+pub(super) const EMBEDDINGS: &str = "embeddings";
 
 /// A file format for vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
