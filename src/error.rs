@@ -1,20 +1,23 @@
-//! The error type of the library. Each variant names what was read, what was expected and what was
-//! found.
+//! The error type of the library. Each variant names what was read, expected and found.
 
+mod content;
 mod hub;
 mod message;
 
 use std::path::PathBuf;
 
+pub use content::ContentError;
 pub use hub::HubErrorKind;
 pub use message::error_chain;
-use message::{CONVERT_WEIGHTS, after_attempts, first_names, known_prompts, list, only, remark, similar_names};
+use message::{
+    CONVERT_WEIGHTS, after_attempts, announced, did_you_mean, early_end, first_names, known_prompts, only, remark,
+    similar_names,
+};
 
 /// The error of the library. Writers of vectors return [`std::io::Error`] instead.
 ///
 /// The message names the file, the key or tensor, what was expected and what was found.
-/// [`std::error::Error::source`] returns the cause, if there is one. [`error_chain`] formats an
-/// error with all its causes.
+/// [`error_chain`] formats an error with all its causes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,7 +53,7 @@ pub enum Error {
     },
 
     /// A model is no folder, and neither the local cache nor the hub has it.
-    #[error("model `{id}` not found: {why}. Searched:{}", list(searched))]
+    #[error("model `{id}` not found: {why}{}", did_you_mean(similar, searched))]
     ModelNotFound {
         /// The name as it was given.
         id: String,
@@ -58,7 +61,15 @@ pub enum Error {
         why: &'static str,
         /// Every path and address that was searched.
         searched: Vec<String>,
+        /// Model folders with a similar name.
+        similar: Vec<String>,
+        /// The error that prevented the search, if there was one.
+        source: Option<Box<Error>>,
     },
+
+    /// A file of a model has the content of another kind of file.
+    #[error(transparent)]
+    Content(ContentError),
 
     /// The hub, or a host to which it redirects, rejected a request.
     #[error("{url}: {kind} (status {status}{})", remark(message))]
@@ -108,12 +119,12 @@ pub enum Error {
         found: String,
     },
 
-    /// A repository has no weights in safetensors.
-    #[error("{url}: no weights in safetensors, only {}; {}", only(found), CONVERT_WEIGHTS)]
-    HubNoSafetensors {
-        /// The repository's address.
-        url: String,
-        /// The repository's weights in other formats.
+    /// A model has no weights in safetensors.
+    #[error("{origin}: no weights in model.safetensors, only {}; {CONVERT_WEIGHTS}", only(found))]
+    NoSafetensors {
+        /// The model's folder, or the repository's address.
+        origin: String,
+        /// The model's weights in other formats.
         found: Vec<String>,
     },
 
@@ -128,20 +139,15 @@ pub enum Error {
         found: String,
     },
 
-    /// This CPU lacks instructions that the default TLS provider needs.
-    ///
-    /// The feature `hub` lets a program set another provider (`hub::Settings::tls_provider`).
-    #[error(
-        "HTTPS is unavailable: this CPU lacks {}. Download the model with `hf download`, or pass --model FOLDER",
-        missing.join(", ")
-    )]
+    /// This CPU lacks instructions that the default TLS provider (`hub::Settings`) needs.
+    #[error("HTTPS is unavailable: this CPU lacks {}; use `hf download`, or a model folder", missing.join(", "))]
     HubTlsUnsupported {
         /// The names of the instructions.
         missing: Vec<&'static str>,
     },
 
     /// A file is not JSON.
-    #[error("{file}: not valid JSON")]
+    #[error("{file}: not valid JSON{}", early_end(source))]
     Json {
         /// The file.
         file: String,
@@ -162,14 +168,15 @@ pub enum Error {
         found: String,
     },
 
-    /// A weight file is not in the safetensors format: its header is truncated or not JSON, or its
-    /// tensors overlap, leave gaps or do not end at the end of the file.
-    #[error("{file}: not a valid safetensors file ({bytes} bytes)")]
+    /// A weight file is not in the safetensors format, or it is truncated.
+    #[error("{file}: not a valid safetensors file ({bytes} bytes{})", announced(*bytes, *announced_bytes))]
     Safetensors {
         /// The file.
         file: String,
         /// The size of the file.
         bytes: usize,
+        /// The size that the header of the file implies, if it has a header.
+        announced_bytes: Option<u64>,
         /// The violated rule of the format.
         source: safetensors::SafeTensorError,
     },
@@ -391,10 +398,3 @@ pub enum Error {
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    /// Returns the error of a value in a JSON file.
-    pub(crate) fn config(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Config { file: file.to_owned(), key: key.to_owned(), expected: expected.into(), found: found.into() }
-    }
-}

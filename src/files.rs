@@ -1,15 +1,20 @@
 //! Access to a model's files, in a folder or in memory.
 
+mod content;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bytes::WeightBytes;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
+
+use content::check_content;
+pub(crate) use content::explain_weights;
 
 /// The files of a model, by their names in its folder.
 #[derive(Clone, Debug)]
@@ -136,14 +141,19 @@ impl ModelFiles {
     /// Reads a file, or returns None if it does not exist.
     ///
     /// # Errors
-    /// If the file has more than `max_bytes`, or cannot be read, or is outside of the folder.
+    /// If the file has more than `max_bytes`, cannot be read, is outside of the folder, or has
+    /// content of another kind than its name promises.
     pub(crate) fn read_up_to(&self, name: &str, max_bytes: u64) -> Result<Option<Cow<'_, [u8]>>> {
-        let name = self.full_name(name);
-        if let Some(bytes) = self.memory.get(&name) {
-            return Ok(Some(Cow::Borrowed(bytes)));
-        }
-        let Some(path) = self.path(&name, name.contains('/'))? else { return Ok(None) };
-        Ok(read_up_to(&path, max_bytes)?.map(Cow::Owned))
+        let full_name = self.full_name(name);
+        let bytes = if let Some(bytes) = self.memory.get(&full_name) {
+            Cow::Borrowed(bytes.as_ref().as_ref())
+        } else {
+            let Some(path) = self.path(&full_name, full_name.contains('/'))? else { return Ok(None) };
+            let Some(bytes) = read_up_to(&path, max_bytes)? else { return Ok(None) };
+            Cow::Owned(bytes)
+        };
+        check_content(&full_name, &self.label(name), &bytes)?;
+        Ok(Some(bytes))
     }
 
     /// Reads a configuration file that must exist.
@@ -156,6 +166,29 @@ impl ModelFiles {
         let has_no_folder = self.folder.as_ref().is_some_and(|folder| !folder.is_dir());
         let why = if has_no_folder { "there is no such folder" } else { why };
         Error::MissingFile { origin: self.origin(), name: self.full_name(name), why }
+    }
+
+    /// Returns whether a file exists. A link counts even if it leads nowhere.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        let name = self.full_name(name);
+        let is_in = |folder: &PathBuf| folder.join(&name).symlink_metadata().is_ok();
+        self.memory.contains_key(&name) || self.folder.as_ref().is_some_and(is_in)
+    }
+
+    /// Lists the names of the files that match, here and in the subfolders, in alphabetical order.
+    /// The names are relative to the model's folder. Folders that cannot be listed are skipped.
+    pub(crate) fn matching(&self, is_match: impl Fn(&str) -> bool) -> Vec<String> {
+        let inner = |name: &str| name.strip_prefix(&self.prefix).is_some_and(|name| name.split('/').count() <= 2);
+        let mut names: BTreeSet<String> = self.memory.keys().filter(|name| inner(name)).cloned().collect();
+        if let Some(folder) = &self.folder {
+            let here = file_names(&folder.join(&self.prefix));
+            for (name, is_folder) in here {
+                let below = if is_folder { file_names(&folder.join(&self.prefix).join(&name)) } else { Vec::new() };
+                names.extend(below.into_iter().map(|(inner, _)| format!("{}{name}/{inner}", self.prefix)));
+                names.insert(format!("{}{name}", self.prefix));
+            }
+        }
+        names.into_iter().filter(|name| is_match(name)).collect()
     }
 
     /// Parses a JSON file that contains an object, or returns None if the file does not exist.
@@ -205,23 +238,40 @@ pub(crate) const MAX_SMALL_FILE_BYTES: u64 = 64 << 20;
 /// Limits vocabulary files. The largest known has forty megabytes.
 pub(crate) const MAX_VOCABULARY_BYTES: u64 = 512 << 20;
 
+/// Returns the names in a folder, and whether each is a folder. An unreadable folder counts as
+/// empty.
+fn file_names(folder: &Path) -> Vec<(String, bool)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir()))).collect()
+}
+
 /// Opens a file and returns its size, or None if it does not exist.
 ///
 /// # Errors
-/// If the path is not a file. (Reading from a pipe could block forever.)
+/// If the path is not a file (reading from a pipe could block forever), or is a link that leads
+/// nowhere.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
     let open_file = || {
         let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file"));
+            let found = if metadata.is_dir() { "a folder" } else { "a pipe, socket or device" };
+            return Err(std::io::Error::new(ErrorKind::InvalidInput, format!("not a file but {found}")));
         }
         Ok((File::open(path)?, metadata.len()))
     };
-    match open_file() {
-        Ok(file) => Ok(Some(file)),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), action: "open", source }),
-    }
+    let source = match open_file() {
+        Ok(file) => return Ok(Some(file)),
+        Err(source) => source,
+    };
+    let explained = match (source.kind(), std::fs::read_link(path)) {
+        (ErrorKind::NotFound, Err(_)) => return Ok(None),
+        (ErrorKind::NotFound, Ok(target)) => {
+            format!("it links to {}, which does not exist; download or copy the file again", target.display())
+        }
+        (ErrorKind::PermissionDenied, _) => "permission denied; make it readable for this user".to_owned(),
+        _ => return Err(Error::Io { path: path.to_owned(), action: "open", source }),
+    };
+    Err(Error::Io { path: path.to_owned(), action: "open", source: std::io::Error::new(source.kind(), explained) })
 }
 
 /// Reads a whole file, or returns None if it does not exist.
@@ -239,7 +289,7 @@ pub(crate) fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>>
     let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
     let mut bytes = Vec::new();
     // Reserve the announced size first, so that a lack of memory is an error and not an abort.
-    bytes.try_reserve_exact(size as usize).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+    bytes.try_reserve_exact(size as usize).map_err(|_| failed(ErrorKind::OutOfMemory.into()))?;
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max_bytes {
         return Err(too_large("more".to_owned()));
@@ -248,9 +298,14 @@ pub(crate) fn read_up_to(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>>
 }
 
 /// Reads a configuration file, or returns None if it does not exist.
+///
+/// # Errors
+/// If the file cannot be read, or its content is of another kind than its name promises.
 #[cfg(feature = "hub")]
 pub(crate) fn read_small_file(path: &Path) -> Result<Option<Vec<u8>>> {
-    read_up_to(path, MAX_SMALL_FILE_BYTES)
+    let bytes = read_up_to(path, MAX_SMALL_FILE_BYTES)?;
+    let label = path.display().to_string();
+    bytes.map(|bytes| check_content(&label, &label, &bytes).map(|()| bytes)).transpose()
 }
 
 /// Returns the path of a file in a folder.
@@ -259,6 +314,10 @@ pub(crate) fn read_small_file(path: &Path) -> Result<Option<Vec<u8>>> {
 /// If the name would leave the folder. (Names come from untrusted files: modules.json and the index
 /// of shards.)
 pub(crate) fn resolve_inside(folder: &Path, name: &str) -> Result<PathBuf> {
+    if name.contains('\\') {
+        let expected = "the name of a file, with `/` between folders";
+        return Err(Error::config(&folder.display().to_string(), name, expected, "a backslash"));
+    }
     let relative = Path::new(name);
     let stays_inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !stays_inside {

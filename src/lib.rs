@@ -64,7 +64,7 @@ pub use embedder::{
     Builder, Converted, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy,
 };
 pub use encoder::Architecture;
-pub use error::{Error, HubErrorKind, Result, error_chain};
+pub use error::{ContentError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use quantize::{Quantization, Ranges, quantize};

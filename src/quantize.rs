@@ -146,15 +146,17 @@ fn check_finite(vector: &[f32]) -> Result<()> {
 /// Signed bytes are in two's complement.
 ///
 /// # Errors
-/// If the quantization needs ranges and there are none, or a vector differs from the ranges in
-/// length.
+/// If the quantization needs ranges and there are none, a vector differs from the ranges in length,
+/// or an element is not finite.
 pub fn quantize<'a>(
     quantization: Quantization,
     vectors: impl IntoIterator<Item = &'a [f32]>,
     ranges: Option<&Ranges>,
 ) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    for vector in vectors {
+    for (text, vector) in vectors.into_iter().enumerate() {
+        // NaN would become the byte 0.
+        check_finite(vector).map_err(|_| Error::NotFinite { text })?;
         let first = bytes.len();
         if quantization.needs_ranges() {
             let missing = || Error::InvalidRanges(format!("{} needs ranges", quantization.name()));
@@ -217,6 +219,13 @@ mod tests {
             quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)),
             Err(Error::WidthMismatch { left: 1, right: 2 })
         ));
+        for quantization in [Quantization::Uint8, Quantization::Ubinary] {
+            for special in [f32::NAN, f32::INFINITY] {
+                let vectors = [[1.0].as_slice(), &[special]];
+                let result = quantize(quantization, vectors, Some(&ranges));
+                assert!(matches!(result, Err(Error::NotFinite { text: 1 })), "{special}");
+            }
+        }
         assert!("float32".parse::<Quantization>().is_err() && "int8".parse() == Ok(Quantization::Int8));
     }
 }

@@ -1,9 +1,12 @@
 //! The arguments that choose a model and how to run it.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::ValueEnum;
-use likewise::{Builder, Embedder, Level, ModelFiles, Precision, TruncationPolicy};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
+use likewise::hub::DEFAULT_REVISION;
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
 use crate::outcome::{Outcome, UsageError};
 use crate::{hub, output};
@@ -23,9 +26,23 @@ pub(crate) struct ModelArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct NameArgs {
-    /// Model folder or hub id [default: the built-in quickstart model]
-    #[arg(long, env = "LIKEWISE_MODEL", value_name = "FOLDER|ID")]
-    model: Option<String>,
+    /// Model folder or hub id [env: LIKEWISE_MODEL] [default: the built-in model]
+    #[arg(long, value_name = "FOLDER|ID", value_parser = non_empty())]
+    model: Option<OsString>,
+}
+
+/// The environment variable that names the default model.
+const MODEL_VARIABLE: &str = "LIKEWISE_MODEL";
+
+/// Returns the model that the environment names. An empty variable counts as unset, as in a service
+/// file whose value was left empty. (clap would take the empty text as an argument.)
+pub(crate) fn model_of_environment() -> Option<OsString> {
+    std::env::var_os(MODEL_VARIABLE).filter(|value| !value.is_empty())
+}
+
+/// Parses a text that is not empty, and need not be UTF-8.
+pub(crate) fn non_empty() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|value| if value.is_empty() { Err("expected a value") } else { Ok(value) })
 }
 
 /// Options for running a model.
@@ -46,9 +63,9 @@ pub(crate) struct RunArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SourceArgs {
-    /// Branch, tag or commit of a hub id
-    #[arg(long, default_value = likewise::hub::DEFAULT_REVISION)]
-    revision: String,
+    /// Branch, tag or commit of a hub id [default: main]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    revision: Option<String>,
 
     /// Read weights into memory; safe if files change while the model is open
     #[arg(long)]
@@ -88,7 +105,7 @@ pub(crate) struct TextArgs {
     truncation: TruncationArg,
 
     /// Model prompt to prepend, by name [default: the model's default_prompt_name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     prompt_name: Option<String>,
 
     /// Prompt to prepend to every text
@@ -161,11 +178,11 @@ fn built_in() -> Option<ModelFiles> {
     None
 }
 
-/// Returns the model for a run without a model name.
+/// Returns the built-in model.
 ///
 /// # Errors
 /// If the program was built without a model.
-pub(crate) fn default_model() -> Result<ModelFiles, UsageError> {
+fn default_model() -> Result<ModelFiles, UsageError> {
     let what = "no model: pass --model FOLDER (or a hub id), or set LIKEWISE_MODEL";
     built_in().ok_or_else(|| UsageError(what.to_owned()))
 }
@@ -182,10 +199,10 @@ impl NameArgs {
     /// Returns the files of the model. Without a name they are the built-in model's, and a note
     /// goes to stderr.
     pub(crate) fn files(&self, source: &SourceArgs) -> Outcome<ModelFiles> {
-        if let Some(model) = self.model.as_deref().filter(|model| !model.is_empty()) {
-            return Ok(source.files(model)?);
+        if let Some(model) = self.model.clone().or_else(model_of_environment) {
+            return source.files(&model);
         }
-        let files = default_model()?;
+        let files = source.default_model()?;
         output::to_stderr(format_args!("note: {QUICKSTART_NOTE}"));
         Ok(files)
     }
@@ -217,8 +234,14 @@ impl RunArgs {
 
     /// Returns the files of a model by its name.
     #[cfg(feature = "serve")]
-    pub(crate) fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+    pub(crate) fn files(&self, model: &OsStr) -> Outcome<ModelFiles> {
         self.source.files(model)
+    }
+
+    /// Returns the model for a run without a model name.
+    #[cfg(feature = "serve")]
+    pub(crate) fn default_model(&self) -> Result<ModelFiles, UsageError> {
+        self.source.default_model()
     }
 }
 
@@ -239,18 +262,56 @@ pub(crate) fn builder(precision: Option<PrecisionArg>, simd: Option<Level>, sour
 
 impl SourceArgs {
     /// Returns the files of a folder, of a hub id, or of the built-in model.
-    fn files(&self, model: &str) -> likewise::Result<ModelFiles> {
+    fn files(&self, model: &OsStr) -> Outcome<ModelFiles> {
         let files = self.find(model)?;
         Ok(if self.no_mmap { files.without_mmap() } else { files })
     }
 
-    fn find(&self, model: &str) -> likewise::Result<ModelFiles> {
+    /// Returns the model for a run without a model name.
+    ///
+    /// # Errors
+    /// If the program was built without a model, or the options are for another.
+    fn default_model(&self) -> Result<ModelFiles, UsageError> {
+        self.reject_revision("the built-in model")?;
+        default_model()
+    }
+
+    fn find(&self, model: &OsStr) -> Outcome<ModelFiles> {
+        let path = Path::new(model);
+        // The name of a folder need not be UTF-8.
+        if path.is_dir() {
+            self.reject_revision(&format!("the folder {}", path.display()))?;
+            return Ok(ModelFiles::folder(path));
+        }
         if model == QUICKSTART
-            && !Path::new(model).is_dir()
             && let Some(files) = built_in()
         {
+            self.reject_revision("the built-in model")?;
             return Ok(files);
         }
-        hub::resolve(model, &self.revision)
+        let shown = path.display().to_string();
+        let model = model.to_str().ok_or_else(|| Error::ModelNotFound {
+            id: shown.clone(),
+            why: "there is no such folder, and hub ids are UTF-8",
+            searched: vec![shown],
+            similar: Vec::new(),
+            source: None,
+        })?;
+        let Some(revision) = &self.revision else { return Ok(hub::resolve(model, DEFAULT_REVISION)?) };
+        if model.contains('@') {
+            let what = format!("--revision {revision}: {model:?} names a revision already; name only one");
+            return Err(Box::new(UsageError(what)));
+        }
+        Ok(hub::resolve(model, revision)?)
+    }
+
+    /// Rejects `--revision` for a model that has no revisions.
+    fn reject_revision(&self, model: &str) -> Result<(), UsageError> {
+        match &self.revision {
+            Some(revision) => {
+                Err(UsageError(format!("--revision {revision}: only a hub id has revisions, and {model} has none")))
+            }
+            None => Ok(()),
+        }
     }
 }

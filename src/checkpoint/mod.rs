@@ -13,5 +13,6 @@ mod tensor;
 
 pub(crate) use converted::{ConvertedFormat, VERSION as CONVERTED_VERSION};
 pub use open::Checkpoint;
+pub(crate) use open::edit_distance;
 pub(crate) use reader::TensorReader;
 pub use tensor::Tensor;

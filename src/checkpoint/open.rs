@@ -14,7 +14,7 @@ use crate::bytes::WeightBytes;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, file_in};
+use crate::model_folder::{CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, file_in, is_weights};
 
 /// A tensor in a shard.
 #[derive(Clone)]
@@ -64,13 +64,34 @@ impl Checkpoint {
             return Ok(Self { file_names: vec![files.full_name(WEIGHTS)], ..checkpoint });
         }
         let Some(index) = files.json(WEIGHTS_INDEX)? else {
-            return Err(Error::MissingFile {
-                origin: files.origin(),
-                name: format!("{WEIGHTS} or {WEIGHTS_INDEX}"),
-                why: "the weights; other formats, such as pytorch_model.bin, are not read",
-            });
+            let name = format!("{WEIGHTS} or {WEIGHTS_INDEX}");
+            return Err(
+                files.missing_file(&name, "the weights; other formats, such as pytorch_model.bin, are not read")
+            );
         };
         Self::open_shards(files, &index)
+    }
+
+    /// Rejects a model whose weights are only in formats that are not read.
+    ///
+    /// Such a model may lack other files also (a GGUF file needs no config.json), but these are not
+    /// the reason why it cannot be opened.
+    ///
+    /// # Errors
+    /// If there are weights, and none of the files that [`Self::open`] reads.
+    pub(crate) fn reject_other_formats(files: &ModelFiles) -> Result<()> {
+        if [CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX].iter().any(|name| files.contains(name)) {
+            return Ok(());
+        }
+        let folder = files.full_name("");
+        let inner = |name: &str| name.strip_prefix(&folder).is_some_and(|name| name.contains('/'));
+        // The weights of a module in a subfolder say nothing about the encoder's.
+        let of_module = |name: &str| {
+            inner(name) && ["/model.safetensors", "/pytorch_model.bin"].iter().any(|end| name.ends_with(end))
+        };
+        let mut found = files.matching(|name| is_weights(name) && !of_module(name));
+        found.sort_by_key(|name| inner(name));
+        if found.is_empty() { Ok(()) } else { Err(Error::NoSafetensors { origin: files.origin(), found }) }
     }
 
     /// Opens the weights of a module: `{path}/model.safetensors`.
@@ -79,8 +100,11 @@ impl Checkpoint {
     /// If the file is missing or is not valid safetensors.
     pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
         let name = file_in(path, WEIGHTS);
-        let why = "the weights of a module; other formats, such as pytorch_model.bin, are not read";
-        let bytes = files.weights(&name)?.ok_or_else(|| files.missing_file(&name, why))?;
+        let Some(bytes) = files.weights(&name)? else {
+            Self::reject_other_formats(&files.subfolder(path))?;
+            let why = "the weights of a module; other formats, such as pytorch_model.bin, are not read";
+            return Err(files.missing_file(&name, why));
+        };
         Self::from_shards(files.label(&name), vec![(files.label(&name), bytes)])
     }
 
@@ -269,7 +293,7 @@ fn old_name(name: &str) -> Option<String> {
 }
 
 /// Returns the number of single-character edits that turn one string into the other (Levenshtein).
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

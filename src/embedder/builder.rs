@@ -152,6 +152,7 @@ impl Builder {
         let mut manifest = Manifest::default();
         let modules = ModuleList::read(files, &mut manifest)?;
         let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
+        Checkpoint::reject_other_formats(&encoder_files)?;
         let config_bytes = manifest.require(&encoder_files, CONFIG, "the architecture")?;
         let config = JsonObject::parse(&encoder_files.label(CONFIG), &config_bytes)?;
         let spec = families::encoder_spec(&config)?;

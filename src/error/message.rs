@@ -15,9 +15,10 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The advice for a repository without weights in safetensors.
-pub(super) const CONVERT_WEIGHTS: &str =
-    "try a newer revision, or write model.safetensors with `save_pretrained` of sentence-transformers";
+/// The advice for a model without weights in safetensors.
+pub(super) const CONVERT_WEIGHTS: &str = "these formats are not read (a pickle can run code): take a revision with model.safetensors (a newer one, or the \
+     pull request `refs/pr/N` of the hub's safetensors converter), or load the model in sentence-transformers and save \
+     it with `save_pretrained`";
 
 /// Lists the names that resemble a missing one.
 pub(super) fn similar_names(names: &[String]) -> String {
@@ -50,7 +51,29 @@ pub(super) fn remark(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-/// Lists paths and addresses, one a line.
-pub(super) fn list(paths: &[String]) -> String {
-    paths.iter().map(|path| format!("\n  {path}")).collect()
+/// Suggests the models that may have been meant, and lists the paths and addresses that were
+/// searched, one a line.
+pub(super) fn did_you_mean(similar: &[String], searched: &[String]) -> String {
+    let mut text = if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(" or ")) };
+    if !searched.is_empty() {
+        text += if similar.is_empty() { ". Searched:" } else { " Searched:" };
+        text.extend(searched.iter().map(|path| format!("\n  {path}")));
+    }
+    text
+}
+
+/// Explains a JSON error at the end of the file.
+pub(super) fn early_end(error: &serde_json::Error) -> &'static str {
+    if error.is_eof() { " (it ends too early: download or copy the file again)" } else { "" }
+}
+
+/// Explains a size that differs from the one that the file's header implies.
+pub(super) fn announced(bytes: usize, announced: Option<u64>) -> String {
+    match announced {
+        Some(announced) if announced > bytes as u64 => {
+            format!("; its header announces {announced}: it is truncated, download or copy the file again")
+        }
+        Some(announced) if announced < bytes as u64 => format!("; its header announces {announced}"),
+        _ => String::new(),
+    }
 }

@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files::read_up_to;
 
+impl Error {
+    /// Returns the error of a model that is in none of the places that were searched.
+    pub(super) fn model_not_found(id: &str, why: &'static str, searched: Vec<String>) -> Self {
+        Self::ModelNotFound { id: id.to_owned(), why, searched, similar: Vec::new(), source: None }
+    }
+}
+
 /// The maximum size of a file below refs/, which contains a commit hash.
 const MAX_REF_BYTES: u64 = 4096;
 
@@ -17,15 +24,32 @@ const MAX_REF_BYTES: u64 = 4096;
 /// If the cache has no such model or revision, or `id` is not a valid hub id. The error lists every
 /// path that was searched.
 pub(super) fn find_snapshot(cache: &Path, id: &str, revision: &str) -> Result<(String, PathBuf)> {
+    let candidates = candidates(id, revision)?;
+    require_cache(cache)?;
     let mut searched = vec![id.to_owned()];
-    for candidate in candidates(id, revision)? {
+    for candidate in candidates {
         match CachedRepository::new(cache, &candidate).find_snapshot(revision)? {
             Lookup::Found(snapshot) => return Ok((candidate, snapshot)),
             Lookup::Missing(path) => searched.push(path.display().to_string()),
         }
     }
     let why = "no such folder, and not in the Hugging Face cache";
-    Err(Error::ModelNotFound { id: id.to_owned(), why, searched })
+    Err(Error::model_not_found(id, why, searched))
+}
+
+/// Rejects an empty path, which would be the working folder.
+///
+/// # Errors
+/// If no setting names the cache's folder, and this user has no home folder.
+pub(super) fn require_cache(cache: &Path) -> Result<()> {
+    if cache.as_os_str().is_empty() {
+        return Err(Error::HubSetting {
+            setting: "HF_HOME",
+            expected: "a folder for the Hugging Face cache, because this user has no home folder",
+            found: "nothing".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Returns the repositories that a hub id can mean, in the order in which they are tried.
@@ -33,8 +57,7 @@ pub(super) fn find_snapshot(cache: &Path, id: &str, revision: &str) -> Result<(S
 /// # Errors
 /// If `id` is not a valid hub id, or `revision` is not a valid revision name.
 pub(super) fn candidates(id: &str, revision: &str) -> Result<Vec<String>> {
-    let invalid =
-        |why, name: &str| Err(Error::ModelNotFound { id: id.to_owned(), why, searched: vec![name.to_owned()] });
+    let invalid = |why, name: &str| Err(Error::model_not_found(id, why, vec![name.to_owned()]));
     if !is_repository_id(id) {
         return invalid("no such folder, and not a hub id (expected organisation/name)", id);
     }
@@ -115,7 +138,8 @@ pub(super) fn repository_folder_name(id: &str) -> String {
 
 /// Whether a text is `name` or `organisation/name`, in the characters that the hub allows.
 fn is_repository_id(id: &str) -> bool {
-    let is_part = |part: &str| is_plain(part) && !part.contains('/') && !part.contains("--");
+    let is_inner = |part: &str| !part.starts_with(['.', '-']) && !part.ends_with(['.', '-']);
+    let is_part = |part: &str| is_plain(part) && is_inner(part) && !part.contains('/') && !part.contains("--");
     match id.split_once('/') {
         Some((organisation, name)) => is_part(organisation) && is_part(name),
         None => is_part(id),
@@ -188,5 +212,15 @@ mod tests {
         {
             assert!(find_snapshot(Path::new("cache"), id, revision).is_err(), "{id} {revision}");
         }
+        for path in ["./a", "/a", "/a/b", "~/a", "a/", "a/b/", "a//b", "C:\\a", "a\\b", ".a/b", "a/b.", "-a", "a b"] {
+            let error = find_snapshot(Path::new("cache"), path, "main").expect_err(path).to_string();
+            assert!(error.contains("no such folder, and not a hub id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn cache_without_a_folder_is_an_error_that_names_the_variable() {
+        let error = find_snapshot(Path::new(""), "a/b", "main").expect_err("no cache").to_string();
+        assert!(error.contains("HF_HOME") && error.contains("home"), "{error}");
     }
 }

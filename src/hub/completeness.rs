@@ -10,9 +10,10 @@ use super::cache::CachedRepository;
 use super::file_selection::{
     encoder_folder, missing_required_files, optional_files, parse_modules, parse_shard_names, unsupported_files,
 };
+use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
-use crate::error::Result;
-use crate::files::read_small_file;
+use crate::error::{Error, Result};
+use crate::files::{ModelFiles, read_small_file};
 use crate::model_folder::{
     Condition, MODULES, ModuleList, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, WeightSource, file_in, find_weights,
 };
@@ -28,6 +29,9 @@ pub(super) struct MissingFiles {
     /// The model opens without these files but gives other results if the commit contains them,
     /// which is certain or unknown.
     pub(super) optional: Vec<String>,
+    /// The weights in other formats, if the weights are missing and the commit is not known to
+    /// contain them.
+    pub(super) other_weights: Vec<String>,
 }
 
 impl MissingFiles {
@@ -41,8 +45,9 @@ pub(super) fn missing_files(folder: &Path) -> Result<MissingFiles> {
     let snapshot = Snapshot { folder };
     let modules = snapshot.read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
     let required = snapshot.missing_required(modules.as_ref())?;
-    let optional = snapshot.missing_optional(encoder_folder(modules.as_ref()), &required)?;
-    Ok(MissingFiles { required, optional })
+    let encoder = encoder_folder(modules.as_ref());
+    let optional = snapshot.missing_optional(encoder, &required)?;
+    Ok(MissingFiles { other_weights: snapshot.other_weights(encoder, &required), required, optional })
 }
 
 /// A folder of a commit's files.
@@ -53,6 +58,10 @@ struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// Returns a small file and its label for messages.
     fn read(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        // A link to a removed blob is a missing file.
+        if !self.contains(name) {
+            return Ok(None);
+        }
         let path = self.folder.join(name);
         Ok(read_small_file(&path)?.map(|bytes| (path.display().to_string(), bytes)))
     }
@@ -98,6 +107,19 @@ impl Snapshot<'_> {
         let is_rejected = |name: &String| !self.contains(name) && commit.contains(name) == Some(true);
         missing.extend(unsupported_files(encoder).filter(is_rejected));
         Ok(missing)
+    }
+
+    /// Returns the weights in other formats, if they are the only ones that the commit may have.
+    fn other_weights(&self, encoder: &str, required: &[String]) -> Vec<String> {
+        let weights = file_in(encoder, WEIGHTS);
+        let is_partial = CommitFiles::of_snapshot(self.folder).contains(&weights) == Some(true);
+        if !required.contains(&weights) || is_partial {
+            return Vec::new();
+        }
+        match Checkpoint::reject_other_formats(&ModelFiles::folder(self.folder).subfolder(encoder)) {
+            Err(Error::NoSafetensors { found, .. }) => found,
+            _ => Vec::new(),
+        }
     }
 
     /// Whether tokenizer_config.json lists the added tokens, so that the older files do not matter.

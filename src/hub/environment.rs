@@ -4,10 +4,14 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::settings::{Secret, Settings, TokenSource};
+use crate::files::read_up_to;
+
+/// Limits the user database and the state of a process.
+const MAX_PASSWORD_FILE_BYTES: u64 = 16 << 20;
 
 /// Longer timeouts are shortened to this, because adding them to a point in time could overflow.
 const MAX_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
@@ -19,8 +23,32 @@ impl Settings {
     ///
     /// Reads no file: a token file is read before the first request.
     pub fn from_env() -> Self {
-        Environment { variable: &|name| env::var_os(name), home: env::home_dir() }.settings()
+        Environment { variable: &|name| env::var_os(name), home: home_folder() }.settings()
     }
+}
+
+/// Returns the home folder: `HOME`, or without it the one in the user database, as in Python.
+///
+/// A `HOME` that is empty or a relative path is not used: the cache would be below the working
+/// folder of each run.
+pub(super) fn home_folder() -> Option<PathBuf> {
+    let of_variable = env::home_dir().filter(|home| home.is_absolute());
+    // `home_dir` reads the user database only if HOME is not set.
+    of_variable.or_else(|| home_in_password_file(&read_text("/proc/self/status")?, &read_text("/etc/passwd")?))
+}
+
+fn read_text(path: &str) -> Option<String> {
+    let bytes = read_up_to(Path::new(path), MAX_PASSWORD_FILE_BYTES).ok()??;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns the home folder of the user that runs a process. `status` is the process's file in
+/// /proc, which names the user by a number.
+fn home_in_password_file(status: &str, passwords: &str) -> Option<PathBuf> {
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?;
+    let fields = passwords.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let entry = fields.into_iter().find(|fields| fields.get(2) == Some(&user))?;
+    entry.get(5).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 /// The variables and the home folder of a process.
@@ -63,12 +91,15 @@ impl Environment<'_> {
 
     /// Returns a path with `~` and variables expanded, as huggingface_hub does (`constants.py`).
     /// No shell expands the variables of a systemd unit or a container.
+    ///
+    /// A path in the home folder is empty, which means unknown, if there is no home folder.
     fn expanded_path(&self, name: &str) -> Option<PathBuf> {
         let value = self.path(name)?;
         let Some(text) = value.to_str() else { return Some(value) };
         let rest = text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let text = match (rest, self.home.as_ref().and_then(|home| home.to_str())) {
-            (Some(rest), Some(home)) => format!("{home}{rest}"),
+        let text = match (rest, &self.home) {
+            (Some(rest), Some(home)) => format!("{}{rest}", home.to_str()?),
+            (Some(_), None) => return Some(PathBuf::new()),
             _ => text.to_owned(),
         };
         Some(self.expand_variables(&text).into())
@@ -97,18 +128,20 @@ impl Environment<'_> {
         expanded + rest
     }
 
+    /// Returns the folder of the cache and the token. It is empty if it is not known.
     fn hf_home(&self) -> PathBuf {
         self.expanded_path("HF_HOME").unwrap_or_else(|| {
-            let cache = self.expanded_path("XDG_CACHE_HOME");
-            let default = || self.home.clone().unwrap_or_default().join(".cache");
-            cache.unwrap_or_else(default).join("huggingface")
+            let default = || self.home.as_ref().map(|home| home.join(".cache")).unwrap_or_default();
+            let cache = self.expanded_path("XDG_CACHE_HOME").unwrap_or_else(default);
+            join_if_known(cache, "huggingface")
         })
     }
 
+    /// Returns the cache folder. It is empty if it is not known.
     fn cache_folder(&self) -> PathBuf {
         let names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"];
         let set = names.into_iter().find_map(|name| self.expanded_path(name));
-        set.unwrap_or_else(|| self.hf_home().join("hub"))
+        set.unwrap_or_else(|| join_if_known(self.hf_home(), "hub"))
     }
 
     /// Follows the first of the two variables that is set.
@@ -129,7 +162,8 @@ impl Environment<'_> {
             return TokenSource::Value(Secret::new(token));
         }
         let file = self.expanded_path("HF_TOKEN_PATH");
-        TokenSource::File(file.unwrap_or_else(|| self.hf_home().join("token")))
+        let file = file.unwrap_or_else(|| join_if_known(self.hf_home(), "token"));
+        if file.as_os_str().is_empty() { TokenSource::None } else { TokenSource::File(file) }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -152,10 +186,13 @@ impl Environment<'_> {
     }
 }
 
+/// Returns a file in a folder, or an empty path, which means unknown, if the folder is unknown.
+fn join_if_known(folder: PathBuf, name: &str) -> PathBuf {
+    if folder.as_os_str().is_empty() { folder } else { folder.join(name) }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
@@ -216,6 +253,34 @@ mod tests {
         assert_eq!(token(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), "/h/token");
         assert_eq!(token(&[("HF_TOKEN_PATH", "$HF_HOME/t"), ("HF_HOME", "/h")]), "/h/t");
         assert_eq!(token(&[("HF_TOKEN", "a"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "on")]), "none");
+    }
+
+    #[test]
+    fn cache_without_a_home_folder_is_unknown_and_not_in_the_working_folder() {
+        let settings = |variables: &[(&str, &str)]| {
+            let variable =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+            Environment { variable: &variable, home: None }.settings()
+        };
+        for variables in
+            [&[][..], &[("HF_HOME", ""), ("XDG_CACHE_HOME", "")], &[("HF_HOME", "~/x")], &[("HF_HUB_CACHE", "~")]]
+        {
+            assert_eq!(settings(variables).cache, Path::new(""), "{variables:?}");
+        }
+        assert!(matches!(settings(&[]).token, TokenSource::None));
+        assert_eq!(settings(&[("HF_HOME", "/h")]).cache, Path::new("/h/hub"));
+        assert_eq!(settings(&[("XDG_CACHE_HOME", "/x")]).cache, Path::new("/x/huggingface/hub"));
+    }
+
+    #[test]
+    fn home_folder_of_the_password_file_is_that_of_the_user() {
+        let passwords =
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\nodd:x:7:7::rel:\n";
+        let home = |user: &str| home_in_password_file(&format!("Name:\tx\nUid:\t{user}\t1\t1\t1\n"), passwords);
+        assert_eq!(home("0"), Some("/root".into()));
+        assert_eq!(home("65534"), Some("/nonexistent".into()));
+        assert_eq!((home("7"), home("8"), home("")), (None, None, None));
+        assert_eq!(home_in_password_file("", passwords), None);
     }
 
     #[test]

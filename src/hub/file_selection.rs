@@ -7,7 +7,7 @@ use crate::config::JsonObject;
 use crate::error::Result;
 use crate::model_folder::{
     CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleList, Role, TOKENIZER, VOCAB_JSON, VOCABULARIES,
-    WEIGHTS, WeightSource, file_in, find_weights, is_license_or_readme,
+    WEIGHTS, WeightSource, file_in, find_weights, is_license_or_readme, is_weights,
 };
 
 /// Limits the names of licenses and READMEs. All other names are known.
@@ -87,10 +87,8 @@ pub(super) fn select_weights(
     names: &BTreeSet<String>,
     encoder: &str,
 ) -> std::result::Result<WeightSource, Vec<String>> {
-    const OTHER_FORMATS: [&str; 8] = [".bin", ".onnx", ".h5", ".msgpack", ".pt", ".ot", ".gguf", ".safetensors"];
     find_weights(&|name| names.contains(name), encoder).ok_or_else(|| {
-        let is_weights = |name: &&String| OTHER_FORMATS.iter().any(|extension| name.ends_with(extension));
-        let mut others: Vec<String> = names.iter().filter(is_weights).cloned().collect();
+        let mut others: Vec<String> = names.iter().filter(|name| is_weights(name)).cloned().collect();
         others.sort_by_key(|name| name.contains('/'));
         others
     })

@@ -42,6 +42,7 @@ mod resolve;
 #[cfg(feature = "hub")]
 mod retry;
 mod settings;
+mod similar_folders;
 #[cfg(feature = "hub")]
 mod tls_support;
 #[cfg(feature = "hub")]

@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::cache::{candidates, find_snapshot};
+use super::cache::{candidates, find_snapshot, require_cache};
 use super::cache_writer::CacheWriter;
 use super::client::{Client, protocol_error};
-use super::completeness::missing_files;
+use super::completeness::{MissingFiles, missing_files};
 use super::download::CommitDownloader;
 use super::file_selection;
 use super::progress::{Progress, ProgressCallback};
@@ -19,7 +19,7 @@ use super::url::escape;
 use crate::config;
 use crate::error::{Error, HubErrorKind, Result};
 use crate::files::read_small_file;
-use crate::model_folder::{MODULES, ModuleList, WeightSource, file_in, is_license_or_readme};
+use crate::model_folder::{MODULES, ModuleList, WEIGHTS, WeightSource, file_in, is_license_or_readme};
 
 /// The maximum size of the list of a repository's files. The largest known one has a few megabytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
@@ -105,7 +105,7 @@ impl Hub {
                     self.try_to_complete(&repository, &folder, &missing.optional, on_progress);
                     return Ok(folder);
                 }
-                self.complete(&repository, &folder, revision, &missing.required, on_progress)
+                self.complete(&repository, &folder, revision, &missing, on_progress)
             }
             Err(Error::ModelNotFound { searched, .. }) => self.pull_uncached(id, revision, searched, on_progress),
             Err(error) => Err(error),
@@ -120,7 +120,7 @@ impl Hub {
         searched: Vec<String>,
         on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
-        let not_found = |why, searched| Err(Error::ModelNotFound { id: id.to_owned(), why, searched });
+        let not_found = |why, searched| Err(Error::model_not_found(id, why, searched));
         if self.settings.offline {
             return not_found(
                 "no such folder, not in the Hugging Face cache, and offline mode forbids downloads",
@@ -159,10 +159,14 @@ impl Hub {
         id: &str,
         folder: &Path,
         revision: &str,
-        names: &[String],
+        missing: &MissingFiles,
         on_progress: ProgressCallback<'_>,
     ) -> Result<PathBuf> {
-        let incomplete = |why| Error::MissingFile { origin: folder.display().to_string(), name: names.join(", "), why };
+        let origin = folder.display().to_string();
+        let incomplete = |why| match missing.other_weights.as_slice() {
+            [] => Error::MissingFile { origin: origin.clone(), name: missing.required.join(", "), why },
+            found => Error::NoSafetensors { origin: origin.clone(), found: found.to_vec() },
+        };
         if self.settings.offline {
             return Err(incomplete("the cache has only part of the model, and offline mode forbids downloads"));
         }
@@ -176,6 +180,12 @@ impl Hub {
                 "the cache has only part of the model, and the repository is not on the hub (a private repository needs a \
                  token with access)",
             )),
+            // Weights that are not read are a better reason than a hub that does not answer.
+            Err(Error::HubUnreachable { .. } | Error::HubTlsUnsupported { .. })
+                if !missing.other_weights.is_empty() =>
+            {
+                Err(incomplete("the cache has only part of the model"))
+            }
             Err(error) => Err(error),
         }
     }
@@ -195,8 +205,10 @@ impl Hub {
         if self.settings.offline {
             return self.find_or_pull(id, revision, on_progress);
         }
+        let candidates = candidates(id, revision)?;
+        require_cache(&self.settings.cache)?;
         let mut searched = Vec::new();
-        for candidate in candidates(id, revision)? {
+        for candidate in candidates {
             match self.list(&candidate, revision, RetryPolicy::new(&self.settings), on_progress) {
                 Ok(commit) => return self.download(&candidate, revision, &commit, on_progress),
                 Err(Error::HubStatus { kind: HubErrorKind::RepositoryNotFound, url, .. }) => searched.push(url),
@@ -204,7 +216,7 @@ impl Hub {
             }
         }
         let why = "not on the hub (a private repository needs a token with access)";
-        Err(Error::ModelNotFound { id: id.to_owned(), why, searched })
+        Err(Error::model_not_found(id, why, searched))
     }
 
     /// Downloads the files of a commit that its model needs.
@@ -291,12 +303,19 @@ fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&M
     let encoder = file_selection::encoder_folder(modules);
     let weights = match file_selection::select_weights(&commit.files, encoder) {
         Ok(weights) => weights,
-        Err(found) => return Err(Error::HubNoSafetensors { url: client.url(id)?.without_query(), found }),
+        Err(found) => return Err(Error::NoSafetensors { origin: client.url(id)?.without_query(), found }),
     };
     let missing = file_selection::missing_required_files(&|name| commit.files.contains(name), modules);
     if !missing.is_empty() {
-        let why = "the model requires it, and the repository does not contain it";
         let origin = client.url(id)?.without_query();
+        // Some older models have a Dense module with pickled weights beside an encoder without.
+        let pickled = |name: &String| Some(format!("{}pytorch_model.bin", name.strip_suffix(WEIGHTS)?));
+        let found: Vec<String> =
+            missing.iter().filter_map(pickled).filter(|name| commit.files.contains(name)).collect();
+        if !found.is_empty() {
+            return Err(Error::NoSafetensors { origin, found });
+        }
+        let why = "the model requires it, and the repository does not contain it";
         return Err(Error::MissingFile { origin, name: missing.join(", "), why });
     }
     Ok(weights)

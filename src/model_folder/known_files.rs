@@ -156,6 +156,29 @@ pub(crate) fn is_license_or_readme(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.to_lowercase().starts_with(prefix))
 }
 
+/// Returns whether a file, by its name, contains weights. That includes formats that are not read.
+pub(crate) fn is_weights(name: &str) -> bool {
+    const EXTENSIONS: [&str; 12] = [
+        ".bin",
+        ".onnx",
+        ".h5",
+        ".msgpack",
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".ot",
+        ".gguf",
+        ".tflite",
+        ".mlmodel",
+        ".safetensors",
+    ];
+    /// Files that training leaves behind.
+    const TRAINING: [&str; 5] = ["training_args.", "optimizer.", "scheduler.", "rng_state", "scaler."];
+    let file = name.rsplit('/').next().unwrap_or(name);
+    EXTENSIONS.iter().any(|extension| file.ends_with(extension))
+        && !TRAINING.iter().any(|prefix| file.starts_with(prefix))
+}
+
 /// Returns the name of a file in a subfolder. The folder "" is the model's own.
 pub(crate) fn file_in(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
@@ -191,6 +214,18 @@ mod tests {
             assert!(KNOWN_FILES[..i].iter().all(|other| other.name != file.name), "{}", file.name);
         }
         assert!(VOCABULARIES.iter().all(|name| KNOWN_FILES.iter().any(|file| file.name == *name)));
+    }
+
+    #[test]
+    fn weights_are_recognized_in_every_format() {
+        for name in
+            ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "onnx/model.onnx", "q4.gguf", "tf_model.h5"]
+        {
+            assert!(is_weights(name), "{name}");
+        }
+        for name in ["training_args.bin", "optimizer.pt", "config.json", "pytorch_model.bin.index.json", "bin"] {
+            assert!(!is_weights(name), "{name}");
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ fn read_npy(file: &str, bytes: &[u8]) -> Result<UncheckedVectors> {
 fn read_tensor(file: &str, bytes: &[u8]) -> Result<UncheckedVectors> {
     let wrong = |expected, found| Error::Vectors { file: file.to_owned(), expected, found };
     let tensors = SafeTensors::deserialize(bytes).map_err(|source| Error::Safetensors {
+        announced_bytes: None,
         file: file.to_owned(),
         bytes: bytes.len(),
         source,

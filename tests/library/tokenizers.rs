@@ -245,6 +245,28 @@ fn invalid_vocabulary_files_are_rejected_by_name() {
     }
 }
 
+/// A vocabulary of lines would take a Git LFS pointer for three words.
+#[test]
+fn git_lfs_pointer_in_place_of_a_vocabulary_is_rejected_by_name() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let golden = Golden::json_of("vocabularies");
+    for (case, name) in [
+        ("bert", "vocab.txt"),
+        ("bert", "added_tokens.json"),
+        ("bert", "special_tokens_map.json"),
+        ("roberta", "vocab.json"),
+        ("roberta", "merges.txt"),
+    ] {
+        let outcome = open_edited(&golden, case, |files| drop(files.insert(name.to_owned(), json!(POINTER))));
+        assert_rejected(&format!("{case}: {name}"), outcome, &[name, "Git LFS pointer", "git lfs pull"]);
+    }
+    let mut pieces = crate::common::files("tiny-xlm-roberta");
+    pieces.remove("tokenizer.json");
+    pieces.insert(PIECES.to_owned(), POINTER.as_bytes().to_vec());
+    let outcome = Embedder::builder().open_files(&in_memory(&pieces));
+    assert_rejected(PIECES, outcome, &[PIECES, "Git LFS pointer", "git lfs pull"]);
+}
+
 /// The order of the lines of a vocab.txt defines the ids.
 #[test]
 fn vocab_txt_with_crlf_gives_the_same_ids() {
@@ -277,7 +299,8 @@ fn invalid_sentencepiece_models_are_rejected_by_name() {
     let open = |pieces: Vec<u8>| open_with_sentencepiece("xlm-roberta", "XLMRobertaTokenizer", pieces);
     assert!(open(valid.clone()).is_ok());
     for (what, pieces, parts) in [
-        ("an empty file", Vec::new(), &["not a valid tokenizer", "has no pieces"][..]),
+        ("an empty file", Vec::new(), &["a SentencePiece model", "an empty file"][..]),
+        ("a file without pieces", b"\x12\x00".to_vec(), &["not a valid tokenizer", "has no pieces"]),
         ("a text file", b"[PAD]\n[UNK]\n".to_vec(), &["not a valid tokenizer"]),
         ("a truncated file", valid[..valid.len() / 2].to_vec(), &["not a valid tokenizer"]),
         ("a piece that is not UTF-8", append(b"\x0a\x04\x0a\x02\xff\xfe"), &["not a valid tokenizer"]),

@@ -14,7 +14,8 @@ use crate::{input, output, progress};
 /// Correlate scores with human judgements (Pearson and Spearman).
 #[derive(clap::Args)]
 #[command(after_help = "Each line of a file is: judgement <TAB> text <TAB> text.\n\
-    Correlations are multiplied by 100, as is usual.\n\n\
+    Correlations are multiplied by 100, as is usual. A correlation is undefined if all judgements or all\n\
+    scores are equal: null in JSON, with a note on stderr.\n\n\
     Example:\n  likewise eval --model all-MiniLM-L6-v2 STS16.tsv")]
 pub(crate) struct Args {
     /// Files of judged pairs, tab-separated
@@ -39,9 +40,14 @@ struct Pair {
 struct Agreement {
     file: String,
     pairs: usize,
-    pearson: f64,
-    spearman: f64,
+    /// None means undefined.
+    pearson: Option<f64>,
+    spearman: Option<f64>,
 }
+
+/// The largest rounding error of a score, as docs/numerics.md states it. A correlation with smaller
+/// differences would be one with noise.
+const SCORE_ERROR: f64 = 1e-6;
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let files = args.files.iter().map(|path| Ok((path, read_pairs(path)?))).collect::<Outcome<Vec<_>>>()?;
@@ -61,7 +67,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let width = results.iter().map(|r| r.file.chars().count()).max().unwrap_or(0).max(4);
         writeln!(out, "{:width$}  {:>6}  {:>7}  {:>8}", "file", "pairs", "Pearson", "Spearman")?;
         for r in &results {
-            writeln!(out, "{:width$}  {:>6}  {:>7.2}  {:>8.2}", r.file, r.pairs, r.pearson, r.spearman)?;
+            let [pearson, spearman] = [r.pearson, r.spearman].map(shown);
+            writeln!(out, "{:width$}  {:>6}  {pearson:>7}  {spearman:>8}", r.file, r.pairs)?;
         }
     }
     Ok(())
@@ -96,12 +103,35 @@ fn evaluate(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Agreement>
         scores.push(f64::from(score));
     }
     let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
-    Ok(Agreement {
-        file: input::label(path),
-        pairs: pairs.len(),
-        pearson: 100.0 * pearson(&judgements, &scores),
-        spearman: 100.0 * spearman(&judgements, &scores),
-    })
+    Ok(correlate(path, &judgements, &scores))
+}
+
+/// Correlates judgements and scores. A note on stderr says why a correlation is undefined.
+fn correlate(path: &Path, judgements: &[f64], scores: &[f64]) -> Agreement {
+    let (file, pairs) = (input::label(path), judgements.len());
+    let reason = if is_constant(judgements, 0.0) {
+        "all judgements are equal"
+    } else if is_constant(scores, SCORE_ERROR) {
+        "all scores are equal, up to rounding"
+    } else {
+        let percent = |correlation: Option<f64>| correlation.map(|r| 100.0 * r);
+        let [pearson, spearman] = [pearson(judgements, scores), spearman(judgements, scores)].map(percent);
+        return Agreement { file, pairs, pearson, spearman };
+    };
+    output::to_stderr(format_args!("note: {}: the correlations are undefined: {reason}", output::one_line(&file)));
+    Agreement { file, pairs, pearson: None, spearman: None }
+}
+
+/// Returns whether values differ by no more than `error`, relative to the largest if that is above
+/// 1.
+fn is_constant(values: &[f64], error: f64) -> bool {
+    let (min, max) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), x| (min.min(*x), max.max(*x)));
+    max - min <= error * max.abs().max(min.abs()).max(1.0)
+}
+
+/// Formats a correlation for the table.
+fn shown(correlation: Option<f64>) -> String {
+    correlation.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}"))
 }
 
 fn read_pairs(path: &Path) -> Outcome<Vec<Pair>> {

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use clap::builder::NonEmptyStringValueParser;
+
 use crate::hub;
 use crate::outcome::Outcome;
 
@@ -17,7 +19,7 @@ use crate::outcome::Outcome;
 )]
 pub(crate) struct Args {
     /// Model ID, with an optional branch, tag or commit [default: main]
-    #[arg(value_name = "ID[@REVISION]")]
+    #[arg(value_name = "ID[@REVISION]", value_parser = NonEmptyStringValueParser::new())]
     model: String,
 }
 

@@ -1,5 +1,6 @@
 //! `likewise serve`: the HTTP service.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use likewise::server::{AllowedOrigins, Limits, ModelSpec, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::arguments::{QUICKSTART_NOTE, RunArgs, default_model};
+use crate::arguments::{QUICKSTART_NOTE, RunArgs, model_of_environment, non_empty};
 use crate::log::{self, LogFormat};
 use crate::outcome::{Outcome, UsageError};
 
@@ -29,9 +30,9 @@ const MAX_SECONDS: f64 = 86_400.0;
     curl http://127.0.0.1:8080 -d '{\"inputs\": {\"source_sentence\": \"A happy person\", \"sentences\": [\"A happy dog\"]}}'"
 )]
 pub(crate) struct Args {
-    /// Model to serve, repeatable; the first is the default [default: quickstart]
-    #[arg(long = "model", env = "LIKEWISE_MODEL", value_name = "FOLDER|NAME=FOLDER|ID")]
-    models: Vec<String>,
+    /// Models, the first is the default [env: LIKEWISE_MODEL] [default: quickstart]
+    #[arg(long = "model", value_name = "FOLDER|NAME=FOLDER|ID", value_parser = non_empty())]
+    models: Vec<OsString>,
 
     /// IP address to listen at
     #[arg(long, default_value = "127.0.0.1")]
@@ -149,11 +150,12 @@ struct LimitArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let specs = args.models.iter().filter(|model| !model.is_empty()).map(|model| model_spec(model, &args.how));
-    let mut models = specs.collect::<Result<Vec<_>, _>>()?;
+    let of_environment = if args.models.is_empty() { model_of_environment() } else { None };
+    let arguments = args.models.iter().chain(&of_environment);
+    let mut models = arguments.map(|model| model_spec(model, &args.how)).collect::<Outcome<Vec<_>>>()?;
     let use_quickstart = models.is_empty();
     if use_quickstart {
-        let files = default_model()?;
+        let files = args.how.default_model()?;
         models.push(ModelSpec::new(files.name(), args.how.builder(), files));
     }
     check_names(&models)?;
@@ -259,17 +261,38 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 }
 
 /// Parses the value of `--model`.
-fn model_spec(argument: &str, how: &RunArgs) -> likewise::Result<ModelSpec> {
+fn model_spec(argument: &OsStr, how: &RunArgs) -> Outcome<ModelSpec> {
     let is_folder = Path::new(argument).is_dir();
-    let (name, files) = match argument.split_once('=') {
+    let (name, files) = match split_name(argument) {
         // The name of a folder may contain an equals sign.
-        Some((name, model)) if !is_folder => (name.to_owned(), how.files(model)?),
+        Some((name, model)) if !is_folder => {
+            if name.is_empty() || model.is_empty() {
+                let argument = argument.display();
+                let what = format!("--model {argument}: expected NAME=FOLDER, found an empty name or folder");
+                return Err(Box::new(UsageError(what)));
+            }
+            (name, how.files(&model)?)
+        }
         _ => {
             let files = how.files(argument)?;
-            (if is_folder { files.name() } else { argument.to_owned() }, files)
+            (if is_folder { files.name() } else { argument.display().to_string() }, files)
         }
     };
     Ok(ModelSpec::new(name, how.builder(), files))
+}
+
+/// Splits `NAME=FOLDER` at the first equals sign. The folder need not be UTF-8.
+fn split_name(argument: &OsStr) -> Option<(String, OsString)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = argument.as_bytes();
+        let at = bytes.iter().position(|&byte| byte == b'=')?;
+        let name = OsStr::from_bytes(&bytes[..at]).display().to_string();
+        Some((name, OsStr::from_bytes(&bytes[at + 1..]).to_owned()))
+    }
+    #[cfg(not(unix))]
+    argument.to_str()?.split_once('=').map(|(name, model)| (name.to_owned(), model.into()))
 }
 
 /// Returns two futures, which complete at the first and at the second request to end the process by

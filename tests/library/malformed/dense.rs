@@ -94,6 +94,11 @@ fn dense_module_with_wrong_weights_is_rejected() {
     let mut pickled = with_dense(&dense_config("bias", json!(true)), &dense_weights());
     let bytes = pickled.remove(file).expect("weights");
     pickled.insert("2_Dense/pytorch_model.bin".to_owned(), bytes);
-    cases.rejects_model("pickled weights", &pickled, "MissingFile", &[file, "pytorch_model.bin"]);
+    cases.rejects_model(
+        "pickled weights",
+        &pickled,
+        "NoSafetensors",
+        &["2_Dense/pytorch_model.bin", "model.safetensors"],
+    );
     cases.finish();
 }

@@ -44,11 +44,16 @@ fn unreadable_files_are_rejected_by_name() {
         files.remove(name);
         files.insert(format!("{name}/inside"), Vec::new());
         let folder = write_folder(&files);
-        cases.fails(&format!("{name} is a folder"), || Embedder::open(folder.path()), "Io", &[name, "cannot"]);
+        cases.fails(
+            &format!("{name} is a folder"),
+            || Embedder::open(folder.path()),
+            "Io",
+            &[name, "cannot", "a folder"],
+        );
     }
     // Only some operating systems can map an empty file.
     let folder = write_folder(&with(model, WEIGHTS, ""));
-    cases.fails("empty weights", || Embedder::open(folder.path()), "Safetensors", &[WEIGHTS, "(0 bytes)"]);
+    cases.fails("empty weights", || Embedder::open(folder.path()), "Content", &[WEIGHTS, "an empty file"]);
     cases.finish();
 }
 
@@ -107,13 +112,21 @@ fn oversized_files_are_rejected() {
 #[test]
 fn invalid_json_is_rejected_by_name() {
     let mut cases = Cases::default();
-    let not_json: [&[u8]; 6] = [b"", b" \n", b"not json", b"{\"a\": 1", b"{\"a\": 1e999}", b"{\"a\": \"\xff\"}"];
+    let not_json: [&[u8]; 4] = [b"not json", b"{\"a\": 1", b"{\"a\": 1e999}", b"{\"a\": \"\xff\"}"];
     let model = "tiny-bert";
     for name in ["config.json", "modules.json", POOLING, SENTENCE, "sentence_bert_config.json", "tokenizer_config.json"]
     {
         for bytes in not_json {
             let what = format!("{name} = {:?}", String::from_utf8_lossy(bytes));
             cases.rejects_model(&what, &with(model, name, bytes), "Json", &[name, "not valid JSON", "line"]);
+        }
+        let truncated = with(model, name, &b"{\"a\": [1, "[..]);
+        cases.rejects_model(&format!("{name} is truncated"), &truncated, "Json", &[name, "download or copy"]);
+        for (bytes, found) in
+            [(&b""[..], "an empty file"), (b" \n", "only white space"), (b"No such file", "`No such file`")]
+        {
+            let parts = [name, "expected JSON", found, "download or copy"];
+            cases.rejects_model(&format!("{name} = {bytes:?}"), &with(model, name, bytes), "Content", &parts);
         }
         let deep = "[".repeat(100_000);
         cases.rejects_model(&format!("{name} is deeply nested"), &with(model, name, deep), "Json", &[name]);

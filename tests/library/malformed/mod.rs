@@ -2,6 +2,7 @@
 //! tensor, the expected value and the found value. No case may panic.
 
 mod configs;
+mod contents;
 mod dense;
 mod files;
 mod modules;

@@ -13,7 +13,6 @@ fn invalid_safetensors_are_rejected() {
     not_utf8[20] = 0xff;
     let length = |n: u64| [&n.to_le_bytes()[..], &bytes[8..]].concat();
     let table = [
-        ("empty", Vec::new()),
         ("7 bytes", bytes[..7].to_vec()),
         ("8 bytes", bytes[..8].to_vec()),
         ("zeros", vec![0; 64]),
@@ -45,11 +44,10 @@ fn invalid_safetensors_are_rejected() {
         ("a shape that is a number", edit("shape", json!(32))),
         ("an unknown dtype", edit("dtype", json!("F31"))),
         ("no dtype", edit("dtype", json!(null))),
-        ("a pickle", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.".to_vec()),
     ];
     for (what, bytes) in table {
-        let size = format!("({} bytes)", bytes.len());
-        let parts = [WEIGHTS, "not a valid safetensors file", size.as_str(), "bytes): "];
+        let size = format!("({} bytes", bytes.len());
+        let parts = [WEIGHTS, "not a valid safetensors file", size.as_str(), "): "];
         cases.rejects_model(what, &with("tiny-bert", WEIGHTS, bytes), "Safetensors", &parts);
     }
     cases.finish();
@@ -60,14 +58,20 @@ fn truncated_safetensors_are_rejected() {
     let mut cases = Cases::default();
     let bytes = files("tiny-bert")[WEIGHTS].clone();
     let data = 8 + split(&bytes).0.len();
-    let lengths = (0..data + 2).chain((data..bytes.len()).step_by(4099)).chain([bytes.len() - 1]);
+    // The first bytes of a file may happen to be text, and an empty file has another error.
+    let lengths = (8..data + 2).chain((data..bytes.len()).step_by(4099)).chain([bytes.len() - 1]);
     for length in lengths {
         let run = || Checkpoint::from_bytes(bytes[..length].to_vec());
-        let size = format!("({length} bytes)");
-        cases.fails(&format!("{length} bytes"), run, "Safetensors", &[WEIGHTS, &size]);
+        let size = format!("({length} bytes");
+        let advice = if length > 8 { "truncated, download or copy the file again" } else { "" };
+        cases.fails(&format!("{length} bytes"), run, "Safetensors", &[WEIGHTS, &size, advice]);
+    }
+    for length in 0..8 {
+        let run = || Checkpoint::from_bytes(bytes[..length].to_vec());
+        cases.fails(&format!("{length} bytes"), run, "Safetensors|Content", &[WEIGHTS]);
     }
     // Mapped files must give the same errors.
-    for length in [0, 7, 8, data - 1, data, bytes.len() - 1] {
+    for length in [8, data - 1, data, bytes.len() - 1] {
         let folder = write_folder(&with("tiny-bert", WEIGHTS, &bytes[..length]));
         cases.fails(&format!("{length} bytes, mapped"), || Embedder::open(folder.path()), "Safetensors", &[WEIGHTS]);
     }

@@ -126,6 +126,21 @@ fn model_option_with_an_unknown_name_lists_the_searched_places() {
     }
 }
 
+/// The hub's answer alone would not say that there is no such folder.
+#[test]
+fn missing_folder_is_reported_with_the_failure_of_the_hub() {
+    let home = Home::new(Repository::of("tiny-bert"));
+    std::fs::create_dir_all(home.folder.path().join("models/minilm-l6")).expect("a folder");
+    std::fs::write(home.folder.path().join("models/minilm-l6/config.json"), "{}").expect("a file");
+    let nowhere = ("HF_ENDPOINT", "http://127.0.0.1:1");
+    let message = stderr_of_failure(&home.run(&["info", "--model", "models/minilm"], &[nowhere]));
+    for part in ["no such folder", "not in the Hugging Face cache", "did you mean models/minilm-l6?", nowhere.1] {
+        assert!(message.contains(part), "{message}");
+    }
+    let pull = stderr_of_failure(&home.run(&["pull", "models/minilm"], &[nowhere]));
+    assert!(pull.contains("no complete response"), "{pull}");
+}
+
 #[test]
 fn environment_variables_have_the_meaning_of_huggingface_hub() {
     let private = Repository { token: Some(TOKEN.to_owned()), ..Repository::of("tiny-bert") };

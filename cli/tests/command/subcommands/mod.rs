@@ -1,8 +1,12 @@
 //! The command as a user runs it: its output, its files and its exit code.
 
 mod embed;
+#[cfg(unix)]
+mod environment;
 mod measures;
+mod model_errors;
 mod models;
+mod option_values;
 mod similarity;
 
 use std::io::Write;
