@@ -10,13 +10,6 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-impl Error {
-    /// Returns the error of a value in a JSON file.
-    pub(crate) fn config(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Config { file: file.to_owned(), key: key.to_owned(), expected: expected.into(), found: found.into() }
-    }
-}
-
 /// A JSON object in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct JsonObject {
@@ -125,9 +118,50 @@ impl JsonObject {
     }
 }
 
-/// Parses JSON.
+/// Parses JSON, and the floats NaN, Infinity and -Infinity, which Python writes although JSON does
+/// not have them.
+///
+/// Such a float is harmless in a key that nothing reads. It becomes a value that no typed access
+/// accepts, so in a key that is read it is an error that shows it.
 pub(crate) fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Json { file: file.to_owned(), source })
+    let parsed = serde_json::from_slice(bytes).or_else(|error| match replace_python_floats(bytes) {
+        Some(replaced) => serde_json::from_slice(&replaced),
+        None => Err(error),
+    });
+    parsed.map_err(|source| Error::Json { file: file.to_owned(), source })
+}
+
+/// The floats of Python's json module that are not JSON.
+const PYTHON_FLOATS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// Replaces Python's floats outside of strings by `{"NaN":null}` and so on. Returns None if there
+/// are none.
+fn replace_python_floats(json: &[u8]) -> Option<Vec<u8>> {
+    let mut replaced = Vec::with_capacity(json.len());
+    let mut in_string = false;
+    let mut found = false;
+    let mut rest = json;
+    while let Some(&byte) = rest.first() {
+        let float = PYTHON_FLOATS.iter().find(|float| !in_string && rest.starts_with(float.as_bytes()));
+        if let Some(float) = float {
+            found = true;
+            replaced.extend_from_slice(format!("{{\"{float}\":null}}").as_bytes());
+            rest = &rest[float.len()..];
+            continue;
+        }
+        // An escaped character in a string does not end it.
+        let length = if in_string && byte == b'\\' { 2.min(rest.len()) } else { 1 };
+        in_string ^= byte == b'"';
+        replaced.extend_from_slice(&rest[..length]);
+        rest = &rest[length..];
+    }
+    found.then_some(replaced)
+}
+
+/// Returns Python's float that [`replace_python_floats`] has replaced by this value.
+fn python_float(value: &Value) -> Option<&'static str> {
+    let map = value.as_object().filter(|map| map.len() == 1)?;
+    PYTHON_FLOATS.into_iter().find(|float| map.get(*float).is_some_and(Value::is_null))
 }
 
 /// Names the type of a value, for messages.
@@ -145,6 +179,48 @@ pub(crate) fn json_type(value: &Value) -> &'static str {
 /// Formats a value for a message: the JSON if it is short, otherwise its type.
 fn abbreviated(value: &Value) -> String {
     const MAX_SHOWN_BYTES: usize = 80;
-    let text = value.to_string();
+    let text = python_float(value).map_or_else(|| value.to_string(), str::to_owned);
     if text.len() <= MAX_SHOWN_BYTES { text } else { json_type(value).to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Value> {
+        parse_json("config.json", text.as_bytes())
+    }
+
+    #[test]
+    fn python_floats_outside_of_strings_are_parsed() {
+        let parsed = parse(r#"{"a": [0.0, Infinity], "b": -Infinity, "NaN": "NaN \" Infinity", "c\\": NaN}"#);
+        let float = |name: &str| json!({ name: null });
+        let expected = json!({
+            "a": [0.0, float("Infinity")], "b": float("-Infinity"), "NaN": "NaN \" Infinity", "c\\": float("NaN"),
+        });
+        assert_eq!(parsed.expect("JSON"), expected);
+        for text in ["", "{", "nan", "[NaN", "[Infinity1]", "[+Infinity]", "\"NaN", "\"\\"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn python_float_in_a_key_that_is_read_is_an_error_that_shows_it() {
+        let keys = JsonObject::parse("config.json", br#"{"x": NaN, "y": -Infinity}"#).expect("JSON");
+        let errors = [
+            keys.positive_integer("x").map(drop),
+            keys.positive_number("x").map(drop),
+            keys.token_id("x").map(drop),
+            keys.boolean("x").map(drop),
+            keys.string("x").map(drop),
+            keys.string_map("x").map(drop),
+        ];
+        for error in errors {
+            let message = error.expect_err("no number").to_string();
+            assert!(message.starts_with("config.json: `x`: expected") && message.ends_with("found NaN"), "{message}");
+        }
+        assert!(keys.invalid_value("y", "a number").to_string().ends_with("found -Infinity"));
+    }
 }

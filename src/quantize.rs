@@ -82,7 +82,8 @@ impl Ranges {
     /// The sample needs at least two vectors. Fewer than a hundred represent other vectors badly.
     ///
     /// # Errors
-    /// If there are fewer than two vectors, they differ in length, or an element is not finite.
+    /// If there are fewer than two vectors, they differ in length, all of them are equal, or an
+    /// element is not finite.
     pub fn from_vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
         let mut vectors = vectors.into_iter();
         let first = vectors.next().ok_or(Error::TooFewVectors)?;
@@ -96,6 +97,10 @@ impl Ranges {
                 ranges.max[i] = ranges.max[i].max(x);
             }
         }
+        // Each vector would become the same bytes, whatever it is.
+        if ranges.min == ranges.max && !ranges.min.is_empty() {
+            return Err(Error::InvalidRanges("expected different vectors, found copies of one".to_owned()));
+        }
         Ok(ranges)
     }
 
@@ -103,12 +108,17 @@ impl Ranges {
     /// sentence-transformers' `ranges` array.
     ///
     /// # Errors
-    /// If the two differ in length, or an element is not finite.
+    /// If the two differ in length, an element is not finite, or a maximum is below its minimum.
     pub fn new(min: Vec<f32>, max: Vec<f32>) -> Result<Self> {
         let ranges = Self { min, max };
         ranges.check_width(&ranges.max)?;
         check_finite(&ranges.min)?;
         check_finite(&ranges.max)?;
+        if let Some(i) = ranges.min.iter().zip(&ranges.max).position(|(min, max)| min > max) {
+            let (min, max) = (ranges.min[i], ranges.max[i]);
+            let what = format!("dimension {i}: expected a maximum of at least the minimum {min}, found {max}");
+            return Err(Error::InvalidRanges(what));
+        }
         Ok(ranges)
     }
 
@@ -201,6 +211,16 @@ mod tests {
         assert_eq!((Quantization::Binary.bytes_per_vector(9), Quantization::Int8.bytes_per_vector(9)), (2, 9));
     }
 
+    /// Ranges of width 0 would turn every vector into the same bytes.
+    #[test]
+    fn ranges_of_equal_vectors_are_rejected() {
+        let vectors = [[1.0, -2.0]; 3];
+        let error = Ranges::from_vectors(vectors.iter().map(|vector| vector.as_slice()));
+        assert!(matches!(error, Err(Error::InvalidRanges(_))), "{error:?}");
+        // One constant dimension is no error.
+        assert!(Ranges::from_vectors([[1.0, -2.0].as_slice(), &[1.0, 3.0]]).is_ok());
+    }
+
     #[test]
     fn invalid_ranges_and_widths_are_rejected() {
         let one = [1.0, 2.0];
@@ -214,6 +234,7 @@ mod tests {
                 && Ranges::new(vec![f32::NAN], vec![1.0]).is_err()
         );
         assert!(quantize(Quantization::Int8, [one.as_slice()], None).is_err());
+        assert!(matches!(Ranges::new(vec![0.0, 2.0], vec![1.0, 1.5]), Err(Error::InvalidRanges(_))));
         let ranges = Ranges::new(vec![0.0], vec![1.0]).expect("ranges");
         assert!(matches!(
             quantize(Quantization::Uint8, [one.as_slice()], Some(&ranges)),

@@ -32,7 +32,11 @@ fn text(path: &Path) -> Outcome<String> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let found = format!("the byte 0x{:02x}", error.as_bytes()[valid]);
+        let found = match error.as_bytes() {
+            // Windows PowerShell writes UTF-16 by `>`.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16 (its byte order mark); save the text as UTF-8".to_owned(),
+            bytes => format!("the byte 0x{:02x}", bytes[valid]),
+        };
         likewise::Error::Line { file: label(path), line, expected: "UTF-8", found }.into()
     })
 }

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod first_process;
 mod hub;
 mod input;
 #[cfg(feature = "serve")]
@@ -43,6 +44,7 @@ struct Cli {
 /// Runs the subcommand of the arguments.
 fn main() -> ExitCode {
     silence_caught_panics();
+    first_process::end_at_signals();
     // Prints help or the error in the arguments, and exits with 0 or 2.
     match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -29,13 +29,22 @@ impl<'a> TensorReader<'a> {
     ///
     /// Checkpoints of a bare encoder have no prefix, those of a model with a head have the
     /// encoder's ("bert."), and tools that save a whole pipeline put the path of its attributes
-    /// before that.
+    /// before that. Training on several devices and compilation wrap modules, which adds
+    /// [`WRAPPERS`] to the path.
     pub(crate) fn with_prefix_of(checkpoint: &'a Checkpoint, prefixes: &[&str], probe: &str) -> Self {
         let outer = ["", "0.auto_model.", "0.model.", "auto_model.", "model."];
-        let mut candidates = outer.iter().flat_map(|outer| {
-            std::iter::once((*outer).to_owned()).chain(prefixes.iter().map(move |prefix| format!("{outer}{prefix}")))
+        let known: Vec<String> = outer
+            .iter()
+            .flat_map(|outer| {
+                std::iter::once("").chain(prefixes.iter().copied()).map(move |inner| format!("{outer}{inner}"))
+            })
+            .collect();
+        let unwrapped = known.iter().find(|prefix| checkpoint.contains(&format!("{prefix}{probe}"))).cloned();
+        let prefix = unwrapped.or_else(|| {
+            let of_probe =
+                checkpoint.names().filter_map(|name| name.strip_suffix(probe)).filter(|prefix| prefix.ends_with('.'));
+            of_probe.filter(|prefix| known.contains(&without_wrappers(prefix))).min().map(str::to_owned)
         });
-        let prefix = candidates.find(|prefix| checkpoint.contains(&format!("{prefix}{probe}")));
         Self { prefix: prefix.unwrap_or_default(), ..Self::new(checkpoint) }
     }
 
@@ -105,15 +114,21 @@ impl<'a> TensorReader<'a> {
     /// # Errors
     /// If there are tensors that have not been requested and that are not known to be of no use.
     pub(crate) fn reject_unknown_tensors(&self, family: &'static str) -> Result<()> {
-        let is_unknown = |name: &&str| {
-            !self.requested.contains_key(*name) && !is_known_unused(name.strip_prefix(&self.prefix).unwrap_or(name))
-        };
+        let is_unknown =
+            |name: &&str| !self.requested.contains_key(*name) && !is_known_unused(self.without_prefix(name));
         let mut names: Vec<String> = self.checkpoint.names().filter(is_unknown).map(str::to_owned).collect();
         if names.is_empty() {
             return Ok(());
         }
         names.sort();
         Err(Error::UnknownTensor { file: self.checkpoint.label().to_owned(), family, names })
+    }
+
+    /// Returns a name without the prefix. A head is beside the encoder, so its name has only the
+    /// first components of the prefix, or none.
+    fn without_prefix<'n>(&self, name: &'n str) -> &'n str {
+        let mut ends = self.prefix.match_indices('.').map(|(dot, _)| dot + 1).rev();
+        ends.find_map(|end| name.strip_prefix(&self.prefix[..end])).unwrap_or(name)
     }
 
     /// Looks a tensor up and records its name.
@@ -134,6 +149,14 @@ impl<'a> TensorReader<'a> {
     fn error(&self, name: &str, expected: String, found: String) -> Error {
         Error::Converted { file: self.checkpoint.label().to_owned(), key: name.to_owned(), expected, found }
     }
+}
+
+/// The path components that `DataParallel` and `torch.compile` of PyTorch add to a module's path.
+const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
+
+/// Returns a prefix without the components of [`WRAPPERS`].
+fn without_wrappers(prefix: &str) -> String {
+    prefix.split_inclusive('.').filter(|component| !WRAPPERS.contains(&component.trim_end_matches('.'))).collect()
 }
 
 /// Returns whether a sentence encoder does not use a tensor that checkpoints contain: the pooler, a

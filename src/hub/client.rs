@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ureq::http::HeaderMap;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use super::connection::{proxy, tls_config};
+use super::no_proxy::NoProxy;
 use super::retry::{Failure, RetryHint};
 use super::settings::{Settings, TokenSource};
 use super::tls_support;
@@ -34,7 +35,10 @@ pub(super) enum RequestKind {
 
 /// A client of one hub.
 pub(super) struct Client {
-    agent: Agent,
+    direct_agent: Agent,
+    /// The agent for hosts that [`NoProxy`] does not exclude, if there is a proxy.
+    proxy_agent: Option<Agent>,
+    no_proxy: NoProxy,
     endpoint: Url,
     token: Option<String>,
     has_encrypted_proxy: bool,
@@ -64,6 +68,25 @@ impl HttpResponse {
     }
 }
 
+/// Returns an agent for connections through a proxy, or without one.
+fn new_agent(settings: &Settings, proxy: Option<Proxy>) -> Result<Agent> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .user_agent(concat!("likewise/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .max_response_header_size(MAX_RESPONSE_HEAD_BYTES)
+        .proxy(proxy)
+        .tls_config(tls_config(settings)?)
+        .timeout_resolve(Some(settings.timeout))
+        .timeout_connect(Some(settings.timeout))
+        .timeout_send_request(Some(settings.timeout))
+        .timeout_recv_response(Some(settings.timeout))
+        .timeout_per_read(Some(settings.timeout))
+        .build();
+    Ok(config.new_agent())
+}
+
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -76,22 +99,10 @@ impl Client {
         let token = token(&settings.token)?;
         let proxy = proxy(settings)?;
         let has_encrypted_proxy = proxy.as_ref().is_some_and(|proxy| proxy.uri().scheme_str() == Some("https"));
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("likewise/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .max_response_header_size(MAX_RESPONSE_HEAD_BYTES)
-            .proxy(proxy)
-            .tls_config(tls_config(settings)?)
-            .timeout_resolve(Some(settings.timeout))
-            .timeout_connect(Some(settings.timeout))
-            .timeout_send_request(Some(settings.timeout))
-            .timeout_recv_response(Some(settings.timeout))
-            .timeout_per_read(Some(settings.timeout))
-            .build();
         Ok(Self {
-            agent: config.new_agent(),
+            direct_agent: new_agent(settings, None)?,
+            proxy_agent: proxy.map(|proxy| new_agent(settings, Some(proxy))).transpose()?,
+            no_proxy: NoProxy::parse(settings.no_proxy.iter().map(String::as_str)),
             endpoint,
             token,
             has_encrypted_proxy,
@@ -159,13 +170,15 @@ impl Client {
     }
 
     fn send(&self, kind: RequestKind, url: &Url) -> std::result::Result<ureq::http::Response<Body>, Failure> {
-        let is_encrypted = url.is_https() || self.has_encrypted_proxy;
+        let proxy_agent = self.proxy_agent.as_ref().filter(|_| !self.no_proxy.matches(url.host(), url.port()));
+        let is_encrypted = url.is_https() || (proxy_agent.is_some() && self.has_encrypted_proxy);
         if is_encrypted && !self.has_own_tls_provider {
             tls_support::check_default_provider()?;
         }
+        let agent = proxy_agent.unwrap_or(&self.direct_agent);
         let mut request = match kind {
-            RequestKind::Head => self.agent.head(url.as_str()),
-            RequestKind::Get { .. } => self.agent.get(url.as_str()),
+            RequestKind::Head => agent.head(url.as_str()),
+            RequestKind::Get { .. } => agent.get(url.as_str()),
         };
         if let Some(token) = self.token.as_ref().filter(|_| url.same_origin(&self.endpoint)) {
             request = request.header("authorization", format!("Bearer {token}"));

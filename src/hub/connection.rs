@@ -36,13 +36,6 @@ pub(super) fn proxy(settings: &Settings) -> Result<Option<Proxy>> {
     if let Some(password) = parsed.password() {
         proxy = proxy.password(password);
     }
-    for host in settings.no_proxy.iter().filter(|host| !host.is_empty()) {
-        proxy = proxy.no_proxy(host);
-        // In other programs a host name also covers its subdomains.
-        if !host.contains('*') && !host.starts_with('.') {
-            proxy = proxy.no_proxy(&format!(".{host}"));
-        }
-    }
     proxy.build().map(Some).map_err(invalid)
 }
 

@@ -4,7 +4,7 @@
 //! it, and the next one resumes. The file gets its final name once its size and hash match those
 //! that the hub announced.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::cache_writer::{CacheWriter, create_parent, io_error};
 use super::client::{Client, HttpResponse, RequestKind, interrupted, protocol_error};
 use super::hash::Etag;
+use super::lock::{lock, unshared_file};
 use super::partial_file::{CHUNK_BYTES, PartialFile};
 use super::progress::{Progress, ProgressCallback};
 use super::retry::{Failure, RetryPolicy};
@@ -116,14 +117,17 @@ impl CommitDownloader<'_> {
         if is_complete(&blob, remote)? {
             return Ok(());
         }
-        let _lock = self.lock(remote, on_progress)?;
+        let lock_path = self.cache.lock(remote.etag.as_str());
+        let lock = lock(&lock_path, || on_progress(Progress::WaitingForLock { name: remote.name }))?;
         // Another process may have downloaded it before this one got the lock.
         if is_complete(&blob, remote)? {
             return Ok(());
         }
         create_parent(&blob)?;
         let incomplete = self.cache.incomplete(remote.etag.as_str());
-        let mut partial = PartialFile::open(incomplete, &remote.etag, remote.size)?;
+        let unshared = if lock.is_none() { Some(unshared_file(&incomplete)?) } else { None };
+        let path = unshared.as_ref().map_or(incomplete, |path| path.to_path_buf());
+        let mut partial = PartialFile::open(path, &remote.etag, remote.size)?;
         let mut has_restarted = false;
         while let Err(error) = self.download(remote, &mut partial, on_progress) {
             let is_corrupt = matches!(error, Error::HubCorruptDownload { .. });
@@ -140,22 +144,6 @@ impl CommitDownloader<'_> {
             return Err(error);
         }
         partial.finish(&blob)
-    }
-
-    /// Locks a blob until the returned file is dropped.
-    fn lock(&self, remote: &RemoteFile<'_>, on_progress: ProgressCallback<'_>) -> Result<File> {
-        let path = self.cache.lock(remote.etag.as_str());
-        create_parent(&path)?;
-        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(io_error(&path, "open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                on_progress(Progress::WaitingForLock { name: remote.name });
-                file.lock().map_err(io_error(&path, "lock"))?;
-            }
-            Err(TryLockError::Error(source)) => return Err(io_error(&path, "lock")(source)),
-        }
-        Ok(file)
     }
 
     /// Downloads the missing bytes and verifies the hash of the whole file.

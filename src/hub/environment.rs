@@ -182,7 +182,8 @@ impl Environment<'_> {
 
     fn no_proxy(&self) -> Vec<String> {
         let hosts = self.text("NO_PROXY").or_else(|| self.text("no_proxy")).unwrap_or_default();
-        hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect()
+        let entries = hosts.split(|c: char| c == ',' || c.is_whitespace());
+        entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
     }
 }
 
@@ -253,6 +254,15 @@ mod tests {
         assert_eq!(token(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), "/h/token");
         assert_eq!(token(&[("HF_TOKEN_PATH", "$HF_HOME/t"), ("HF_HOME", "/h")]), "/h/t");
         assert_eq!(token(&[("HF_TOKEN", "a"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "on")]), "none");
+    }
+
+    #[test]
+    fn no_proxy_entries_are_separated_by_commas_and_spaces() {
+        for (value, expected) in
+            [("a,b", &["a", "b"][..]), (" a, .b\tc ,,10.0.0.0/8\n", &["a", ".b", "c", "10.0.0.0/8"]), (" , ", &[])]
+        {
+            assert_eq!(settings(&[("no_proxy", value)]).no_proxy, expected, "{value:?}");
+        }
     }
 
     #[test]

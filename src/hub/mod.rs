@@ -34,6 +34,10 @@ mod file_selection;
 #[cfg(feature = "hub")]
 mod hash;
 #[cfg(feature = "hub")]
+mod lock;
+#[cfg(feature = "hub")]
+mod no_proxy;
+#[cfg(feature = "hub")]
 mod partial_file;
 mod progress;
 #[cfg(feature = "hub")]

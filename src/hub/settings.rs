@@ -34,7 +34,8 @@ pub struct Settings {
     pub ca_certificates: Option<PathBuf>,
     /// A proxy for all requests: `http://[user:password@]host:port`.
     pub proxy: Option<Secret>,
-    /// Hosts that are reached without the proxy: `host`, `*.domain`, `.domain`, or `*`.
+    /// Hosts that are reached without the proxy, with their subdomains: `host`, `host:port`,
+    /// `10.0.0.0/8`, or `*`.
     pub no_proxy: Vec<String>,
     /// The timeout for a connection, for a response head, and for the next bytes of a body.
     pub timeout: Duration,

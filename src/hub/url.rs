@@ -52,6 +52,16 @@ impl Url {
         self.https
     }
 
+    /// Returns the host, in lower case.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port, also if the address leaves it out.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether two addresses have the same scheme, host and port.
     pub(super) fn same_origin(&self, other: &Self) -> bool {
         self.https == other.https && self.host == other.host && self.port == other.port

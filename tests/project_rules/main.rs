@@ -3,6 +3,7 @@
 
 mod module_graph;
 mod module_order;
+mod reports;
 mod rust_source;
 mod text;
 

@@ -9,6 +9,7 @@ use likewise::server::{AllowedOrigins, Limits, ModelSpec, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{QUICKSTART_NOTE, RunArgs, model_of_environment, non_empty};
+use crate::first_process;
 use crate::log::{self, LogFormat};
 use crate::outcome::{Outcome, UsageError};
 
@@ -171,6 +172,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome: Outcome = runtime.block_on(async {
         let (first, second) = shutdown_signals()?;
+        first_process::leave_signals_to_server();
         let server = Server::bind(address, models, settings).await.map_err(|error| format!("{address}: {error}"))?;
         // Scripts wait for this line, so it is written once clients can connect.
         log.line(&format!("listening at http://{} with {}", server.address()?, server.models().join(", ")));

@@ -6,6 +6,8 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+#[cfg(all(target_os = "linux", feature = "hub", feature = "serve"))]
+mod first_process;
 #[cfg(all(unix, feature = "hub"))]
 mod hub;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -98,8 +98,8 @@ pub(in crate::server) async fn discard_body(mut body: Body) {
 
 /// Parses a body, which must be a JSON object.
 fn parse_object(body: &[u8]) -> Result<JsonObject, ApiError> {
-    let text =
-        std::str::from_utf8(body).map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
+    let text = std::str::from_utf8(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
+        .map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
     match serde_json::from_str(text) {
         Ok(Value::Object(root)) => Ok(root),
         Ok(other) => {

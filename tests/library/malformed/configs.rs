@@ -143,3 +143,64 @@ fn padding_id_at_last_position_is_rejected() {
     let usage = model.embed(&[TEXT]).expect("a vector").usage()[0];
     assert_eq!((usage.used, model.info().max_length), (3, 3));
 }
+
+/// Python writes NaN and Infinity, which JSON does not have.
+#[test]
+fn python_floats_in_unread_keys_change_nothing() {
+    let original = files("tiny-bert");
+    let expected = embed(&original, &TEXTS).expect("vectors");
+    let same = |files: &Files, what: &str| {
+        let vectors = embed(files, &TEXTS).unwrap_or_else(|e| panic!("{what}: {}", message(&e)));
+        assert!(same_bits(vectors.as_slice(), expected.as_slice()), "{what}");
+    };
+    let config = String::from_utf8(original["config.json"].clone()).expect("UTF-8");
+    for floats in [r#""time_step_limit": [0.0, Infinity]"#, r#""a": {"b": NaN, "c": [-Infinity, "NaN"]}"#] {
+        let config = config.replacen('{', &format!("{{{floats},"), 1);
+        same(&with("tiny-bert", "config.json", config), floats);
+    }
+    let mut cases = Cases::default();
+    for float in ["NaN", "Infinity", "-Infinity"] {
+        for key in ["hidden_size", "layer_norm_eps", "hidden_act", "is_decoder", "model_type"] {
+            // The last of two equal keys counts.
+            let end = config.rfind('}').expect("an object");
+            let config = format!("{}, \"{key}\": {float}}}", &config[..end]);
+            let files = with("tiny-bert", "config.json", config);
+            let found = format!("found {float}");
+            cases.rejects_model(&format!("{key} = {float}"), &files, "Config", &["config.json", key, &found]);
+        }
+    }
+    cases.finish();
+}
+
+/// Tools leave settings in a folder that belong to their last use of the model.
+#[test]
+fn settings_of_an_earlier_use_change_nothing() {
+    let expected = embed(&files("tiny-bert"), &TEXTS).expect("vectors");
+    let padding = json!({
+        "strategy": {"Fixed": 40}, "direction": "Left", "pad_to_multiple_of": 8, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    });
+    let truncation = json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 100});
+    for (file, key, value) in [
+        ("tokenizer.json", "padding", padding),
+        ("tokenizer.json", "truncation", truncation),
+        ("tokenizer_config.json", "max_length", json!(4)),
+        ("tokenizer_config.json", "pad_to_multiple_of", json!(8)),
+        ("tokenizer_config.json", "padding", json!("max_length")),
+        ("tokenizer_config.json", "truncation_strategy", json!("longest_first")),
+        ("tokenizer_config.json", "model_max_length", json!(1e30)),
+        ("config.json", "torch_dtype", json!("float16")),
+        ("config.json", "_name_or_path", json!("/home/someone/model")),
+    ] {
+        let files = with_json("tiny-bert", file, |json| json[key] = value.clone());
+        let vectors = embed(&files, &TEXTS).unwrap_or_else(|e| panic!("{file} {key}: {}", message(&e)));
+        assert!(same_bits(vectors.as_slice(), expected.as_slice()), "{file} {key}");
+    }
+    // "No maximum" is written as the integer 10³⁰, which no integer type of 64 bits can hold.
+    for unlimited in ["1e30", "1000000000000000019884624838656"] {
+        let config = format!(r#"{{"tokenizer_class": "BertTokenizer", "model_max_length": {unlimited}}}"#);
+        let mut files = with("tiny-bert", "tokenizer_config.json", config);
+        files.remove(INPUTS);
+        assert_eq!(open(&files).expect("a model").info().max_length, 64, "{unlimited}");
+    }
+}

@@ -252,13 +252,43 @@ fn every_half_precision_value_is_widened_exactly() {
     }
 }
 
+/// Returns the files of a model after renaming its tensors.
+fn renamed(model: &str, rename: &dyn Fn(&str) -> String) -> Files {
+    with_tensors(model, |tensors| {
+        *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+    })
+}
+
+/// `DataParallel` and `torch.compile` of PyTorch wrap modules, at any depth.
+#[test]
+fn tensor_names_of_wrapped_modules_are_found() {
+    let original = files("tiny-bert");
+    for prefix in
+        ["module.", "_orig_mod.", "module.bert.", "_orig_mod.module.bert.", "0._orig_mod.auto_model.module.bert."]
+    {
+        let mut files = renamed("tiny-bert", &|name| format!("{prefix}{}", name.trim_start_matches("bert.")));
+        assert_same(&files, &original, &format!("wrapped as {prefix:?}"));
+        // A head is beside the encoder.
+        let mut all = tensors(&files[WEIGHTS]);
+        let head = RawTensor { dtype: "F32".to_owned(), shape: vec![1], data: vec![0; 4] };
+        all.insert(format!("{}cls.bias", prefix.trim_end_matches("bert.")), head);
+        files.insert(WEIGHTS.to_owned(), write(&all));
+        assert_same(&files, &original, &format!("a head beside {prefix:?}"));
+    }
+    let mut cases = Cases::default();
+    let two = with_tensors("tiny-bert", |tensors| {
+        let copy = |wrapper: &str| {
+            let tensors = tensors.clone().into_iter();
+            tensors.map(|(name, tensor)| (format!("{wrapper}{name}"), tensor)).collect::<Tensors>()
+        };
+        *tensors = copy("module.").into_iter().chain(copy("_orig_mod.")).collect();
+    });
+    cases.rejects_model("two encoders", &two, "UnknownTensor", &[WEIGHTS, "BERT", "module."]);
+    cases.finish();
+}
+
 #[test]
 fn prefixed_tensor_names_are_found() {
-    let renamed = |model: &str, rename: &dyn Fn(&str) -> String| {
-        with_tensors(model, |tensors| {
-            *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
-        })
-    };
     for (model, original, prefixes) in [
         ("tiny-mpnet", "", &["", "mpnet.", "0.auto_model.", "0.auto_model.mpnet.", "model.mpnet."][..]),
         ("tiny-bert", "bert.", &["", "bert.", "0.auto_model.bert."]),

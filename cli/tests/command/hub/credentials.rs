@@ -280,3 +280,20 @@ fn proxy_is_used_unless_no_proxy_names_the_host() {
         assert_eq!(test.hub.take_log().len(), 0, "{host}");
     }
 }
+
+#[test]
+fn no_proxy_with_a_network_or_a_port_avoids_the_proxy() {
+    let test = TestHub::new(Repository::of("tiny-bert"));
+    let (_, port) = test.hub.url.rsplit_once(':').expect("a port");
+    let mut settings = test.settings.clone();
+    // No proxy listens there.
+    settings.proxy = Some(Secret::new("http://127.0.0.1:9"));
+    for (entry, is_direct) in
+        [("127.0.0.0/8", true), (&*format!("127.0.0.1:{port}"), true), ("10.0.0.0/8", false), ("127.0.0.1:9", false)]
+    {
+        settings.cache = test.cache.path().join(entry.replace(['/', ':'], "-"));
+        settings.no_proxy = vec![entry.to_owned()];
+        let pulled = Hub::new(settings.clone()).pull(ID, "main", &mut |_| {});
+        assert_eq!(pulled.is_ok(), is_direct, "{entry}");
+    }
+}

@@ -281,3 +281,37 @@ fn blob_that_is_a_link_opens_and_is_not_downloaded_again() {
     let Err(error) = likewise::Embedder::open(&folder) else { panic!("a link out of the repository") };
     assert!(error.to_string().contains("a link to"), "{error}");
 }
+
+/// Users that share a cache must be able to read what another user downloaded.
+#[cfg(unix)]
+#[test]
+fn downloaded_files_have_the_permissions_of_ordinary_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let test = TestHub::new(Repository::of("tiny-bert"));
+    test.pull().expect("a model");
+    let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode();
+    let ordinary = test.cache.path().join("ordinary");
+    std::fs::write(&ordinary, "").expect("a file");
+    let found = super::download::walk(test.cache.path());
+    assert!(found.len() > 20, "{found:?}");
+    for (name, path) in found {
+        assert_eq!(mode(&path), mode(&ordinary), "{name}");
+    }
+}
+
+/// The hub redirects the requests for a repository that was renamed.
+#[test]
+fn renamed_repository_is_downloaded_by_its_old_name() {
+    const OLD: &str = "old/name";
+    let repository = Repository::of("tiny-bert");
+    let test = TestHub::new(repository.clone());
+    let files = repository.files.keys().map(|name| format!("/{OLD}/resolve/{COMMIT}/{name}"));
+    for path in files.chain([format!("/api/models/{OLD}/revision/main")]) {
+        let target: &'static str = Box::leak(path.replace(OLD, ID).into_boxed_str());
+        let location: &'static [(&str, &str)] = Box::leak(Box::new([("Location", target)]));
+        test.hub.add_fault("", &path, usize::MAX, Fault::Status(307, location));
+    }
+    let folder = test.pull_as(OLD, "main").expect("a model");
+    assert_eq!(folder, test.cache.path().join("models--old--name/snapshots").join(COMMIT));
+    assert_eq!(file_contents(&folder), repository.model_files());
+}

@@ -9,5 +9,6 @@ mod malformed_requests;
 mod models;
 mod mounting;
 mod operations;
+mod other_programs;
 mod shutdown;
 mod tei_and_openai_api;

@@ -130,6 +130,22 @@ fn input_with_invalid_utf8_is_rejected_by_line() {
     desk.fails(&["eval", text(&file)], 1, &["latin.txt", "line 3", "UTF-8", "0xff"]);
 }
 
+/// Windows PowerShell writes UTF-16 by `>`.
+#[test]
+fn input_in_utf16_is_rejected_by_its_name() {
+    let desk = Desk::with_model("tiny-bert");
+    for mark in [[0xff, 0xfe], [0xfe, 0xff]] {
+        let bytes = [&mark[..], b"o\0n\0e\0\n\0"].concat();
+        let file = desk.write("utf16.txt", &bytes);
+        desk.fails(&["embed", "--input", text(&file)], 1, &["utf16.txt", "expected UTF-8", "found UTF-16"]);
+        desk.run_with(&["embed", "--input", "-"], &bytes).failed("stdin", 1, &["stdin", "found UTF-16"]);
+        desk.fails(&["eval", text(&file)], 1, &["utf16.txt", "found UTF-16"]);
+    }
+    // The mark of UTF-8 is no part of the first text.
+    let run = desk.run_with(&["embed", "--input", "-"], "\u{feff}one\n".as_bytes());
+    assert_eq!(json(&run.stdout)["text"], "one", "{run:?}");
+}
+
 #[test]
 fn truncated_texts_are_reported_or_rejected() {
     let desk = Desk::with_model("tiny-bert");
