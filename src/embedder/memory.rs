@@ -35,6 +35,12 @@ pub struct MemoryEstimate {
     pub tables: usize,
     /// Activations, with all threads busy.
     pub activations: usize,
+    /// Tokenizing texts of any content with all threads, beyond what ordinary texts take.
+    ///
+    /// This holds for texts with at most 30,000 characters between two boundaries of tokens. One
+    /// text at a time is tokenized beyond that, and takes 800 bytes more for each further
+    /// character.
+    pub tokenizing: usize,
 }
 
 impl MemoryEstimate {
@@ -52,6 +58,12 @@ impl MemoryEstimate {
 
 /// The command with its libraries and the heap's own overhead, measured: 8 MiB.
 const PROGRAM_BYTES: usize = 8 << 20;
+
+/// Tokenizing a part of a long text, measured with 16 KiB of characters that are a token each.
+const TOKENIZING_BYTES_PER_THREAD: usize = 16 << 20;
+
+/// Tokenizing 30,000 characters without a boundary. One thread does so at a time.
+const UNSPLIT_TEXT_BYTES: usize = 24 << 20;
 
 /// Returns the memory of a tokenizer with so many entries, by its kind.
 ///
@@ -83,6 +95,7 @@ impl Embedder {
             packing: self.load_stats.largest_packed_source,
             tables: self.load_stats.table_bytes,
             activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens()),
+            tokenizing: self.thread_pool.size() * TOKENIZING_BYTES_PER_THREAD + UNSPLIT_TEXT_BYTES,
         }
     }
 }

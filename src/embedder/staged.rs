@@ -85,9 +85,25 @@ impl Embedder {
         Ok(EncodedText { encoded, keep_token_vectors })
     }
 
-    /// Returns all tokens of a text and its prompt, untruncated. `special` adds the special tokens.
-    pub(crate) fn token_spans(&self, text: &str, prompt: Option<&str>, special: bool) -> Result<Vec<TokenSpan>> {
-        self.tokenizer.token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special)
+    /// Passes all tokens of a text and its prompt, untruncated, to `receive`, a list at a time.
+    /// `special` adds the special tokens.
+    ///
+    /// # Errors
+    /// If the text cannot be tokenized, or if `receive` fails.
+    pub(crate) fn token_spans<E: From<Error>>(
+        &self,
+        text: &str,
+        prompt: Option<&str>,
+        special: bool,
+        receive: impl FnMut(Vec<TokenSpan>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.tokenizer.token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
+    }
+
+    /// Returns the number of characters of the longest part of a text that must be tokenized whole,
+    /// if it exceeds `limit`. Tokenizing it takes much memory.
+    pub(crate) fn longest_run(&self, text: &str, limit: usize) -> Option<usize> {
+        self.tokenizer.longest_run(text, limit)
     }
 
     /// Decodes token ids to text.

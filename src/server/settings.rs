@@ -40,6 +40,10 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// Texts of a request, including the source.
     pub max_client_batch_size: usize,
+    /// Characters, once normalized, of a part of a text that can only be tokenized whole, because
+    /// the tokenizer has no boundary in it; also token ids of a list to be decoded. Parts of at
+    /// most 4 KiB are always accepted.
+    pub max_unsplit_characters: usize,
     /// Floats of a response.
     pub max_response_floats: usize,
     /// Tokens in a model's queue.
@@ -84,6 +88,7 @@ impl Default for Limits {
         Self {
             max_body_bytes: 2_000_000,
             max_client_batch_size: 10_000,
+            max_unsplit_characters: 30_000,
             max_response_floats: 8_000_000,
             max_queued_tokens: 200_000,
             max_batch_tokens: TARGET_TOKENS_PER_BATCH,

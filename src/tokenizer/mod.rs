@@ -15,6 +15,8 @@ mod max_length;
 mod normalizer_expansion;
 mod sentence_bert_config;
 mod sentencepiece;
+#[cfg(feature = "serve")]
+mod spans;
 mod special_tokens;
 mod tokenizer_config;
 mod tokenizer_json;
@@ -25,11 +27,12 @@ mod vocabulary;
 pub use caught_panics::is_caught_panic;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
-pub(crate) use tokens::TokenSpan;
+pub(crate) use spans::TokenSpan;
 pub use tokens::{TokenUsage, Tokens};
 pub(crate) use truncation::TruncationSide;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use tokenizers::{Encoding, ModelWrapper, Tokenizer as Inner};
 
@@ -53,15 +56,10 @@ pub(crate) struct Tokenizer {
     /// The ids of the special tokens in the sense of transformers (`all_special_ids`).
     special_ids: HashSet<u32>,
     truncation_side: TruncationSide,
-    /// Splits long texts. None if texts must be tokenized whole.
-    chunker: Option<TextChunker>,
-}
-
-/// The part of a text that contains all tokens to keep.
-struct ShortenedText<'t> {
-    text: &'t str,
-    /// The number of tokens after that part.
-    tokens_after: usize,
+    /// Splits long texts.
+    chunker: TextChunker,
+    /// Held while a long text without a boundary is tokenized, which takes much memory.
+    whole_text: Mutex<()>,
 }
 
 impl Tokenizer {
@@ -91,6 +89,7 @@ impl Tokenizer {
             special_ids,
             truncation_side: loaded.truncation_side,
             chunker,
+            whole_text: Mutex::new(()),
         };
         Ok((tokenizer, manifest))
     }
@@ -113,47 +112,64 @@ impl Tokenizer {
     /// Returns the token ids of a text, truncated to the maximum length. `side` overrides the side.
     pub(crate) fn encode(&self, text: &str, side: Option<TruncationSide>) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.truncation_side);
-        let shortened = self.truncation_prefix(text, side)?;
-        let encoding = self.run(|| self.inner.encode_fast(shortened.text, true))?;
+        if !self.chunker.is_long(text) {
+            let encoding = self.run(text, || self.inner.encode_fast(text, true))?;
+            let ids = self.truncate(encoding.get_ids(), &encoding, side);
+            let usage = TokenUsage { total: encoding.len(), used: ids.len() };
+            return Ok((ids, usage));
+        }
+        self.encode_long(text, side)
+    }
+
+    /// Tokenizes a text in chunks, and keeps the chunks with the tokens that the model reads.
+    fn encode_long(&self, text: &str, side: TruncationSide) -> Result<(Vec<u32>, TokenUsage)> {
+        let mut kept = VecDeque::new();
+        let mut kept_tokens = 0;
+        let mut total = 0;
+        for chunk in self.chunker.chunks(&self.inner, text, false) {
+            let encoding = self.run(chunk, || self.inner.encode_fast(chunk, false))?;
+            total += encoding.len();
+            if side == TruncationSide::Left || kept_tokens < self.max_tokens {
+                kept_tokens += encoding.len();
+                kept.push_back(encoding);
+            }
+            while side == TruncationSide::Left
+                && let Some(first) = kept.front()
+                && kept_tokens - first.len() >= self.max_tokens
+            {
+                kept_tokens -= first.len();
+                kept.pop_front();
+            }
+        }
+        let encoding = Encoding::merge(kept, false);
+        let encoding = self.run("", || self.inner.post_process(encoding, None, true))?;
         let ids = self.truncate(encoding.get_ids(), &encoding, side);
-        let usage = TokenUsage { total: encoding.len() + shortened.tokens_after, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() - kept_tokens + total, used: ids.len() };
         Ok((ids, usage))
     }
 
     /// Returns the token ids of a text with their offsets, truncated to the maximum length.
     pub(crate) fn tokenize(&self, text: &str) -> Result<Tokens> {
         let side = self.truncation_side;
-        let shortened = self.truncation_prefix(text, side)?;
-        let encoding = self.run(|| self.inner.encode_char_offsets(shortened.text, true))?;
+        let (prefix, tokens_after) = self.truncation_prefix(text, side)?;
+        let encoding = self.run(prefix, || self.inner.encode_char_offsets(prefix, true))?;
         let ids = self.truncate(encoding.get_ids(), &encoding, side);
         let offsets = self.truncate(encoding.get_offsets(), &encoding, side);
-        let usage = TokenUsage { total: encoding.len() + shortened.tokens_after, used: ids.len() };
+        let usage = TokenUsage { total: encoding.len() + tokens_after, used: ids.len() };
         Ok(Tokens { ids, offsets, usage })
     }
 
-    /// Returns all tokens of a text without truncation.
+    /// Returns the number of characters, once normalized, of the longest part of a text that must
+    /// be tokenized whole, if it exceeds `limit`.
     #[cfg(feature = "serve")]
-    pub(crate) fn token_spans(&self, text: &str, add_special_tokens: bool) -> Result<Vec<TokenSpan>> {
-        let encoding = self.run(|| self.inner.encode_char_offsets(text, add_special_tokens))?;
-        // The byte offset of each character, so that a span is found without counting from the
-        // start.
-        let byte_offsets: Vec<usize> = text.char_indices().map(|(offset, _)| offset).chain([text.len()]).collect();
-        let token_span = |i: usize| {
-            let id = encoding.get_ids()[i];
-            if encoding.get_special_tokens_mask()[i] == 1 {
-                return TokenSpan { id, text: encoding.get_tokens()[i].clone(), span: None };
-            }
-            let (start, end) = encoding.get_offsets()[i];
-            let text = text[byte_offsets[start]..byte_offsets[end]].to_owned();
-            TokenSpan { id, text, span: Some((start, end)) }
-        };
-        Ok((0..encoding.len()).map(token_span).collect())
+    pub(crate) fn longest_run(&self, text: &str, limit: usize) -> Option<usize> {
+        if self.chunker.is_long(text) { self.chunker.longest_run(&self.inner, text, limit) } else { None }
     }
 
     /// Returns the text of token ids.
     #[cfg(feature = "serve")]
     pub(crate) fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.run(|| self.inner.decode(ids, skip_special_tokens))
+        self.run("", || self.inner.decode(ids, skip_special_tokens))
     }
 
     /// Returns the number of tokens of a prompt, without a special token at its end.
@@ -172,25 +188,23 @@ impl Tokenizer {
     }
 
     /// Returns the shortest beginning of a long text, in whole chunks, that has at least
-    /// `max_tokens`.
+    /// `max_tokens`, and the number of tokens after it.
     ///
     /// A text of one chunk, or that is truncated on the left, is returned whole.
-    fn truncation_prefix<'t>(&self, text: &'t str, side: TruncationSide) -> Result<ShortenedText<'t>> {
-        let whole = ShortenedText { text, tokens_after: 0 };
+    fn truncation_prefix<'t>(&self, text: &'t str, side: TruncationSide) -> Result<(&'t str, usize)> {
         if side == TruncationSide::Left {
-            return Ok(whole);
+            return Ok((text, 0));
         }
-        let Some(chunker) = &self.chunker else { return Ok(whole) };
         let mut kept = None;
         let mut end = 0;
         let mut tokens = 0;
         let mut tokens_after = 0;
-        for chunk in chunker.chunks(text) {
+        for chunk in self.chunker.chunks(&self.inner, text, true) {
             if chunk.len() == text.len() {
-                return Ok(whole);
+                return Ok((text, 0));
             }
             end += chunk.len();
-            let count = self.run(|| self.inner.encode_fast(chunk, false))?.len();
+            let count = self.run(chunk, || self.inner.encode_fast(chunk, false))?.len();
             if kept.is_some() {
                 tokens_after += count;
             } else {
@@ -198,11 +212,17 @@ impl Tokenizer {
                 kept = (tokens >= self.max_tokens).then_some(end);
             }
         }
-        Ok(ShortenedText { text: &text[..kept.unwrap_or(text.len())], tokens_after })
+        Ok((&text[..kept.unwrap_or(text.len())], tokens_after))
     }
 
-    /// Runs code of the `tokenizers` crate. The error names the tokenizer's file.
-    fn run<T>(&self, run: impl FnOnce() -> std::result::Result<T, CrateError>) -> Result<T> {
+    /// Runs code of the `tokenizers` crate on a text. The error names the tokenizer's file.
+    ///
+    /// A long text that arrives here has no boundary. Such texts are processed one at a time, so
+    /// that the number of threads does not multiply their memory.
+    fn run<T>(&self, text: &str, run: impl FnOnce() -> std::result::Result<T, CrateError>) -> Result<T> {
+        // The lock protects no data, so a poisoned one is usable.
+        let _one_at_a_time =
+            self.chunker.is_long(text).then(|| self.whole_text.lock().unwrap_or_else(PoisonError::into_inner));
         let failed = |source| Error::Tokenizer { file: self.label.clone(), what: "cannot tokenize a text", source };
         catch_tokenizer_panic(run).map_err(failed)
     }

@@ -103,6 +103,7 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
                 output::mib(m.activations)
             ),
         ),
+        ("any text", format!("{} more while texts without spaces are tokenized", output::mib(m.tokenizing))),
     ]
 }
 
@@ -117,7 +118,7 @@ fn as_json(info: &ModelInfo) -> serde_json::Value {
         "dtype": info.dtype, "modules": info.modules, "dimension": info.width, "similarity": info.similarity.name(),
         "max_length": info.max_length, "prompts": info.prompts, "level": info.level.name(), "precision": info.precision.name(),
         "threads": info.threads, "packed_bytes": m.packed + m.mapped, "given_bytes": m.given, "mapped_bytes": m.tables,
-        "resident_bytes": m.resident(), "peak_bytes": m.peak(), "converted": info.converted, "precisions": precisions,
+        "resident_bytes": m.resident(), "peak_bytes": m.peak(), "tokenizing_bytes": m.tokenizing, "converted": info.converted, "precisions": precisions,
         "instructions": info.level.dot_extensions(),
     })
 }

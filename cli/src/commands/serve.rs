@@ -60,6 +60,8 @@ pub(crate) struct Args {
     /// Capacity of the response cache in bytes; 0 disables it
     #[arg(
         long,
+        // The option's former name.
+        alias = "cache-bytes",
         default_value_t = Settings::default().response_cache_bytes,
         value_name = "BYTES",
         value_parser = parse_count_or_zero
@@ -100,6 +102,15 @@ struct LimitArgs {
         value_parser = parse_count
     )]
     max_client_batch_size: usize,
+
+    /// Maximum characters of a text without a boundary between tokens
+    #[arg(
+        long,
+        default_value_t = Limits::default().max_unsplit_characters,
+        value_name = "N",
+        value_parser = parse_count
+    )]
+    max_unsplit_characters: usize,
 
     /// Maximum floats of a response
     #[arg(long, default_value_t = Limits::default().max_response_floats, value_name = "N", value_parser = parse_count)]
@@ -234,6 +245,7 @@ fn limits(args: &LimitArgs) -> Limits {
     let mut limits = Limits::default();
     limits.max_body_bytes = args.payload_limit;
     limits.max_client_batch_size = args.max_client_batch_size;
+    limits.max_unsplit_characters = args.max_unsplit_characters;
     limits.max_response_floats = args.max_response_floats;
     limits.max_queued_tokens = args.max_queued_tokens;
     limits.max_batch_tokens = args.max_batch_tokens;

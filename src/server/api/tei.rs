@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use super::fields::{Fields, id_lists, string_or_strings, text_inputs};
@@ -18,6 +17,7 @@ use super::similarity::{similarity_fields, similarity_inputs};
 use super::state::ApiState;
 use crate::server::inference::blocking::Cancelled;
 use crate::server::inference::request::{InferenceRequest, InferenceResponse, OutputKind, RequestOptions};
+use crate::server::inference::service::InferenceService;
 use crate::tokenizer::TokenSpan;
 
 /// The JSON of a token takes about as many bytes as this many floats.
@@ -98,6 +98,52 @@ impl<'a> From<&'a TokenSpan> for Token<'a> {
     }
 }
 
+/// The response of `/tokenize`, written list by list. The text takes less memory than the tokens.
+struct TokenLists {
+    json: String,
+    limit: usize,
+    remaining: usize,
+    lists: usize,
+    /// Whether the current list is empty.
+    is_empty: bool,
+}
+
+impl TokenLists {
+    /// Starts a response of at most `limit` tokens.
+    fn new(limit: usize) -> Self {
+        Self { json: "[".to_owned(), limit, remaining: limit, lists: 0, is_empty: true }
+    }
+
+    /// Ends the current list and starts the next one.
+    fn start_list(&mut self) {
+        self.json.push_str(if self.lists > 0 { "],[" } else { "[" });
+        self.lists += 1;
+        self.is_empty = true;
+    }
+
+    /// Adds tokens to the current list.
+    fn push(&mut self, spans: &[TokenSpan]) -> Result<(), ApiError> {
+        let limit = self.limit;
+        self.remaining = self.remaining.checked_sub(spans.len()).ok_or_else(|| {
+            ApiError::unprocessable(format!(
+                "response would contain more than {limit} tokens, a tenth of --max-response-floats"
+            ))
+        })?;
+        for span in spans {
+            if !std::mem::take(&mut self.is_empty) {
+                self.json.push(',');
+            }
+            self.json.push_str(&to_json(&Token::from(span))?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> String {
+        self.json.push_str(if self.lists > 0 { "]]" } else { "]" });
+        self.json
+    }
+}
+
 /// POST `/tokenize`: all tokens of each text, also those beyond the model's maximum length.
 pub(in crate::server) async fn tokenize(
     State(state): State<Arc<ApiState>>,
@@ -113,23 +159,18 @@ pub(in crate::server) async fn tokenize(
     drop(body);
     let model = inference.models().get(target.model.as_deref(), target.options.wait_for_model).await?;
     let _admission = inference.admit()?;
-    let limit = inference.limits().max_response_floats / FLOATS_PER_TOKEN;
+    let limits = *inference.limits();
     let work = move |cancelled: &Cancelled| {
-        let mut remaining = limit;
-        // The texts become JSON one by one, which takes less memory than the tokens of all.
-        let mut lists: Vec<Box<RawValue>> = Vec::new();
-        for text in &texts {
-            cancelled.check()?;
-            let spans = model.embedder.token_spans(text, prompt.as_deref(), add_special_tokens)?;
-            remaining = remaining.checked_sub(spans.len()).ok_or_else(|| {
-                ApiError::unprocessable(format!(
-                    "response would contain more than {limit} tokens, a tenth of --max-response-floats"
-                ))
+        let mut json = TokenLists::new(limits.max_response_floats / FLOATS_PER_TOKEN);
+        for (i, text) in texts.iter().enumerate() {
+            InferenceService::check_tokenizing_memory(&model.embedder, &limits, i, text)?;
+            json.start_list();
+            model.embedder.token_spans(text, prompt.as_deref(), add_special_tokens, |spans| {
+                cancelled.check()?;
+                json.push(&spans)
             })?;
-            let tokens: Vec<Token<'_>> = spans.iter().map(Token::from).collect();
-            lists.push(serde_json::value::to_raw_value(&tokens)?);
         }
-        Ok::<_, ApiError>(to_json(&lists)?)
+        Ok::<_, ApiError>(json.finish())
     };
     Ok(json_text_response(inference.blocking().run(work).await?))
 }
@@ -151,6 +192,14 @@ pub(in crate::server) async fn decode(
     let vocabulary = model.info.architecture.vocabulary_size;
     if let Some(id) = lists.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
+    }
+    // Decoding takes about as much memory for an id as tokenizing does for a character.
+    let limit = inference.limits().max_unsplit_characters;
+    if let Some(i) = lists.iter().position(|list| list.len() > limit) {
+        let count = lists[i].len();
+        return Err(ApiError::unprocessable(format!(
+            "list {i}: contains {count} token ids; the limit is {limit} (--max-unsplit-characters)"
+        )));
     }
     let work = move |cancelled: &Cancelled| {
         let text = |ids: &Vec<u32>| {

@@ -11,7 +11,7 @@ use super::error::InferenceError;
 use super::models::{Models, ServedModel};
 use super::request::{InferenceRequest, InferenceResponse, InferenceResult, OutputKind};
 use super::request::{RequestOptions, ResponseStats, StageTimes};
-use crate::embedder::{EncodedText, TextInput};
+use crate::embedder::{Embedder, EncodedText, TextInput};
 use crate::server::metrics::Metrics;
 use crate::server::settings::{Limits, Settings};
 use crate::tokenizer::TokenUsage;
@@ -101,6 +101,23 @@ impl InferenceService {
         Ok(())
     }
 
+    /// Rejects a text that takes too much memory to tokenize. `text_index` is its index in the
+    /// request.
+    pub(in crate::server) fn check_tokenizing_memory(
+        embedder: &Embedder,
+        limits: &Limits,
+        text_index: usize,
+        text: &str,
+    ) -> Result<(), InferenceError> {
+        let limit = limits.max_unsplit_characters;
+        let Some(characters) = embedder.longest_run(text, limit) else { return Ok(()) };
+        Err(InferenceError::Rejected(format!(
+            "text {text_index}: contains {characters} characters without a place where its tokenizer can be sure to \
+             begin a new token; the limit is {limit} (--max-unsplit-characters); break the text into lines, or send \
+             it in parts"
+        )))
+    }
+
     /// Answers a request to a named model, or to the default one.
     ///
     /// # Errors
@@ -169,10 +186,14 @@ impl InferenceService {
     ) -> Result<Vec<EncodedText>, InferenceError> {
         let embedder = model.embedder.clone();
         let question = request.clone();
+        let limits = self.limits;
         let work = move |cancelled: &Cancelled| {
             let keep_tokens = question.output == OutputKind::TokenEmbeddings;
             let encode = |(i, input): (usize, &TextInput)| {
                 cancelled.check()?;
+                if let TextInput::Text(text) = input {
+                    Self::check_tokenizing_memory(&embedder, &limits, i, text)?;
+                }
                 Ok(embedder.encode_input(i, input, &question.encode, keep_tokens)?)
             };
             question.inputs.iter().enumerate().map(encode).collect()

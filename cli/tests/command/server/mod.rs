@@ -6,6 +6,7 @@ mod hugging_face_api;
 mod load;
 mod logging;
 mod malformed_requests;
+mod memory;
 mod models;
 mod mounting;
 mod operations;
