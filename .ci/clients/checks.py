@@ -72,6 +72,35 @@ class Checks:
 
         self._run(call, check)
 
+    def equals(self, call, function, expected):
+        """Checks that the vectors are those that `likewise embed` writes."""
+
+        def check():
+            # Only some clients need numpy.
+            import numpy
+
+            got = numpy.asarray(function(), dtype=numpy.float32)
+            if got.shape != expected.shape:
+                return f"shape {got.shape} instead of {expected.shape}", False
+            difference = float(abs(got - expected).max())
+            return f"shape {got.shape}, difference {difference:.1g}", difference <= 1e-5
+
+        self._run(call, check)
+
+    def raises(self, call, function, error, words):
+        """Checks that the user gets exactly this type of error, with `words` in what it prints."""
+
+        def check():
+            try:
+                got = function()
+            except error as seen:
+                return f"{type(seen).__name__}: {' '.join(str(seen).split())}", type(seen) is error and words in str(
+                    seen
+                )
+            return f"no error but {got!r}", False
+
+        self._run(call, check)
+
     def fails(self, call, function, status, words, sentence_of):
         """Checks that the user's error contains the request id and the server's message, which contains `words`."""
 
@@ -97,6 +126,10 @@ class Checks:
 
         self._run(call, check)
 
-    def end(self):
-        self.line("connected to no other host", " ".join(sorted(set(self.elsewhere))), not self.elsewhere)
+    def end(self, tried=()):
+        """Prints the hosts that the client tried to connect to, and ends the script. Hosts in `tried` are no failure."""
+        others = sorted(set(self.elsewhere))
+        self.line(
+            "connected to no other host", f"tried {' '.join(others)}" if others else "", set(others) <= set(tried)
+        )
         sys.exit(1 if self.failed else 0)

@@ -58,15 +58,6 @@ def post(path, body):
     return json.load(urllib.request.urlopen(request))
 
 
-def ids():
-    # As in text-embeddings-inference, ids already contain the special tokens.
-    tokens = [[token["id"] for token in text] for text in post("/tokenize", {"inputs": texts})]
-    return matrix(create(model=ID, input=tokens))
-
-
-checks.vectors("embeddings.create(lists of token ids)", ids)
-
-
 def usage():
     answer = create(model=ID, input=texts)
     # [CLS], the words, [SEP]: 7 + 7 + 8 + 7.
@@ -74,6 +65,14 @@ def usage():
 
 
 checks.holds("embeddings.create(list).usage", usage)
+
+
+def model():
+    found = client.models.retrieve(ID)
+    return found, (found.id, found.object) == (ID, "model")
+
+
+checks.holds("models.retrieve(ID)", model)
 
 
 def models():
@@ -110,13 +109,38 @@ refused(
     "384",
     lambda: create(model=ID, input=SOURCE, dimensions=4096),
 )
+refused(
+    "models.retrieve(one that is not served)",
+    openai.NotFoundError,
+    404,
+    "not-served",
+    lambda: client.models.retrieve(UNKNOWN),
+)
+
+
+def ids():
+    # As in text-embeddings-inference, ids already contain the special tokens.
+    return [[token["id"] for token in text] for text in post("/tokenize", {"inputs": texts})]
+
+
+refused(
+    "embeddings.create(lists of token ids)",
+    openai.BadRequestError,
+    400,
+    "check_embedding_ctx_length=False",
+    lambda: create(model=ID, input=ids()),
+)
 refused("embeddings.create(input=[])", openai.BadRequestError, 400, "input", lambda: create(model=ID, input=[]))
 
 
-def with_key(key):
-    return lambda: OpenAI(base_url=f"{locked}/v1", api_key=key, max_retries=0).embeddings.create(model=ID, input=texts)
+def with_key(key, model=ID, input=texts):
+    return lambda: OpenAI(base_url=f"{locked}/v1", api_key=key, max_retries=0).embeddings.create(
+        model=model, input=input
+    )
 
 
 checks.vectors("embeddings.create(list) with the right key", lambda: matrix(with_key(KEY)()))
+checks.vectors("embeddings.create(model=alias)", lambda: matrix(with_key(KEY, "text-embedding-3-small")()))
+checks.vectors("embeddings.create(lists of token ids), if allowed", lambda: matrix(with_key(KEY, input=ids())()))
 refused("embeddings.create(list) with a wrong key", openai.AuthenticationError, 401, "API key", with_key("wrong"))
 checks.end()
