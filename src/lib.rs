@@ -47,6 +47,7 @@ mod files;
 pub mod hub;
 mod model_folder;
 mod modules;
+mod output_file;
 mod parallel;
 mod quantize;
 #[cfg(feature = "quickstart")]
@@ -67,6 +68,7 @@ pub use encoder::Architecture;
 pub use error::{ContentError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
+pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
 pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};

@@ -4,6 +4,7 @@
 //! arguments.
 
 mod arguments;
+mod command_line;
 mod commands;
 mod first_process;
 mod hub;
@@ -12,15 +13,16 @@ mod input;
 mod log;
 mod outcome;
 mod output;
-mod output_file;
 mod progress;
+mod signals;
+mod stdout;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use crate::outcome::UsageError;
+use crate::outcome::{Outcome, UsageError};
 
 #[derive(Parser)]
 #[command(
@@ -45,15 +47,39 @@ struct Cli {
 fn main() -> ExitCode {
     silence_caught_panics();
     first_process::end_at_signals();
-    // Prints help or the error in the arguments, and exits with 0 or 2.
-    match Cli::parse().command.run() {
-        Ok(()) => ExitCode::SUCCESS,
+    signals::report_file_size_limit();
+    match run() {
+        Ok(code) => code,
         // The reader of our output has closed the pipe (`likewise … | head`).
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             let message = output::printable(&likewise::error_chain(error.as_ref()));
             output::to_stderr(format_args!("error: {message}"));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// Parses the arguments and runs the subcommand, or prints the help.
+fn run() -> Outcome<ExitCode> {
+    let mut command = Cli::command();
+    command.build();
+    let arguments = command_line::sort(&command, std::env::args_os().collect(), &commands::WITH_TEXTS)?;
+    let name = arguments.get(1).and_then(|name| name.to_str());
+    let takes_texts = name.is_some_and(|name| commands::WITH_TEXTS.contains(&name));
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command.run().map(|()| ExitCode::SUCCESS),
+        Err(error) if error.use_stderr() => {
+            // A closed stderr does not change the exit code.
+            drop(error.print());
+            if takes_texts && error.kind() == clap::error::ErrorKind::UnknownArgument {
+                output::to_stderr("Put '--' before a text that looks like an option.");
+            }
+            Ok(ExitCode::from(2))
+        }
+        Err(help) => {
+            stdout::write(|out| write!(out, "{}", help.render()))?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Writing a converted model.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytemuck::NoUninit;
@@ -17,7 +16,8 @@ use super::{Builder, Embedder};
 use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, resolve_inside};
-use crate::model_folder::{CONVERTED_WEIGHTS, Manifest, size_limit};
+use crate::model_folder::{CONVERTED_WEIGHTS, file_in, size_limit};
+use crate::output_file::OutputFile;
 
 /// A summary of a conversion with [`Builder::convert`].
 #[derive(Clone, Copy, Debug)]
@@ -49,32 +49,23 @@ impl Builder {
     /// If the model cannot be opened or is converted already, or the folder is not empty or cannot
     /// be written.
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
-        let folder = folder.as_ref();
-        reject_nonempty(folder)?;
+        let mut folder = NewFolder::prepare(folder.as_ref())?;
         let LoadedModel { embedder, checkpoint, mut manifest, unpacked } = self.load(files)?;
         reject_converted(&checkpoint)?;
         manifest.insert_license_and_readme_files(files)?;
-        let mut new_files = NewFiles::default();
-        new_files.create_folder(folder)?;
-        copy_files(files, &manifest, folder, &mut new_files)?;
+        for name in manifest.iter() {
+            let Some(bytes) = files.read_up_to(name, size_limit(name))? else { continue };
+            folder.write(name, |out| out.write_all(&bytes))?;
+        }
         let packed = packed_tensors(&embedder);
         let rest: Vec<TensorEntry<'_>> = unpacked.iter().map(TensorEntry::unchanged).collect();
         // The converted weights replace the originals, which may be in a subfolder.
         let weights = checkpoint.file_names().first();
-        let weights_folder = weights.and_then(|name| Path::new(name).parent()).unwrap_or(Path::new(""));
-        let path = folder.join(weights_folder).join(CONVERTED_WEIGHTS);
-        // Rename the complete file at the end. An unfinished folder has no weights and cannot be
-        // opened.
-        let partial = path.with_extension("partial");
-        let mut out = BufWriter::new(new_files.create_file(&partial)?);
-        let mut write = || -> io::Result<()> {
-            write(&mut out, &metadata(&embedder), packed.iter().chain(&rest))?;
-            out.flush()?;
-            out.get_ref().sync_all()?;
-            std::fs::rename(&partial, &path)
-        };
-        write().map_err(io_error("write", &path))?;
-        new_files.keep();
+        let subfolder = weights.and_then(|name| name.rsplit_once('/')).map_or("", |(subfolder, _)| subfolder);
+        // The weights are last: an unfinished folder has none and cannot be opened.
+        let name = file_in(subfolder, CONVERTED_WEIGHTS);
+        folder.write(&name, |out| write(out, &metadata(&embedder), packed.iter().chain(&rest)))?;
+        folder.commit()?;
         let bytes = |tensors: &[TensorEntry<'_>]| tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         Ok(Converted {
             level: embedder.level(),
@@ -109,27 +100,59 @@ fn reject_converted(checkpoint: &Checkpoint) -> Result<()> {
     })
 }
 
-/// Copies the files of a manifest to a folder.
-fn copy_files(files: &ModelFiles, manifest: &Manifest, folder: &Path, new_files: &mut NewFiles) -> Result<()> {
-    for name in manifest.iter() {
-        let Some(bytes) = files.read_up_to(name, size_limit(name))? else { continue };
-        let path = resolve_inside(folder, name)?;
-        if let Some(parent) = path.parent() {
-            new_files.create_folder(parent)?;
-        }
-        new_files.create_file(&path)?.write_all(&bytes).map_err(io_error("write", &path))?;
+/// A folder to create, with its files. Nothing exists before [`Self::commit`], so that a process
+/// that is ended leaves nothing.
+struct NewFolder {
+    path: PathBuf,
+    /// The folder itself, or the nearest parent that exists.
+    existing: PathBuf,
+    files: Vec<(PathBuf, OutputFile)>,
+}
+
+impl NewFolder {
+    /// Checks that the folder is empty or does not exist, and that it can be written.
+    fn prepare(path: &Path) -> Result<Self> {
+        reject_nonempty(path)?;
+        let existing = path.ancestors().find(|path| path.exists()).filter(|path| !path.as_os_str().is_empty());
+        let existing = existing.unwrap_or(Path::new(".")).to_owned();
+        OutputFile::staged_in(&existing, path.to_owned(), false)?;
+        Ok(Self { path: path.to_owned(), existing, files: Vec::new() })
     }
-    Ok(())
+
+    /// Writes a file by its name in the folder.
+    fn write(&mut self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        let path = resolve_inside(&self.path, name)?;
+        // Another process could have created the same file since the check: never overwrite.
+        let mut file = OutputFile::staged_in(&self.existing, path.clone(), false)?;
+        file.write(write)?;
+        self.files.push((path, file));
+        Ok(())
+    }
+
+    /// Creates the folder and its files, in the order in which they were written.
+    fn commit(self) -> Result<()> {
+        let mut created = Created::default();
+        created.create_folder(&self.path)?;
+        for (path, file) in self.files {
+            if let Some(parent) = path.parent() {
+                created.create_folder(parent)?;
+            }
+            file.commit()?;
+            created.files.push(path);
+        }
+        created.keep();
+        Ok(())
+    }
 }
 
 /// New files and folders. Dropping this removes them, unless [`Self::keep`] was called.
 #[derive(Default)]
-struct NewFiles {
+struct Created {
     files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
 }
 
-impl NewFiles {
+impl Created {
     /// Creates a folder and its missing parents.
     fn create_folder(&mut self, path: &Path) -> Result<()> {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
@@ -138,21 +161,13 @@ impl NewFiles {
         std::fs::create_dir_all(path).map_err(io_error("create", path))
     }
 
-    /// Creates a file. Another process could have created the same file since the check: never
-    /// overwrite.
-    fn create_file(&mut self, path: &Path) -> Result<File> {
-        let file = File::create_new(path).map_err(io_error("write", path))?;
-        self.files.push(path.to_owned());
-        Ok(file)
-    }
-
     fn keep(mut self) {
         self.files.clear();
         self.folders.clear();
     }
 }
 
-impl Drop for NewFiles {
+impl Drop for Created {
     fn drop(&mut self) {
         // Ignore failures here: the error that stopped the conversion is the one to report.
         for file in &self.files {
@@ -213,7 +228,7 @@ fn metadata(embedder: &Embedder) -> Value {
 /// header is padded with spaces so that the first tensor starts at a cache line. (The format's own
 /// libraries pad to eight bytes.)
 fn write<'a>(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     metadata: &Value,
     tensors: impl Iterator<Item = &'a TensorEntry<'a>> + Clone,
 ) -> io::Result<()> {

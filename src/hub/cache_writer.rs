@@ -1,16 +1,17 @@
 //! Writes to the cache. Every file appears by an atomic rename, complete or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::cache::{CachedRepository, repository_folder_name};
 use crate::error::{Error, Result};
+use crate::output_file::OutputFile;
 
-/// Random characters in the name of a staged file. Processes of different containers may stage
-/// files in the same folder.
+/// Random characters in the name of a staged link. Processes of different containers may stage
+/// links in the same folder.
 const RANDOM_NAME_CHARS: usize = 16;
 
 /// The writable folders of a repository in the cache.
@@ -96,14 +97,11 @@ impl CacheWriter {
             return Ok(());
         }
         create_parent(&path)?;
-        let write = || -> io::Result<()> {
-            let mut file = self.stage(|path| File::create_new(path))?;
-            file.write_all(commit.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(io_error(&path, "write"))
+        fs::create_dir_all(&self.locks).map_err(io_error(&self.locks, "create the folder"))?;
+        // Another user's file in a shared cache is replaced, although it may not be written.
+        let mut file = OutputFile::staged_in(&self.locks, path, true)?;
+        file.write(|out| out.write_all(commit.as_bytes()))?;
+        file.commit()
     }
 
     /// Notes that a commit has no file of this name.
@@ -113,7 +111,7 @@ impl CacheWriter {
         File::create(&path).map(drop).map_err(io_error(&path, "write"))
     }
 
-    /// Creates a file under a random name, on the file system of the cache. The file is removed
+    /// Creates a link or a copy under a random name, on the file system of the cache. It is removed
     /// unless it is renamed.
     fn stage<F>(&self, create: impl FnMut(&Path) -> io::Result<F>) -> io::Result<NamedTempFile<F>> {
         fs::create_dir_all(&self.locks)?;

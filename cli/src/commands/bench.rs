@@ -1,6 +1,5 @@
 //! `likewise bench`: the speed of embedding texts.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use crate::arguments::ModelArgs;
 use crate::outcome::Outcome;
-use crate::{input, progress};
+use crate::{input, progress, stdout};
 
 /// Measure the speed of embedding texts.
 #[derive(clap::Args)]
@@ -64,17 +63,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let fraction = operations / seconds / peak;
 
     let rate = |n: usize| n as f64 / seconds;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        let result = json!({
-            "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
-            "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": memory_mib("VmHWM:"),
-            "resident_mib": resident,
-            "level": info.level.name(), "precision": info.precision.name(), "threads": info.threads,
-            "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
-        });
-        writeln!(out, "{result}")?;
-    } else {
+    stdout::write(|out| {
+        if args.json {
+            let result = json!({
+                "texts": texts.len(), "tokens": tokens, "seconds": seconds, "texts_per_s": rate(texts.len()),
+                "tokens_per_s": rate(tokens), "load_seconds": load_seconds, "peak_rss_mib": memory_mib("VmHWM:"),
+                "resident_mib": resident,
+                "level": info.level.name(), "precision": info.precision.name(), "threads": info.threads,
+                "simd_peak_gflops": peak / 1e9, "fraction_of_peak": fraction,
+            });
+            return writeln!(out, "{result}");
+        }
         writeln!(out, "{} texts, {tokens} tokens in {seconds:.4} s (median of {})", texts.len(), args.repeat)?;
         writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
         writeln!(
@@ -88,8 +87,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         )?;
         let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
         let peak = memory_mib("VmHWM:");
-        writeln!(out, "loaded in {load_seconds:.3} s, then {} resident, peak {}", mib(resident), mib(peak))?;
-    }
+        writeln!(out, "loaded in {load_seconds:.3} s, then {} resident, peak {}", mib(resident), mib(peak))
+    })?;
     Ok(())
 }
 

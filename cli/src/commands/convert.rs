@@ -1,13 +1,12 @@
 //! `likewise convert`: a model folder with packed weights, for fast opening.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use likewise::{Converted, Level};
 
 use crate::arguments::{NameArgs, PrecisionArg, SIMD_LEVELS, SourceArgs, builder};
 use crate::outcome::Outcome;
-use crate::output;
+use crate::{output, stdout};
 
 /// Convert a model to packed weights for fast opening.
 #[derive(clap::Args)]
@@ -39,13 +38,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let files = args.name.files(&args.source)?;
     let builder = builder(Some(args.precision), args.simd, &args.source);
     let Converted { level, precision, packed, tables, files, .. } = builder.convert(&files, &args.output)?;
-    writeln!(
-        std::io::stdout(),
-        "{}: {} of {} weights for {level}, {} of tables, and {files} other files",
-        output::one_line(&args.output.display().to_string()),
-        output::mib(packed),
-        precision.name(),
-        output::mib(tables),
-    )?;
+    let folder = output::one_line(&args.output.display().to_string());
+    let [packed, tables] = [packed, tables].map(output::mib);
+    let precision = precision.name();
+    stdout::write(|out| {
+        writeln!(
+            out,
+            "{folder}: {packed} of {precision} weights for {level}, {tables} of tables, and {files} other files"
+        )
+    })?;
     Ok(())
 }

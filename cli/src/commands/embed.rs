@@ -1,27 +1,28 @@
 //! `likewise embed`: the vectors of texts.
 
-use std::io::{BufWriter, Write};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use likewise::{
-    Embedder, Embeddings, Error, Quantization, Ranges, TokenUsage, VectorElements, VectorFormat, VectorRows, Vectors,
-    quantize,
+    Embedder, Embeddings, Error, OutputFile, Quantization, Ranges, TokenUsage, VectorElements, VectorFormat,
+    VectorRows, Vectors, quantize,
 };
 
 use crate::arguments::ModelArgs;
+use crate::command_line::TEXT_RULE;
 use crate::outcome::{Outcome, UsageError};
-use crate::output_file::OutputFile;
-use crate::{input, output, progress};
+use crate::{input, output, progress, stdout};
 
 /// Embed texts as vectors.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = format!("Examples:\n  \
     likewise embed --model all-MiniLM-L6-v2 \"That is a happy person\"\n  \
     likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
     likewise embed --model all-MiniLM-L6-v2 --output out.npy --input - < in.txt\n\n\
-    A .npy file contains a float32 array [texts, width] for numpy.load.")]
+    A .npy file contains a float32 array [texts, width] for numpy.load.\n\
+    An existing file keeps its mode, owner and links, and is replaced only by a complete one.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
-    /// Texts to embed
+    /// Texts to embed; '-' for the lines of stdin
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 
@@ -29,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// Output file: .npy, .safetensors or .jsonl [default: JSON lines on stdout]
+    /// Output file: .npy, .safetensors or .jsonl; '-' or none for JSON lines on stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -57,18 +58,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.calibration.is_some() && !args.quantize.is_some_and(Quantization::needs_ranges) {
         return Err(Box::new(UsageError("--calibration: expected --quantize int8 or uint8".to_owned())));
     }
+    let files = [&args.input, &args.calibration].into_iter().flatten().map(|path| path.as_os_str());
+    input::reject_second_stdin(args.texts.iter().map(OsStr::new).chain(files))?;
     let texts = texts(args)?;
     let calibration = args.calibration.as_deref().map(ranges_of_file).transpose()?;
-    let model = args.model.open()?;
     // Created before the work, so that a path that is not writable is reported early.
-    let file = args.output.as_deref().map(OutputFile::create).transpose()?;
-    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let path = args.output.as_deref().filter(|path| !stdout::is_stdout(path));
+    let file = path.map(OutputFile::create).transpose()?;
+    let is_streamed = file.is_none() && args.quantize.is_none() && format == VectorFormat::Jsonl;
+    let model = args.model.open()?;
     let mut all = Collected::default();
     embed_in_parts(&model, &texts, |texts, part| {
-        if file.is_none() && args.quantize.is_none() {
+        if is_streamed {
             let rows = VectorRows::new(VectorElements::Float32(part.as_slice()), texts.len())?;
-            rows.write(format, texts, part.usage(), &mut stdout)?;
-            return Ok(stdout.flush()?);
+            return Ok(stdout::write(|out| rows.write(format, texts, part.usage(), out))?);
         }
         all.elements.extend_from_slice(part.as_slice());
         all.usage.extend_from_slice(part.usage());
@@ -83,19 +86,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
         _ => VectorElements::Float32(&all.elements),
     };
     let rows = VectorRows::new(elements, texts.len())?;
-    if let Some(file) = file {
-        file.write(|out| rows.write(format, &texts, &all.usage, out))?;
-    } else {
-        rows.write(format, &texts, &all.usage, &mut stdout)?;
-        stdout.flush()?;
-    }
-    Ok(())
+    let Some(mut file) = file else {
+        return Ok(stdout::write(|out| rows.write(format, &texts, &all.usage, out))?);
+    };
+    file.write(|out| rows.write(format, &texts, &all.usage, out))?;
+    Ok(file.commit()?)
 }
 
-/// Returns the format of `--output`; JSON lines without it.
+/// Returns the format of `--output`; JSON lines without it, and for pipes and devices.
 fn output_format(path: Option<&Path>) -> Result<VectorFormat, UsageError> {
     let Some(path) = path else { return Ok(VectorFormat::Jsonl) };
-    VectorFormat::from_path(path).ok_or_else(|| {
+    let is_device = || path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let is_stream = || stdout::is_stdout(path) || is_device();
+    let format = VectorFormat::from_path(path).or_else(|| is_stream().then_some(VectorFormat::Jsonl));
+    format.ok_or_else(|| {
         let what = "expected a file name that ends in .npy, .safetensors or .jsonl";
         UsageError(format!("--output {}: {what}", path.display()))
     })
@@ -103,10 +107,7 @@ fn output_format(path: Option<&Path>) -> Result<VectorFormat, UsageError> {
 
 /// Returns the texts of the arguments, then those of `--input`.
 fn texts(args: &Args) -> Outcome<Vec<String>> {
-    let mut texts = args.texts.clone();
-    if let Some(path) = &args.input {
-        texts.extend(input::lines(path)?);
-    }
+    let texts = input::texts(&args.texts, args.input.as_deref())?;
     if !texts.is_empty() {
         return Ok(texts);
     }
@@ -117,7 +118,12 @@ fn texts(args: &Args) -> Outcome<Vec<String>> {
 }
 
 fn ranges_of_file(path: &Path) -> Result<Ranges, Error> {
-    Ranges::from_vectors(Vectors::open(path)?.rows())
+    let vectors = if input::is_stdin(path) {
+        Vectors::read(&input::label(path), &input::bytes(path)?)?
+    } else {
+        Vectors::open(path)?
+    };
+    Ranges::from_vectors(vectors.rows())
 }
 
 /// The vectors of all parts.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::arguments::ModelArgs;
 use crate::outcome::Outcome;
-use crate::{input, output, progress};
+use crate::{input, output, progress, stdout};
 
 /// Correlate scores with human judgements (Pearson and Spearman).
 #[derive(clap::Args)]
@@ -18,7 +18,7 @@ use crate::{input, output, progress};
     scores are equal: null in JSON, with a note on stderr.\n\n\
     Example:\n  likewise eval --model all-MiniLM-L6-v2 STS16.tsv")]
 pub(crate) struct Args {
-    /// Files of judged pairs, tab-separated
+    /// Files of judged pairs, tab-separated; '-' for stdin
     #[arg(value_name = "PAIRS.tsv", required = true)]
     files: Vec<PathBuf>,
 
@@ -50,26 +50,36 @@ struct Agreement {
 const SCORE_ERROR: f64 = 1e-6;
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    input::reject_second_stdin(args.files.iter().map(|path| path.as_os_str()))?;
     let files = args.files.iter().map(|path| Ok((path, read_pairs(path)?))).collect::<Outcome<Vec<_>>>()?;
     let model = args.model.open()?;
     let mut results = Vec::new();
     for (path, pairs) in files {
         results.push(evaluate(&model, path, &pairs)?);
     }
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        let list: Vec<_> = results
-            .iter()
-            .map(|r| json!({"file": r.file, "pairs": r.pairs, "pearson": r.pearson, "spearman": r.spearman}))
-            .collect();
-        writeln!(out, "{}", serde_json::to_string(&list)?)?;
-    } else {
-        let width = results.iter().map(|r| r.file.chars().count()).max().unwrap_or(0).max(4);
-        writeln!(out, "{:width$}  {:>6}  {:>7}  {:>8}", "file", "pairs", "Pearson", "Spearman")?;
-        for r in &results {
-            let [pearson, spearman] = [r.pearson, r.spearman].map(shown);
-            writeln!(out, "{:width$}  {:>6}  {pearson:>7}  {spearman:>8}", r.file, r.pairs)?;
-        }
+    let json = args.json.then(|| as_json(&results)).transpose()?;
+    stdout::write(|out| match json {
+        Some(json) => writeln!(out, "{json}"),
+        None => print_table(out, &results),
+    })?;
+    Ok(())
+}
+
+fn as_json(results: &[Agreement]) -> serde_json::Result<String> {
+    let list: Vec<_> = results
+        .iter()
+        .map(|r| json!({"file": r.file, "pairs": r.pairs, "pearson": r.pearson, "spearman": r.spearman}))
+        .collect();
+    serde_json::to_string(&list)
+}
+
+/// Prints a line per file, with a header.
+fn print_table(out: &mut dyn Write, results: &[Agreement]) -> std::io::Result<()> {
+    let width = results.iter().map(|r| r.file.chars().count()).max().unwrap_or(0).max(4);
+    writeln!(out, "{:width$}  {:>6}  {:>7}  {:>8}", "file", "pairs", "Pearson", "Spearman")?;
+    for r in results {
+        let [pearson, spearman] = [r.pearson, r.spearman].map(shown);
+        writeln!(out, "{:width$}  {:>6}  {pearson:>7}  {spearman:>8}", r.file, r.pairs)?;
     }
     Ok(())
 }

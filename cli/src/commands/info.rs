@@ -1,13 +1,11 @@
 //! `likewise info`: the architecture, sizes and memory of a model.
 
-use std::io::Write;
-
 use likewise::{MemoryEstimate, ModelInfo};
 use serde_json::json;
 
 use crate::arguments::ModelArgs;
 use crate::outcome::Outcome;
-use crate::output;
+use crate::{output, stdout};
 
 /// Describe a model: architecture, modules, sizes, memory.
 #[derive(clap::Args)]
@@ -23,15 +21,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let info = args.model.open()?.info();
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", as_json(&info))?;
-    } else {
+    stdout::write(|out| {
+        if args.json {
+            return writeln!(out, "{}", as_json(&info));
+        }
         for (name, value) in rows(&info) {
             writeln!(out, "{name:<14} {value}")?;
         }
-        writeln!(out, "\n{}", precision_table(&info))?;
-    }
+        writeln!(out, "\n{}", precision_table(&info))
+    })?;
     Ok(())
 }
 

@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Serve(serve::Args),
 }
 
+/// The subcommands whose arguments are texts.
+pub(crate) const WITH_TEXTS: [&str; 2] = ["similarity", "embed"];
+
 impl Command {
     /// Runs the subcommand with its arguments.
     pub(crate) fn run(&self) -> Outcome {

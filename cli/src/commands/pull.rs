@@ -1,11 +1,8 @@
 //! `likewise pull`: downloads a model from the hub.
 
-use std::io::Write;
-
-use clap::builder::NonEmptyStringValueParser;
-
-use crate::hub;
 use crate::outcome::Outcome;
+use crate::{hub, stdout};
+use clap::builder::NonEmptyStringValueParser;
 
 /// Download a model from the Hugging Face hub to its cache, or update it.
 #[derive(clap::Args)]
@@ -25,6 +22,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let folder = hub::pull(&args.model)?;
-    writeln!(std::io::stdout(), "{}", folder.display())?;
+    stdout::write(|out| writeln!(out, "{}", folder.display()))?;
     Ok(())
 }

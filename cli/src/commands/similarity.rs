@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use likewise::Similarity;
 
 use crate::arguments::ModelArgs;
+use crate::command_line::TEXT_RULE;
 use crate::outcome::{Outcome, UsageError};
-use crate::{input, output, progress};
+use crate::{input, output, progress, stdout};
 
 /// Score sentences by their similarity to a source.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = format!("Examples:\n  \
     likewise similarity \"A happy person\" \"A happy dog\"\n  \
     likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
-    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -")]
+    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Text to compare with
     source: String,
@@ -36,10 +37,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let mut sentences = args.sentences.clone();
-    if let Some(path) = &args.input {
-        sentences.extend(input::lines(path)?);
-    }
+    let arguments: Vec<String> = std::iter::once(&args.source).chain(&args.sentences).cloned().collect();
+    let texts = input::texts(&arguments, args.input.as_deref())?;
+    let Some((source, sentences)) = texts.split_first() else { return Err("no source".into()) };
     if sentences.is_empty() {
         let what = match &args.input {
             Some(path) => format!("no sentences: {} is empty", input::label(path)),
@@ -49,27 +49,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let model = args.model.open()?;
     let bar = progress::text_bar(sentences.len());
-    let scores = model.similarity_with_progress(&args.source, &sentences, |done| bar.inc(done as u64))?;
+    let scores = model.similarity_with_progress(source, sentences, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
     output::note_truncation(&usage);
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&scores.values)?)?;
-    } else {
-        print_table(&mut out, model.similarity_function(), &scores, &sentences)?;
-    }
+    let json = args.json.then(|| serde_json::to_string(&scores.values)).transpose()?;
+    stdout::write(|out| match json {
+        Some(json) => writeln!(out, "{json}"),
+        None => print_table(out, model.similarity_function(), &scores, sentences),
+    })?;
     Ok(())
 }
 
 /// Prints a line per sentence: its score, a bar, the sentence.
-fn print_table(
-    out: &mut impl Write,
-    function: Similarity,
-    scores: &[f32],
-    sentences: &[String],
-) -> std::io::Result<()> {
+fn print_table(out: &mut dyn Write, function: Similarity, scores: &[f32], sentences: &[String]) -> std::io::Result<()> {
     const BAR_WIDTH: usize = 30;
     // A cosine is at most 1. The bars of other scores range from the smallest score to the
     // largest.

@@ -1,7 +1,7 @@
 //! `likewise serve`, tested by requests like those of its clients.
 
 mod access;
-mod harness;
+pub(crate) mod harness;
 mod hugging_face_api;
 mod load;
 mod logging;

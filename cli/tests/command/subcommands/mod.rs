@@ -3,11 +3,17 @@
 mod embed;
 #[cfg(unix)]
 mod environment;
+#[cfg(unix)]
+mod hyphens;
 mod measures;
 mod model_errors;
 mod models;
 mod option_values;
+#[cfg(unix)]
+mod output_files;
 mod similarity;
+#[cfg(target_os = "linux")]
+mod stdout;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
