@@ -191,7 +191,9 @@ impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> Outcome<Embedder> {
         let files = self.name.files(&self.run.source)?;
-        Ok(self.run.builder().open_files(&files)?)
+        let model = self.run.builder().open_files(&files)?;
+        output::note_fewer_threads(&model.info());
+        Ok(model)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A process that reads stderr may be slow, stop reading or close it. So a separate thread writes
 //! the lines. If it cannot keep up, lines are dropped, and the next line is the number of dropped
-//! lines.
+//! lines. Without permission to create that thread, the server writes the lines itself.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::output;
 
 /// Lines that may wait to be written.
 const MAX_WAITING_LINES: usize = 10_000;
@@ -35,17 +37,21 @@ pub(crate) struct Log {
 /// Starts to log the server's events.
 ///
 /// # Errors
-/// If the operating system creates no thread, or if this process has a log already.
+/// If this process has a log already.
 pub(crate) fn start(format: LogFormat, level: LevelFilter) -> Result<Log, Box<dyn std::error::Error>> {
     let (sender, receiver) = sync_channel::<Vec<u8>>(MAX_WAITING_LINES);
     let (finish, finished) = sync_channel::<()>(1);
     let dropped = Arc::new(AtomicUsize::new(0));
     let lines = LineSender { sender, dropped: dropped.clone() };
-    std::thread::Builder::new().name("likewise-log".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("likewise-log".to_owned()).spawn(move || {
         write_lines(receiver, &dropped);
         // Disconnects the channel that `Log::drop` waits for.
         drop(finish);
-    })?;
+    });
+    if thread.is_err() {
+        // The thread's end of the channel is gone, so every line is written by its sender.
+        output::to_stderr("note: the operating system allows few threads: a slow reader of the log delays the server");
+    }
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(lines.clone()).with_target(false);
     let installed = match format {
         LogFormat::Text => log.with_ansi(false).try_init(),
@@ -93,8 +99,11 @@ struct LineSender {
 
 impl LineSender {
     fn send(&self, line: Vec<u8>) {
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(line) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        match self.sender.try_send(line) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => _ = self.dropped.fetch_add(1, Ordering::Relaxed),
+            // There is no thread, or it has written its last line. Stderr may be closed.
+            Err(TrySendError::Disconnected(line)) => drop(std::io::stderr().write_all(&line)),
         }
     }
 }

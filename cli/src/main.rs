@@ -14,6 +14,8 @@ mod log;
 mod outcome;
 mod output;
 mod progress;
+#[cfg(feature = "serve")]
+mod runtime;
 mod signals;
 mod stdout;
 

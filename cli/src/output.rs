@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use likewise::TokenUsage;
+use likewise::{ModelInfo, TokenUsage};
 
 /// Prints a line to stderr. A closed stderr is ignored, whereas `eprintln!` would panic.
 pub(crate) fn to_stderr(line: impl Display) {
@@ -22,6 +22,16 @@ pub(crate) fn note_truncation(usage: &[TokenUsage]) {
         longest.used,
         longest.total
     ));
+}
+
+/// Reports on stderr that a model has fewer threads than requested.
+pub(crate) fn note_fewer_threads(info: &ModelInfo) {
+    let ModelInfo { threads, requested_threads, .. } = info;
+    if threads < requested_threads {
+        to_stderr(format_args!(
+            "note: using {threads} of {requested_threads} threads: the operating system does not allow more"
+        ));
+    }
 }
 
 /// Returns a bar of `width` characters, `share` of it filled. Its resolution is an eighth of a

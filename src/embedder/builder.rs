@@ -75,7 +75,8 @@ impl Builder {
     }
 
     /// Sets the number of threads. Default: the number of CPUs that this process may use, by its
-    /// affinity and cgroup.
+    /// affinity and cgroup. If the operating system does not allow as many, the model uses fewer;
+    /// [`ModelInfo::requested_threads`](crate::ModelInfo::requested_threads) reports that.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self

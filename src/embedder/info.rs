@@ -34,6 +34,9 @@ pub struct ModelInfo {
     pub precision: Precision,
     /// The number of threads.
     pub threads: usize,
+    /// The number of threads that were requested, or the default. It is larger than `threads` if
+    /// the operating system did not allow as many.
+    pub requested_threads: usize,
     /// The texts of the prompts that the model defines, by name.
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is put before every text.
@@ -65,6 +68,7 @@ impl Embedder {
             level: self.level,
             precision: self.precision,
             threads: self.thread_pool.size(),
+            requested_threads: self.thread_pool.requested_size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision),

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ureq::http::HeaderMap;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 
 use super::connection::{proxy, tls_config};
+use super::name_resolver::NameResolver;
 use super::no_proxy::NoProxy;
 use super::retry::{Failure, RetryHint};
 use super::settings::{Settings, TokenSource};
@@ -84,7 +86,7 @@ fn new_agent(settings: &Settings, proxy: Option<Proxy>) -> Result<Agent> {
         .timeout_recv_response(Some(settings.timeout))
         .timeout_per_read(Some(settings.timeout))
         .build();
-    Ok(config.new_agent())
+    Ok(Agent::with_parts(config, DefaultConnector::default(), NameResolver))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

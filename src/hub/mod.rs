@@ -36,6 +36,8 @@ mod hash;
 #[cfg(feature = "hub")]
 mod lock;
 #[cfg(feature = "hub")]
+mod name_resolver;
+#[cfg(feature = "hub")]
 mod no_proxy;
 #[cfg(feature = "hub")]
 mod partial_file;

@@ -20,7 +20,9 @@ mod team;
 pub(crate) use shared::{StepReader, TeamBuffers, TeamMatrix, TeamMember};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, TryLockError};
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use team::{PoisonOnPanic, Team};
@@ -29,6 +31,8 @@ use team::{PoisonOnPanic, Team};
 pub(crate) struct Pool {
     /// None for a single thread: the caller's own.
     threads: Option<rayon::ThreadPool>,
+    /// The number of threads that were requested.
+    requested: usize,
     /// Locked while a team runs. Its members wait for one another, so two teams on the same threads
     /// could each hold the thread that the other waits for.
     team: Mutex<()>,
@@ -37,17 +41,18 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Starts threads.
+    /// Starts threads, or fewer if the operating system does not allow as many. The number of
+    /// threads changes no bit of a result, so fewer are better than an error.
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        let build = |n| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(n)
-                .thread_name(|i| format!("likewise-{i}"))
-                .build()
-                .map_err(|source| Error::Threads { threads, source: Box::new(source) })
-        };
-        let threads = if threads > 1 { Some(build(threads)?) } else { None };
-        Ok(Self { threads, team: Mutex::new(()), maps: AtomicUsize::new(0) })
+        let requested = threads;
+        let mut waiting = if requested > 1 { WaitingThread::spawn(requested) } else { Vec::new() };
+        if waiting.len() < requested {
+            // A process at its limit also needs threads for other purposes.
+            let kept = waiting.len().div_ceil(2);
+            waiting.drain(kept..).for_each(WaitingThread::end);
+        }
+        let threads = if waiting.len() > 1 { Some(build(&waiting)?) } else { None };
+        Ok(Self { threads, requested, team: Mutex::new(()), maps: AtomicUsize::new(0) })
     }
 
     /// Returns the number of threads that this process may use: the CPUs of its affinity mask, or
@@ -59,6 +64,12 @@ impl Pool {
     /// Returns the number of threads.
     pub(crate) fn size(&self) -> usize {
         self.threads.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+
+    /// Returns the number of threads that were requested. It is larger than [`Self::size`] if the
+    /// operating system did not allow as many.
+    pub(crate) fn requested_size(&self) -> usize {
+        self.requested
     }
 
     /// Returns `task(0)`, `task(1)`, … `task(n - 1)`, each run on whichever thread is free, started
@@ -117,6 +128,46 @@ impl Pool {
         });
         results.swap_remove(0)
     }
+}
+
+/// A thread that waits for its task in a pool.
+///
+/// rayon itself starts all threads of a pool or none, so it cannot tell how many are possible.
+struct WaitingThread {
+    sender: Sender<rayon::ThreadBuilder>,
+    handle: JoinHandle<()>,
+}
+
+impl WaitingThread {
+    /// Starts up to `count` threads, fewer if the operating system refuses one.
+    fn spawn(count: usize) -> Vec<Self> {
+        let spawn = |i| {
+            let (sender, receiver) = channel::<rayon::ThreadBuilder>();
+            let thread = std::thread::Builder::new().name(format!("likewise-{i}"));
+            let work = move || receiver.into_iter().take(1).for_each(rayon::ThreadBuilder::run);
+            thread.spawn(work).ok().map(|handle| Self { sender, handle })
+        };
+        (0..count).map_while(spawn).collect()
+    }
+
+    /// Ends the thread and waits until it has ended.
+    fn end(self) {
+        drop(self.sender);
+        // A thread without a task does not panic.
+        _ = self.handle.join();
+    }
+}
+
+/// Builds a pool of the waiting threads.
+fn build(waiting: &[WaitingThread]) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(waiting.len())
+        .spawn_handler(|thread| {
+            let ended = |_| std::io::Error::other("the thread has ended");
+            waiting[thread.index()].sender.send(thread).map_err(ended)
+        })
+        .build()
+        .map_err(|source| Error::Threads { threads: waiting.len(), source: Box::new(source) })
 }
 
 /// Adds one to a count for as long as it lives.

@@ -40,10 +40,10 @@ use metrics::Metrics;
 /// application.
 ///
 /// Requests are answered as by [`Server`], with the same keys, limits and metrics. The routes must
-/// run on a tokio runtime with its time driver; a multi-threaded one is recommended. Three limits
+/// run on a tokio runtime with its time driver; a multi-threaded one is recommended. Four limits
 /// belong to connections and not to routes, so the application must set them itself: the number of
-/// connections, [`Limits::header_timeout`], and the time for a client to read a response. The
-/// worker threads end when the last clone of the router is dropped.
+/// connections, [`Limits::idle_timeout`], [`Limits::header_timeout`], and the time for a client to
+/// read a response. The worker threads end when the last clone of the router is dropped.
 ///
 /// The demo page uses relative links, so nest the router under a path that ends with a slash.
 ///

@@ -52,7 +52,11 @@ pub struct Limits {
     pub max_batch_tokens: usize,
     /// Requests in flight.
     pub max_concurrent_requests: usize,
-    /// Time for a request's head to arrive, and between two requests of a connection.
+    /// Time between two requests of a connection, and before its first one. It must be longer than
+    /// the time for which a reverse proxy keeps idle connections, otherwise the proxy may send a
+    /// request on a connection that is closing.
+    pub idle_timeout: Duration,
+    /// Time for a request's head to arrive, from its first byte on.
     pub header_timeout: Duration,
     /// Time for a request's body to arrive, and for a client to read more of a response.
     pub body_timeout: Duration,
@@ -93,6 +97,10 @@ impl Default for Limits {
             max_queued_tokens: 200_000,
             max_batch_tokens: TARGET_TOKENS_PER_BATCH,
             max_concurrent_requests: 512,
+            // Longer than AWS' load balancers, nginx (60 s), Traefik (90 s) and Caddy (120 s) keep
+            // idle connections; shorter than address translation forgets them (Azure: 240 s, AWS:
+            // 350 s).
+            idle_timeout: Duration::from_secs(180),
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(120),

@@ -42,7 +42,7 @@ const NETWORK_PACKAGES: [&str; 8] = ["ureq", "reqwest", "hyper", "curl", "hf-hub
 #[test]
 fn networking_is_confined_to_server_and_hub() {
     let hub = std::fs::read_to_string(root().join("src/hub/mod.rs")).expect("a source file");
-    for module in ["client", "connection", "url", "download", "pull"] {
+    for module in ["client", "connection", "name_resolver", "url", "download", "pull"] {
         assert!(hub.contains(&format!("#[cfg(feature = \"hub\")]\nmod {module};")), "{module} is without its feature");
     }
     for path in sources(&root().join("src")) {
@@ -53,7 +53,7 @@ fn networking_is_confined_to_server_and_hub() {
             for word in NETWORK {
                 let listens = serves && ["std::net", "TcpStream", "TcpListener", "http://"].contains(&word);
                 let asks = match name.as_str() {
-                    "src/hub/client.rs" => word == "ureq",
+                    "src/hub/client.rs" | "src/hub/name_resolver.rs" => word == "ureq",
                     // The configuration of connections.
                     "src/hub/connection.rs" | "src/hub/tls_support.rs" => ["ureq", "rustls"].contains(&word),
                     // Parses and compares addresses; the examples of its tests are not code that

@@ -108,16 +108,21 @@ fn check_batch_invariance(model: &Embedder, texts: &[String], vectors: &Embeddin
     Ok(())
 }
 
-/// Measures the multiply-add rate of all threads at the same time, in FLOP/s.
+/// Measures the multiply-add rate of all threads at the same time, in FLOP/s. If the operating
+/// system allows fewer threads, the result is scaled to all.
 fn measure_peak(info: &ModelInfo) -> f64 {
     const ROUNDS: usize = 20;
     let measure = || likewise_kernels::peak::multiply_add_peak(info.level, info.precision, ROUNDS);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..info.threads).map(|_| scope.spawn(measure)).collect();
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, measure).ok();
+        let others: Vec<_> = (1..info.threads).map_while(spawn).collect();
+        let measured = 1 + others.len();
+        let own = measure();
         let join = |thread: std::thread::ScopedJoinHandle<'_, f64>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        threads.into_iter().map(join).sum()
+        let sum = own + others.into_iter().map(join).sum::<f64>();
+        sum * info.threads as f64 / measured as f64
     })
 }
 

@@ -12,6 +12,7 @@ use crate::arguments::{QUICKSTART_NOTE, RunArgs, model_of_environment, non_empty
 use crate::first_process;
 use crate::log::{self, LogFormat};
 use crate::outcome::{Outcome, UsageError};
+use crate::runtime;
 
 /// The largest count that an argument may have. No machine has more of anything, and sums of a few
 /// counts do not overflow.
@@ -133,7 +134,16 @@ struct LimitArgs {
     )]
     max_concurrent_requests: usize,
 
-    /// Seconds for a request's head to arrive, and between two requests
+    /// Seconds to keep an idle connection; longer than a reverse proxy does
+    #[arg(
+        long,
+        default_value_t = Limits::default().idle_timeout.as_secs_f64(),
+        value_name = "SECONDS",
+        value_parser = parse_seconds
+    )]
+    idle_timeout: f64,
+
+    /// Seconds for a request's head to arrive, from its first byte on
     #[arg(
         long,
         default_value_t = Limits::default().header_timeout.as_secs_f64(),
@@ -180,11 +190,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         tracing::warn!(host = %args.host, "no --api-key: every client that reaches this address has access");
     }
     let address = SocketAddr::new(args.host, args.port);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // A thread runs each model, and one more loads them.
+    let runtime = runtime::start(models.len() + 1)?;
     let outcome: Outcome = runtime.block_on(async {
         let (first, second) = shutdown_signals()?;
         first_process::leave_signals_to_server();
-        let server = Server::bind(address, models, settings).await.map_err(|error| format!("{address}: {error}"))?;
+        let server = Server::bind(address, models, settings).await.map_err(|error| match error.raw_os_error() {
+            Some(_) => format!("{address}: {error}"),
+            None => error.to_string(),
+        })?;
         // Scripts wait for this line, so it is written once clients can connect.
         log.line(&format!("listening at http://{} with {}", server.address()?, server.models().join(", ")));
         tokio::select! {
@@ -250,6 +264,7 @@ fn limits(args: &LimitArgs) -> Limits {
     limits.max_queued_tokens = args.max_queued_tokens;
     limits.max_batch_tokens = args.max_batch_tokens;
     limits.max_concurrent_requests = args.max_concurrent_requests;
+    limits.idle_timeout = Duration::from_secs_f64(args.idle_timeout);
     limits.header_timeout = Duration::from_secs_f64(args.header_timeout);
     limits.body_timeout = Duration::from_secs_f64(args.body_timeout);
     limits.request_timeout = Duration::from_secs_f64(args.request_timeout);

@@ -6,6 +6,8 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+#[cfg(all(target_os = "linux", feature = "quickstart"))]
+mod few_threads;
 #[cfg(all(target_os = "linux", feature = "hub", feature = "serve"))]
 mod first_process;
 #[cfg(all(unix, feature = "hub"))]

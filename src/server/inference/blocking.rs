@@ -4,11 +4,11 @@
 //! is tokenized. With as many such pieces at a time as there are cores, neither memory nor the
 //! cores are overcommitted, whatever the number of clients.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::InferenceError;
 
@@ -49,8 +49,8 @@ impl BlockingLimiter {
         self.0.clone().acquire_owned().await.map_err(|error| InferenceError::Failed(error.to_string()))
     }
 
-    /// Runs a piece of work on a thread for blocking work. If the caller stops waiting, the work's
-    /// flag is set, and the work keeps its permit until it returns.
+    /// Runs a piece of work on a new thread. If the caller stops waiting, the work's flag is set,
+    /// and the work keeps its permit until it returns.
     pub(in crate::server) async fn run<T, E>(
         &self,
         work: impl FnOnce(&Cancelled) -> Result<T, E> + Send + 'static,
@@ -62,12 +62,36 @@ impl BlockingLimiter {
         let permit = self.acquire().await?;
         let cancelled = Cancelled::default();
         let _cancel_on_drop = CancelOnDrop(cancelled.clone());
-        let task = tokio::task::spawn_blocking(move || {
+        run_on_thread(move || {
             let _permit = permit;
             work(&cancelled)
-        });
-        // The task has panicked; the panic is in the log.
-        task.await.unwrap_or_else(|_| Err(InferenceError::Panicked.into()))
+        })
+        .await
+        // The work has panicked; the panic is in the log.
+        .unwrap_or_else(|| Err(InferenceError::Panicked.into()))
+    }
+}
+
+/// Runs a piece of work on a new thread, or on this one if the operating system creates none.
+/// Returns `None` if the work panics.
+///
+/// tokio's own threads for blocking work are not used: without a free one and without permission to
+/// create one, the work would never run.
+async fn run_on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    // The thread takes the work out of the cell. If there is no thread, the work is still there.
+    let cell = Arc::new(Mutex::new(Some(work)));
+    let (sender, receiver) = oneshot::channel();
+    let on_thread = cell.clone();
+    let take = |cell: &Mutex<Option<_>>| cell.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let spawned = std::thread::Builder::new().name("likewise-blocking".to_owned()).spawn(move || {
+        if let Some(work) = take(&on_thread) {
+            // The client may have disconnected.
+            _ = sender.send(work());
+        }
+    });
+    match spawned {
+        Ok(_) => receiver.await.ok(),
+        Err(_) => take(&cell).map(|work| run_inline(true, work)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::InferenceError;
-use super::queue::Queue;
+use super::queue::{FirstWorker, Queue};
 use crate::embedder::{Builder, Embedder, ModelInfo};
 use crate::error::error_chain;
 use crate::files::ModelFiles;
@@ -92,11 +92,11 @@ impl ModelState {
 }
 
 impl Models {
-    /// Starts a thread that loads all models, one after another. Each gets a queue with these
-    /// limits.
+    /// Starts a worker for each model, and a thread that loads all models, one after another. Each
+    /// gets a queue with these limits.
     ///
     /// # Errors
-    /// If the operating system creates no thread.
+    /// If the operating system does not create these threads.
     pub(in crate::server) fn load(
         specs: Vec<ModelSpec>,
         limits: Limits,
@@ -108,16 +108,18 @@ impl Models {
         for spec in specs {
             let (sender, state) = watch::channel(ModelState::Loading);
             entries.push(ModelEntry { name: spec.name.clone(), state, started: Instant::now() });
-            pending.push((spec, sender));
+            let worker = FirstWorker::start().map_err(|error| thread_error("runs a model", &error))?;
+            pending.push((spec, sender, worker));
         }
-        std::thread::Builder::new().name("likewise-loading".to_owned()).spawn(move || {
-            for (index, (spec, sender)) in pending.into_iter().enumerate() {
+        let loading = std::thread::Builder::new().name("likewise-loading".to_owned()).spawn(move || {
+            for (index, (spec, sender, worker)) in pending.into_iter().enumerate() {
                 // Without a receiver the server has been dropped.
                 if !sender.is_closed() {
-                    sender.send_replace(load_model(spec, index, limits, &metrics));
+                    sender.send_replace(load_model(spec, index, limits, &metrics, &worker));
                 }
             }
-        })?;
+        });
+        loading.map_err(|error| thread_error("loads the models", &error))?;
         Ok(Self { entries })
     }
 
@@ -207,7 +209,13 @@ impl Models {
 }
 
 /// Opens a model and starts its workers.
-fn load_model(spec: ModelSpec, index: usize, limits: Limits, metrics: &Arc<Metrics>) -> ModelState {
+fn load_model(
+    spec: ModelSpec,
+    index: usize,
+    limits: Limits,
+    metrics: &Arc<Metrics>,
+    first_worker: &FirstWorker,
+) -> ModelState {
     let ModelSpec { name, builder, files } = spec;
     let started = Instant::now();
     // A panic is a bug; it must not prevent the other models from loading.
@@ -215,10 +223,20 @@ fn load_model(spec: ModelSpec, index: usize, limits: Limits, metrics: &Arc<Metri
         Ok(opened) => opened.map_err(|error| error_chain(&error)).map(Arc::new),
         Err(_) => Err("opening it panicked".to_owned()),
     };
-    let served = opened.and_then(|embedder| {
-        let queue = Queue::start(embedder.clone(), limits, metrics.clone());
-        let queue = queue.map_err(|error| format!("worker threads could not be started: {error}"))?;
-        Ok(Arc::new(ServedModel { name: name.clone(), index, info: embedder.info(), embedder, queue }))
+    let served = opened.map(|embedder| {
+        let (queue, workers) = Queue::start(embedder.clone(), limits, metrics.clone(), first_worker);
+        let info = embedder.info();
+        let (threads, requested) = (info.threads, info.requested_threads);
+        if workers < requested {
+            tracing::warn!(
+                model = name,
+                requested,
+                threads,
+                workers,
+                "the operating system does not allow more threads"
+            );
+        }
+        Arc::new(ServedModel { name: name.clone(), index, info, embedder, queue })
     });
     match served {
         Ok(model) => {
@@ -230,6 +248,15 @@ fn load_model(spec: ModelSpec, index: usize, limits: Limits, metrics: &Arc<Metri
             ModelState::Failed(format!("model {name} cannot be served: {reason}"))
         }
     }
+}
+
+/// The error of a thread without which the server cannot run.
+fn thread_error(purpose: &str, error: &std::io::Error) -> std::io::Error {
+    let message = format!(
+        "cannot start the thread that {purpose}: {error}; \
+        allow more threads (ulimit -u, pids.max of the control group) or more memory"
+    );
+    std::io::Error::new(error.kind(), message)
 }
 
 /// Whether two names are equal except for an organisation that only one of them has.

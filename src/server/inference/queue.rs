@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,21 +91,47 @@ pub(super) struct QueueOutput {
     pub(super) computing: Duration,
 }
 
-impl Queue {
-    /// Starts the workers.
+/// A worker that waits for its queue, while the model is being loaded. It ends when it is dropped.
+///
+/// It is started with the server: a model that has loaded must not fail for lack of a thread.
+pub(super) struct FirstWorker(Sender<Arc<Queue>>);
+
+impl FirstWorker {
+    /// Starts the worker.
     ///
     /// # Errors
     /// If the operating system creates no thread.
-    pub(super) fn start(model: Arc<Embedder>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
-        let workers = model.info().threads;
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (sender, receiver) = channel::<Arc<Queue>>();
+        let work = move || receiver.into_iter().take(1).for_each(|queue| queue.work());
+        worker_thread(0).spawn(work)?;
+        Ok(Self(sender))
+    }
+}
+
+fn worker_thread(index: usize) -> std::thread::Builder {
+    std::thread::Builder::new().name(format!("likewise-worker-{index}"))
+}
+
+impl Queue {
+    /// Starts the other workers, as many as the model has threads or as the operating system
+    /// allows. Returns the queue and the number of workers.
+    pub(super) fn start(
+        model: Arc<Embedder>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        first: &FirstWorker,
+    ) -> (Arc<Self>, usize) {
+        let wanted = model.info().threads;
         let queue = Arc::new(Self { model, metrics, state: Mutex::default(), changed: Condvar::new(), limits });
-        for i in 0..workers {
-            let thread = std::thread::Builder::new().name(format!("likewise-worker-{i}"));
+        // The first worker waits for this.
+        _ = first.0.send(queue.clone());
+        let spawn = |i| {
             let worker = queue.clone();
-            // Workers that were started already end when the queue is closed.
-            thread.spawn(move || worker.work()).inspect_err(|_| queue.close())?;
-        }
-        Ok(queue)
+            worker_thread(i).spawn(move || worker.work()).ok()
+        };
+        let others = (1..wanted).map_while(spawn).count();
+        (queue, 1 + others)
     }
 
     /// Computes the vectors of some texts. If the caller stops waiting, texts that no worker has

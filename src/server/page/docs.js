@@ -135,7 +135,8 @@ function snippet(text, copyLabel) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function curl(method, path, parameters, media, type) {
-  let address = location.origin + path;
+  // A reverse proxy may have added a prefix to the paths.
+  let address = new URL('.', location.href).href.slice(0, -1) + path;
   const query = [];
   for (const { name, in: where, required, schema, example } of parameters) {
     const value = String(example ?? exampleOf(schema) ?? name);

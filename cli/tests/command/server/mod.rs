@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod harness;
 mod hugging_face_api;
+mod keep_alive;
 mod load;
 mod logging;
 mod malformed_requests;

@@ -276,4 +276,14 @@ fn demo_page_loads_nothing_from_other_hosts() {
     }
     let openapi = server.get("/openapi.json").json();
     assert_eq!(openapi["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // A reverse proxy may have added a prefix to the paths.
+    for name in ["/", "/docs"] {
+        let page = html(name).body;
+        assert!(!page.contains("href=\"/") && !page.contains("src=\"/"), "{name}: {page}");
+    }
+    let operations =
+        openapi["paths"].as_object().expect("paths").values().filter_map(|path| path["post"]["servers"].as_array());
+    let servers = operations.chain(openapi["servers"].as_array()).flatten();
+    let addresses: Vec<&str> = servers.map(|server| server["url"].as_str().expect("an address")).collect();
+    assert!(addresses.len() > 10 && addresses.iter().all(|address| address.starts_with("./")), "{addresses:?}");
 }
