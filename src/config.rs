@@ -10,6 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+impl Error {
+    /// Returns the error of a value in a JSON file.
+    pub(crate) fn config(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Config { file: file.to_owned(), key: key.to_owned(), expected: expected.into(), found: found.into() }
+    }
+}
+
 /// A JSON object in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct JsonObject {

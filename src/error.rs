@@ -1,8 +1,10 @@
-//! The error type of the library. Each variant names what was read, expected and found.
+//! The error type of the library.
 
 mod content;
 mod hub;
 mod message;
+#[cfg(feature = "serve")]
+mod without_paths;
 
 use std::path::PathBuf;
 
@@ -11,13 +13,11 @@ pub use hub::HubErrorKind;
 pub use message::error_chain;
 use message::{
     CONVERT_WEIGHTS, after_attempts, announced, did_you_mean, early_end, first_names, known_prompts, only, remark,
-    similar_names,
 };
 
-/// The error of the library. Writers of vectors return [`std::io::Error`] instead.
+/// The error of the library: the file, the key or tensor, what was expected and what was found.
 ///
-/// The message names the file, the key or tensor, what was expected and what was found.
-/// [`error_chain`] formats an error with all its causes.
+/// [`error_chain`] adds all its causes. Writers of vectors return [`std::io::Error`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -168,7 +168,7 @@ pub enum Error {
         found: String,
     },
 
-    /// A weight file is not in the safetensors format, or it is truncated.
+    /// A weight file is not valid safetensors. The source says which rule it violates.
     #[error("{file}: not a valid safetensors file ({bytes} bytes{})", announced(*bytes, *announced_bytes))]
     Safetensors {
         /// The file.
@@ -182,7 +182,7 @@ pub enum Error {
     },
 
     /// The checkpoint lacks a tensor that the architecture needs.
-    #[error("{file}: tensor `{name}` not found{}", similar_names(similar))]
+    #[error("{file}: tensor `{name}` not found{}", message::similar_names(similar))]
     MissingTensor {
         /// The weight file, or the index of a sharded one.
         file: String,

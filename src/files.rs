@@ -354,6 +354,7 @@ fn reject_symlink_escape(folder: &Path, name: &str, path: &Path) -> Result<()> {
     if allowed.iter().any(is_inside) {
         return Ok(());
     }
-    let found = format!("a link to {}", target.display());
+    // The target is not named: a server's clients may see this message.
+    let found = "a link to a place outside of it";
     Err(Error::config(&folder.display().to_string(), name, "a file inside the model's folder", found))
 }

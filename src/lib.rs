@@ -26,6 +26,8 @@
 //! - `hub`: models of the Hugging Face hub ([`hub`], `Embedder::from_hub`).
 //! - `serve`: the HTTP service (`server`).
 //! - `quickstart`: a small English model inside the program, 16 MB (`ModelFiles::quickstart`).
+//! - `write`: converted models (`Builder::convert`) and files that are never incomplete
+//!   (`OutputFile`).
 //!
 //! # Data flow
 //!
@@ -36,6 +38,9 @@
 //!
 //! [`guide`] explains the computation and the service in prose.
 
+// A conversion also needs what was read from the folder, such as the names of files and tensors.
+#![cfg_attr(not(feature = "write"), allow(dead_code, unused_imports, reason = "only conversion reads some values"))]
+
 mod batch;
 mod bytes;
 mod checkpoint;
@@ -44,9 +49,12 @@ mod embedder;
 mod encoder;
 mod error;
 mod files;
+#[cfg(feature = "write")]
+mod flush;
 pub mod hub;
 mod model_folder;
 mod modules;
+#[cfg(feature = "write")]
 mod output_file;
 mod parallel;
 mod quantize;
@@ -61,13 +69,15 @@ mod vector_math;
 mod vectors;
 
 pub use checkpoint::{Checkpoint, Tensor};
-pub use embedder::{
-    Builder, Converted, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy,
-};
+#[cfg(feature = "write")]
+pub use embedder::Converted;
+pub use embedder::{Builder, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy};
 pub use encoder::Architecture;
 pub use error::{ContentError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
+pub use modules::PoolingMode;
+#[cfg(feature = "write")]
 pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};

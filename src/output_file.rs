@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::flush::flushed_if_possible;
 
 /// Symbolic links to follow at most, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -211,7 +212,7 @@ fn replace(content: &mut File, target: &Path, mut old: Option<&mut File>) -> io:
 /// Gives the content its final name. If that exists, the content has a temporary name in `folder`
 /// for the moment before the rename.
 fn publish(content: &mut File, target: &Path, folder: &Path, replaces: bool, old: Option<&File>) -> io::Result<()> {
-    content.sync_all()?;
+    flushed_if_possible(content.sync_all())?;
     if old.is_none() && link(content, target).is_ok() {
         return Ok(());
     }
@@ -234,7 +235,7 @@ fn overwrite(content: &mut File, old: &mut File) -> io::Result<()> {
     content.rewind()?;
     io::copy(content, old)?;
     old.set_len(length)?;
-    old.sync_all()
+    flushed_if_possible(old.sync_all())
 }
 
 /// Reserves the space for the content, so that a full disk is noticed before the file is changed.
@@ -299,7 +300,7 @@ fn copy(content: &mut File, path: &Path, old: Option<&File>) -> io::Result<()> {
         if let Some(old) = old {
             copy_owner_and_mode(old, &file)?;
         }
-        file.sync_all()
+        flushed_if_possible(file.sync_all())
     };
     write().inspect_err(|_| drop(fs::remove_file(path)))
 }

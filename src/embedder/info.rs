@@ -8,6 +8,7 @@ use likewise_kernels::quant::Precision;
 use super::memory::MemoryEstimate;
 use super::model::Embedder;
 use crate::encoder::Architecture;
+use crate::modules::PoolingMode;
 use crate::similarity::Similarity;
 
 /// The description of a model and of how it is run. Returned by [`Embedder::info`].
@@ -20,6 +21,8 @@ pub struct ModelInfo {
     pub architecture: Architecture,
     /// A description of each module of the sentence head, such as "mean pooling".
     pub modules: Vec<String>,
+    /// The pooling modes, whose results are concatenated.
+    pub pooling: Vec<PoolingMode>,
     /// The similarity function.
     pub similarity: Similarity,
     /// The maximum number of tokens of a text, special ones included.
@@ -61,6 +64,7 @@ impl Embedder {
             architecture: spec.architecture(),
             parameters: spec.parameters(),
             modules: self.head.describe(),
+            pooling: self.head.pooling_modes().to_vec(),
             similarity: self.similarity,
             max_length: self.tokenizer.max_tokens(),
             width: self.width(),

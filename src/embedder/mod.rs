@@ -2,6 +2,7 @@
 
 mod batch_plan;
 mod builder;
+#[cfg(feature = "write")]
 mod convert;
 mod embed;
 mod forward;
@@ -19,6 +20,7 @@ mod tokenization;
 #[cfg(feature = "serve")]
 pub(crate) use batch_plan::TARGET_TOKENS_PER_BATCH;
 pub use builder::Builder;
+#[cfg(feature = "write")]
 pub use convert::Converted;
 pub use info::ModelInfo;
 pub use memory::MemoryEstimate;

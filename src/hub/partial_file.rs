@@ -1,12 +1,13 @@
 //! The part of a file's content that has been downloaded so far.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::cache_writer::io_error;
 use super::hash::{Etag, Hasher};
 use crate::error::Result;
+use crate::flush::flushed_if_possible;
 
 /// The number of bytes read at once.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
@@ -87,29 +88,5 @@ impl PartialFile {
     pub(super) fn remove(self) {
         // A file that remains is discarded by the next download: its hash is wrong.
         drop(fs::remove_file(&self.path));
-    }
-}
-
-/// Accepts the result of a flush also if the file system cannot flush a single file, as some
-/// network file systems cannot.
-fn flushed_if_possible(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        other => other,
-    }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_system_that_cannot_flush_is_no_error() {
-        let result = |code| flushed_if_possible(Err(io::Error::from_raw_os_error(code)));
-        const EIO: i32 = 5;
-        const EINVAL: i32 = 22;
-        const ENOSPC: i32 = 28;
-        assert!(result(EINVAL).is_ok() && flushed_if_possible(Err(ErrorKind::Unsupported.into())).is_ok());
-        assert!(result(EIO).is_err() && result(ENOSPC).is_err() && flushed_if_possible(Ok(())).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use likewise_kernels::view::{MatMut, MatRef};
 
 use super::dense::Dense;
 use super::module_config::{module_config, reject_other_features};
-use super::pooling::Pooling;
+use super::pooling::{Pooling, PoolingMode};
 use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::encoder::LayerNorm;
 use crate::encoder::spec::NormSpec;
@@ -90,6 +90,11 @@ impl PoolingHead {
     /// Returns the width of the pooled vector, W.
     pub(crate) fn pooled_width(&self) -> usize {
         self.pooled_width
+    }
+
+    /// Returns the pooling modes.
+    pub(crate) fn pooling_modes(&self) -> &[PoolingMode] {
+        self.pooling.modes()
     }
 
     /// Returns whether pooling includes the tokens of the prompt.

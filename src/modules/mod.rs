@@ -10,3 +10,4 @@ mod module_config;
 mod pooling;
 
 pub(crate) use head::{OutputOptions, PoolingHead};
+pub use pooling::PoolingMode;

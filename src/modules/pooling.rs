@@ -33,7 +33,7 @@ use crate::files::ModelFiles;
 /// The configuration of a Pooling module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pooling {
-    modes: Vec<Mode>,
+    modes: Vec<PoolingMode>,
     /// Whether the tokens of the prompt count.
     include_prompt: bool,
 }
@@ -41,23 +41,30 @@ pub(super) struct Pooling {
 /// The smallest divisor of a sum, as in sentence-transformers.
 const MIN_DIVISOR: f32 = 1e-9;
 
-/// A way to pool.
+/// A way to pool the vectors of a sentence's tokens to one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+#[non_exhaustive]
+pub enum PoolingMode {
+    /// The vector of the first token.
     Cls,
+    /// The maximum in each dimension.
     Max,
+    /// The mean.
     Mean,
+    /// The sum, divided by the square root of the number of tokens.
     MeanSqrtLen,
+    /// The mean with rising weights: 1 for the first token, 2 for the second.
     WeightedMean,
+    /// The vector of the last token.
     LastToken,
 }
 
-impl Mode {
+impl PoolingMode {
     /// All modes, in the order in which the boolean keys concatenate them.
     const ALL: [Self; 6] = [Self::Cls, Self::Max, Self::Mean, Self::MeanSqrtLen, Self::WeightedMean, Self::LastToken];
 
-    /// Returns the name of the mode in `pooling_mode`, since sentence-transformers 5.4.
-    fn name(self) -> &'static str {
+    /// Returns the name of the mode in sentence-transformers, such as "mean".
+    pub fn name(self) -> &'static str {
         match self {
             Self::Cls => "cls",
             Self::Max => "max",
@@ -106,7 +113,7 @@ impl Mode {
 impl Pooling {
     /// Returns mean pooling, the default of models without modules.json.
     pub(super) fn mean() -> Self {
-        Self { modes: vec![Mode::Mean], include_prompt: true }
+        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
     }
 
     /// Loads `{path}/config.json`. `width` is the width of a token vector, D.
@@ -135,6 +142,11 @@ impl Pooling {
         self.modes.len() * token_width
     }
 
+    /// Returns the modes, whose results are concatenated.
+    pub(super) fn modes(&self) -> &[PoolingMode] {
+        &self.modes
+    }
+
     /// Returns whether the tokens of the prompt count.
     pub(super) fn includes_prompt(&self) -> bool {
         self.include_prompt
@@ -158,31 +170,31 @@ impl Pooling {
 }
 
 /// Reads `pooling_mode`: the name of a mode, or a list of names.
-fn modes_by_name(keys: &JsonObject, value: &Value) -> Result<Vec<Mode>> {
+fn modes_by_name(keys: &JsonObject, value: &Value) -> Result<Vec<PoolingMode>> {
     let names = match value {
         Value::Array(names) => names.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let find = |name: &Value| Mode::ALL.into_iter().find(|mode| Some(mode.name()) == name.as_str());
-    let modes: Option<Vec<Mode>> = names.iter().map(find).collect();
-    let known = Mode::ALL.map(Mode::name).join(", ");
+    let find = |name: &Value| PoolingMode::ALL.into_iter().find(|mode| Some(mode.name()) == name.as_str());
+    let modes: Option<Vec<PoolingMode>> = names.iter().map(find).collect();
+    let known = PoolingMode::ALL.map(PoolingMode::name).join(", ");
     modes
-        .filter(|modes| !modes.is_empty() && modes.len() <= Mode::ALL.len())
-        .ok_or_else(|| keys.invalid_value("pooling_mode", format!("up to {} of {known}", Mode::ALL.len())))
+        .filter(|modes| !modes.is_empty() && modes.len() <= PoolingMode::ALL.len())
+        .ok_or_else(|| keys.invalid_value("pooling_mode", format!("up to {} of {known}", PoolingMode::ALL.len())))
 }
 
 /// Reads the boolean keys, one for each mode. If none is true, the mode is the mean.
-fn modes_by_boolean_keys(keys: &JsonObject) -> Result<Vec<Mode>> {
+fn modes_by_boolean_keys(keys: &JsonObject) -> Result<Vec<PoolingMode>> {
     for key in keys.keys_with_prefix("pooling_mode_") {
-        if !Mode::ALL.iter().any(|mode| mode.boolean_key() == key) && keys.boolean(key)? == Some(true) {
+        if !PoolingMode::ALL.iter().any(|mode| mode.boolean_key() == key) && keys.boolean(key)? == Some(true) {
             return Err(keys.invalid_value(key, "false: this pooling mode is not supported"));
         }
     }
     let mut modes = Vec::new();
-    for mode in Mode::ALL {
+    for mode in PoolingMode::ALL {
         if keys.boolean(mode.boolean_key())? == Some(true) {
             modes.push(mode);
         }
     }
-    Ok(if modes.is_empty() { vec![Mode::Mean] } else { modes })
+    Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 const PAGE: &str = include_str!("page/index.html");
@@ -30,6 +30,11 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
 /// GET `/docs`.
 pub(super) async fn docs() -> Response {
     asset("text/html; charset=utf-8", DOCS)
+}
+
+/// GET `/docs/`: redirects to `/docs`, because the page's links are relative.
+pub(super) async fn docs_with_slash() -> Response {
+    (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "../docs")]).into_response()
 }
 
 /// GET `/page.css`.

@@ -20,7 +20,7 @@ mod metrics;
 mod settings;
 
 pub use inference::models::ModelSpec;
-pub use settings::{AllowedOrigins, Limits, Settings};
+pub use settings::{AllowedOrigins, Limits, ModelNames, Settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, ToSocketAddrs};
 
 use api::state::ApiState;
 use http::connection::Connections;
@@ -61,7 +61,7 @@ use metrics::Metrics;
 /// ```
 ///
 /// # Errors
-/// If the operating system creates no thread to load the models.
+/// If an alias is not valid, or if the operating system creates no thread to load the models.
 pub fn router(models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Router> {
     Ok(Service::start(models, &settings)?.router)
 }
@@ -76,9 +76,9 @@ struct Service {
 impl Service {
     fn start(models: Vec<ModelSpec>, settings: &Settings) -> std::io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
-        let models = Models::load(models, settings.limits, &metrics)?;
+        let models = Models::load(models, settings, &metrics)?;
         let inference = InferenceService::new(models, settings, metrics.clone());
-        let state = Arc::new(ApiState::new(inference));
+        let state = Arc::new(ApiState::new(inference, settings));
         let shutting_down = Arc::new(AtomicBool::new(false));
         let router = http::router::build(state.clone(), settings, metrics, shutting_down.clone());
         Ok(Self { router, state, shutting_down })
@@ -93,13 +93,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at an address, and starts to load the models.
+    /// Listens at the first of the addresses that is available, and starts to load the models.
     ///
     /// # Errors
-    /// If the address is not available, or if the operating system creates no thread to load the
-    /// models.
-    pub async fn bind(address: SocketAddr, models: Vec<ModelSpec>, settings: Settings) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// If no address is available, if an alias is not valid, or if the operating system creates
+    /// no thread to load the models.
+    pub async fn bind(
+        addresses: impl ToSocketAddrs,
+        models: Vec<ModelSpec>,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(addresses).await?;
         Ok(Self { listener, service: Service::start(models, &settings)?, limits: settings.limits })
     }
 

@@ -18,6 +18,43 @@ pub struct Settings {
     pub origins: AllowedOrigins,
     /// The capacity of the response cache in bytes, requests included; 0 disables the cache.
     pub response_cache_bytes: usize,
+    /// The names of models that requests may use in addition to the models' own.
+    pub names: ModelNames,
+    /// Whether `/v1/embeddings` accepts token ids. OpenAI's clients send those of OpenAI's
+    /// tokenizers, which mean other tokens to another model.
+    pub openai_token_ids: bool,
+}
+
+/// The names of models that requests may use in addition to the models' own.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ModelNames {
+    /// Pairs of an alias and the name of its model.
+    pub aliases: Vec<(String, String)>,
+    /// Whether any other name means the first model.
+    pub allow_any: bool,
+}
+
+impl ModelNames {
+    /// Checks the aliases of a server that has models with these names.
+    ///
+    /// # Errors
+    /// If an alias is empty, is not unique, or names no model.
+    pub fn check(&self, models: &[&str]) -> std::io::Result<()> {
+        let error = |text: String| Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
+        for (i, (alias, model)) in self.aliases.iter().enumerate() {
+            if alias.is_empty() {
+                return error(format!("alias of {model:?}: expected a name, found an empty string"));
+            }
+            if models.contains(&alias.as_str()) || self.aliases[..i].iter().any(|(other, _)| other == alias) {
+                return error(format!("alias {alias:?}: another model or alias has this name"));
+            }
+            if !models.contains(&model.as_str()) {
+                return error(format!("alias {alias:?}: expected one of {}, found {model:?}", models.join(", ")));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Settings {
@@ -28,6 +65,8 @@ impl std::fmt::Debug for Settings {
             .field("api_keys", &format_args!("{} keys", self.api_keys.len()))
             .field("origins", &self.origins)
             .field("response_cache_bytes", &self.response_cache_bytes)
+            .field("names", &self.names)
+            .field("openai_token_ids", &self.openai_token_ids)
             .finish()
     }
 }
@@ -83,6 +122,8 @@ impl Default for Settings {
             api_keys: Vec::new(),
             origins: AllowedOrigins::None,
             response_cache_bytes: 64 << 20,
+            names: ModelNames::default(),
+            openai_token_ids: false,
         }
     }
 }

@@ -27,7 +27,7 @@ mod vocabulary;
 pub use caught_panics::is_caught_panic;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
-pub(crate) use spans::TokenSpan;
+pub(crate) use tokens::TokenSpan;
 pub use tokens::{TokenUsage, Tokens};
 pub(crate) use truncation::TruncationSide;
 

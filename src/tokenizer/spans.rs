@@ -1,17 +1,8 @@
 //! All tokens of a text, with the part of the text that became each of them.
 
 use super::Tokenizer;
+use super::tokens::TokenSpan;
 use crate::error::Result;
-
-/// A token and its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TokenSpan {
-    pub(crate) id: u32,
-    /// The part of the text that became this token, or the name of a special token.
-    pub(crate) text: String,
-    /// The start and end of that part, in characters. None for special tokens.
-    pub(crate) span: Option<(usize, usize)>,
-}
 
 /// The special tokens around a text.
 #[derive(Default)]

@@ -29,3 +29,14 @@ impl TokenUsage {
         self.used < self.total
     }
 }
+
+/// A token and its text.
+#[cfg(feature = "serve")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenSpan {
+    pub(crate) id: u32,
+    /// The part of the text that became this token, or the name of a special token.
+    pub(crate) text: String,
+    /// The start and end of that part, in characters. None for special tokens.
+    pub(crate) span: Option<(usize, usize)>,
+}

@@ -7,6 +7,7 @@
 mod common;
 
 mod api;
+#[cfg(feature = "write")]
 mod convert;
 mod embedding_outputs;
 mod goldens;

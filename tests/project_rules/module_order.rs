@@ -7,11 +7,12 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 21] = [
+const LIBRARY: [&str; 22] = [
     "error",
     "bytes",
     "config",
     "files",
+    "flush",
     "output_file",
     "model_folder",
     "checkpoint",

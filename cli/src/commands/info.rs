@@ -44,9 +44,9 @@ fn precision_table(info: &ModelInfo) -> String {
 }
 
 fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
-    let (b, m) = (&info.architecture, &info.memory);
+    let b = &info.architecture;
     let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
-    vec![
+    let mut rows = vec![
         ("model", info.name.clone()),
         (
             "architecture",
@@ -76,6 +76,13 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
                 info.threads
             ),
         ),
+    ];
+    rows.extend(memory_rows(&info.memory));
+    rows
+}
+
+fn memory_rows(m: &MemoryEstimate) -> [(&'static str, String); 3] {
+    [
         (
             "memory",
             format!(
@@ -106,7 +113,8 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
 }
 
 fn as_json(info: &ModelInfo) -> serde_json::Value {
-    let (b, m) = (&info.architecture, &info.memory);
+    let b = &info.architecture;
+    let m = &info.memory;
     let sizes = |m: &MemoryEstimate| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
     let precisions: serde_json::Map<String, serde_json::Value> =
         info.memory_by_precision.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();

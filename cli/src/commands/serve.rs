@@ -1,11 +1,14 @@
 //! `likewise serve`: the HTTP service.
 
+mod host;
+
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use likewise::server::{AllowedOrigins, Limits, ModelSpec, Server, Settings};
+use host::Host;
+use likewise::server::{AllowedOrigins, Limits, ModelNames, ModelSpec, Server, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{QUICKSTART_NOTE, RunArgs, model_of_environment, non_empty};
@@ -36,13 +39,25 @@ pub(crate) struct Args {
     #[arg(long = "model", value_name = "FOLDER|NAME=FOLDER|ID", value_parser = non_empty())]
     models: Vec<OsString>,
 
-    /// IP address to listen at
-    #[arg(long, default_value = "127.0.0.1")]
-    host: IpAddr,
+    /// IP address or host name to listen at
+    #[arg(long, default_value = "127.0.0.1", value_parser = Host::parse)]
+    host: Host,
 
     /// TCP port to listen at; 0 chooses a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
+
+    /// Additional name for a model, repeatable (text-embedding-3-small=minilm)
+    #[arg(long = "alias", value_name = "NAME=MODEL")]
+    aliases: Vec<String>,
+
+    /// Use the first model for any unknown model name
+    #[arg(long)]
+    any_model_name: bool,
+
+    /// Accept the model's own token ids on /v1/embeddings
+    #[arg(long)]
+    openai_token_ids: bool,
 
     /// API key that requests must have, repeatable or comma-separated
     #[arg(
@@ -181,23 +196,26 @@ pub(crate) fn run(args: &Args) -> Outcome {
         models.push(ModelSpec::new(files.name(), args.how.builder(), files));
     }
     check_names(&models)?;
-    let settings = settings(args)?;
+    let settings = settings(args, &models)?;
     let log = log::start(args.log_format, args.log_level)?;
     if use_quickstart {
         tracing::warn!("{QUICKSTART_NOTE}");
     }
-    if settings.api_keys.is_empty() && !args.host.is_loopback() {
+    let addresses = args.host.addresses(args.port).map_err(|error| format!("--host {}: {error}", args.host))?;
+    if settings.api_keys.is_empty() && !addresses.iter().all(|address| address.ip().is_loopback()) {
         tracing::warn!(host = %args.host, "no --api-key: every client that reaches this address has access");
     }
-    let address = SocketAddr::new(args.host, args.port);
     // A thread runs each model, and one more loads them.
     let runtime = runtime::start(models.len() + 1)?;
     let outcome: Outcome = runtime.block_on(async {
         let (first, second) = shutdown_signals()?;
         first_process::leave_signals_to_server();
-        let server = Server::bind(address, models, settings).await.map_err(|error| match error.raw_os_error() {
-            Some(_) => format!("{address}: {error}"),
-            None => error.to_string(),
+        let server = Server::bind(addresses.as_slice(), models, settings).await.map_err(|error| {
+            let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            match error.raw_os_error() {
+                Some(_) => format!("{}: {error}", addresses.join(", ")),
+                None => error.to_string(),
+            }
         })?;
         // Scripts wait for this line, so it is written once clients can connect.
         log.line(&format!("listening at http://{} with {}", server.address()?, server.models().join(", ")));
@@ -225,7 +243,22 @@ fn check_names(models: &[ModelSpec]) -> Result<(), UsageError> {
     Ok(())
 }
 
-fn settings(args: &Args) -> Result<Settings, UsageError> {
+/// Reads `--alias` and `--any-model-name`.
+fn model_names(args: &Args, models: &[ModelSpec]) -> Result<ModelNames, UsageError> {
+    let mut names = ModelNames::default();
+    names.allow_any = args.any_model_name;
+    for argument in &args.aliases {
+        let pair = argument.split_once('=').map(|(alias, model)| (alias.to_owned(), model.to_owned()));
+        names
+            .aliases
+            .push(pair.ok_or_else(|| UsageError(format!("--alias: expected NAME=MODEL, found {argument:?}")))?);
+    }
+    let models: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    names.check(&models).map_err(|error| UsageError(format!("--alias: {error}")))?;
+    Ok(names)
+}
+
+fn settings(args: &Args, models: &[ModelSpec]) -> Result<Settings, UsageError> {
     if args.api_keys.iter().any(|key| key.trim().is_empty()) {
         // An empty variable may be a key that was lost on the way. Access without a key must not be
         // an accident.
@@ -252,6 +285,8 @@ fn settings(args: &Args) -> Result<Settings, UsageError> {
         }
     };
     settings.response_cache_bytes = args.response_cache_bytes;
+    settings.names = model_names(args, models)?;
+    settings.openai_token_ids = args.openai_token_ids;
     Ok(settings)
 }
 

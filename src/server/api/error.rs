@@ -12,19 +12,33 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::response::to_json;
-use crate::error::{Error, error_chain};
-use crate::server::inference::error::InferenceError;
+use crate::error::Error;
+use crate::server::inference::error::{Failure, InferenceError, UnknownTokenId};
 
 /// A response whose status is not 200.
 #[derive(Debug)]
 pub(in crate::server) struct ApiError {
     status: StatusCode,
-    kind: &'static str,
-    message: String,
-    /// Seconds until a loading model will probably be ready.
-    estimated_time: Option<f64>,
+    /// In a box, because results carry it.
+    summary: Box<ErrorSummary>,
     /// Seconds after which a retry makes sense.
     retry_after: Option<u64>,
+}
+
+/// What the body of an error, the log and the metrics report.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct ErrorSummary {
+    pub(in crate::server) kind: &'static str,
+    /// The message for the client, without paths of the server.
+    message: String,
+    /// The message for the log, if it says more.
+    log_message: Option<String>,
+    /// OpenAI's code for the error, if it has one.
+    openai_code: Option<&'static str>,
+    /// Seconds until a loading model will probably be ready.
+    estimated_time: Option<f64>,
+    /// Whether the log has the cause, so the client needs the request id.
+    is_internal: bool,
 }
 
 /// The format of errors.
@@ -50,24 +64,38 @@ struct OpenAiError<'a> {
     code: &'a str,
 }
 
-/// What the log and the metrics report about an error.
-#[derive(Clone, Debug)]
-pub(in crate::server) struct ErrorSummary {
-    pub(in crate::server) kind: &'static str,
-    pub(in crate::server) message: String,
-}
-
 impl ErrorSummary {
-    /// The body in OpenAI's format.
-    pub(in crate::server) fn openai_body(&self) -> String {
-        let error = OpenAiError { message: &self.message, r#type: self.kind, param: None, code: self.kind };
-        to_json(&OpenAiErrorBody { error }).unwrap_or_default()
+    /// The message for the log.
+    pub(in crate::server) fn log_message(&self) -> &str {
+        self.log_message.as_deref().unwrap_or(&self.message)
+    }
+
+    /// The body, in the format of the route.
+    pub(in crate::server) fn body(&self, request_id: &str, is_openai: bool) -> String {
+        let reference =
+            if self.is_internal { format!("; the server's log has request {request_id}") } else { String::new() };
+        let message = &format!("{}{reference}", self.message);
+        let body = if is_openai {
+            let code = self.openai_code.unwrap_or(self.kind);
+            to_json(&OpenAiErrorBody { error: OpenAiError { message, r#type: self.kind, param: None, code } })
+        } else {
+            to_json(&ErrorBody { error: message, error_type: self.kind, estimated_time: self.estimated_time })
+        };
+        body.unwrap_or_default()
     }
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), estimated_time: None, retry_after: None }
+        let summary = Box::new(ErrorSummary {
+            kind,
+            message: message.into(),
+            log_message: None,
+            openai_code: None,
+            estimated_time: None,
+            is_internal: status == StatusCode::INTERNAL_SERVER_ERROR,
+        });
+        Self { status, summary, retry_after: None }
     }
 
     /// 400: the request does not have the format of the route.
@@ -87,8 +115,19 @@ impl ApiError {
     }
 
     /// 404: no such model.
-    pub(in crate::server) fn unknown_model(id: &str) -> Self {
-        Self::not_found(format!("Model {} does not exist", shortened(id)))
+    fn unknown_model(id: &str, served: &[String]) -> Self {
+        const MAX_NAMES: usize = 5;
+        let mut names: Vec<String> = served.iter().take(MAX_NAMES).map(|name| shortened(name)).collect();
+        if served.len() > MAX_NAMES {
+            names.push(format!("{} more", served.len() - MAX_NAMES));
+        }
+        let mut error = Self::not_found(format!(
+            "Model {} does not exist; this server has {} (its options --alias and --any-model-name allow other names)",
+            shortened(id),
+            names.join(", ")
+        ));
+        error.summary.openai_code = Some("model_not_found");
+        error
     }
 
     /// 405: the route does not support the method.
@@ -106,6 +145,18 @@ impl ApiError {
     pub(in crate::server) fn payload_too_large(limit: usize) -> Self {
         let message = format!("request body is larger than {limit} bytes (--payload-limit)");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+    }
+
+    /// 413: the body has too many bytes once it is unpacked.
+    pub(in crate::server) fn unpacked_too_large(limit: usize) -> Self {
+        let message = format!("request body unpacks to more than {limit} bytes (--payload-limit)");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+    }
+
+    /// 415: the body has an encoding that the server cannot decode.
+    pub(in crate::server) fn unsupported_encoding(names: &str) -> Self {
+        let message = format!("content-encoding `{names}` is not supported: expected gzip, or none");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message)
     }
 
     /// 422: the request is valid and cannot be served.
@@ -126,15 +177,17 @@ impl ApiError {
 
     /// 500: a panic.
     pub(in crate::server) fn panicked() -> Self {
-        Self::internal("internal server error; see the server log")
+        Self::internal("internal server error")
     }
 
     /// 503: the model is still loading.
     fn loading(model: &str, remaining: Duration) -> Self {
         let seconds = remaining.as_secs_f64();
         let message = format!("Model {model} is currently loading");
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", message);
-        Self { estimated_time: Some(seconds), retry_after: Some(seconds.ceil().max(1.0) as u64), ..error }
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", message);
+        error.summary.estimated_time = Some(seconds);
+        error.retry_after = Some(seconds.ceil().max(1.0) as u64);
+        error
     }
 
     /// 503: the response was not ready in time.
@@ -146,6 +199,12 @@ impl ApiError {
     /// 503: the server is shutting down, or not all models are loaded.
     pub(in crate::server) fn unavailable(message: impl Into<String>) -> Self {
         Self::retry(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// 422 or 500, with a longer message in the log.
+    fn with_log(mut self, log: String) -> Self {
+        self.summary.log_message = Some(log);
+        self
     }
 
     fn retry(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
@@ -162,18 +221,27 @@ pub(in crate::server) fn shortened(name: &str) -> String {
     }
 }
 
+/// 422: a token id of the request is not in the vocabulary. `name` is the field with the ids; it is
+/// flat if it is the list of one text's ids.
+pub(in crate::server) fn unknown_token_id(name: &str, is_flat: bool, unknown: UnknownTokenId) -> ApiError {
+    let UnknownTokenId { text, position, id, vocabulary } = unknown;
+    let text = if is_flat { String::new() } else { format!("[{text}]") };
+    ApiError::unprocessable(format!("`{name}{text}[{position}]`: token id {id}: expected an id below {vocabulary}"))
+}
+
 impl From<InferenceError> for ApiError {
     fn from(error: InferenceError) -> Self {
         match error {
-            InferenceError::UnknownModel(name) => Self::unknown_model(&name),
+            InferenceError::UnknownModel { name, served } => Self::unknown_model(&name, &served),
             InferenceError::Loading { model, remaining } => Self::loading(&model, remaining),
             InferenceError::Rejected(message) => Self::unprocessable(message),
+            InferenceError::UnknownTokenId(unknown) => unknown_token_id("inputs", false, unknown),
             InferenceError::Overloaded => Self::overloaded(),
             InferenceError::ShuttingDown => Self::unavailable("the server is shutting down"),
             InferenceError::ClientDisconnected => Self::unavailable("the client has disconnected"),
             InferenceError::Library(error) => Self::from(error),
             InferenceError::Panicked => Self::panicked(),
-            InferenceError::Failed(message) => Self::internal(message),
+            InferenceError::Failed(Failure { client, log }) => Self::internal(client).with_log(log),
         }
     }
 }
@@ -181,13 +249,13 @@ impl From<InferenceError> for ApiError {
 /// Maps what the library rejects to a client error, and everything else to a server error.
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        match error {
-            Error::TooLong { .. } | Error::Prompt { .. } | Error::TokenId { .. } => {
-                Self::unprocessable(error.to_string())
-            }
-            Error::Empty(_) => Self::bad_request(error.to_string()),
-            error => Self::internal(error_chain(&error)),
-        }
+        let status = match error {
+            Error::TooLong { .. } | Error::Prompt { .. } | Error::TokenId { .. } => Self::unprocessable,
+            Error::Empty(_) => Self::bad_request,
+            _ => Self::internal,
+        };
+        let Failure { client, log } = Failure::of_library(error, None);
+        status(client).with_log(log)
     }
 }
 
@@ -199,14 +267,17 @@ impl From<serde_json::Error> for ApiError {
 }
 
 impl IntoResponse for ApiError {
+    /// Makes the response without its body, which the outermost middleware writes: it knows the
+    /// request id and the format.
     fn into_response(self) -> Response {
-        let body = ErrorBody { error: &self.message, error_type: self.kind, estimated_time: self.estimated_time };
-        let body = to_json(&body).unwrap_or_default();
         let json = HeaderValue::from_static("application/json");
-        let mut response = (self.status, [(header::CONTENT_TYPE, json)], body).into_response();
+        let mut response = (self.status, [(header::CONTENT_TYPE, json)]).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -215,7 +286,7 @@ impl IntoResponse for ApiError {
             let text = HeaderValue::from_static("Invalid credentials in Authorization header");
             headers.insert(HeaderName::from_static("x-error-message"), text);
         }
-        response.extensions_mut().insert(ErrorSummary { kind: self.kind, message: self.message });
+        response.extensions_mut().insert(*self.summary);
         response
     }
 }

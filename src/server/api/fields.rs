@@ -1,7 +1,7 @@
 //! Fields of a JSON body, with errors that say what was expected and found.
 //!
 //! Depending on the client, a key may be in several objects of a body; the first object that has it
-//! wins. Unknown keys are ignored and null counts as absent, as in the hosted API.
+//! wins. Null counts as absent, as in the hosted API.
 
 use serde_json::{Map, Value};
 
@@ -45,8 +45,9 @@ impl<'a> Fields<'a> {
         self.read(key, "true or false", Value::as_bool)
     }
 
-    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>, ApiError> {
-        self.read(key, "a string", Value::as_str)
+    /// Reads a name, which must not be empty.
+    pub(super) fn name(&self, key: &str) -> Result<Option<&'a str>, ApiError> {
+        self.read(key, "a string that is not empty", |value| value.as_str().filter(|name| !name.is_empty()))
     }
 
     /// Reads an integer of at least 1.
@@ -57,14 +58,19 @@ impl<'a> Fields<'a> {
 
     /// Reads the options for tokenization.
     pub(super) fn encode_options(&self) -> Result<EncodeOptions, ApiError> {
+        Ok(EncodeOptions { truncate: self.bool("truncate")?, ..self.encode_options_without_truncate()? })
+    }
+
+    /// Reads the options for tokenization except `truncate`.
+    pub(super) fn encode_options_without_truncate(&self) -> Result<EncodeOptions, ApiError> {
         let side = |value: &Value| match value.as_str()? {
             "left" | "Left" => Some(TruncationSide::Left),
             "right" | "Right" => Some(TruncationSide::Right),
             _ => None,
         };
         Ok(EncodeOptions {
-            prompt_name: self.string("prompt_name")?.map(str::to_owned),
-            truncate: self.bool("truncate")?,
+            prompt_name: self.name("prompt_name")?.map(str::to_owned),
+            truncate: None,
             truncation_side: self.read("truncation_direction", "\"left\" or \"right\"", side)?,
         })
     }
@@ -100,9 +106,7 @@ pub(super) fn text_inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextI
     match value {
         None => Err(missing_field(name, what)),
         Some(Value::String(text)) => Ok(vec![TextInput::Text(text.clone())]),
-        Some(Value::Array(list)) if list.first().is_some_and(Value::is_number) => {
-            Ok(vec![TextInput::Ids(ids(name, list)?)])
-        }
+        Some(Value::Array(list)) if is_flat(value) => Ok(vec![TextInput::Ids(ids(name, list)?)]),
         Some(Value::Array(list)) => {
             let input = |name: &str, value: &Value| match value {
                 Value::String(text) => Ok(TextInput::Text(text.clone())),
@@ -113,6 +117,11 @@ pub(super) fn text_inputs(name: &str, value: Option<&Value>) -> Result<Vec<TextI
         }
         Some(other) => Err(unexpected_value(name, what, other)),
     }
+}
+
+/// Whether a value is the list of one text's token ids, not a list of texts.
+pub(super) fn is_flat(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_array).is_some_and(|list| list.first().is_some_and(Value::is_number))
 }
 
 /// Reads a string, or strings, at least one.

@@ -10,9 +10,14 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::body_permits::BodyPermits;
+use super::content_encoding::{ContentEncoding, gunzip};
 use super::error::ApiError;
 use super::fields::{JsonObject, describe};
+use super::known_keys::KnownKeys;
+use super::notes::ResponseNotes;
 use super::state::ApiState;
+use super::surrogates::replace_lone_surrogates;
 use crate::server::inference::blocking::run_inline;
 
 /// Bodies of at most this many bytes are parsed inline: it takes about a millisecond.
@@ -21,14 +26,22 @@ const MAX_INLINE_BODY_BYTES: usize = 200_000;
 /// Lists and objects of a body in addition to two for each text.
 const MAX_OTHER_CONTAINERS: usize = 10_000;
 
-/// The headers of a request and its body, a JSON object. A large body holds a permit for blocking
-/// work until it is dropped.
+/// The headers of a request and its body, a JSON object, which may arrive as gzip. A large body
+/// holds a permit for blocking work until it is dropped.
 ///
 /// The content type is ignored, because curl and old JavaScript clients do not send a useful one.
 pub(in crate::server) struct JsonBody {
     pub(super) headers: HeaderMap,
     pub(super) root: JsonObject,
+    notes: Arc<ResponseNotes>,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl JsonBody {
+    /// Notes for the response which keys the route does not read.
+    pub(super) fn report_unused_keys(&self, known: &KnownKeys) {
+        known.report_unused(&self.root, &self.notes);
+    }
 }
 
 impl FromRequest<Arc<ApiState>> for JsonBody {
@@ -36,8 +49,12 @@ impl FromRequest<Arc<ApiState>> for JsonBody {
 
     async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, ApiError> {
         let (parts, mut body) = request.into_parts();
+        let notes = parts.extensions.get::<Arc<ResponseNotes>>().cloned().unwrap_or_default();
         let limit = state.inference.limits().body_timeout;
-        let bytes = match tokio::time::timeout(limit, read_body(&parts.headers, &mut body, state)).await {
+        // Until the body is parsed, its bytes count towards those of all bodies.
+        let mut permits = BodyPermits::new(&state.body_bytes);
+        let reading = read_body(&parts.headers, &mut body, state, &mut permits);
+        let mut bytes = match tokio::time::timeout(limit, reading).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => {
                 discard_body(body).await;
@@ -52,22 +69,27 @@ impl FromRequest<Arc<ApiState>> for JsonBody {
             if is_long {
                 check_container_count(&bytes, max_containers)?;
             }
-            parse_object(&bytes)
+            parse_object(&mut bytes, &notes)
         })?;
-        Ok(Self { headers: parts.headers, root, _permit: permit })
+        Ok(Self { headers: parts.headers, root, notes, _permit: permit })
     }
 }
 
-/// Reads all bytes of a body.
-async fn read_body(headers: &HeaderMap, body: &mut Body, state: &ApiState) -> Result<Vec<u8>, ApiError> {
+/// Reads all bytes of a body, and unpacks them if they are packed.
+async fn read_body(
+    headers: &HeaderMap,
+    body: &mut Body,
+    state: &ApiState,
+    permits: &mut BodyPermits<'_>,
+) -> Result<Vec<u8>, ApiError> {
     let limit = state.inference.limits().max_body_bytes;
+    let encoding = ContentEncoding::of(headers)?;
     // A body that announces too many bytes is rejected before it arrives.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > limit as u64) {
         return Err(ApiError::payload_too_large(limit));
     }
     let mut bytes = Vec::new();
-    let mut permits = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -76,15 +98,13 @@ async fn read_body(headers: &HeaderMap, body: &mut Body, state: &ApiState) -> Re
         }
         // Permits count the bytes that have arrived, not the announced ones, so slow clients hold
         // few.
-        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let more = state.body_bytes.acquire_many(count).await.map_err(|error| ApiError::internal(error.to_string()))?;
-        match &mut permits {
-            None => permits = Some(more),
-            Some(permits) => permits.merge(more),
-        }
+        permits.reserve(bytes.len() + data.len()).await?;
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+    match encoding {
+        ContentEncoding::Identity => Ok(bytes),
+        ContentEncoding::Gzip => gunzip(&bytes, limit, permits).await,
+    }
 }
 
 /// Reads the rest of a body and discards it. Some clients read no response before they have sent
@@ -126,15 +146,28 @@ fn check_container_count(body: &[u8], limit: usize) -> Result<(), ApiError> {
     Err(ApiError::unprocessable(format!("the body contains {count} JSON lists and objects; the limit is {limit}")))
 }
 
-/// Parses a body, which must be a JSON object.
-fn parse_object(body: &[u8]) -> Result<JsonObject, ApiError> {
-    let text = std::str::from_utf8(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
-        .map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
-    match serde_json::from_str(text) {
+/// Parses a body, which must be a JSON object. Half of a surrogate pair in a string is read as
+/// U+FFFD, and noted.
+fn parse_object(body: &mut [u8], notes: &ResponseNotes) -> Result<JsonObject, ApiError> {
+    let mut parsed = parse(body)?;
+    if parsed.is_err() {
+        let replaced = replace_lone_surrogates(body);
+        notes.set_replaced_surrogates(replaced);
+        if replaced > 0 {
+            parsed = parse(body)?;
+        }
+    }
+    match parsed {
         Ok(Value::Object(root)) => Ok(root),
         Ok(other) => {
             Err(ApiError::bad_request(format!("the body: expected a JSON object, found {}", describe(&other))))
         }
         Err(error) => Err(ApiError::bad_request(format!("the body is not JSON: {error}"))),
     }
+}
+
+fn parse(body: &[u8]) -> Result<serde_json::Result<Value>, ApiError> {
+    let text = std::str::from_utf8(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
+        .map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
+    Ok(serde_json::from_str(text))
 }

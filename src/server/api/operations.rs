@@ -21,7 +21,7 @@ pub(in crate::server) async fn health(State(state): State<Arc<ApiState>>) -> Res
         match state {
             ModelState::Ready(_) => {}
             ModelState::Loading => return Err(ApiError::unavailable(format!("model {name} is loading"))),
-            // The reason may contain paths. Only clients with a key may read it.
+            // Only clients with a key may read the reason.
             ModelState::Failed(_) => return Err(ApiError::unavailable(format!("model {name} cannot be served"))),
         }
     }

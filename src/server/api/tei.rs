@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use likewise_kernels::quant::Precision;
 use serde::Serialize;
 use serde_json::json;
 
-use super::error::ApiError;
-use super::fields::{Fields, id_lists, string_or_strings, text_inputs};
+use super::error::{ApiError, unknown_token_id};
+use super::fields::{Fields, id_lists, is_flat, string_or_strings, text_inputs};
 use super::json_body::JsonBody;
+use super::known_keys::KnownKeys;
 use super::options::request_options;
 use super::response::{inference_response, json_response, json_text_response, to_json};
 use super::similarity::{similarity_fields, similarity_inputs};
 use super::state::ApiState;
+use crate::embedder::TextInput;
+use crate::modules::PoolingMode;
 use crate::server::inference::blocking::Cancelled;
+use crate::server::inference::error::InferenceError;
 use crate::server::inference::request::{InferenceRequest, InferenceResponse, OutputKind, RequestOptions};
-use crate::server::inference::service::InferenceService;
+use crate::server::inference::service::{InferenceService, check_token_ids};
 use crate::tokenizer::TokenSpan;
 
 /// The JSON of a token takes about as many bytes as this many floats.
@@ -31,10 +36,16 @@ struct Target {
 
 impl Target {
     fn parse(body: &JsonBody) -> Result<Self, ApiError> {
-        let fields = Fields::new([Some(&body.root)]);
-        let options = request_options(&body.headers, &fields)?;
-        Ok(Self { model: fields.string("model")?.map(str::to_owned), options })
+        let options = request_options(&body.headers, &Fields::in_body(&body.root, &["parameters", "options"])?)?;
+        let model = Fields::new([Some(&body.root)]).name("model")?.map(str::to_owned);
+        Ok(Self { model, options })
     }
+}
+
+/// The objects that may contain the options of a request. text-embeddings-inference has them at the
+/// root, the Inference API also in `parameters`.
+fn option_fields(body: &JsonBody) -> Result<Fields<'_>, ApiError> {
+    Fields::in_body(&body.root, &["parameters"])
 }
 
 /// POST `/similarity`: the score of each sentence.
@@ -42,7 +53,8 @@ pub(in crate::server) async fn similarity(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let options = Fields::in_body(&body.root, &["parameters"])?;
+    body.report_unused_keys(&KnownKeys::TEI_SIMILARITY);
+    let options = option_fields(&body)?;
     let inputs = similarity_inputs(&similarity_fields(&body.root))?;
     let request = InferenceRequest { inputs, output: OutputKind::Scores, encode: options.encode_options()? };
     let target = Target::parse(&body)?;
@@ -53,7 +65,8 @@ pub(in crate::server) async fn similarity(
 
 /// POST `/embed`: an embedding of each text, of length 1 unless `normalize` is false.
 pub(in crate::server) async fn embed(State(state): State<Arc<ApiState>>, body: JsonBody) -> Result<Response, ApiError> {
-    let fields = Fields::new([Some(&body.root)]);
+    body.report_unused_keys(&KnownKeys::TEI_EMBED);
+    let fields = option_fields(&body)?;
     let normalize = Some(fields.bool("normalize")?.unwrap_or(true));
     let output = OutputKind::Embeddings { normalize, dimensions: fields.size("dimensions")? };
     let response = infer(&state, body, output).await?;
@@ -65,6 +78,7 @@ pub(in crate::server) async fn embed_all(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    body.report_unused_keys(&KnownKeys::TEI_EMBED_ALL);
     let response = infer(&state, body, OutputKind::TokenEmbeddings).await?;
     let width = response.model.embedder.token_width();
     let texts: Vec<Vec<&[f32]>> = response.result.rows.iter().map(|row| row.chunks_exact(width).collect()).collect();
@@ -72,12 +86,29 @@ pub(in crate::server) async fn embed_all(
 }
 
 async fn infer(state: &ApiState, body: JsonBody, output: OutputKind) -> Result<InferenceResponse, ApiError> {
-    let fields = Fields::new([Some(&body.root)]);
-    let inputs = text_inputs("inputs", fields.get("inputs"))?;
-    let request = InferenceRequest { inputs, output, encode: fields.encode_options()? };
+    let value = body.root.get("inputs");
+    let is_flat = is_flat(value);
+    let inputs = text_inputs("inputs", value)?;
+    let request = InferenceRequest { inputs, output, encode: option_fields(&body)?.encode_options()? };
+    check_prompt(&request)?;
     let target = Target::parse(&body)?;
     drop(body);
-    Ok(state.inference.infer(target.model.as_deref(), request, target.options).await?)
+    let response = state.inference.infer(target.model.as_deref(), request, target.options).await;
+    response.map_err(|error| match error {
+        InferenceError::UnknownTokenId(unknown) => unknown_token_id("inputs", is_flat, unknown),
+        error => ApiError::from(error),
+    })
+}
+
+/// Rejects a prompt before token ids.
+pub(super) fn check_prompt(request: &InferenceRequest) -> Result<(), ApiError> {
+    let has_ids = request.inputs.iter().any(|input| matches!(input, TextInput::Ids(_)));
+    if has_ids && request.encode.prompt_name.is_some() {
+        return Err(ApiError::unprocessable(
+            "`prompt_name`: a prompt cannot be prepended to token ids; send texts, or ids that include it",
+        ));
+    }
+    Ok(())
 }
 
 /// A token in a response.
@@ -149,10 +180,11 @@ pub(in crate::server) async fn tokenize(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::new([Some(&body.root)]);
-    let texts = string_or_strings("inputs", fields.get("inputs"))?;
+    body.report_unused_keys(&KnownKeys::TEI_TOKENIZE);
+    let fields = option_fields(&body)?;
+    let texts = string_or_strings("inputs", body.root.get("inputs"))?;
     let add_special_tokens = fields.bool("add_special_tokens")?.unwrap_or(true);
-    let prompt = fields.string("prompt_name")?.map(str::to_owned);
+    let prompt = fields.name("prompt_name")?.map(str::to_owned);
     let inference = &state.inference;
     inference.check_text_count(texts.len())?;
     let target = Target::parse(&body)?;
@@ -180,19 +212,21 @@ pub(in crate::server) async fn decode(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::new([Some(&body.root)]);
-    let lists = id_lists("ids", fields.get("ids"))?;
-    let skip_special_tokens = fields.bool("skip_special_tokens")?.unwrap_or(true);
+    body.report_unused_keys(&KnownKeys::TEI_DECODE);
+    let ids = body.root.get("ids");
+    let is_flat = is_flat(ids);
+    let lists = id_lists("ids", ids)?;
+    let skip_special_tokens = option_fields(&body)?.bool("skip_special_tokens")?.unwrap_or(true);
     let inference = &state.inference;
     inference.check_text_count(lists.len())?;
     let target = Target::parse(&body)?;
     drop(body);
     let model = inference.models().get(target.model.as_deref(), target.options.wait_for_model).await?;
     let _admission = inference.admit()?;
-    let vocabulary = model.info.architecture.vocabulary_size;
-    if let Some(id) = lists.iter().flatten().find(|&&id| id as usize >= vocabulary) {
-        return Err(ApiError::unprocessable(format!("token id {id}: the vocabulary has {vocabulary} entries")));
-    }
+    check_token_ids(&model, lists.iter().map(Vec::as_slice)).map_err(|error| match error {
+        InferenceError::UnknownTokenId(unknown) => unknown_token_id("ids", is_flat, unknown),
+        error => ApiError::from(error),
+    })?;
     // Decoding takes about as much memory for an id as tokenizing does for a character.
     let limit = inference.limits().max_unsplit_characters;
     if let Some(i) = lists.iter().position(|list| list.len() > limit) {
@@ -222,13 +256,13 @@ pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<
     let model = state.inference.models().get(model, false).await?;
     let info = &model.info;
     let limits = state.inference.limits();
-    let pooling = info.modules.first().map_or("", |module| module.trim_end_matches(" pooling"));
+    let pooling: Vec<&str> = info.pooling.iter().map(|&mode| pooling_name(mode)).collect();
     Ok(json_response(&json!({
         "model_id": model.name,
         "model_sha": null,
-        "model_dtype": "float32",
+        "model_dtype": dtype_name(info.precision),
         "served_model_name": model.name,
-        "model_type": { "embedding": { "pooling": pooling } },
+        "model_type": { "embedding": { "pooling": pooling.join("+") } },
         "max_concurrent_requests": limits.max_concurrent_requests,
         "max_input_length": info.max_length,
         "max_batch_tokens": limits.max_batch_tokens.max(info.max_length),
@@ -240,4 +274,20 @@ pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<
         "sha": null,
         "docker_label": null,
     }))?)
+}
+
+/// The name of a pooling mode in text-embeddings-inference. Modes that it lacks have the name of
+/// sentence-transformers.
+fn pooling_name(mode: PoolingMode) -> &'static str {
+    if mode == PoolingMode::LastToken { "last_token" } else { mode.name() }
+}
+
+/// The name of the type that the linear layers multiply, as PyTorch and text-embeddings-inference
+/// write it.
+fn dtype_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "float32",
+        Precision::Bf16 => "bfloat16",
+        Precision::Int8 => "int8",
+    }
 }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::fallback;
 use super::middleware::auth::{ApiKeys, require_api_key};
 use super::middleware::cors::cors_layer;
+use super::middleware::normalize_path::{DOCS_WITH_SLASH, normalize_path};
 use super::middleware::request_log::{RequestLogger, log_request};
 use super::middleware::request_timeout::{RequestTimeout, enforce_timeout};
 use crate::server::api::hugging_face::{metadata, pipeline};
+use crate::server::api::model_path::ID_PATTERNS;
 use crate::server::api::state::ApiState;
 use crate::server::api::{openai, operations, tei};
 use crate::server::demo_page;
@@ -43,7 +45,9 @@ pub(in crate::server) fn build(
     if let Some(layer) = cors_layer(&settings.origins) {
         routes = routes.layer(layer);
     }
-    routes.layer(from_fn_with_state(RequestLogger { metrics, shutting_down }, log_request)).with_state(state)
+    let routes = routes.layer(from_fn_with_state(RequestLogger { metrics, shutting_down }, log_request));
+    // A layer of the routes themselves would see a request only after it is routed.
+    Router::new().fallback_service(routes.with_state(state)).layer(from_fn(normalize_path))
 }
 
 /// The routes that run a model. Their time is limited, and their outcomes are counted.
@@ -53,7 +57,6 @@ fn inference_routes() -> Router<Arc<ApiState>> {
         .route("/invocations", post(pipeline::infer))
         .merge(pipeline::routes())
         .route("/hf-inference", post(pipeline::infer))
-        .route("/hf-inference/", post(pipeline::infer))
         .nest("/hf-inference", pipeline::routes())
         .route("/similarity", post(tei::similarity))
         .route("/embed", post(tei::embed))
@@ -66,11 +69,15 @@ fn inference_routes() -> Router<Arc<ApiState>> {
 
 /// The routes that describe the models and the server.
 fn information_routes() -> Router<Arc<ApiState>> {
-    Router::new()
+    let mut routes = Router::new()
         .route("/info", get(tei::info))
         .route("/metrics", get(operations::metrics))
         .route("/v1/models", get(openai::models))
-        .merge(metadata::routes())
+        .merge(metadata::routes());
+    for id in ID_PATTERNS {
+        routes = routes.route(&format!("/v1/models/{id}"), get(openai::model));
+    }
+    routes
 }
 
 /// The routes that never require a key.
@@ -78,6 +85,7 @@ fn open_routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/", get(demo_page::page))
         .route("/docs", get(demo_page::docs))
+        .route(DOCS_WITH_SLASH, get(demo_page::docs_with_slash))
         .route("/openapi.json", get(demo_page::openapi))
         .route("/page.css", get(demo_page::style))
         .route("/page.js", get(demo_page::script))

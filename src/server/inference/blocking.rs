@@ -46,7 +46,7 @@ impl BlockingLimiter {
     /// Waits for a permit to do blocking work.
     pub(in crate::server) async fn acquire(&self) -> Result<OwnedSemaphorePermit, InferenceError> {
         // The semaphore is never closed.
-        self.0.clone().acquire_owned().await.map_err(|error| InferenceError::Failed(error.to_string()))
+        self.0.clone().acquire_owned().await.map_err(|error| InferenceError::Failed(error.to_string().into()))
     }
 
     /// Runs a piece of work on a new thread. If the caller stops waiting, the work's flag is set,

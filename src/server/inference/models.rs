@@ -1,18 +1,18 @@
 //! The models that are served, each under a name, each loaded in the background.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::error::InferenceError;
+use super::error::{Failure, InferenceError};
 use super::queue::{FirstWorker, Queue};
 use crate::embedder::{Builder, Embedder, ModelInfo};
-use crate::error::error_chain;
 use crate::files::ModelFiles;
 use crate::server::metrics::{Metrics, ModelLabels, ModelSample};
-use crate::server::settings::Limits;
+use crate::server::settings::{Limits, ModelNames, Settings};
 
 /// How long loading a model is expected to take. It only serves to estimate the time that remains.
 const EXPECTED_LOADING_TIME: Duration = Duration::from_secs(2);
@@ -59,6 +59,7 @@ impl Drop for ServedModel {
 /// All models, the default one first.
 pub(in crate::server) struct Models {
     entries: Vec<ModelEntry>,
+    names: ModelNames,
 }
 
 struct ModelEntry {
@@ -72,7 +73,7 @@ struct ModelEntry {
 pub(in crate::server) enum ModelState {
     Loading,
     Ready(Arc<ServedModel>),
-    Failed(String),
+    Failed(Failure),
 }
 
 impl ModelState {
@@ -93,15 +94,18 @@ impl ModelState {
 
 impl Models {
     /// Starts a worker for each model, and a thread that loads all models, one after another. Each
-    /// gets a queue with these limits.
+    /// gets a queue with the limits of the settings.
     ///
     /// # Errors
-    /// If the operating system does not create these threads.
+    /// If an alias is not valid, or if the operating system does not create these threads.
     pub(in crate::server) fn load(
         specs: Vec<ModelSpec>,
-        limits: Limits,
+        settings: &Settings,
         metrics: &Arc<Metrics>,
     ) -> std::io::Result<Self> {
+        let limits = settings.limits;
+        let names = settings.names.clone();
+        names.check(&specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>())?;
         let metrics = metrics.clone();
         let mut entries = Vec::new();
         let mut pending = Vec::new();
@@ -120,7 +124,12 @@ impl Models {
             }
         });
         loading.map_err(|error| thread_error("loads the models", &error))?;
-        Ok(Self { entries })
+        Ok(Self { entries, names })
+    }
+
+    /// The aliases, each with the name of its model.
+    pub(in crate::server) fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.names.aliases.iter().map(|(alias, model)| (alias.as_str(), model.as_str()))
     }
 
     /// The names of all models.
@@ -155,18 +164,29 @@ impl Models {
     }
 
     /// Returns the full name of the model that a client's `id` refers to.
-    pub(in crate::server) fn resolve_name(&self, id: &str) -> Option<&str> {
+    ///
+    /// # Errors
+    /// If it refers to none.
+    pub(in crate::server) fn resolve_name(&self, id: &str) -> Result<&str, InferenceError> {
         self.find(id).map(|entry| entry.name.as_str())
     }
 
-    /// Finds a model. An exact match wins. Otherwise an organisation prefix that only one side has
-    /// is ignored, if that leaves exactly one model.
-    fn find(&self, id: &str) -> Option<&ModelEntry> {
-        let exact = self.entries.iter().find(|entry| entry.name == id);
-        exact.or_else(|| {
+    /// Finds a model. An exact match wins, then an alias. Otherwise an organisation that only one
+    /// side has is ignored, if that leaves exactly one model. If any name is allowed, all others
+    /// mean the default model.
+    fn find(&self, id: &str) -> Result<&ModelEntry, InferenceError> {
+        let exact = |name: &str| self.entries.iter().find(|entry| entry.name == name);
+        let alias = || exact(self.names.aliases.iter().find(|(alias, _)| alias == id)?.1.as_str());
+        let similar = || {
             let mut similar = self.entries.iter().filter(|entry| differs_by_organisation_only(&entry.name, id));
             similar.next().filter(|_| similar.next().is_none())
-        })
+        };
+        let default = || self.entries.first().filter(|_| self.names.allow_any);
+        exact(id).or_else(alias).or_else(similar).or_else(default).ok_or_else(|| self.unknown(id))
+    }
+
+    fn unknown(&self, name: &str) -> InferenceError {
+        InferenceError::UnknownModel { name: name.to_owned(), served: self.names().map(str::to_owned).collect() }
     }
 
     /// Returns a named model, or the default one. If it is still loading, the call waits for it, or
@@ -179,8 +199,9 @@ impl Models {
         name: Option<&str>,
         wait: bool,
     ) -> Result<Arc<ServedModel>, InferenceError> {
-        let Some(entry) = name.map_or(self.entries.first(), |name| self.find(name)) else {
-            return Err(InferenceError::UnknownModel(name.unwrap_or("(the default)").to_owned()));
+        let entry = match name {
+            Some(name) => self.find(name)?,
+            None => self.entries.first().ok_or_else(|| self.unknown("(the default)"))?,
         };
         let mut state = entry.state.clone();
         let loaded = state.wait_for(|state| !matches!(state, ModelState::Loading));
@@ -194,7 +215,7 @@ impl Models {
                 let remaining = remaining.max(LOADING_RESPONSE_DELAY);
                 Err(InferenceError::Loading { model: entry.name.clone(), remaining })
             }
-            Some(Err(_)) => Err(InferenceError::Failed(format!("model {} was not loaded", entry.name))),
+            Some(Err(_)) => Err(InferenceError::Failed(format!("model {} was not loaded", entry.name).into())),
         }
     }
 
@@ -218,10 +239,11 @@ fn load_model(
 ) -> ModelState {
     let ModelSpec { name, builder, files } = spec;
     let started = Instant::now();
+    let folder = PathBuf::from(files.origin());
     // A panic is a bug; it must not prevent the other models from loading.
     let opened = match catch_unwind(AssertUnwindSafe(|| builder.open_files(&files))) {
-        Ok(opened) => opened.map_err(|error| error_chain(&error)).map(Arc::new),
-        Err(_) => Err("opening it panicked".to_owned()),
+        Ok(opened) => opened.map_err(|error| Failure::of_library(error, Some(&folder))).map(Arc::new),
+        Err(_) => Err("opening it panicked".to_owned().into()),
     };
     let served = opened.map(|embedder| {
         let (queue, workers) = Queue::start(embedder.clone(), limits, metrics.clone(), first_worker);
@@ -244,8 +266,8 @@ fn load_model(
             ModelState::Ready(model)
         }
         Err(reason) => {
-            tracing::error!(model = name, error = reason, "model cannot be served");
-            ModelState::Failed(format!("model {name} cannot be served: {reason}"))
+            tracing::error!(model = name, error = reason.log, "model cannot be served");
+            ModelState::Failed(reason.with_prefix(&format!("model {name} cannot be served: ")))
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::blocking::{BlockingLimiter, Cancelled, run_inline};
 use super::cache::ResponseCache;
-use super::error::InferenceError;
+use super::error::{InferenceError, UnknownTokenId};
 use super::models::{Models, ServedModel};
 use super::request::{InferenceRequest, InferenceResponse, InferenceResult, OutputKind};
 use super::request::{RequestOptions, ResponseStats, StageTimes};
@@ -77,7 +77,7 @@ impl InferenceService {
     pub(in crate::server) fn metrics_text(&self) -> Result<String, InferenceError> {
         let cache_bytes = self.cache.as_ref().map_or(0, ResponseCache::bytes);
         let text = self.metrics.text(cache_bytes, &self.models.samples());
-        text.map_err(|error| InferenceError::Failed(error.to_string()))
+        text.map_err(|error| InferenceError::Failed(error.to_string().into()))
     }
 
     /// Admits a request to a model.
@@ -134,6 +134,8 @@ impl InferenceService {
         let model = self.models.get(model, options.wait_for_model).await?;
         let _admission = self.admit()?;
         check_dimensions(&model, request.output)?;
+        let ids = request.inputs.iter().map(|input| if let TextInput::Ids(ids) = input { ids.as_slice() } else { &[] });
+        check_token_ids(&model, ids)?;
         let request = Arc::new(request);
         let cache = self.cache.as_ref().filter(|_| options.use_cache);
         let cached = cache.and_then(|cache| cache.get(model.index, &request));
@@ -257,6 +259,21 @@ fn check_dimensions(model: &ServedModel, output: OutputKind) -> Result<(), Infer
     Ok(())
 }
 
+/// Rejects token ids beyond the vocabulary, those included that truncation would cut.
+pub(in crate::server) fn check_token_ids<'a>(
+    model: &ServedModel,
+    texts: impl IntoIterator<Item = &'a [u32]>,
+) -> Result<(), InferenceError> {
+    let vocabulary = model.info.architecture.vocabulary_size;
+    for (text, ids) in texts.into_iter().enumerate() {
+        if let Some(position) = ids.iter().position(|&id| id as usize >= vocabulary) {
+            let id = ids[position];
+            return Err(InferenceError::UnknownTokenId(UnknownTokenId { text, position, id, vocabulary }));
+        }
+    }
+    Ok(())
+}
+
 /// Turns pooled vectors into the rows of the output.
 fn output_rows(
     model: &ServedModel,
@@ -280,6 +297,6 @@ fn output_rows(
     if rows.iter().flatten().all(|x| x.is_finite()) {
         Ok(rows)
     } else {
-        Err(InferenceError::Failed("the response contains floats that are not finite".to_owned()))
+        Err(InferenceError::Failed("the response contains floats that are not finite".to_owned().into()))
     }
 }

@@ -113,7 +113,7 @@ async function loadModels() {
     const { answer } = await ask('v1/models', null, signal);
     if (signal.aborted) return;
     const known = models.map((model) => model.id).join('\n');
-    models = answer.data;
+    models = answer.data.filter((model) => !model.alias_of);
     if (models.map((model) => model.id).join('\n') !== known) {
       byId('model').replaceChildren(...models.map(({ id }) => make('option', { value: id }, id)));
     }

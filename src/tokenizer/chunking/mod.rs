@@ -31,7 +31,9 @@ mod tests;
 
 use tokenizers::Tokenizer;
 
-use characters::{Classifier, normalize};
+use characters::Classifier;
+#[cfg(any(feature = "serve", test))]
+use characters::normalize;
 use rules::{BoundaryRules, Neighbours, expands};
 
 /// The chunks of long texts have at least this many bytes.

@@ -270,7 +270,7 @@ fn tensor_names_of_wrapped_modules_are_found() {
         assert_same(&files, &original, &format!("wrapped as {prefix:?}"));
         // A head is beside the encoder.
         let mut all = tensors(&files[WEIGHTS]);
-        let head = RawTensor { dtype: "F32".to_owned(), shape: vec![1], data: vec![0; 4] };
+        let head = UncheckedTensor { dtype: "F32".to_owned(), shape: vec![1], data: vec![0; 4] };
         all.insert(format!("{}cls.bias", prefix.trim_end_matches("bert.")), head);
         files.insert(WEIGHTS.to_owned(), write(&all));
         assert_same(&files, &original, &format!("a head beside {prefix:?}"));

@@ -88,7 +88,7 @@ fn head_request_gets_the_status_of_get_without_a_body() {
 fn pipelined_requests_are_answered_in_their_order() {
     let server = Server::with_tiny_mpnet(&[]);
     let request = |text: &str, more: &str| {
-        let body = format!(r#"{{"inputs": "{text}", "dimensions": 1}}"#);
+        let body = format!(r#"{{"inputs": "{text}", "dimensions": 4}}"#);
         format!("POST /embed HTTP/1.1\r\nhost: test\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
     };
     let alone = |text: &str| server.send(request(text, "connection: close\r\n").as_bytes()).body;

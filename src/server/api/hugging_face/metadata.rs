@@ -10,8 +10,8 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::model_path::{ID_PATTERNS, ModelPath};
 use crate::server::api::error::ApiError;
+use crate::server::api::model_path::{ID_PATTERNS, ModelPath};
 use crate::server::api::response::json_response;
 use crate::server::api::state::ApiState;
 use crate::server::api::tei;
@@ -88,5 +88,5 @@ async fn status(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<R
 
 /// Returns the name of the model that an id refers to.
 fn resolve<'a>(state: &'a ApiState, id: &str) -> Result<&'a str, ApiError> {
-    state.inference.models().resolve_name(id).ok_or_else(|| ApiError::unknown_model(id))
+    Ok(state.inference.models().resolve_name(id)?)
 }

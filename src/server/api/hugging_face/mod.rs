@@ -11,6 +11,5 @@
 //! Newer clients use the same paths below `/hf-inference`.
 
 pub(in crate::server) mod metadata;
-mod model_path;
 pub(in crate::server) mod pipeline;
 mod request;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::embedder::TextInput;
 use crate::server::api::error::{ApiError, shortened};
 use crate::server::api::fields::{Fields, JsonObject, string_or_strings};
+use crate::server::api::known_keys::KnownKeys;
 use crate::server::api::similarity::{SOURCE_KEYS, similarity_fields, similarity_inputs};
 use crate::server::inference::request::{InferenceRequest, OutputKind};
 
@@ -42,26 +43,36 @@ impl Task {
             ))),
         }
     }
+
+    /// Returns the task of a body whose path names none: a body with a source or sentences is a
+    /// similarity request.
+    pub(super) fn of_body(root: &JsonObject) -> Self {
+        let texts = similarity_fields(root);
+        let is_similarity = ["sentences"].into_iter().chain(SOURCE_KEYS).any(|key| texts.get(key).is_some());
+        if is_similarity { Self::SentenceSimilarity } else { Self::FeatureExtraction }
+    }
+
+    /// Returns the keys of the task's bodies.
+    pub(super) fn known_keys(self) -> &'static KnownKeys {
+        match self {
+            Self::SentenceSimilarity => &KnownKeys::SIMILARITY,
+            Self::FeatureExtraction => &KnownKeys::FEATURES,
+        }
+    }
 }
 
 impl ParsedRequest {
-    /// Parses a body. `task` is the one in the path, if any.
+    /// Parses the body of a task.
     ///
     /// # Errors
     /// 400 with what was expected and found.
-    pub(super) fn parse(root: &JsonObject, task: Option<Task>) -> Result<Self, ApiError> {
-        let texts = similarity_fields(root);
+    pub(super) fn parse(root: &JsonObject, task: Task) -> Result<Self, ApiError> {
         let options = Fields::in_body(root, &["parameters"])?;
-        let is_similarity = match task {
-            Some(task) => task == Task::SentenceSimilarity,
-            // Without a task in the path, a body with sentences is a similarity request.
-            None => ["sentences"].into_iter().chain(SOURCE_KEYS).any(|key| texts.get(key).is_some()),
-        };
         let encode = options.encode_options()?;
-        if is_similarity {
+        if task == Task::SentenceSimilarity {
             // `normalize` applies to embeddings only: sentence-transformers compares vectors as the
             // model returns them.
-            let inputs = similarity_inputs(&texts)?;
+            let inputs = similarity_inputs(&similarity_fields(root))?;
             let request = InferenceRequest { inputs, output: OutputKind::Scores, encode };
             return Ok(Self { request, is_single: true });
         }

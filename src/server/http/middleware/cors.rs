@@ -8,13 +8,15 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use crate::server::settings::AllowedOrigins;
 
 /// The response headers that pages of other origins may read.
-const EXPOSED_HEADERS: [&str; 7] = [
+const EXPOSED_HEADERS: [&str; 9] = [
     "x-request-id",
     "x-compute-type",
     "x-compute-time",
     "x-compute-characters",
     "x-compute-tokens",
     "x-truncated-texts",
+    "x-unused-keys",
+    "x-replaced-surrogates",
     "retry-after",
 ];
 

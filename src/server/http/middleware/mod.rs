@@ -2,5 +2,6 @@
 
 pub(super) mod auth;
 pub(super) mod cors;
+pub(super) mod normalize_path;
 pub(super) mod request_log;
 pub(super) mod request_timeout;

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::server::api::error::{ApiError, ErrorSummary};
+use crate::server::api::notes::ResponseNotes;
 use crate::server::inference::request::ResponseStats;
 use crate::server::metrics::Metrics;
 
@@ -36,16 +37,19 @@ struct RequestLog {
 /// Logs the request if it is dropped before it has a response, because the client has disconnected.
 struct DisconnectGuard(Option<RequestLog>);
 
-/// Gives every response a request id, gives errors the format of the route, logs the response and
-/// counts it.
+/// Gives every response a request id, writes the bodies of errors in the format of the route, adds
+/// the headers about the request's body, logs the response and counts it.
 pub(in crate::server::http) async fn log_request(
     State(logger): State<RequestLogger>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str()).to_owned();
     let log = RequestLog::new(&request);
     let is_openai = log.path.starts_with("/v1/") || log.path == "/embeddings";
+    let id = log.id.clone();
+    let notes = Arc::new(ResponseNotes::default());
+    request.extensions_mut().insert(notes.clone());
     let mut guard = DisconnectGuard(Some(log));
     let mut response = next.run(request).await;
     let status = response.status();
@@ -53,19 +57,23 @@ pub(in crate::server::http) async fn log_request(
         // axum rejected the request.
         response = ApiError::bad_request("the request could not be read").into_response();
     }
-    if is_openai && let Some(error) = response.extensions().get::<ErrorSummary>() {
-        let body = error.openai_body();
+    if let Some(error) = response.extensions().get::<ErrorSummary>() {
+        let body = error.body(id.to_str().unwrap_or_default(), is_openai);
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = body.into();
     }
     if logger.shutting_down.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    notes.write(response.headers_mut());
+    if let Some(keys) = notes.unused_keys() {
+        tracing::debug!(id = id.to_str().unwrap_or_default(), keys, "keys of the body without effect");
+    }
     logger.metrics.responses.with_label_values(&[&route, status.as_str()]).inc();
     if let Some(log) = guard.0.take() {
         log.write(&response);
-        response.headers_mut().insert(REQUEST_ID, log.id);
     }
+    response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
@@ -91,7 +99,8 @@ impl RequestLog {
                 id, %method, path, status, model, texts, tokens, truncated, cached, tokenize_ms, queue_ms, compute_ms,
                 total_ms, "answered"
             );
-        } else if let Some(ErrorSummary { kind, message }) = response.extensions().get::<ErrorSummary>() {
+        } else if let Some(summary) = response.extensions().get::<ErrorSummary>() {
+            let (kind, message) = (summary.kind, summary.log_message());
             if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
                 tracing::error!(id, %method, path, status, kind, error = message, total_ms, "failed");
             } else {

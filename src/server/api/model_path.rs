@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
-use crate::server::api::error::ApiError;
-use crate::server::api::state::ApiState;
+use super::error::ApiError;
+use super::state::ApiState;
 
 /// The patterns of `{id}` in a path: a name, or an organisation and a name.
-pub(super) const ID_PATTERNS: [&str; 2] = ["{name}", "{organisation}/{name}"];
+pub(in crate::server) const ID_PATTERNS: [&str; 2] = ["{name}", "{organisation}/{name}"];
 
 /// The model and the task that a path names, if any.
 pub(in crate::server) struct ModelPath(HashMap<String, String>);
@@ -28,13 +28,13 @@ impl FromRequestParts<Arc<ApiState>> for ModelPath {
 
 impl ModelPath {
     /// The model's id.
-    pub(super) fn id(&self) -> Option<String> {
+    pub(in crate::server) fn id(&self) -> Option<String> {
         let name = self.0.get("name")?;
         Some(self.0.get("organisation").map_or_else(|| name.clone(), |organisation| format!("{organisation}/{name}")))
     }
 
     /// The task's name.
-    pub(super) fn task(&self) -> Option<&str> {
+    pub(in crate::server) fn task(&self) -> Option<&str> {
         self.0.get("task").map(String::as_str)
     }
 }
