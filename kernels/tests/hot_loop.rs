@@ -83,6 +83,7 @@ fn count(lines: &[&str], register: &str) -> Body {
 }
 
 #[test]
+#[ignore = "compiles the package once more; half a minute"]
 fn hot_loop_of_full_tiles_keeps_accumulators_in_registers() {
     let assembly = assembly();
     // AVX-512: 12 rows of 2 vectors. AVX2: 6 rows of 1 vector, which is 2 registers.
