@@ -80,7 +80,7 @@ fn check(files: &ModelFiles, levels: &[Level], texts: &[String], label: &str) {
 fn check_precision(files: &ModelFiles, levels: &[Level], precision: Precision, texts: &[String], label: &str) {
     let mut fused: Option<(Level, Vec<Vec<f32>>)> = None;
     for &level in levels {
-        // The slow levels use fewer texts, and the large models do so in bf16 and int8, to save time.
+        // The slow levels use fewer texts, and large models do so in bf16 and int8, to save time.
         let is_slow = !level.is_fused() || (precision != Precision::F32 && texts.len() < 64);
         let texts = if is_slow { &texts[..10] } else { texts };
         let vectors = check_level(files, level, precision, texts, label);
