@@ -6,12 +6,12 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 /// Entries of the vocabulary.
-const WORDS: usize = 3_000;
+const WORDS: usize = 6_000;
 
-/// Writes an MPNet model of a sixth of the depth, with a generated vocabulary.
+/// Writes an MPNet model of a third of the depth, with a generated vocabulary.
 fn write_model(folder: &Path) {
     let mut files = crate::common::synthetic_weights::edited("full-mpnet", "tiny-mpnet", |config| {
-        config["num_hidden_layers"] = json!(2);
+        config["num_hidden_layers"] = json!(4);
         config["vocab_size"] = json!(WORDS);
     });
     crate::common::edit_json(&mut files, "tokenizer.json", |tokenizer| {
