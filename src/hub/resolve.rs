@@ -92,8 +92,8 @@ fn folder_with_revision(model: &str) -> Error {
     Error::model_not_found(model, "a revision was given, but a folder has no revisions", Vec::new())
 }
 
-/// Completes the error of a name that is no folder: the reader may have meant a folder, and the
-/// hub's answer alone would not say that there is none.
+/// Adds to the error of the hub that there is no such folder, because the name may have been meant
+/// as one.
 fn explain(error: Error, id: &str, revision: &str, settings: &Settings) -> Error {
     let is_uncached = || find_snapshot(&settings.cache, id, revision).is_err();
     let why = match &error {
