@@ -2,11 +2,16 @@
 //!
 //! The files are not deserialized into structs. An error must name the key and show the value that
 //! was found, and sentence-transformers treats an absent key, a null and a value differently.
+//!
+//! An object remembers which keys were asked for. [`JsonObject::reject_unread`] makes an error of
+//! the others, so that a key of unknown effect does not pass unseen.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
@@ -22,6 +27,64 @@ impl Error {
 pub(crate) struct JsonObject {
     file: String,
     map: Map<String, Value>,
+    /// The keys that were asked for.
+    read: RefCell<BTreeSet<String>>,
+}
+
+/// Keys that no code reads, because they do not change the result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InertKeys {
+    /// Keys without an effect, whatever their value is.
+    pub(crate) any_value: &'static [&'static str],
+    /// Keys without an effect if they have this value. A key may have several such values.
+    pub(crate) one_value: &'static [(&'static str, InertValue)],
+}
+
+/// A value with which a key has no effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InertValue {
+    Bool(bool),
+    Number(f64),
+    Text(&'static str),
+    /// An array, object or string without content.
+    Empty,
+}
+
+impl InertKeys {
+    /// No keys.
+    pub(crate) const NONE: Self = Self { any_value: &[], one_value: &[] };
+
+    /// Returns the values with which a key has no effect.
+    fn values_of(&self, key: &str) -> impl Iterator<Item = InertValue> {
+        self.one_value.iter().filter(move |(name, _)| *name == key).map(|(_, value)| *value)
+    }
+}
+
+impl InertValue {
+    fn matches(self, value: &Value) -> bool {
+        match self {
+            Self::Bool(expected) => value.as_bool() == Some(expected),
+            Self::Number(expected) => value.as_f64() == Some(expected),
+            Self::Text(expected) => value.as_str() == Some(expected),
+            Self::Empty => match value {
+                Value::Array(items) => items.is_empty(),
+                Value::Object(map) => map.is_empty(),
+                Value::String(text) => text.is_empty(),
+                _ => false,
+            },
+        }
+    }
+}
+
+impl fmt::Display for InertValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(value) => write!(f, "{}", json!(value)),
+            Self::Text(value) => write!(f, "{}", json!(value)),
+            Self::Empty => f.write_str("an empty value"),
+        }
+    }
 }
 
 impl JsonObject {
@@ -31,7 +94,7 @@ impl JsonObject {
     /// If the bytes are not JSON or not an object.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         match parse_json(file, bytes)? {
-            Value::Object(map) => Ok(Self { file: file.to_owned(), map }),
+            Value::Object(map) => Ok(Self::new(file, map)),
             other => Err(Error::config(file, "(the whole file)", "an object", json_type(&other))),
         }
     }
@@ -39,14 +102,59 @@ impl JsonObject {
     /// Takes a value that was parsed as part of a file, and must be an object.
     pub(crate) fn from_value(file: &str, value: &Value) -> Result<Self> {
         match value {
-            Value::Object(map) => Ok(Self { file: file.to_owned(), map: map.clone() }),
+            Value::Object(map) => Ok(Self::new(file, map.clone())),
             other => Err(Error::config(file, "(the whole element)", "an object", json_type(other))),
+        }
+    }
+
+    fn new(file: &str, map: Map<String, Value>) -> Self {
+        Self { file: file.to_owned(), map, read: RefCell::default() }
+    }
+
+    /// Remembers that a key was asked for.
+    fn mark_read(&self, key: &str) {
+        if self.map.contains_key(key) && !self.read.borrow().contains(key) {
+            self.read.borrow_mut().insert(key.to_owned());
         }
     }
 
     /// Returns the value of a key, or None if the key is absent or null.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.mark_read(key);
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Rejects keys that nothing has read, except null ones and those that are listed as inert.
+    /// Call it after everything that reads the object.
+    ///
+    /// # Errors
+    /// If the effect of a key on the result is unknown.
+    pub(crate) fn reject_unread(&self, inert: &[&InertKeys]) -> Result<()> {
+        const MAX_NAMED: usize = 3;
+        let read = self.read.borrow();
+        let is_unknown = |key: &&String| {
+            let value = &self.map[key.as_str()];
+            let is_inert = |keys: &&InertKeys| {
+                keys.any_value.contains(&key.as_str()) || keys.values_of(key).any(|inert| inert.matches(value))
+            };
+            !value.is_null() && !read.contains(key.as_str()) && !inert.iter().any(is_inert)
+        };
+        let mut unknown = self.map.keys().filter(is_unknown);
+        let Some(first) = unknown.next() else { return Ok(()) };
+        let values: Vec<String> =
+            inert.iter().flat_map(|keys| keys.values_of(first)).map(|value| value.to_string()).collect();
+        let mut expected = if values.is_empty() {
+            "no such key, because its effect is not known".to_owned()
+        } else {
+            format!("{}, because the effect of other values is not known", values.join(" or "))
+        };
+        expected += " (remove the key if it changes no vector; otherwise the model is not supported)";
+        let others: Vec<&str> = unknown.map(String::as_str).collect();
+        if !others.is_empty() {
+            let more = if others.len() > MAX_NAMED { ", …" } else { "" };
+            expected += &format!("; the same holds for {}{more}", others[..others.len().min(MAX_NAMED)].join(", "));
+        }
+        Err(self.invalid_value(first, expected))
     }
 
     /// Returns whether the object has no keys.
@@ -56,6 +164,7 @@ impl JsonObject {
 
     /// Returns whether a key is present and null.
     pub(crate) fn is_null(&self, key: &str) -> bool {
+        self.mark_read(key);
         self.map.get(key).is_some_and(Value::is_null)
     }
 
@@ -104,6 +213,7 @@ impl JsonObject {
             .iter()
             .filter(move |(key, value)| key.starts_with(prefix) && !value.is_null())
             .map(|(key, _)| key.as_str())
+            .inspect(|key| self.mark_read(key))
     }
 
     /// Reads true or false.
@@ -229,5 +339,38 @@ mod tests {
             assert!(message.starts_with("config.json: `x`: expected") && message.ends_with("found NaN"), "{message}");
         }
         assert!(keys.invalid_value("y", "a number").to_string().ends_with("found -Infinity"));
+    }
+
+    #[test]
+    fn keys_that_nothing_has_read_are_rejected_unless_they_are_inert() {
+        const INERT: InertKeys = InertKeys {
+            any_value: &["note"],
+            one_value: &[
+                ("scale", InertValue::Number(1.0)),
+                ("heads", InertValue::Empty),
+                ("kind", InertValue::Text("a")),
+            ],
+        };
+        let check = |json: &str| {
+            let keys = JsonObject::parse("config.json", json.as_bytes()).expect("JSON");
+            let _ = (keys.string("read"), keys.is_null("absent"), keys.keys_with_prefix("mode_").count());
+            keys.reject_unread(&[&InertKeys::NONE, &INERT]).map_err(|error| error.to_string())
+        };
+        let inert = r#"{"read": 3, "mode_a": 1, "note": [1], "scale": 1, "heads": {}, "kind": "a", "other": null}"#;
+        assert_eq!(check(inert), Ok(()));
+        for (json, parts) in [
+            (
+                r#"{"other": [0.5]}"#,
+                &["config.json: `other`: expected no such key", "remove the key", "found [0.5]"][..],
+            ),
+            (r#"{"mode": 1}"#, &["`mode`", "found 1"]),
+            (r#"{"scale": 2}"#, &["`scale`: expected 1.0", "other values", "found 2"]),
+            (r#"{"heads": {"0": [1]}}"#, &["`heads`: expected an empty value", r#"found {"0":[1]}"#]),
+            (r#"{"kind": "b"}"#, &[r#"`kind`: expected "a""#, r#"found "b""#]),
+            (r#"{"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}"#, &["`a`", "the same holds for b, c, d, …", "found 1"]),
+        ] {
+            let message = check(json).expect_err(json);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
     }
 }

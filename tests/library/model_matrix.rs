@@ -22,7 +22,7 @@ const MAX_MEAN_ERROR_RATIO: f64 = 1.1;
 const MAX_ERROR_RATIO: f64 = 2.0;
 
 /// Creates the files of a model of the matrix.
-fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
+pub(crate) fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let mut files = HashMap::new();
     for (name, value) in case["files"].as_object().expect("files") {

@@ -7,7 +7,7 @@
 use super::bert::{EMBEDDING_NORM, POSITION_EMBEDDINGS, TOKEN_EMBEDDINGS};
 use super::sizes::{PositionEmbeddingType, Sizes, activation};
 use crate::batch::PositionIds;
-use crate::config::JsonObject;
+use crate::config::{InertKeys, InertValue, JsonObject};
 use crate::encoder::spec::{
     EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, SublayerSpec, TableSpec,
 };
@@ -15,6 +15,13 @@ use crate::error::Result;
 
 /// Elements of a computed position table: 256 MiB, a hundred times what any model has.
 const MAX_SINUSOIDAL_ELEMENTS: usize = 1 << 26;
+
+/// Keys of BERT that DistilBERT's class does not read: it has no token types, and its activation
+/// and the epsilon of its norms have other names or are constants.
+pub(super) const INERT_KEYS: InertKeys = InertKeys {
+    any_value: &["type_vocab_size"],
+    one_value: &[("hidden_act", InertValue::Text("gelu")), ("layer_norm_eps", InertValue::Number(1e-12))],
+};
 
 pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     PositionEmbeddingType::require_absolute(config)?;

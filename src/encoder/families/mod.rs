@@ -6,22 +6,24 @@
 //! have token types.
 //!
 //! To add a family, write a file here that reads its config.json into an [`EncoderSpec`], and name
-//! it in [`encoder_spec`].
+//! it in [`encoder_spec`]. [`inert_keys`] lists the keys that need not be read.
 
 mod bert;
 mod distilbert;
+mod inert_keys;
 mod mpnet;
 mod roberta;
 mod sizes;
 
-use crate::config::JsonObject;
+use crate::config::{InertKeys, JsonObject};
 use crate::encoder::spec::{EncoderSpec, Family};
 use crate::error::Result;
 
 /// Returns the architecture that a config.json describes.
 ///
 /// # Errors
-/// If `model_type` or a value that changes the computation is not supported.
+/// If `model_type` or a value that changes the computation is not supported, or the effect of a key
+/// is not known.
 pub(crate) fn encoder_spec(config: &JsonObject) -> Result<EncoderSpec> {
     let spec = match config.string("model_type")? {
         Some("bert") => bert::spec(config)?,
@@ -42,6 +44,9 @@ pub(crate) fn encoder_spec(config: &JsonObject) -> Result<EncoderSpec> {
             "more rows than the encoder reserves before the first position",
         ));
     }
+    let family_keys = inert_keys::of_family(spec.family);
+    let inert: Vec<&InertKeys> = inert_keys::COMMON.iter().chain([&family_keys]).collect();
+    config.reject_unread(&inert)?;
     Ok(spec)
 }
 

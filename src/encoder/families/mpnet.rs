@@ -24,7 +24,7 @@
 use super::bert::{EMBEDDING_NORM, POSITION_EMBEDDINGS, TOKEN_EMBEDDINGS};
 use super::sizes::{PositionEmbeddingType, Sizes};
 use crate::batch::PositionIds;
-use crate::config::JsonObject;
+use crate::config::{InertKeys, JsonObject};
 use crate::encoder::spec::{
     EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, RelativeBiasSpec, SublayerSpec, TableSpec,
 };
@@ -36,6 +36,9 @@ const PADDING_ID: u32 = 1;
 /// The default of `relative_position_bucket`, which transformers uses even if the table has another
 /// number of rows.
 const BUCKETS: usize = 32;
+
+/// A key of BERT: MPNet has no token types.
+pub(super) const INERT_KEYS: InertKeys = InertKeys { any_value: &["type_vocab_size"], one_value: &[] };
 
 pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
     let buckets = config.positive_integer("relative_attention_num_buckets")?.unwrap_or(BUCKETS);

@@ -154,7 +154,9 @@ fn python_floats_in_unread_keys_change_nothing() {
         assert!(same_bits(vectors.as_slice(), expected.as_slice()), "{what}");
     };
     let config = String::from_utf8(original["config.json"].clone()).expect("UTF-8");
-    for floats in [r#""time_step_limit": [0.0, Infinity]"#, r#""a": {"b": NaN, "c": [-Infinity, "NaN"]}"#] {
+    for floats in
+        [r#""temperature": [0.0, Infinity]"#, r#""task_specific_params": {"b": NaN, "c": [-Infinity, "NaN"]}"#]
+    {
         let config = config.replacen('{', &format!("{{{floats},"), 1);
         same(&with("tiny-bert", "config.json", config), floats);
     }

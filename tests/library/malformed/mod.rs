@@ -1,6 +1,7 @@
 //! Malformed input. Each case must give an error, and the message must name the file, the key or
 //! tensor, the expected value and the found value. No case may panic.
 
+mod config_keys;
 mod configs;
 mod contents;
 mod dense;
