@@ -14,7 +14,7 @@ use crate::config::JsonObject;
 use crate::encoder::{ComputeConfig, Encoder, LoadedEncoder, families};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_unsupported_files};
+use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_other_tasks, reject_unsupported_files};
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
 use crate::tokenizer::{EncoderLimits, Tokenizer};
@@ -154,8 +154,7 @@ impl Builder {
         let modules = ModuleList::read(files, &mut manifest)?;
         let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
         Checkpoint::reject_other_formats(&encoder_files)?;
-        let config_bytes = manifest.require(&encoder_files, CONFIG, "the architecture")?;
-        let config = JsonObject::parse(&encoder_files.label(CONFIG), &config_bytes)?;
+        let config = read_config(&encoder_files, modules.is_some(), &mut manifest)?;
         let spec = families::encoder_spec(&config)?;
         reject_unsupported_files(files, &encoder_files, modules.is_some())?;
         let limits = EncoderLimits { family: spec.family, max_tokens: spec.max_tokens };
@@ -245,6 +244,16 @@ impl Builder {
             None => Ok(config.truncate_dim()?.map(|dimensions| dimensions.min(width))),
         }
     }
+}
+
+/// Reads config.json. Without modules.json, the model must be an encoder.
+fn read_config(files: &ModelFiles, has_modules: bool, manifest: &mut Manifest) -> Result<JsonObject> {
+    let bytes = manifest.require(files, CONFIG, "the architecture")?;
+    let config = JsonObject::parse(&files.label(CONFIG), &bytes)?;
+    if !has_modules {
+        reject_other_tasks(&config)?;
+    }
+    Ok(config)
 }
 
 impl Embedder {

@@ -2,12 +2,15 @@
 //!
 //! [`known_files`] names the files and says when each is read. [`module_list`] parses modules.json,
 //! which names the subfolders. [`manifest`] records the files that one model consists of. The
-//! loader, `convert` and the hub's file selection share all three.
+//! loader, `convert` and the hub's file selection share all three. [`task`] says whether a model
+//! without modules.json is an encoder.
 
 mod known_files;
 mod manifest;
 mod module_list;
+mod task;
 
 pub(crate) use known_files::*;
 pub(crate) use manifest::{Manifest, reject_unsupported_files};
 pub(crate) use module_list::{ModuleEntry, ModuleList};
+pub(crate) use task::reject_other_tasks;

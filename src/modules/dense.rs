@@ -55,6 +55,7 @@ impl Dense {
         let activation = activation(&keys)?;
         let has_bias = keys.boolean("bias")?.unwrap_or(true);
         let has_residual = keys.boolean("use_residual")?.unwrap_or(false);
+        keys.reject_unread(&[])?;
 
         let checkpoint = Checkpoint::of_module(files, path)?;
         let mut tensors = TensorReader::new(&checkpoint);

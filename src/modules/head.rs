@@ -198,6 +198,7 @@ impl Module {
                     && let Some(keys) = files.json(&file_in(path, CONFIG))?
                 {
                     reject_other_features(&keys)?;
+                    keys.reject_unread(&[])?;
                 }
                 Ok(Self::Normalize)
             }
@@ -222,6 +223,7 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
     if keys.positive_integer("dimension")? != Some(width) {
         return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
     }
+    keys.reject_unread(&[])?;
     let checkpoint = Checkpoint::of_module(files, path)?;
     let mut tensors = TensorReader::new(&checkpoint);
     let norm = LayerNorm::load(&mut tensors, level, &NormSpec::module("norm", LAYER_NORM_EPSILON), width)?;

@@ -26,7 +26,7 @@ use likewise_kernels::view::MatRef;
 use serde_json::Value;
 
 use super::module_config::module_config;
-use crate::config::JsonObject;
+use crate::config::{InertKeys, JsonObject};
 use crate::error::Result;
 use crate::files::ModelFiles;
 
@@ -37,6 +37,16 @@ pub(super) struct Pooling {
     /// Whether the tokens of the prompt count.
     include_prompt: bool,
 }
+
+/// The keys that sentence-transformers ignores beside `pooling_mode`.
+const OLDER_KEYS: [&str; 6] = [
+    "pooling_mode_cls_token",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
+];
 
 /// The smallest divisor of a sum, as in sentence-transformers.
 const MIN_DIVISOR: f32 = 1e-9;
@@ -134,7 +144,9 @@ impl Pooling {
             Some(value) => modes_by_name(&keys, value)?,
             None => modes_by_boolean_keys(&keys)?,
         };
-        Ok(Self { modes, include_prompt: keys.boolean("include_prompt")?.unwrap_or(true) })
+        let include_prompt = keys.boolean("include_prompt")?.unwrap_or(true);
+        keys.reject_unread(&[&InertKeys { any_value: &OLDER_KEYS, one_value: &[] }])?;
+        Ok(Self { modes, include_prompt })
     }
 
     /// Returns W, the width of the pooled vector, from D, that of a token vector.

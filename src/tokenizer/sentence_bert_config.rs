@@ -4,10 +4,14 @@
 
 use serde_json::{Value, json};
 
-use crate::config::JsonObject;
+use crate::config::{InertKeys, JsonObject};
 use crate::error::Result;
 use crate::files::ModelFiles;
 use crate::model_folder::{Manifest, NO_CHAT_TEMPLATE, SENTENCE_BERT_CONFIGS, TOKENIZER_CONFIG};
+
+/// The keys that the tokenizer reads, and one that selects between implementations of attention.
+const OTHER_KEYS: InertKeys =
+    InertKeys { any_value: &["do_lower_case", "max_seq_length", "unpad_inputs"], one_value: &[] };
 
 /// Reads the file under any of its names.
 ///
@@ -70,7 +74,7 @@ fn reject_unsupported_settings(keys: &JsonObject) -> Result<()> {
         let expected = "text, by forward, to last_hidden_state, and no messages";
         return Err(keys.invalid_value("modality_config", expected));
     }
-    Ok(())
+    keys.reject_unread(&[&OTHER_KEYS])
 }
 
 /// Rejects arguments for functions of transformers, except those that do not change the vectors.

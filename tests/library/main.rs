@@ -14,6 +14,7 @@ mod goldens;
 mod invariance;
 mod malformed;
 mod model_matrix;
+mod models;
 mod mutants;
 mod precision;
 mod tokenizers;

@@ -19,7 +19,8 @@ fn models() -> Vec<(&'static str, Files)> {
 /// The keys that published folders have and no encoder reads, with values that would matter if one
 /// did.
 fn inert_keys() -> Value {
-    json!({
+    // Too long for the macro `json!`.
+    let keys = r#"{
         "_name_or_path": "BAAI/bge-m3", "_commit_hash": "0", "transformers_version": "4.8.2", "_num_labels": 5,
         "auto_map": {"AutoModel": "modeling.Model"}, "architectures": ["BertForSequenceClassification"],
         "tokenizer_class": null, "language": "english", "name": "Bert", "sentence_transformers": {"version": "5.0.0"},
@@ -37,8 +38,9 @@ fn inert_keys() -> Value {
         "output_hidden_states": true, "return_dict": false, "torchscript": true, "torch_dtype": "float16",
         "dtype": "bfloat16", "use_bfloat16": true, "chunk_size_feed_forward": 4, "_attn_implementation": "eager",
         "_attn_implementation_autoset": true, "attn_implementation": "flash_attention_2", "unpad_inputs": true,
-        "use_memory_efficient_attention": true, "transformers.js_config": {"dtype": "q8"},
-    })
+        "use_memory_efficient_attention": true, "transformers.js_config": {"dtype": "q8"}
+    }"#;
+    serde_json::from_str(keys).expect("JSON")
 }
 
 /// Keys that are inert with one value, and a value with which they are rejected.
@@ -146,4 +148,40 @@ fn keys_of_bert_are_inert_in_families_that_do_not_read_them() {
         }
     }
     cases.finish();
+}
+
+#[test]
+fn unknown_keys_of_modules_are_rejected() {
+    let mut cases = Cases::default();
+    for (model, file) in
+        [("tiny-bert", POOLING), ("tiny-bert", INPUTS), ("tiny-xlm-roberta", "2_Normalize/config.json")]
+    {
+        let mut with_files = files(model);
+        let bytes = with_files.entry(file.to_owned()).or_insert_with(|| b"{}".to_vec()).clone();
+        embed(&with_files, &[TEXT]).unwrap_or_else(|error| panic!("{file}: {}", message(&error)));
+        for (key, value) in [("a_key_of_later_versions", json!(1)), ("scale", json!([0.5]))] {
+            with_files.insert(file.to_owned(), bytes.clone());
+            edit_json(&mut with_files, file, |json| json[key] = value.clone());
+            let parts = [file, key, "no such key", "remove the key", &value.to_string()];
+            cases.rejects_model(&format!("{file} {key}"), &with_files, "Config", &parts);
+        }
+        with_files.insert(file.to_owned(), bytes.clone());
+        edit_json(&mut with_files, file, |json| json["a_key_of_later_versions"] = Value::Null);
+        embed(&with_files, &[TEXT]).unwrap_or_else(|error| panic!("{file}: {}", message(&error)));
+    }
+    cases.finish();
+}
+
+/// sentence-transformers ignores the boolean keys beside `pooling_mode`.
+#[test]
+fn boolean_keys_beside_pooling_mode_change_nothing() {
+    let with = |other: &Value| {
+        with_json("tiny-bert", POOLING, |json| {
+            *json = json!({"embedding_dimension": 32, "pooling_mode": "cls"});
+            json.as_object_mut().expect("keys").extend(other.as_object().expect("keys").clone());
+        })
+    };
+    let expected = embed(&with(&json!({})), &TEXTS).expect("vectors");
+    let vectors = embed(&with(&json!({"pooling_mode_mean_tokens": true})), &TEXTS).expect("vectors");
+    assert!(same_bits(vectors.as_slice(), expected.as_slice()));
 }

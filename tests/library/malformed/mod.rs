@@ -10,6 +10,7 @@ mod modules;
 mod random_bytes;
 mod requests;
 mod sentence_head;
+mod tasks;
 mod tokenizers;
 mod weight_formats;
 mod weights;

@@ -36,6 +36,32 @@ fn git_lfs_pointer_and_web_page_are_named_with_the_file() {
     }
 }
 
+#[test]
+fn cross_encoder_without_modules_json_prints_no_scores() {
+    let desk = Desk::new();
+    let config = String::from_utf8(crate::common::files("tiny-bert")["config.json"].clone()).expect("UTF-8");
+    let cross_encoder = config.replace("BertForMaskedLM", "BertForSequenceClassification");
+    assert_ne!(config, cross_encoder);
+    let config = ("config.json", Some(cross_encoder.as_str()));
+    desk.write_model("cross", &[config, ("modules.json", None)]);
+    for command in ["similarity", "embed"] {
+        let parts = ["cross/config.json", "architectures", "a cross-encoder", "use an embedding model"];
+        desk.fails(&[command, "--model", "cross", "a", "b"], 1, &parts);
+    }
+    desk.write_model("encoder", &[config]);
+    desk.output(&["similarity", "--model", "encoder", "a", "b"]);
+}
+
+#[test]
+fn key_of_unknown_effect_is_named_with_what_to_do() {
+    let desk = Desk::new();
+    let config = String::from_utf8(crate::common::files("tiny-bert")["config.json"].clone()).expect("UTF-8");
+    let scaled = config.replacen('{', "{\"rope_scaling\": {\"factor\": 2.0},", 1);
+    desk.write_model("model", &[("config.json", Some(&scaled))]);
+    let parts = ["model/config.json", "`rope_scaling`", "remove the key if it changes no vector", "{\"factor\":2.0}"];
+    desk.fails(&["similarity", "--model", "model", "a", "b"], 1, &parts);
+}
+
 /// The cache has the whole model, but its weights are pickled.
 #[test]
 fn pickled_weights_are_named_in_a_folder_and_in_an_offline_cache() {

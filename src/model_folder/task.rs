@@ -1,0 +1,126 @@
+//! The task of a model without modules.json, from `architectures` in config.json.
+//!
+//! A folder with modules.json says that it is a sentence encoder. Without it, sentence-transformers
+//! takes the encoder of any model and the mean of its token vectors. For a cross-encoder that gives
+//! vectors and scores without a meaning, so here a model for another task is an error.
+
+use crate::config::JsonObject;
+use crate::error::Result;
+
+/// A kind of model that is not an encoder of texts.
+struct OtherTask {
+    /// Parts of the class names.
+    names: &'static [&'static str],
+    /// What such a model is.
+    description: &'static str,
+}
+
+/// The kinds of models, by the names of their classes in transformers and in published folders.
+const OTHER_TASKS: [OtherTask; 8] = [
+    OtherTask {
+        names: &["ForSequenceClassification", "ForRanking", "ForReranking"],
+        description: "a cross-encoder or classifier, which scores pairs of texts or gives labels",
+    },
+    OtherTask { names: &["ForTokenClassification"], description: "a classifier of tokens" },
+    OtherTask { names: &["ForQuestionAnswering"], description: "a model that finds answers in a text" },
+    OtherTask { names: &["ForMultipleChoice"], description: "a model that chooses one of several answers" },
+    OtherTask {
+        names: &["ForNextSentencePrediction"],
+        description: "a model that predicts whether a sentence follows another",
+    },
+    OtherTask {
+        names: &["ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "EncoderDecoderModel"],
+        description: "a model that generates text",
+    },
+    OtherTask { names: &["ColBERT"], description: "a late-interaction model, which compares the vectors of tokens" },
+    OtherTask {
+        names: &["CLIP", "Vision", "Image", "Audio", "Speech", "ForCTC"],
+        description: "a model of images or sound",
+    },
+];
+
+/// Rejects a model whose class, the first in `architectures`, is for another task than encoding
+/// texts. `config` is the config.json of a folder without modules.json.
+///
+/// # Errors
+/// If the class is for another task, or the key is neither a name nor a list of names.
+pub(crate) fn reject_other_tasks(config: &JsonObject) -> Result<()> {
+    const KEY: &str = "architectures";
+    let Some(value) = config.get(KEY) else { return Ok(()) };
+    let name = match value.as_array() {
+        Some(names) if names.is_empty() => return Ok(()),
+        Some(names) => names[0].as_str(),
+        None => value.as_str(),
+    };
+    let Some(name) = name else { return Err(config.invalid_value(KEY, "a list of class names")) };
+    match OTHER_TASKS.iter().find(|task| task.names.iter().any(|part| name.contains(part))) {
+        None => Ok(()),
+        Some(task) => Err(config.invalid_value(
+            KEY,
+            format!(
+                "an encoder of texts, such as BertModel, because the folder has no modules.json (this is {}; use an \
+                 embedding model such as sentence-transformers/all-MiniLM-L6-v2, or add a modules.json with \
+                 Transformer and Pooling if the vectors of the encoder inside are meant)",
+                task.description
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(architectures: &serde_json::Value) -> std::result::Result<(), String> {
+        let config =
+            JsonObject::from_value("config.json", &json!({ "architectures": architectures })).expect("an object");
+        reject_other_tasks(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn classes_of_encoders_are_accepted() {
+        for name in [
+            "BertModel",
+            "XLMRobertaModel",
+            "DistilBertForMaskedLM",
+            "BertForPreTraining",
+            "RobertaForCL",
+            "T5EncoderModel",
+            "NomicBertModel",
+            "NewModel",
+            "SomethingOfTheirOwn",
+        ] {
+            assert_eq!(check(&json!([name])), Ok(()), "{name}");
+        }
+        for none in [json!(null), json!([]), json!("BertModel"), json!(["BertModel", "BertForSequenceClassification"])]
+        {
+            assert_eq!(check(&none), Ok(()), "{none}");
+        }
+    }
+
+    #[test]
+    fn classes_for_other_tasks_are_rejected_by_name() {
+        for (name, description) in [
+            ("BertForSequenceClassification", "cross-encoder"),
+            ("JinaForRanking", "cross-encoder"),
+            ("RobertaForTokenClassification", "tokens"),
+            ("DistilBertForQuestionAnswering", "answers"),
+            ("BertForMultipleChoice", "chooses"),
+            ("BertForNextSentencePrediction", "follows"),
+            ("BertLMHeadModel", "generates"),
+            ("XLMRobertaForCausalLM", "generates"),
+            ("T5ForConditionalGeneration", "generates"),
+            ("HF_ColBERT", "late-interaction"),
+            ("CLIPModel", "images"),
+        ] {
+            let message = check(&json!([name])).expect_err(name);
+            let parts = ["config.json: `architectures`", description, "no modules.json", "all-MiniLM-L6-v2", name];
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        for invalid in [json!(3), json!([3]), json!({"a": "BertModel"})] {
+            assert!(check(&invalid).expect_err("no name").contains("a list of class names"), "{invalid}");
+        }
+    }
+}
