@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// A row of the table.
 struct Row {
-    /// The first model. The others differ in sizes, prompts or training.
+    /// The first model. The others have the same encoder.
     name: String,
     loads: bool,
     /// Parts of the error message.
