@@ -3,7 +3,7 @@
 //! The files are not deserialized into structs. An error must name the key and show the value that
 //! was found, and sentence-transformers treats an absent key, a null and a value differently.
 //!
-//! An object remembers which keys were asked for. [`JsonObject::reject_unread`] makes an error of
+//! An object remembers which keys were looked up. [`JsonObject::reject_unread`] makes an error of
 //! the others, so that a key of unknown effect does not pass unseen.
 
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ impl Error {
 pub(crate) struct JsonObject {
     file: String,
     map: Map<String, Value>,
-    /// The keys that were asked for.
+    /// The keys that were looked up.
     read: RefCell<BTreeSet<String>>,
 }
 
@@ -111,7 +111,7 @@ impl JsonObject {
         Self { file: file.to_owned(), map, read: RefCell::default() }
     }
 
-    /// Remembers that a key was asked for.
+    /// Remembers that a key was looked up.
     fn mark_read(&self, key: &str) {
         if self.map.contains_key(key) && !self.read.borrow().contains(key) {
             self.read.borrow_mut().insert(key.to_owned());

@@ -1,8 +1,8 @@
 //! The table of docs/models.md: which published models load.
 //!
 //! A model of `fixtures/models.json` has the files that decide whether it is supported: its
-//! config.json, its modules, its tokenizer class. Its checkpoint is empty. A model that is supported
-//! in every other respect fails because the first tensor is missing.
+//! config.json, its modules, its tokenizer class. Its checkpoint is empty. If everything else is
+//! supported, opening it fails because the first tensor is missing.
 
 use std::collections::{BTreeSet, HashMap};
 

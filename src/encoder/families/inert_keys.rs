@@ -168,7 +168,7 @@ const GENERATION: InertKeys = any_value(&[
     "use_cache",
 ]);
 
-/// What a call of the model returns besides the token vectors.
+/// What a call of the model returns in addition to the token vectors.
 const OUTPUTS: InertKeys = any_value(&[
     "keys_to_ignore_at_inference",
     "output_attentions",
