@@ -67,9 +67,9 @@ pub enum Error {
         source: Option<Box<Error>>,
     },
 
-    /// A file of a model has the content of another kind of file.
+    /// A file of a model has content of another kind, or contains more than is read from it.
     #[error(transparent)]
-    Content(ContentError),
+    Content(Box<ContentError>),
 
     /// The hub, or a host to which it redirects, rejected a request.
     #[error("{url}: {kind} (status {status}{})", remark(message))]
@@ -119,9 +119,9 @@ pub enum Error {
         found: String,
     },
 
-    /// A model has no weights in safetensors.
-    #[error("{origin}: no weights in model.safetensors, only {}; {CONVERT_WEIGHTS}", only(found))]
-    NoSafetensors {
+    /// A model has weights only in formats that are not read.
+    #[error("{origin}: no weights in model.safetensors or pytorch_model.bin, only {}; {CONVERT_WEIGHTS}", only(found))]
+    UnsupportedWeights {
         /// The model's folder, or the repository's address.
         origin: String,
         /// The model's weights in other formats.
@@ -253,7 +253,7 @@ pub enum Error {
         found: String,
     },
 
-    /// model.safetensors.index.json and the shards that it lists do not match.
+    /// The index of the shards and the shards that it lists do not match.
     #[error("{file}: tensor `{name}` should be in {shard}, {why}")]
     Shard {
         /// The index.

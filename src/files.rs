@@ -14,7 +14,7 @@ use crate::config::JsonObject;
 use crate::error::{Error, Result};
 
 use content::check_content;
-pub(crate) use content::explain_weights;
+pub(crate) use content::{explain_pytorch, explain_weights};
 
 /// The files of a model, by their names in its folder.
 #[derive(Clone, Debug)]
@@ -41,9 +41,9 @@ impl ModelFiles {
 
     /// An empty set of files. Add files with [`Self::with`]. Nothing is mapped.
     ///
-    /// A model needs `config.json`, `tokenizer.json` and `model.safetensors`. For its sentence head
-    /// it also needs
-    /// `modules.json` and the configurations of the modules (`1_Pooling/config.json`).
+    /// A model needs `config.json`, `tokenizer.json` and `model.safetensors` (or
+    /// `pytorch_model.bin`). For its sentence head it also needs `modules.json` and the
+    /// configurations of the modules (`1_Pooling/config.json`).
     pub fn in_memory() -> Self {
         Self { folder: None, prefix: String::new(), name: None, memory: BTreeMap::new(), mmap: true }
     }

@@ -1,7 +1,7 @@
 //! Sentence embeddings and sentence similarity on CPUs, in pure Rust.
 //!
 //! An [`Embedder`] opens a sentence-transformers model folder and computes the vector of each text.
-//! It memory-maps the safetensors weights, runs the encoder on hand-written SIMD kernels, and pools
+//! It memory-maps the weights, runs the encoder on hand-written SIMD kernels, and pools
 //! the token vectors to a sentence vector. It scores two texts by the model's similarity function,
 //! such as the cosine of their vectors.
 //!

@@ -1,5 +1,9 @@
 //! Shared by the targets: the files of a tiny model, and the panic hook.
 
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../tests/common/torch_archive.rs"]
+mod torch_archive;
+
 use std::sync::Once;
 
 use likewise::{Embedder, ModelFiles};
@@ -31,6 +35,18 @@ pub fn file(name: &str) -> &'static [u8] {
 pub fn model_with(replaced: &[(&str, &[u8])]) -> ModelFiles {
     let files = FILES.iter().fold(ModelFiles::in_memory(), |files, &(name, bytes)| files.with(name, bytes));
     replaced.iter().fold(files, |files, (name, bytes)| files.with(name, bytes.to_vec()))
+}
+
+/// Returns a file of `torch.save` with a pickle and three storages.
+pub fn torch_archive_of(pickle: &[u8]) -> Vec<u8> {
+    let storage = [0; 64];
+    torch_archive::zip(&[
+        ("archive/data.pkl", pickle),
+        ("archive/byteorder", b"little"),
+        ("archive/data/0", &storage[..24]),
+        ("archive/data/1", &storage[..8]),
+        ("archive/data/2", &storage),
+    ])
 }
 
 /// Opens a model and embeds two texts with it. This may fail for any files, but must not panic.

@@ -2,28 +2,27 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
-use safetensors::Dtype;
-
 use super::converted::ConvertedFormat;
-use super::shard::{Shard, read_header};
+use super::format::FileFormat;
+use super::pytorch;
+use super::shard::Shard;
+use super::stored_tensor::StoredTensor;
 use super::tensor::{Float, Tensor};
 use crate::bytes::WeightBytes;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, file_in, is_weights};
+use crate::model_folder::{
+    CONVERTED_WEIGHTS, PYTORCH_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, find_weights, is_weights, module_weights, shard_ending,
+};
 
 /// A tensor in a shard.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) shard: usize,
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
-    /// The bytes of the tensor in the file.
-    pub(super) range: Range<usize>,
+    pub(super) tensor: StoredTensor,
 }
 
 /// All tensors of a model, by name.
@@ -39,37 +38,38 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or
-    /// otherwise the shards that `model.safetensors.index.json` names.
+    /// Opens `likewise.safetensors`, which a converted model has, or `model.safetensors`, or the
+    /// shards that `model.safetensors.index.json` names. Without all of these it opens
+    /// `pytorch_model.bin`, or the shards that `pytorch_model.bin.index.json` names.
     ///
     /// The files of a folder are mapped. They must not be changed in place while the checkpoint or
     /// one of its tensors is in use.
     ///
     /// # Errors
-    /// If none of these files exists, or a file is not valid safetensors, or index and shards
-    /// disagree.
+    /// If none of these files exists, or a file is not valid, or index and shards disagree.
     pub fn open(files: &ModelFiles) -> Result<Self> {
-        if let Some(bytes) = files.weights(CONVERTED_WEIGHTS)? {
-            let label = files.label(CONVERTED_WEIGHTS);
-            let format = ConvertedFormat::read(&label, &bytes)?;
-            let checkpoint = Self::from_shards(label.clone(), vec![(label, bytes)])?;
-            return Ok(Self {
-                format: Some(format),
-                file_names: vec![files.full_name(CONVERTED_WEIGHTS)],
-                ..checkpoint
-            });
-        }
-        if let Some(bytes) = files.weights(WEIGHTS)? {
-            let checkpoint = Self::from_shards(files.label(WEIGHTS), vec![(files.label(WEIGHTS), bytes)])?;
-            return Ok(Self { file_names: vec![files.full_name(WEIGHTS)], ..checkpoint });
-        }
-        let Some(index) = files.json(WEIGHTS_INDEX)? else {
-            let name = format!("{WEIGHTS} or {WEIGHTS_INDEX}");
-            return Err(
-                files.missing_file(&name, "the weights; other formats, such as pytorch_model.bin, are not read")
-            );
+        let Some(name) = find_weights(|name| files.contains(name)) else {
+            let names = format!("{WEIGHTS}, {WEIGHTS_INDEX} or {PYTORCH_WEIGHTS}");
+            return Err(files.missing_file(&names, "the weights; other formats are not read"));
         };
-        Self::open_shards(files, &index)
+        if shard_ending(name).is_none() {
+            return Self::open_file(files, name);
+        }
+        let index = files.json(name)?.ok_or_else(|| files.missing_file(name, "the names of the shards"))?;
+        Self::open_shards(files, name, &index)
+    }
+
+    /// Opens one file: `.safetensors`, or the format of `torch.save` under any other name.
+    ///
+    /// # Errors
+    /// If the file does not exist, or is not valid.
+    pub(crate) fn open_file(files: &ModelFiles, name: &str) -> Result<Self> {
+        let bytes = files.weights(name)?;
+        let bytes = bytes.ok_or_else(|| files.missing_file(name, "the weights; other formats are not read"))?;
+        let label = files.label(name);
+        let format = if name == CONVERTED_WEIGHTS { Some(ConvertedFormat::read(&label, &bytes)?) } else { None };
+        let checkpoint = Self::from_shards(label.clone(), FileFormat::of(name), vec![(label, bytes)])?;
+        Ok(Self { format, file_names: vec![files.full_name(name)], ..checkpoint })
     }
 
     /// Rejects a model whose weights are only in formats that are not read.
@@ -80,7 +80,7 @@ impl Checkpoint {
     /// # Errors
     /// If there are weights, and none of the files that [`Self::open`] reads.
     pub(crate) fn reject_other_formats(files: &ModelFiles) -> Result<()> {
-        if [CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX].iter().any(|name| files.contains(name)) {
+        if find_weights(|name| files.contains(name)).is_some() {
             return Ok(());
         }
         let folder = files.full_name("");
@@ -91,21 +91,21 @@ impl Checkpoint {
         };
         let mut found = files.matching(|name| is_weights(name) && !of_module(name));
         found.sort_by_key(|name| inner(name));
-        if found.is_empty() { Ok(()) } else { Err(Error::NoSafetensors { origin: files.origin(), found }) }
+        if found.is_empty() { Ok(()) } else { Err(Error::UnsupportedWeights { origin: files.origin(), found }) }
     }
 
-    /// Opens the weights of a module: `{path}/model.safetensors`.
+    /// Opens the weights of a module: `{path}/model.safetensors`, or otherwise
+    /// `{path}/pytorch_model.bin`.
     ///
     /// # Errors
-    /// If the file is missing or is not valid safetensors.
+    /// If neither file exists, or the file is not valid.
     pub(crate) fn of_module(files: &ModelFiles, path: &str) -> Result<Self> {
-        let name = file_in(path, WEIGHTS);
-        let Some(bytes) = files.weights(&name)? else {
+        let name = module_weights(|name| files.contains(name), path);
+        if !files.contains(&name) {
             Self::reject_other_formats(&files.subfolder(path))?;
-            let why = "the weights of a module; other formats, such as pytorch_model.bin, are not read";
-            return Err(files.missing_file(&name, why));
-        };
-        Self::from_shards(files.label(&name), vec![(files.label(&name), bytes)])
+            return Err(files.missing_file(&name, "the weights of a module, which may also be in pytorch_model.bin"));
+        }
+        Self::open_file(files, &name)
     }
 
     /// Opens a safetensors file that is already in memory.
@@ -113,11 +113,41 @@ impl Checkpoint {
     /// # Errors
     /// If the bytes are not valid safetensors.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        let bytes = WeightBytes::Memory(Arc::new(bytes.into()));
-        Self::from_shards(WEIGHTS.to_owned(), vec![(WEIGHTS.to_owned(), bytes)])
+        Self::from_memory(WEIGHTS, bytes.into())
     }
 
-    fn open_shards(files: &ModelFiles, index: &JsonObject) -> Result<Self> {
+    /// Opens a file that is already in memory and that `torch.save` wrote from a dict of tensors,
+    /// such as `pytorch_model.bin` or `head.pt`.
+    ///
+    /// The pickle in the file is read by a machine that knows only the instructions and names that
+    /// such a dict needs, so no code in the file is run.
+    ///
+    /// # Errors
+    /// If the bytes are not a zip archive of PyTorch 1.6 or newer, or contain anything else than a
+    /// dict of tensors.
+    pub fn from_pytorch_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        Self::from_memory(PYTORCH_WEIGHTS, bytes.into())
+    }
+
+    /// Opens a file of the model's folder that `torch.save` wrote from a dict of tensors, such as
+    /// `head.pt`. The file is mapped, as in [`Self::open`].
+    ///
+    /// # Errors
+    /// The errors of [`Self::from_pytorch_bytes`], and if the file does not exist or leads out of
+    /// the folder.
+    pub fn open_pytorch(files: &ModelFiles, name: &str) -> Result<Self> {
+        let bytes = files.shard(name)?;
+        let bytes = bytes.ok_or_else(|| files.missing_file(name, "a file of torch.save"))?;
+        let checkpoint = Self::from_shards(files.label(name), FileFormat::Pytorch, vec![(files.label(name), bytes)])?;
+        Ok(Self { file_names: vec![files.full_name(name)], ..checkpoint })
+    }
+
+    fn from_memory(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self> {
+        let bytes = WeightBytes::Memory(Arc::new(bytes));
+        Self::from_shards(name.to_owned(), FileFormat::of(name), vec![(name.to_owned(), bytes)])
+    }
+
+    fn open_shards(files: &ModelFiles, index_name: &str, index: &JsonObject) -> Result<Self> {
         let map = index.string_map("weight_map")?;
         if map.is_empty() {
             return Err(index.invalid_value("weight_map", "an object that names a shard for each tensor"));
@@ -125,18 +155,19 @@ impl Checkpoint {
         let mut names: Vec<&str> = map.values().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
+        let format = FileFormat::of(index_name);
         let mut shards = Vec::new();
-        let mut file_names = vec![files.full_name(WEIGHTS_INDEX)];
+        let mut file_names = vec![files.full_name(index_name)];
         file_names.extend(names.iter().map(|name| files.full_name(name)));
         for name in names {
             let bytes = files.shard(name)?.ok_or_else(|| Error::MissingFile {
                 origin: files.origin(),
                 name: name.to_owned(),
-                why: "a shard that model.safetensors.index.json names",
+                why: format.missing_shard(),
             })?;
             shards.push((files.label(name), bytes));
         }
-        let checkpoint = Self::from_shards(files.label(WEIGHTS_INDEX), shards)?;
+        let checkpoint = Self::from_shards(files.label(index_name), format, shards)?;
         for (tensor, shard) in &map {
             let label = files.label(shard);
             let why = match checkpoint.entries.get(tensor) {
@@ -145,7 +176,7 @@ impl Checkpoint {
                 Some(_) => continue,
             };
             return Err(Error::Shard {
-                file: files.label(WEIGHTS_INDEX),
+                file: files.label(index_name),
                 name: tensor.clone(),
                 shard: shard.clone(),
                 why,
@@ -154,17 +185,12 @@ impl Checkpoint {
         Ok(Self { file_names, ..checkpoint })
     }
 
-    fn from_shards(label: String, files: Vec<(String, WeightBytes)>) -> Result<Self> {
+    fn from_shards(label: String, format: FileFormat, files: Vec<(String, WeightBytes)>) -> Result<Self> {
         let mut shards = Vec::new();
         let mut entries = HashMap::new();
         for (shard, (file, bytes)) in files.into_iter().enumerate() {
-            let all = bytes.as_slice();
-            let (header, metadata) = read_header(&file, all)?;
-            let start = header + size_of::<u64>();
-            for (name, info) in metadata.tensors() {
-                let range = start + info.data_offsets.0..start + info.data_offsets.1;
-                let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), range };
-                if entries.insert(name.clone(), entry).is_some() {
+            for (name, tensor) in format.read_tensors(&file, bytes.as_slice())? {
+                if entries.insert(name.clone(), Entry { shard, tensor }).is_some() {
                     return Err(Error::Shard { file: label, name, shard: file, why: "but another shard has it too" });
                 }
             }
@@ -186,7 +212,7 @@ impl Checkpoint {
 
     /// Returns the names and shapes of all tensors, sorted by name.
     pub fn tensors(&self) -> BTreeMap<&str, &[usize]> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice())).collect()
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.tensor.shape.as_slice())).collect()
     }
 
     /// Returns a tensor's full name and entry.
@@ -204,12 +230,12 @@ impl Checkpoint {
                 similar: self.similar_names(prefix, name),
             });
         };
-        if entry.shape != shape {
+        if entry.tensor.shape != shape {
             return Err(Error::TensorShape {
                 file: self.shards[entry.shard].label.clone(),
                 name: full_name.clone(),
                 expected: shape.to_vec(),
-                found: entry.shape.clone(),
+                found: entry.tensor.shape.clone(),
             });
         }
         Ok((full_name, entry))
@@ -218,15 +244,18 @@ impl Checkpoint {
     /// Returns the tensor of an entry.
     ///
     /// # Errors
-    /// If they are not F32, F16 or BF16.
+    /// If the elements are not F32, F16 or BF16, or not contiguous.
     pub(super) fn float_tensor(&self, full_name: &str, entry: &Entry) -> Result<Tensor> {
         let shard = self.shards[entry.shard].clone();
-        let dtype = Float::of(entry.dtype).ok_or_else(|| Error::TensorDtype {
-            file: shard.label.clone(),
-            name: full_name.to_owned(),
-            found: format!("{:?}", entry.dtype),
-        })?;
-        Ok(Tensor { name: full_name.to_owned(), shard, range: entry.range.clone(), dtype, shape: entry.shape.clone() })
+        let StoredTensor { dtype, shape, range, is_contiguous } = entry.tensor.clone();
+        let name = full_name.to_owned();
+        let Some(dtype) = Float::of(dtype) else {
+            return Err(Error::TensorDtype { file: shard.label.clone(), name, found: format!("{dtype:?}") });
+        };
+        if !is_contiguous {
+            return Err(pytorch::not_contiguous(&shard.label, &name));
+        }
+        Ok(Tensor { name, shard, range, dtype, shape })
     }
 
     /// Returns whether there is a tensor of that full name.

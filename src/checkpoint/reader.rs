@@ -140,10 +140,10 @@ impl<'a> TensorReader<'a> {
 
     fn bytes_of(&mut self, name: &str, shape: &[usize], dtype: Dtype) -> Result<Range<usize>> {
         let (_, entry) = self.request(name, shape)?;
-        if entry.dtype != dtype {
-            return Err(self.error(name, format!("dtype {dtype:?}"), format!("{:?}", entry.dtype)));
+        if entry.tensor.dtype != dtype {
+            return Err(self.error(name, format!("dtype {dtype:?}"), format!("{:?}", entry.tensor.dtype)));
         }
-        Ok(entry.range.clone())
+        Ok(entry.tensor.range.clone())
     }
 
     fn error(&self, name: &str, expected: String, found: String) -> Error {

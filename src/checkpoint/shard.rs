@@ -1,4 +1,4 @@
-//! One safetensors file.
+//! One weight file, and the header of a safetensors file.
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;

@@ -15,8 +15,8 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The advice for a model without weights in safetensors.
-pub(super) const CONVERT_WEIGHTS: &str = "these formats are not read (a pickle can run code): take a revision with model.safetensors (a newer one, or the \
+/// The advice for a model whose weights are in formats that are not read.
+pub(super) const CONVERT_WEIGHTS: &str = "these formats are not read: take a revision with model.safetensors (a newer one, or the \
      pull request `refs/pr/N` of the hub's safetensors converter), or load the model in sentence-transformers and save \
      it with `save_pretrained`";
 

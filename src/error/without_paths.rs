@@ -17,7 +17,9 @@ impl Error {
                 *source = without_text(source);
             }
             Self::Memory { source, .. } => *source = without_text(source),
-            Self::MissingFile { origin, .. } | Self::NoSafetensors { origin, .. } | Self::Prompt { origin, .. } => {
+            Self::MissingFile { origin, .. }
+            | Self::UnsupportedWeights { origin, .. }
+            | Self::Prompt { origin, .. } => {
                 *origin = short(origin);
             }
             Self::Content(content) => content.file = short(&content.file),
@@ -127,7 +129,7 @@ mod tests {
                 similar: vec!["/srv/secret/m".into()],
                 source: Some(Box::new(Error::config("/srv/secret/config.json", "key", "a number", "a string"))),
             },
-            Error::NoSafetensors { origin: "/srv/secret".into(), found: vec!["pytorch_model.bin".into()] },
+            Error::UnsupportedWeights { origin: "/srv/secret".into(), found: vec!["tf_model.h5".into()] },
             Error::TokenId { file: file(), id: 7, vocabulary: 5 },
             Error::Prompt { name: "p".into(), origin: file(), known: Vec::new() },
             Error::Shard { file: file(), name: "t".into(), shard: "/srv/secret/a".into(), why: "which has no such" },

@@ -14,17 +14,19 @@ struct Foreign {
 
 const DOWNLOAD_AGAIN: &str = "download or copy the file again";
 const UNPACK: &str = "unpack it, and use the files inside";
-const UNPACK_ZIP: &str =
-    "unpack an archive; save pickled weights again with `save_pretrained` of sentence-transformers";
+const UNPACK_ZIP: &str = "unpack an archive; name the weights of PyTorch pytorch_model.bin";
 const NO_PICKLE: &str =
-    "pickled weights are not read: save the model again with `save_pretrained` of sentence-transformers";
+    "a pickle outside of an archive is not read: save the model again with `save_pretrained` of sentence-transformers";
 const NO_OTHER_FRAMEWORK: &str =
     "weights of other frameworks are not read: save the model again with `save_pretrained` of sentence-transformers";
 const SAVE_AS_UTF8: &str = "save the file again in UTF-8, without a byte order mark";
 
+/// The first bytes of a zip archive, such as pytorch_model.bin.
+const ZIP: &[u8] = b"PK\x03\x04";
+
 /// The first bytes of files that are no part of a model, what they are, and what to do.
 const SIGNATURES: [(&[u8], &str, &str); 13] = [
-    (b"PK\x03\x04", "a zip archive (or the pickled weights of PyTorch)", UNPACK_ZIP),
+    (ZIP, "a zip archive (or weights of PyTorch)", UNPACK_ZIP),
     (b"\x80\x02", "a Python pickle", NO_PICKLE),
     (b"\x80\x03", "a Python pickle", NO_PICKLE),
     (b"\x80\x04", "a Python pickle", NO_PICKLE),
@@ -46,6 +48,9 @@ const MARKUP: [&[u8]; 9] =
 /// The first line of a Git LFS pointer is `version` and the address of a specification, of which
 /// there were three.
 const LFS_SPECIFICATIONS: [&str; 3] = ["//git-lfs.github.com/spec/", "//git-media.io/v/", "//hawser.github.com/spec/"];
+
+/// The bytes before the header of a safetensors file.
+const LENGTH_BYTES: usize = size_of::<u64>();
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -77,14 +82,31 @@ pub(crate) fn explain_weights(label: &str, bytes: &[u8]) -> Option<Error> {
     foreign.map(|foreign| foreign.error(label, "weights in safetensors"))
 }
 
+/// Explains why a file cannot be read as weights of PyTorch, if its content is of another kind.
+pub(crate) fn explain_pytorch(label: &str, bytes: &[u8]) -> Option<Error> {
+    if bytes.starts_with(ZIP) {
+        return None;
+    }
+    let foreign = if let [0x80, 2..=5, ..] = bytes {
+        Foreign::new("a Python pickle without an archive, as PyTorch before 1.6 wrote it", NO_PICKLE)
+    } else if bytes.get(LENGTH_BYTES) == Some(&b'{') {
+        Foreign::new("weights in safetensors", "name the file model.safetensors")
+    } else {
+        recognize(bytes).or_else(|| empty(bytes, false)).or_else(|| text(bytes))?
+    };
+    Some(foreign.error(label, "weights of PyTorch in a zip archive"))
+}
+
 impl Foreign {
     fn new(found: &str, advice: &'static str) -> Self {
         Self { found: found.to_owned(), advice }
     }
 
-    fn error(self, label: &str, expected: &'static str) -> Error {
+    fn error(self, label: &str, expected: &str) -> Error {
         let Self { found, advice } = self;
-        Error::Content(ContentError { file: label.to_owned(), expected, found, advice })
+        let file = label.to_owned();
+        let content = ContentError { file, place: None, expected: expected.to_owned(), found, advice };
+        Error::Content(Box::new(content))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::{ModelFiles, read_small_file};
 use crate::model_folder::{
-    Condition, MODULES, ModuleList, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, WeightSource, file_in, find_weights,
+    Condition, MODULES, ModuleList, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, file_in, find_weights, shard_ending,
 };
 
 /// The version of the lists below trees/ that this code understands.
@@ -75,15 +75,20 @@ impl Snapshot<'_> {
         let encoder = encoder_folder(modules);
         let has = |name: &str| self.contains(name);
         let mut missing = missing_required_files(&has, modules);
-        match find_weights(&has, encoder) {
-            Some(WeightSource::File(_)) => {}
-            Some(WeightSource::Shards(index)) => {
-                if let Some((label, bytes)) = self.read(&index)? {
-                    let shards = parse_shard_names(&label, &bytes)?.into_iter().map(|shard| file_in(encoder, &shard));
-                    missing.extend(shards.filter(|shard| !self.contains(shard)));
-                }
-            }
-            None => missing.push(file_in(encoder, WEIGHTS)),
+        // A link to a removed blob is a file of the model: the model does not open without it.
+        let exists = |name: &str| has(name) || self.folder.join(name).is_symlink();
+        let Some(weights) = find_weights(|name| exists(&file_in(encoder, name))) else {
+            missing.push(file_in(encoder, WEIGHTS));
+            return Ok(missing);
+        };
+        let weights = file_in(encoder, weights);
+        if !has(&weights) {
+            missing.push(weights);
+        } else if let Some(ending) = shard_ending(&weights)
+            && let Some((label, bytes)) = self.read(&weights)?
+        {
+            let shards = parse_shard_names(&label, &bytes, ending)?.into_iter();
+            missing.extend(shards.map(|shard| file_in(encoder, &shard)).filter(|shard| !has(shard)));
         }
         Ok(missing)
     }
@@ -112,12 +117,13 @@ impl Snapshot<'_> {
     /// Returns the weights in other formats, if they are the only ones that the commit may have.
     fn other_weights(&self, encoder: &str, required: &[String]) -> Vec<String> {
         let weights = file_in(encoder, WEIGHTS);
-        let is_partial = CommitFiles::of_snapshot(self.folder).contains(&weights) == Some(true);
+        let commit = CommitFiles::of_snapshot(self.folder);
+        let is_partial = find_weights(|name| commit.contains(&file_in(encoder, name)) == Some(true)).is_some();
         if !required.contains(&weights) || is_partial {
             return Vec::new();
         }
         match Checkpoint::reject_other_formats(&ModelFiles::folder(self.folder).subfolder(encoder)) {
-            Err(Error::NoSafetensors { found, .. }) => found,
+            Err(Error::UnsupportedWeights { found, .. }) => found,
             _ => Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use crate::config::JsonObject;
 use crate::error::Result;
 use crate::model_folder::{
     CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleList, Role, TOKENIZER, VOCAB_JSON, VOCABULARIES,
-    WEIGHTS, WeightSource, file_in, find_weights, is_license_or_readme, is_weights,
+    file_in, find_weights, is_license_or_readme, is_weights, module_weights,
 };
 
 /// Limits the names of licenses and READMEs. All other names are known.
@@ -50,11 +50,12 @@ pub(super) fn select_module_files(names: &BTreeSet<String>, modules: &ModuleList
         let is_known = |name: &str| KNOWN_FILES.iter().any(|file| file.folder == Folder::Encoder && file.name == name);
         let is_selected = |name: &&String| {
             let rest = name.strip_prefix(module.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            rest.is_some_and(|rest| (is_known(rest) || (rest == WEIGHTS && i > 0)) && is_plain(name))
+            let is_weights = i > 0 && **name == module_weights(|name| names.contains(name), &module.path);
+            rest.is_some_and(|rest| (is_known(rest) || is_weights) && is_plain(name))
         };
         selected.extend(names.iter().filter(is_selected).cloned());
     }
-    selected.sort_by_key(|name| name.ends_with(".safetensors"));
+    selected.sort_by_key(|name| is_weights(name));
     selected
 }
 
@@ -79,30 +80,29 @@ pub(super) fn encoder_folder(modules: Option<&ModuleList>) -> &str {
     modules.and_then(|modules| modules.entries.first()).map_or("", |module| &module.path)
 }
 
-/// Selects the encoder's weights.
+/// Selects the encoder's weights: a file, or the index of shards.
 ///
 /// # Errors
 /// Without weights that can be read: the weights in other formats.
-pub(super) fn select_weights(
-    names: &BTreeSet<String>,
-    encoder: &str,
-) -> std::result::Result<WeightSource, Vec<String>> {
-    find_weights(&|name| names.contains(name), encoder).ok_or_else(|| {
+pub(super) fn select_weights(names: &BTreeSet<String>, encoder: &str) -> std::result::Result<String, Vec<String>> {
+    let found = find_weights(|name| names.contains(&file_in(encoder, name)));
+    found.map(|name| file_in(encoder, name)).ok_or_else(|| {
         let mut others: Vec<String> = names.iter().filter(|name| is_weights(name)).cloned().collect();
         others.sort_by_key(|name| name.contains('/'));
         others
     })
 }
 
-/// Returns the shards that an index names.
+/// Returns the shards that an index names, whose names have the ending of the index's format.
 ///
 /// # Errors
 /// If the file is not an index, or the name of a shard is not a plain file name.
-pub(super) fn parse_shard_names(label: &str, bytes: &[u8]) -> Result<BTreeSet<String>> {
+pub(super) fn parse_shard_names(label: &str, bytes: &[u8], ending: &str) -> Result<BTreeSet<String>> {
     let index = JsonObject::parse(label, bytes)?;
     let shards: BTreeSet<String> = index.string_map("weight_map")?.into_values().collect();
-    if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(".safetensors")) {
-        return Err(index.invalid_value("weight_map", "an object of names of safetensors files in the repository"));
+    if shards.is_empty() || !shards.iter().all(|name| is_plain(name) && name.ends_with(ending)) {
+        let expected = format!("an object of names of {ending} files in the repository");
+        return Err(index.invalid_value("weight_map", expected));
     }
     Ok(shards)
 }
@@ -120,7 +120,7 @@ pub(super) fn missing_required_files(has: &dyn Fn(&str) -> bool, modules: Option
     } else if !has_in_encoder(TOKENIZER) && has_in_encoder(VOCAB_JSON) {
         required.push(file_in(encoder, MERGES));
     }
-    required.extend(modules.into_iter().flat_map(ModuleList::required_files));
+    required.extend(modules.into_iter().flat_map(|modules| modules.required_files(has)));
     required.retain(|name| !has(name));
     required
 }
@@ -128,7 +128,7 @@ pub(super) fn missing_required_files(has: &dyn Fn(&str) -> bool, modules: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_folder::{MODULES, WEIGHTS_INDEX};
+    use crate::model_folder::{MODULES, PYTORCH_INDEX, PYTORCH_WEIGHTS, WEIGHTS, WEIGHTS_INDEX};
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|&name| name.to_owned()).collect()
@@ -183,13 +183,15 @@ mod tests {
         let modules = parse_modules(MODULES, json).expect("modules");
         let expected = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"];
         assert_eq!(select_module_files(&names, &modules), expected);
-        assert_eq!(select_weights(&names, ""), Ok(WeightSource::File(WEIGHTS.to_owned())));
-        assert_eq!(
-            select_weights(&set(&[WEIGHTS_INDEX, "a.safetensors"]), ""),
-            Ok(WeightSource::Shards(WEIGHTS_INDEX.to_owned()))
-        );
-        let others = ["pytorch_model.bin", "a/b.onnx"].map(str::to_owned).to_vec();
-        assert_eq!(select_weights(&set(&["a/b.onnx", "pytorch_model.bin", "x.txt"]), ""), Err(others));
+        let selected = |names: &[&str]| select_weights(&set(names), "");
+        assert_eq!(select_weights(&names, ""), Ok(WEIGHTS.to_owned()));
+        assert_eq!(selected(&[WEIGHTS_INDEX, "a.safetensors", PYTORCH_WEIGHTS]), Ok(WEIGHTS_INDEX.to_owned()));
+        assert_eq!(selected(&["a/b.onnx", PYTORCH_WEIGHTS, PYTORCH_INDEX]), Ok(PYTORCH_WEIGHTS.to_owned()));
+        assert_eq!(selected(&["a/b.onnx", "a.bin", PYTORCH_INDEX]), Ok(PYTORCH_INDEX.to_owned()));
+        let others = ["tf_model.h5", "a/b.onnx"].map(str::to_owned).to_vec();
+        assert_eq!(selected(&["a/b.onnx", "tf_model.h5", "x.txt"]), Err(others));
+        let pytorch = set(&["2_Dense/config.json", "2_Dense/pytorch_model.bin"]);
+        assert_eq!(select_module_files(&pytorch, &modules), ["2_Dense/config.json", "2_Dense/pytorch_model.bin"]);
     }
 
     #[test]
@@ -216,11 +218,11 @@ mod tests {
         ];
         assert_eq!(select_module_files(&names, &modules), expected);
         let single = "0_Transformer/model.safetensors";
-        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(WeightSource::File(single.to_owned())));
+        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(single.to_owned()));
         names.remove(single);
         let index = "0_Transformer/model.safetensors.index.json";
         names.insert(index.to_owned());
-        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(WeightSource::Shards(index.to_owned())));
+        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(index.to_owned()));
     }
 
     #[test]
@@ -229,10 +231,10 @@ mod tests {
             let json = serde_json::json!([{"path": path, "type": "a.Pooling"}]).to_string();
             assert!(parse_modules(MODULES, json.as_bytes()).is_err(), "{path}");
             let json = serde_json::json!({"weight_map": {"w": format!("{path}/x.safetensors")}}).to_string();
-            assert!(parse_shard_names(WEIGHTS_INDEX, json.as_bytes()).is_err(), "{path}");
+            assert!(parse_shard_names(WEIGHTS_INDEX, json.as_bytes(), ".safetensors").is_err(), "{path}");
         }
         for other in ["{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"w": "config.json"}}"#, "[]", ""] {
-            assert!(parse_shard_names(WEIGHTS_INDEX, other.as_bytes()).is_err(), "{other}");
+            assert!(parse_shard_names(WEIGHTS_INDEX, other.as_bytes(), ".safetensors").is_err(), "{other}");
         }
         assert_eq!(select_model_files(&set(&["../LICENSE", "/README.md", "LICENSE\\x", "LICENSE of ours"])), [""; 0]);
     }

@@ -19,7 +19,7 @@ use super::url::escape;
 use crate::config;
 use crate::error::{Error, HubErrorKind, Result};
 use crate::files::read_small_file;
-use crate::model_folder::{MODULES, ModuleList, WEIGHTS, WeightSource, file_in, is_license_or_readme};
+use crate::model_folder::{MODULES, ModuleList, file_in, is_license_or_readme, shard_ending};
 
 /// The maximum size of the list of a repository's files. The largest known one has a few megabytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
@@ -165,7 +165,7 @@ impl Hub {
         let origin = folder.display().to_string();
         let incomplete = |why| match missing.other_weights.as_slice() {
             [] => Error::MissingFile { origin: origin.clone(), name: missing.required.join(", "), why },
-            found => Error::NoSafetensors { origin: origin.clone(), found: found.to_vec() },
+            found => Error::UnsupportedWeights { origin: origin.clone(), found: found.to_vec() },
         };
         if self.settings.offline {
             return Err(incomplete("the cache has only part of the model, and offline mode forbids downloads"));
@@ -198,9 +198,9 @@ impl Hub {
     /// this function returns what the cache contains.
     ///
     /// # Errors
-    /// If a setting is invalid, the model does not exist, it has no safetensors weights, the hub
-    /// cannot be reached or rejects a request, a download is corrupt, or a file cannot be written.
-    /// Received bytes remain in the cache, and the next call resumes.
+    /// If a setting is invalid, the model does not exist, it has no weights that can be read, the
+    /// hub cannot be reached or rejects a request, a download is corrupt, or a file cannot be
+    /// written. Received bytes remain in the cache, and the next call resumes.
     pub fn pull(&self, id: &str, revision: &str, on_progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
         if self.settings.offline {
             return self.find_or_pull(id, revision, on_progress);
@@ -255,14 +255,11 @@ impl Hub {
                 other => other?,
             }
         }
-        match weights {
-            WeightSource::File(name) => downloader.fetch(&name, on_progress)?,
-            WeightSource::Shards(index) => {
-                downloader.fetch(&index, on_progress)?;
-                let (label, bytes) = read_snapshot_file(&cache, hash, &index)?;
-                for name in file_selection::parse_shard_names(&label, &bytes)? {
-                    downloader.fetch(&file_in(encoder, &name), on_progress)?;
-                }
+        downloader.fetch(&weights, on_progress)?;
+        if let Some(ending) = shard_ending(&weights) {
+            let (label, bytes) = read_snapshot_file(&cache, hash, &weights)?;
+            for name in file_selection::parse_shard_names(&label, &bytes, ending)? {
+                downloader.fetch(&file_in(encoder, &name), on_progress)?;
             }
         }
         // The ref comes last, so that it never names an incomplete snapshot.
@@ -294,27 +291,20 @@ impl Hub {
     }
 }
 
-/// Selects the weights of a commit.
+/// Selects the weights of a commit: a file, or the index of shards.
 ///
 /// # Errors
-/// If the commit lacks safetensors weights or another required file. This check comes before the
-/// download of anything large.
-fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&ModuleList>) -> Result<WeightSource> {
+/// If the commit lacks weights that can be read, or another required file. This check comes before
+/// the download of anything large.
+fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&ModuleList>) -> Result<String> {
     let encoder = file_selection::encoder_folder(modules);
     let weights = match file_selection::select_weights(&commit.files, encoder) {
         Ok(weights) => weights,
-        Err(found) => return Err(Error::NoSafetensors { origin: client.url(id)?.without_query(), found }),
+        Err(found) => return Err(Error::UnsupportedWeights { origin: client.url(id)?.without_query(), found }),
     };
     let missing = file_selection::missing_required_files(&|name| commit.files.contains(name), modules);
     if !missing.is_empty() {
         let origin = client.url(id)?.without_query();
-        // Some older models have a Dense module with pickled weights beside an encoder without.
-        let pickled = |name: &String| Some(format!("{}pytorch_model.bin", name.strip_suffix(WEIGHTS)?));
-        let found: Vec<String> =
-            missing.iter().filter_map(pickled).filter(|name| commit.files.contains(name)).collect();
-        if !found.is_empty() {
-            return Err(Error::NoSafetensors { origin, found });
-        }
         let why = "the model requires it, and the repository does not contain it";
         return Err(Error::MissingFile { origin, name: missing.join(", "), why });
     }

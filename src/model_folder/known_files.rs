@@ -8,6 +8,11 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// The names of the shards, if the weights are in several files.
 pub(crate) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+/// The weights of an encoder or a module in the format of `torch.save`. Any safetensors take
+/// precedence.
+pub(crate) const PYTORCH_WEIGHTS: &str = "pytorch_model.bin";
+/// The names of the shards in that format.
+pub(crate) const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// The weights of a converted model. They take precedence over [`WEIGHTS`].
 pub(crate) const CONVERTED_WEIGHTS: &str = "likewise.safetensors";
 /// The modules of the model and their subfolders.
@@ -144,7 +149,7 @@ pub(crate) const KNOWN_FILES: [KnownFile; 20] = {
 /// Returns the number of bytes of a file that are read at most.
 pub(crate) fn size_limit(name: &str) -> u64 {
     let name = name.rsplit('/').next().unwrap_or(name);
-    if name.ends_with(".safetensors") {
+    if name.ends_with(".safetensors") || is_pytorch_weights(name) {
         return u64::MAX;
     }
     KNOWN_FILES.iter().find(|file| file.name == name).map_or(MAX_SMALL_FILE_BYTES, |file| file.max_bytes)
@@ -179,29 +184,42 @@ pub(crate) fn is_weights(name: &str) -> bool {
         && !TRAINING.iter().any(|prefix| file.starts_with(prefix))
 }
 
+/// Returns whether a file, by its name, contains weights in the format of `torch.save`: all or a
+/// shard.
+fn is_pytorch_weights(name: &str) -> bool {
+    name.starts_with("pytorch_model") && name.ends_with(".bin")
+}
+
 /// Returns the name of a file in a subfolder. The folder "" is the model's own.
 pub(crate) fn file_in(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Where the weights of an encoder are.
-#[cfg(feature = "hub")]
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum WeightSource {
-    File(String),
-    /// In the shards that this index names.
-    Shards(String),
+/// The files of which an encoder needs one, in the order of precedence.
+pub(crate) const ENCODER_WEIGHTS: [&str; 5] =
+    [CONVERTED_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, PYTORCH_WEIGHTS, PYTORCH_INDEX];
+
+/// Finds the weights in the encoder's folder: a file, or the index of shards. `has`: whether a file
+/// exists in that folder.
+pub(crate) fn find_weights(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    ENCODER_WEIGHTS.into_iter().find(|name| has(name))
 }
 
-/// Finds the weights in the encoder's folder. `has`: whether a file exists.
-///
-/// `Checkpoint::open` tries the files in the same order.
-#[cfg(feature = "hub")]
-pub(crate) fn find_weights(has: &dyn Fn(&str) -> bool, encoder: &str) -> Option<WeightSource> {
-    let files = [CONVERTED_WEIGHTS, WEIGHTS].map(|name| file_in(encoder, name));
-    let index = file_in(encoder, WEIGHTS_INDEX);
-    let file = files.into_iter().find(|name| has(name)).map(WeightSource::File);
-    file.or_else(|| has(&index).then_some(WeightSource::Shards(index)))
+/// Returns the ending of the names in an index of shards, or None if the file is no index.
+pub(crate) fn shard_ending(index: &str) -> Option<&'static str> {
+    if index.ends_with(WEIGHTS_INDEX) {
+        Some(".safetensors")
+    } else if index.ends_with(PYTORCH_INDEX) {
+        Some(".bin")
+    } else {
+        None
+    }
+}
+
+/// Returns the name of the weights in a module's folder. `has`: whether a file exists.
+pub(crate) fn module_weights(has: impl Fn(&str) -> bool, path: &str) -> String {
+    let [safetensors, pytorch] = [WEIGHTS, PYTORCH_WEIGHTS].map(|name| file_in(path, name));
+    if !has(&safetensors) && has(&pytorch) { pytorch } else { safetensors }
 }
 
 #[cfg(test)]
@@ -237,5 +255,7 @@ mod tests {
         assert_eq!(mebibytes("1_Pooling/config.json"), 64);
         assert_eq!(mebibytes("README.md"), 64);
         assert_eq!(size_limit("2_Dense/model.safetensors"), u64::MAX);
+        assert_eq!(size_limit("2_Dense/pytorch_model.bin"), u64::MAX);
+        assert_eq!(size_limit("pytorch_model-00001-of-00002.bin"), u64::MAX);
     }
 }

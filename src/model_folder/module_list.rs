@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::known_files::{CONFIG, MODULES, WEIGHTS, file_in};
+use super::known_files::{CONFIG, MODULES, file_in, module_weights};
 use super::manifest::Manifest;
 use crate::config::{self, JsonObject};
 use crate::error::{Error, Result};
@@ -113,19 +113,20 @@ impl ModuleList {
                 manifest.insert(config);
             }
             if class.has_weights {
-                manifest.insert(file_in(&module.path, WEIGHTS));
+                manifest.insert(module_weights(|name| files.contains(name), &module.path));
             }
         }
         Ok(manifest)
     }
 
-    /// Returns the files that the modules after the encoder cannot be loaded without.
+    /// Returns the files that the modules after the encoder cannot be loaded without. `has`:
+    /// whether a file exists.
     #[cfg(feature = "hub")]
-    pub(crate) fn required_files(&self) -> Vec<String> {
+    pub(crate) fn required_files(&self, has: &dyn Fn(&str) -> bool) -> Vec<String> {
         let mut names = Vec::new();
         for (module, class) in self.modules_with_files() {
             names.extend(class.needs_config.then(|| file_in(&module.path, CONFIG)));
-            names.extend(class.has_weights.then(|| file_in(&module.path, WEIGHTS)));
+            names.extend(class.has_weights.then(|| module_weights(has, &module.path)));
         }
         names
     }
@@ -193,5 +194,9 @@ mod tests {
         assert_eq!(names(&files), required);
         let files = files.with("3_Dropout/config.json", &b"{}"[..]).with("4_Normalize/config.json", &b"{}"[..]);
         assert_eq!(names(&files), [&required[..], &["4_Normalize/config.json"]].concat());
+        let files = ModelFiles::in_memory().with("2_Dense/pytorch_model.bin", &b""[..]);
+        assert_eq!(names(&files), ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/pytorch_model.bin"]);
+        let files = files.with("2_Dense/model.safetensors", &b""[..]);
+        assert_eq!(names(&files), required);
     }
 }

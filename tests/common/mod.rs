@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
 pub(crate) mod synthetic_weights;
+pub(crate) mod torch_archive;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -17,4 +17,5 @@ mod model_matrix;
 mod models;
 mod mutants;
 mod precision;
+mod pytorch;
 mod tokenizers;

@@ -162,15 +162,12 @@ fn text_in_another_encoding_is_named() {
     cases.finish();
 }
 
-/// Old models have only pickled weights, and some folders only those of another program.
+/// Some folders have only the weights of another program.
 #[test]
 fn weights_in_other_formats_are_named_with_the_way_to_safetensors() {
     let mut cases = Cases::default();
-    let shards =
-        ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin.index.json"];
     for (others, removed) in [
-        (&["pytorch_model.bin"][..], &[][..]),
-        (&shards, &[]),
+        (&["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"][..], &[][..]),
         (&["onnx/model.onnx"], &[]),
         (&["openvino/openvino_model.bin"], &[]),
         (&["tf_model.h5"], &[]),
@@ -182,16 +179,19 @@ fn weights_in_other_formats_are_named_with_the_way_to_safetensors() {
         removed.iter().for_each(|name| drop(files.remove(*name)));
         files.extend(others.iter().map(|name| ((*name).to_owned(), b"x".to_vec())));
         let parts = [others[0], WEIGHTS, "not read", "refs/pr/", "save_pretrained"];
-        cases.rejects_model(&format!("{others:?}"), &files, "NoSafetensors", &parts);
+        cases.rejects_model(&format!("{others:?}"), &files, "UnsupportedWeights", &parts);
         let folder = write_folder(&files);
         let parts = [&parts[..], &[folder.path().to_str().expect("UTF-8")]].concat();
-        cases.fails(&format!("{others:?} in a folder"), || Embedder::open(folder.path()), "NoSafetensors", &parts);
+        cases.fails(&format!("{others:?} in a folder"), || Embedder::open(folder.path()), "UnsupportedWeights", &parts);
     }
     let mut dense = sharded_with_dense();
     dense.remove("2_Dense/model.safetensors");
     cases.rejects_model("Dense without weights", &dense, "MissingFile", &["2_Dense/model.safetensors"]);
     dense.insert("2_Dense/pytorch_model.bin".to_owned(), b"x".to_vec());
-    cases.rejects_model("Dense with a pickle", &dense, "NoSafetensors", &["2_Dense/pytorch_model.bin"]);
+    cases.rejects_model("Dense with a text", &dense, "Content", &["2_Dense/pytorch_model.bin", "`x`"]);
+    dense.remove("2_Dense/pytorch_model.bin");
+    dense.insert("2_Dense/tf_model.h5".to_owned(), b"x".to_vec());
+    cases.rejects_model("Dense of Keras", &dense, "UnsupportedWeights", &["2_Dense/tf_model.h5"]);
     // What training leaves behind is no model, and weights beside the right ones do not matter.
     let mut files = files("tiny-bert");
     files.insert("pytorch_model.bin".to_owned(), b"x".to_vec());

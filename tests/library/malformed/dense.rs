@@ -96,10 +96,10 @@ fn dense_module_with_wrong_weights_is_rejected() {
     let bytes = pickled.remove(file).expect("weights");
     pickled.insert("2_Dense/pytorch_model.bin".to_owned(), bytes);
     cases.rejects_model(
-        "pickled weights",
+        "safetensors under another name",
         &pickled,
-        "NoSafetensors",
-        &["2_Dense/pytorch_model.bin", "model.safetensors"],
+        "Content",
+        &["2_Dense/pytorch_model.bin", "weights in safetensors", "model.safetensors"],
     );
     cases.finish();
 }

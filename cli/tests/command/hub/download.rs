@@ -222,10 +222,13 @@ fn sharded_weights_are_downloaded_as_the_index_lists_them() {
 }
 
 #[test]
-fn repository_without_safetensors_is_an_error_before_any_download() {
-    let test = TestHub::new(Repository::of("tiny-bert").without("model.safetensors"));
+fn repository_without_readable_weights_is_an_error_before_any_download() {
+    let test = TestHub::new(Repository::of("tiny-bert").without("model.safetensors").without("pytorch_model.bin"));
     let error = test.pull().expect_err("no weights");
-    assert!(matches!(error, Error::NoSafetensors { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(
+        matches!(error, Error::UnsupportedWeights { .. }) && error.to_string().contains("onnx/model.onnx"),
+        "{error}"
+    );
     let fetched = file_contents(&test.repository().join("snapshots").join(COMMIT)).into_keys().collect::<Vec<_>>();
     assert_eq!(fetched, ["modules.json"], "only the file that specifies the folder of the weights is downloaded");
 }
@@ -255,8 +258,10 @@ fn repository_without_a_required_file_is_an_error_before_any_large_download() {
         assert!(error.to_string().contains(&test.hub.url), "{error}");
         assert_eq!(test.hub.take_log().iter().filter(|request| request.is_cdn).count(), 0, "{lacking}");
     }
-    let error = TestHub::new(dense("2_Dense/pytorch_model.bin")).pull().expect_err("a pickle");
-    assert!(matches!(&error, Error::NoSafetensors { found, .. } if found == &["2_Dense/pytorch_model.bin"]), "{error}");
+    let test = TestHub::new(dense("2_Dense/pytorch_model.bin"));
+    assert!(test.pull().expect("a model").join("2_Dense/pytorch_model.bin").is_file());
+    let both = TestHub::new(dense("2_Dense/pytorch_model.bin").with("2_Dense/model.safetensors", "x"));
+    assert!(!both.pull().expect("a model").join("2_Dense/pytorch_model.bin").exists());
 }
 
 #[test]
@@ -303,9 +308,15 @@ fn encoder_in_a_subfolder_is_downloaded_completely() {
     test.find_or_pull(ID, "main").expect("a model");
     assert!(folder.join("0_Transformer/model.safetensors").is_file());
 
-    let test = TestHub::new(repository.without("0_Transformer/model.safetensors"));
+    let repository = repository.without("0_Transformer/model.safetensors");
+    let test = TestHub::new(repository.clone());
+    assert!(test.pull().expect("a model").join("0_Transformer/pytorch_model.bin").is_file());
+    let test = TestHub::new(repository.without("0_Transformer/pytorch_model.bin"));
     let error = test.pull().expect_err("no weights");
-    assert!(matches!(error, Error::NoSafetensors { .. }) && error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(
+        matches!(error, Error::UnsupportedWeights { .. }) && error.to_string().contains("onnx/model.onnx"),
+        "{error}"
+    );
 }
 
 #[test]

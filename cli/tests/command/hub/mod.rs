@@ -4,7 +4,7 @@ mod command;
 mod credentials;
 mod download;
 mod faults;
-mod pickled_weights;
+mod other_weights;
 mod repository;
 mod responses;
 mod server;

@@ -62,10 +62,34 @@ fn key_of_unknown_effect_is_named_with_what_to_do() {
     desk.fails(&["similarity", "--model", "model", "a", "b"], 1, &parts);
 }
 
-/// The cache has the whole model, but its weights are pickled.
+/// A pickle that runs a command when Python loads it, in the archive of torch.save.
 #[test]
-fn pickled_weights_are_named_in_a_folder_and_in_an_offline_cache() {
-    for other in ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "onnx/model.onnx", "tf_model.h5", "x.gguf"] {
+fn pytorch_weights_that_run_a_command_are_refused_by_name() {
+    let path = crate::common::root().join("fixtures/pytorch/rejected-subclass.bin");
+    let desk = Desk::new();
+    desk.write_model("model", &[("model.safetensors", None)]);
+    desk.write("model/pytorch_model.bin", std::fs::read(path).expect("a file"));
+    let parts = ["model/pytorch_model.bin", "data.pkl, byte 13", "`posix.system`", "may run code", "model.safetensors"];
+    for command in [&["similarity", "--model", "model", "a", "b"][..], &["info", "--model", "model"]] {
+        desk.fails(command, 1, &parts);
+    }
+}
+
+#[test]
+fn pytorch_weights_give_the_output_of_their_safetensors() {
+    let path = crate::common::root().join("fixtures/pytorch/tiny-bert.bin");
+    let desk = Desk::new();
+    desk.write_model("safetensors", &[]);
+    desk.write_model("pytorch", &[("model.safetensors", None)]);
+    desk.write("pytorch/pytorch_model.bin", std::fs::read(path).expect("a file"));
+    let [expected, found] = ["safetensors", "pytorch"].map(|model| desk.run(&["embed", "--model", model, "a", "b"]));
+    assert!(expected.stdout == found.stdout && found.stdout.lines().count() == 2, "{found:?}");
+}
+
+/// The cache has the whole model, but its weights are in another format.
+#[test]
+fn other_weights_are_named_in_a_folder_and_in_an_offline_cache() {
+    for other in ["pytorch_model-00001-of-00002.bin", "onnx/model.onnx", "tf_model.h5", "x.gguf", "x.msgpack"] {
         let desk = Desk::new();
         let snapshot = format!(".cache/huggingface/hub/models--org--old/snapshots/{COMMIT}");
         desk.write(".cache/huggingface/hub/models--org--old/refs/main", COMMIT);
