@@ -142,7 +142,7 @@ fn head<'a>(level: Level, tokens: usize, d: usize) -> Kernel<'a> {
         let packed = Panels::transposed(level, part(1), &mut keys);
         gemm(level, part(0), packed, None, Epilogue::Store, MatMut::new(&mut scores, tokens, columns));
         let transform = ScoreTransform { scale: 1.0 / (d as f32).sqrt(), bias: &[], start: 0 };
-        softmax(level, MatMut::new(&mut scores, tokens, columns), tokens, transform);
+        softmax(level, MatMut::new(&mut scores, tokens, columns), |_| 0..tokens, transform);
         let values = Panels::in_place(level, part(2)).unwrap_or_else(|| Panels::copied(level, part(2), &mut values));
         let p = MatRef::with_stride(&scores, tokens, tokens, columns);
         gemm(level, p, values, None, Epilogue::Store, MatMut::new(out, tokens, d));
@@ -161,7 +161,7 @@ fn soft<'a>(level: Level, rows: usize, cols: usize) -> Kernel<'a> {
     let x = random_vec(rows * cols);
     Box::new(move |out| {
         out.clone_from(&x);
-        softmax(level, MatMut::new(out, rows, cols), cols, ScoreTransform { scale: 1.0, bias: &[], start: 0 });
+        softmax(level, MatMut::new(out, rows, cols), |_| 0..cols, ScoreTransform { scale: 1.0, bias: &[], start: 0 });
     })
 }
 

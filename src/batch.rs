@@ -91,6 +91,11 @@ impl Batch {
         &self.text_bounds
     }
 
+    /// Returns the number of tokens of the longest text.
+    pub(crate) fn longest_text(&self) -> usize {
+        self.text_bounds.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0)
+    }
+
     /// Returns the range of the tokens of text s.
     pub(crate) fn token_range(&self, s: usize) -> Range<usize> {
         self.text_bounds[s]..self.text_bounds[s + 1]

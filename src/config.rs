@@ -196,6 +196,23 @@ impl JsonObject {
         self.optional(key, "a whole number from 1 to 16777216", convert)
     }
 
+    /// Reads an integer of at least 0 that is small enough for a size of a model.
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<usize>> {
+        if self.get(key).is_some_and(|value| value.as_u64() == Some(0)) {
+            return Ok(Some(0));
+        }
+        self.positive_integer(key)
+    }
+
+    /// Reads a nested object, whose errors name it.
+    pub(crate) fn object(&self, key: &str) -> Result<Option<Self>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value {
+            Value::Object(map) => Ok(Some(Self::new(&format!("{}, `{key}`", self.file), map.clone()))),
+            _ => Err(self.invalid_value(key, "an object")),
+        }
+    }
+
     /// Reads a token id.
     pub(crate) fn token_id(&self, key: &str) -> Result<Option<u32>> {
         self.optional(key, "a token id", |value| value.as_u64().and_then(|n| u32::try_from(n).ok()))

@@ -14,7 +14,7 @@ use crate::parallel::{TeamMatrix, TeamMember};
 /// A point in the forward pass. The field is the index of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TracePoint {
-    /// After the embeddings' layer norm `[T, D]`.
+    /// The input of the first layer `[T, D]`.
     Embeddings,
     /// Queries, with their bias and before scaling `[T, H·d]`.
     Query(usize),
@@ -22,16 +22,23 @@ pub(crate) enum TracePoint {
     Key(usize),
     /// Values `[T, H·d]`.
     Value(usize),
+    /// Queries after their rotation by position: for each text `[H, L, d]`, one after another. Only
+    /// in models with rotary positions.
+    RotatedQuery(usize),
+    /// Keys after their rotation, likewise.
+    RotatedKey(usize),
     /// The softmax of the scores: for each text `[H, L, L]`, one after another.
     Probabilities(usize),
     /// The heads' weighted means of values, joined `[T, H·d]`.
     Context(usize),
-    /// After attention, its residual connection and layer norm `[T, D]`.
+    /// The residual stream after attention `[T, D]`, with the norm after it if there is one.
     Attention(usize),
-    /// After the activation of the feed-forward network `[T, F]`.
+    /// The input of the last linear layer of the feed-forward network `[T, F]`.
     Intermediate(usize),
     /// The layer's output `[T, D]`.
     Output(usize),
+    /// After the norm that follows the last layer in some models `[T, D]`.
+    FinalNorm,
 }
 
 impl TracePoint {
@@ -39,9 +46,12 @@ impl TracePoint {
     pub(crate) fn name(self) -> String {
         let (layer, what) = match self {
             Self::Embeddings => return "embeddings".to_owned(),
+            Self::FinalNorm => return "final_norm".to_owned(),
             Self::Query(layer) => (layer, "query"),
             Self::Key(layer) => (layer, "key"),
             Self::Value(layer) => (layer, "value"),
+            Self::RotatedQuery(layer) => (layer, "rotated_query"),
+            Self::RotatedKey(layer) => (layer, "rotated_key"),
             Self::Probabilities(layer) => (layer, "probabilities"),
             Self::Context(layer) => (layer, "context"),
             Self::Attention(layer) => (layer, "attention"),

@@ -5,6 +5,8 @@ use libfuzzer_sys::fuzz_target;
 
 const GENERIC_CLASS: &[u8] = br#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
 const BYTE_LEVEL_CLASS: &[u8] = br#"{"tokenizer_class": "RobertaTokenizer"}"#;
+const T5_CLASS: &[u8] = br#"{"tokenizer_class": "T5Tokenizer"}"#;
+const ALBERT_CLASS: &[u8] = br#"{"tokenizer_class": "AlbertTokenizer"}"#;
 const SENTENCEPIECE_CLASS: &[u8] = br#"{"tokenizer_class": "XLMRobertaTokenizer"}"#;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let config = "tokenizer_config.json";
     let tokenizer = "tokenizer.json";
     let model = |files: &[(&str, &[u8])]| likewise_fuzz::model_with(files);
-    let files = match selector % 9 {
+    let files = match selector % 11 {
         0 => model(&[(tokenizer, rest)]),
         1 => model(&[(config, rest)]),
         // The vocabulary is read only without tokenizer.json.
@@ -27,6 +29,8 @@ fuzz_target!(|data: &[u8]| {
         5 => model(&[(config, first), (tokenizer, second)]),
         6 => model(&[("added_tokens.json", first), ("special_tokens_map.json", second)]),
         7 => model(&[(config, SENTENCEPIECE_CLASS), ("sentencepiece.bpe.model", rest)]).without(tokenizer),
+        9 => model(&[(config, T5_CLASS), ("spiece.model", rest)]).without(tokenizer),
+        10 => model(&[(config, ALBERT_CLASS), ("spiece.model", rest)]).without(tokenizer),
         _ => model(&[(config, BYTE_LEVEL_CLASS), ("vocab.json", first), ("merges.txt", second)]).without(tokenizer),
     };
     likewise_fuzz::open_and_embed(&files);

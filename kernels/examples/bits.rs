@@ -6,11 +6,13 @@
 
 use likewise_kernels::Level;
 use likewise_kernels::distance::{dot, manhattan_distance, squared_distance};
+use likewise_kernels::gated::activate_gated;
 use likewise_kernels::gemm::{Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, gemm, gemm_quantized};
-use likewise_kernels::layer_norm::layer_norm;
+use likewise_kernels::layer_norm::{layer_norm, rms_norm};
 use likewise_kernels::math::{Activation, activate};
 use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::reduce::{RowWeights, max_over_rows, mean_over_rows, sum_over_rows};
+use likewise_kernels::rotary::rotate;
 use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef};
 
@@ -59,8 +61,16 @@ fn fingerprint(level: Level) -> u64 {
             print.add(&z);
         }
         let mut p = y.clone();
-        softmax(level, MatMut::new(&mut p, m, n), n - 1, ScoreTransform { scale: 0.05, bias: &[], start: 0 });
+        softmax(level, MatMut::new(&mut p, m, n), |_| 0..n - 1, ScoreTransform { scale: 0.05, bias: &[], start: 0 });
         print.add(&p);
+        softmax(
+            level,
+            MatMut::new(&mut p, m, n),
+            |i| i / 4..n - 1 - i / 8,
+            ScoreTransform { scale: 2.0, bias: &[], start: 0 },
+        );
+        print.add(&p);
+        add_rotated_and_gated(level, &y, (m, n), &b, &mut print);
         let mut normal = y.clone();
         layer_norm(level, MatRef::new(&y, m, n), &b, &b, 1e-5, MatMut::new(&mut normal, m, n));
         print.add(&normal);
@@ -85,6 +95,23 @@ fn fingerprint(level: Level) -> u64 {
         print.add(&[dot(level, &x, &x), squared_distance(level, &w[..n], &b), manhattan_distance(level, &w[..n], &b)]);
     }
     print.0
+}
+
+/// Adds the operators that rotary positions, gates and RMS norms need, for y `[m, n]` and a weight
+/// `[n]`.
+fn add_rotated_and_gated(level: Level, y: &[f32], (m, n): (usize, usize), weight: &[f32], print: &mut Fingerprint) {
+    let mut p = vec![0.0; m * n];
+    let y = MatRef::new(y, m, n);
+    if n % 2 == 0 {
+        let mut half = vec![0.0; m * n / 2];
+        activate_gated(level, Activation::Gelu, y, MatMut::new(&mut half, m, n / 2));
+        print.add(&half);
+        let angles = MatRef::new(&half, m, n / 2);
+        rotate(level, y, angles, angles, MatMut::new(&mut p, m, n));
+        print.add(&p);
+    }
+    rms_norm(level, y, weight, 1e-5, MatMut::new(&mut p, m, n));
+    print.add(&p);
 }
 
 fn main() {

@@ -1,4 +1,5 @@
-//! Layer normalization (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
+//! Layer normalization (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>) and
+//! root-mean-square normalization (Zhang and Sennrich 2019, <https://arxiv.org/abs/1910.07467>).
 
 use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
@@ -27,6 +28,19 @@ pub fn layer_norm(level: Level, x: MatRef<'_>, weight: &[f32], bias: &[f32], eps
     level.call(LayerNorm { x, weight, bias, epsilon, y });
 }
 
+/// Computes y = x / √(mean of x² + epsilon) · weight for each row: a layer norm without mean and
+/// bias.
+///
+/// Shapes: `x` and `y` `[T, D]`, `weight` `[D]`.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn rms_norm(level: Level, x: MatRef<'_>, weight: &[f32], epsilon: f32, y: MatMut<'_>) {
+    assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "rms norm: shape of x (left) and of y (right)");
+    assert_eq!(weight.len(), x.cols(), "rms norm: length of weight (left), width of x (right)");
+    level.call(RmsNorm { x, weight, epsilon, y });
+}
+
 struct LayerNorm<'a> {
     x: MatRef<'a>,
     weight: &'a [f32],
@@ -53,6 +67,38 @@ impl Operator for LayerNorm<'_> {
     fn reference(mut self) {
         for i in 0..self.x.rows() {
             crate::reference::layer_norm(self.x.row(i), self.weight, self.bias, self.epsilon, self.y.row_mut(i));
+        }
+    }
+}
+
+struct RmsNorm<'a> {
+    x: MatRef<'a>,
+    weight: &'a [f32],
+    epsilon: f32,
+    y: MatMut<'a>,
+}
+
+impl Operator for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
+        let width = self.x.cols() as f32;
+        for i in 0..self.x.rows() {
+            let x = self.x.row(i);
+            let mean = fold(s, SquaredDifference { mean: 0.0 }, x, x) / width;
+            let scale = s.splat(1.0 / (mean + self.epsilon).sqrt());
+            let vectors = x.chunks(LANES).zip(self.weight.chunks(LANES)).zip(self.y.row_mut(i).chunks_mut(LANES));
+            for ((x, weight), y) in vectors {
+                let normalized = s.mul(s.load_partial(x, 0.0), scale);
+                s.store_partial(y, s.mul(normalized, s.load_partial(weight, 0.0)));
+            }
+        }
+    }
+
+    fn reference(mut self) {
+        for i in 0..self.x.rows() {
+            crate::reference::rms_norm(self.x.row(i), self.weight, self.epsilon, self.y.row_mut(i));
         }
     }
 }

@@ -15,8 +15,8 @@
 //! 4. [`view`]: matrices as borrowed rows with a stride, and how one is split into disjoint parts.
 //! 5. [`math`]: exp, GELU and the other activations on lanes; how each is computed, and its largest
 //!    error.
-//! 6. [`softmax`], [`layer_norm`], [`reduce`], [`distance`], [`elementwise`]: operators on rows and
-//!    vectors.
+//! 6. [`softmax`], [`layer_norm`], [`rotary`], [`gated`], [`reduce`], [`distance`],
+//!    [`elementwise`]: operators on rows and vectors.
 //! 7. [`gemm`]: the matrix product, which takes most of the time.
 //! 8. [`quant`]: quantization to bf16 and int8 and how both are packed. `dot_kernel`: how the
 //!    microkernel multiplies packed elements, by one instruction if the CPU has it, in two phases
@@ -31,8 +31,8 @@
 //! memory, activation, precision, simd
 //! view, dot_kernel
 //! level, reference
-//! arch, reduce, elementwise, math, quant
-//! distance, layer_norm, softmax, peak, gemm
+//! arch, reduce, elementwise, rotary, math, quant
+//! distance, layer_norm, gated, softmax, peak, gemm
 //! ```
 //!
 //! and in `gemm`:
@@ -72,6 +72,7 @@ mod arch;
 pub mod distance;
 mod dot_kernel;
 pub mod elementwise;
+pub mod gated;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
@@ -82,6 +83,7 @@ mod precision;
 pub mod quant;
 pub mod reduce;
 pub mod reference;
+pub mod rotary;
 mod simd;
 pub mod softmax;
 pub mod view;

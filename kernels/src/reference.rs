@@ -86,17 +86,17 @@ pub fn normal_cdf(x: f64) -> f64 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// Computes p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the first `len`
-/// elements. The rest of the row becomes 0.
-pub fn softmax(row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
+/// Computes p_j = exp(s_j − max s) / Σ exp(s − max s), s = scale · x + bias, over the visible
+/// elements. The rest of the row becomes 0. `bias` has one element for each visible one.
+pub fn softmax(row: &mut [f32], visible: std::ops::Range<usize>, scale: f32, bias: Option<&[f32]>) {
     let score = |j: usize, x: f32| f64::from(x) * f64::from(scale) + bias.map_or(0.0, |bias| f64::from(bias[j]));
-    let scores: Vec<f64> = row[..len].iter().enumerate().map(|(j, &x)| score(j, x)).collect();
+    let scores: Vec<f64> = row[visible.clone()].iter().enumerate().map(|(j, &x)| score(j, x)).collect();
     let max = scores.iter().fold(f64::NEG_INFINITY, |max, &s| max.max(s));
     let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-    for (p, s) in row.iter_mut().zip(&scores) {
+    row.fill(0.0);
+    for (p, s) in row[visible].iter_mut().zip(&scores) {
         *p = ((s - max).exp() / sum) as f32;
     }
-    row[len..].fill(0.0);
 }
 
 /// Computes y = (x − mean) / √(variance + epsilon) · weight + bias.
@@ -128,5 +128,33 @@ pub fn max_over_rows(x: MatRef<'_>, y: &mut [f32]) {
     for (n, y) in y.iter_mut().enumerate() {
         let column = || (0..x.rows()).map(|i| x.row(i)[n]);
         *y = if column().all(f32::is_finite) { column().fold(f32::NEG_INFINITY, f32::max) } else { f32::NAN };
+    }
+}
+
+/// Computes y = x / √(mean of x² + epsilon) · weight.
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / x.len() as f64;
+    let root = (mean + f64::from(epsilon)).sqrt();
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = (f64::from(x[i]) / root * f64::from(weight[i])) as f32;
+    }
+}
+
+/// Rotates each pair (x\[j\], x\[j + d/2\]) of a vector of d elements by the angle whose cosine and
+/// sine are given.
+pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
+    let half = x.len() / 2;
+    for j in 0..half {
+        let [a, b, cos, sin] = [x[j], x[j + half], cos[j], sin[j]].map(f64::from);
+        y[j] = (a * cos - b * sin) as f32;
+        y[j + half] = (b * cos + a * sin) as f32;
+    }
+}
+
+/// Computes y = f(gate) · value for the two halves of a row: the gates, then the values.
+pub fn activate_gated(f: Activation, row: &[f32], y: &mut [f32]) {
+    let (gates, values) = row.split_at(row.len() / 2);
+    for ((y, &gate), &value) in y.iter_mut().zip(gates).zip(values) {
+        *y = (activation(f, f64::from(gate)) * f64::from(value)) as f32;
     }
 }

@@ -1,5 +1,7 @@
 //! Softmax over rows of attention scores.
 
+use std::ops::Range;
+
 use crate::dot_kernel::DotKernels;
 use crate::level::{Level, Operator};
 use crate::simd::{LANES, Simd};
@@ -20,49 +22,63 @@ pub struct ScoreTransform<'a> {
 /// Turns each row of scores x `[rows, columns]` into probabilities: p_j = exp(s_j − max s) /
 /// Σ exp(s − max s), s = scale · x + bias.
 ///
-/// Only the first `len` columns are scores. The rest, which pad a row to whole vectors, become 0.
+/// Only the columns `visible(i)` of row i are scores. The others become 0: keys outside the window
+/// of a query, and the columns that pad a row to whole vectors.
 ///
 /// This is the exact softmax, as in transformers: the maximum first, then exp and the sum, then one
-/// division per row. No online rescaling, because a row has about 512 elements in the supported
-/// models and stays in the first-level cache.
+/// division per row. No online rescaling, because the rows of a block stay in the caches even for
+/// the longest texts.
+///
+/// The bits of a row depend on its visible scores and on their columns modulo sixteen, not on how
+/// many other columns there are.
 ///
 /// # Panics
-/// If `len` exceeds the columns, or `bias` does not cover all rows.
-pub fn softmax(level: Level, x: MatMut<'_>, len: usize, transform: ScoreTransform<'_>) {
-    assert!(len <= x.cols(), "softmax: scores in a row: expected at most {}, found {len}", x.cols());
-    if !transform.bias.is_empty() {
+/// If `visible` of a row exceeds the columns, or `bias` does not cover the rows.
+pub fn softmax(
+    level: Level,
+    x: MatMut<'_>,
+    visible: impl Fn(usize) -> Range<usize> + Copy,
+    transform: ScoreTransform<'_>,
+) {
+    for i in 0..x.rows() {
+        let Range { start, end } = visible(i);
         assert!(
-            x.rows() <= transform.start + 1 && transform.start + len <= transform.bias.len(),
-            "softmax: a bias of {} elements that starts at {} does not cover {} rows of {len} scores",
+            start <= end && end <= x.cols(),
+            "softmax: scores of row {i}: expected a part of 0..{}, found {start}..{end}",
+            x.cols()
+        );
+        assert!(
+            transform.bias.is_empty() || (i <= transform.start && transform.start - i + end <= transform.bias.len()),
+            "softmax: a bias of {} elements that starts at {} does not cover {end} scores of row {i}",
             transform.bias.len(),
             transform.start,
-            x.rows()
         );
     }
-    level.call(Softmax { x, len, transform });
+    level.call(Softmax { x, visible, transform });
 }
 
-struct Softmax<'a> {
+struct Softmax<'a, V> {
     x: MatMut<'a>,
-    len: usize,
+    visible: V,
     transform: ScoreTransform<'a>,
 }
 
-impl Operator for Softmax<'_> {
+impl<V: Fn(usize) -> Range<usize>> Operator for Softmax<'_, V> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd, D: DotKernels<S>>(mut self, s: S, _: D) {
         for i in 0..self.x.rows() {
             let bias = row_bias(&self.transform, i);
-            softmax_row(s, self.x.row_mut(i), self.len, self.transform.scale, bias);
+            softmax_row(s, self.x.row_mut(i), (self.visible)(i), self.transform.scale, bias);
         }
     }
 
     fn reference(mut self) {
         for i in 0..self.x.rows() {
-            let bias = row_bias(&self.transform, i).map(|bias| &bias[..self.len]);
-            crate::reference::softmax(self.x.row_mut(i), self.len, self.transform.scale, bias);
+            let visible = (self.visible)(i);
+            let bias = row_bias(&self.transform, i).map(|bias| &bias[visible.clone()]);
+            crate::reference::softmax(self.x.row_mut(i), visible, self.transform.scale, bias);
         }
     }
 }
@@ -74,14 +90,17 @@ fn row_bias<'a>(transform: &ScoreTransform<'a>, i: usize) -> Option<&'a [f32]> {
 }
 
 #[inline(always)]
-fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Option<&[f32]>) {
-    // Lanes after the scores are minus infinity: never the maximum, and 0 in the sum.
+fn softmax_row<S: Simd>(s: S, row: &mut [f32], visible: Range<usize>, scale: f32, bias: Option<&[f32]>) {
+    // Vectors start at multiples of sixteen, so that a score is in the same lane whatever precedes
+    // the visible ones. Other lanes are minus infinity: never the maximum, and 0 in the sum.
+    let first = visible.start / LANES * LANES;
+    let end = visible.end;
     let mut max = s.splat(f32::NEG_INFINITY);
     let scale = s.splat(scale);
-    for at in (0..len).step_by(LANES) {
-        let x = load(s, row, at, len, f32::NEG_INFINITY);
+    for at in (first..end).step_by(LANES) {
+        let x = load(s, row, at, &visible, f32::NEG_INFINITY);
         let x = match bias {
-            Some(bias) => s.mul_add(x, scale, load(s, bias, at, len, 0.0)),
+            Some(bias) => s.mul_add(x, scale, load(s, bias, at, &visible, 0.0)),
             None => s.mul(x, scale),
         };
         store(s, row, at, x);
@@ -89,43 +108,50 @@ fn softmax_row<S: Simd>(s: S, row: &mut [f32], len: usize, scale: f32, bias: Opt
     }
     let max = s.splat(s.max_lane(max));
     let mut sum = s.splat(0.0);
-    for at in (0..len).step_by(LANES) {
-        let x = load(s, row, at, len, f32::NEG_INFINITY);
+    for at in (first..end).step_by(LANES) {
+        let x = load(s, row, at, &visible, f32::NEG_INFINITY);
         let e = crate::math::exp_nonpositive_lanes(s, s.sub(x, max));
         store(s, row, at, e);
         sum = s.add(sum, e);
     }
     let factor = s.splat(1.0 / s.sum(sum));
-    for at in (0..len).step_by(LANES) {
-        let e = load(s, row, at, len, 0.0);
+    for at in (first..end).step_by(LANES) {
+        let e = load(s, row, at, &visible, 0.0);
         // Masked again after the product, because the factor may be NaN.
-        store(s, row, at, mask(s, s.mul(e, factor), at, len, 0.0));
+        store(s, row, at, mask(s, s.mul(e, factor), at, &visible, 0.0));
     }
-    let rest = len.next_multiple_of(LANES).min(row.len());
+    row[..first].fill(0.0);
+    let rest = end.next_multiple_of(LANES).min(row.len());
     row[rest..].fill(0.0);
 }
 
-/// Loads the vector of a row from `at` on, with `fill` in the lanes from `len` on.
+/// Loads the vector of a row from `at` on, with `fill` in the lanes that are not visible.
 ///
-/// If the row has room for a whole vector, the vector is loaded and the lanes from `len` on are
-/// masked. Part of a vector would have to go through memory, which takes longer than the rest of a
-/// short row.
+/// If the row has room for a whole vector, the vector is loaded and the other lanes are masked.
+/// Part of a vector would have to go through memory, which takes longer than the rest of a short
+/// row.
 #[inline(always)]
-fn load<S: Simd>(s: S, row: &[f32], at: usize, len: usize, fill: f32) -> S::F {
-    match row.get(at..at + LANES) {
-        Some(lanes) => mask(s, s.load(lanes), at, len, fill),
-        None => s.load_partial(&row[at..len], fill),
-    }
+fn load<S: Simd>(s: S, row: &[f32], at: usize, visible: &Range<usize>, fill: f32) -> S::F {
+    let lanes = match row.get(at..at + LANES) {
+        Some(lanes) => s.load(lanes),
+        None => s.load_partial(&row[at..visible.end], fill),
+    };
+    mask(s, lanes, at, visible, fill)
 }
 
-/// Replaces the lanes from column `len` on by `fill`, in a vector that starts at column `at`.
+/// Replaces the lanes outside of the visible columns by `fill`, in a vector that starts at column
+/// `at`.
 #[inline(always)]
-fn mask<S: Simd>(s: S, v: S::F, at: usize, len: usize, fill: f32) -> S::F {
+fn mask<S: Simd>(s: S, v: S::F, at: usize, visible: &Range<usize>, fill: f32) -> S::F {
     const LANE_INDICES: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
-    if at + LANES <= len {
-        return v;
+    let mut v = v;
+    if at + LANES > visible.end {
+        v = s.select_lt(s.load_array(&LANE_INDICES), s.splat((visible.end - at) as f32), v, s.splat(fill));
     }
-    s.select_lt(s.load_array(&LANE_INDICES), s.splat((len - at) as f32), v, s.splat(fill))
+    if at < visible.start {
+        v = s.select_lt(s.load_array(&LANE_INDICES), s.splat((visible.start - at) as f32), s.splat(fill), v);
+    }
+    v
 }
 
 /// Stores a vector to a row from `at` on, up to the end of the row.

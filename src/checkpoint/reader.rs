@@ -162,8 +162,24 @@ fn without_wrappers(prefix: &str) -> String {
 /// Returns whether a sentence encoder does not use a tensor that checkpoints contain: the pooler, a
 /// head of pre-training or of another task, or a buffer that holds 0, 1, 2, …
 fn is_known_unused(name: &str) -> bool {
-    const HEADS: [&str; 8] =
-        ["pooler.", "lm_head.", "cls.", "qa_outputs.", "classifier.", "vocab_", "pre_classifier.", "score."];
-    const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
-    HEADS.iter().any(|head| name.starts_with(head)) || BUFFERS.contains(&name)
+    // Heads for other tasks, and T5's decoder.
+    const HEADS: [&str; 14] = [
+        "pooler.",
+        "lm_head.",
+        "cls.",
+        "qa_outputs.",
+        "classifier.",
+        "vocab_",
+        "pre_classifier.",
+        "score.",
+        "head.",
+        "decoder.",
+        "predictions.",
+        "sop_classifier.",
+        "discriminator_predictions.",
+        "generator_",
+    ];
+    // T5's encoder repeats the table of tokens that it shares with the decoder.
+    const COPIES: [&str; 3] = ["embeddings.position_ids", "embeddings.token_type_ids", "encoder.embed_tokens.weight"];
+    HEADS.iter().any(|head| name.starts_with(head)) || COPIES.contains(&name)
 }

@@ -198,7 +198,7 @@ impl Builder {
             prompts,
             truncation: self.truncation,
             name: files.name(),
-            workspaces: Mutex::default(),
+            pass_buffers: Mutex::default(),
         };
         Ok(LoadedModel { embedder, checkpoint, manifest, unpacked })
     }

@@ -1,12 +1,10 @@
 //! Embedding, scoring and tracing of texts.
 
-use likewise_kernels::view::MatRef;
-
 use super::model::Embedder;
 use super::results::{Embeddings, Scores, Trace};
 use super::tokenization::TokenizedIds;
 use crate::error::{Error, Result};
-use crate::trace::{NullObserver, Recorder};
+use crate::trace::Recorder;
 
 impl Embedder {
     /// Computes the sentence vectors of texts, in the order of the texts.
@@ -94,15 +92,10 @@ impl Embedder {
     /// Computes the vectors `[S, width]` of the S texts of one batch, by a team of all threads or
     /// by this thread.
     fn embed_batch(&self, encoded: &[TokenizedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
-        let texts = || text_indices.iter().map(|&i| &encoded[i]);
-        let batch = self.batch(texts());
-        let mut pooled = vec![0.0; text_indices.len() * self.head.pooled_width()];
-        let pool = |tokens: MatRef<'_>| self.pool_texts(texts(), &batch, tokens, &mut pooled);
-        if use_team {
-            self.run_team(&batch, pool);
-        } else {
-            self.run_single(&batch, &mut NullObserver, pool);
-        }
+        let texts: Vec<&TokenizedIds> = text_indices.iter().map(|&i| &encoded[i]).collect();
+        let batch = self.batch(texts.iter().copied());
+        let mut pooled = Vec::with_capacity(texts.len() * self.head.pooled_width());
+        self.run_pooled(&texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
         let vectors = self.head.apply_post_modules(pooled, self.output_options);
         self.check_finite(&vectors, text_indices, &batch)?;
         Ok(vectors)
@@ -156,7 +149,7 @@ impl Embedder {
         let batch = self.batch(&encoded);
         let mut activations = Recorder::default();
         let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        self.run_single(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
+        self.run_observed(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
         let embeddings = Embeddings {
             data: self.head.apply_post_modules(pooled.clone(), self.output_options),
             width: self.width(),

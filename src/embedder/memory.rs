@@ -3,9 +3,10 @@
 use likewise_kernels::quant::Precision;
 use tokenizers::ModelWrapper;
 
+use super::batch_plan::MAX_TOKENS_PER_BATCH;
 use super::model::Embedder;
 use crate::encoder::spec::EncoderSpec;
-use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, Workspace};
+use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, RotaryPositions, Workspace};
 
 /// The memory that an embedder takes, in bytes, by purpose. Predicted from sizes, not measured; on
 /// Linux on x86-64 the sums are within 5 % of what the operating system counts, or within 1 MiB
@@ -33,7 +34,8 @@ pub struct MemoryEstimate {
     /// Embedding tables in the file, if every row has been read. The operating system takes these
     /// pages back when it needs memory.
     pub tables: usize,
-    /// Activations, with all threads busy.
+    /// Activations, with all threads busy, and tables of positions or distances for the longest
+    /// text.
     pub activations: usize,
     /// Tokenizing texts of any content with all threads, beyond what ordinary texts take.
     ///
@@ -94,17 +96,30 @@ impl Embedder {
             given: self.load_stats.given_in_memory,
             packing: self.load_stats.largest_packed_source,
             tables: self.load_stats.table_bytes,
-            activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens()),
+            activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens())
+                + self.thread_pool.size() * self.selected_bytes(precision)
+                + RelativePositionBias::bytes(spec, self.tokenizer.max_tokens())
+                + RotaryPositions::bytes(spec, self.tokenizer.max_tokens()),
             tokenizing: self.thread_pool.size() * TOKENIZING_BYTES_PER_THREAD + UNSPLIT_TEXT_BYTES,
         }
+    }
+
+    /// Returns the bytes of the buffers for the one token of each text that pooling reads, if it
+    /// reads only one. A text has at least three tokens, two of them special.
+    fn selected_bytes(&self, precision: Precision) -> usize {
+        const MIN_TOKENS: usize = 3;
+        if self.head.single_token(MIN_TOKENS, 0).is_none() {
+            return 0;
+        }
+        Workspace::bytes(self.encoder.spec(), precision, MAX_TOKENS_PER_BATCH / MIN_TOKENS)
     }
 }
 
 /// Returns the bytes of weights that are in memory even if the matrices are mapped: scales, sums,
-/// and relative positions.
+/// and relative keys.
 fn copied(spec: &EncoderSpec, compute: ComputeConfig) -> usize {
     let scales: usize = spec.linears().map(|linear| Linear::scale_bytes(linear, compute.precision)).sum();
     let relative_keys: usize =
         spec.layers.iter().map(|layer| RelativeKeyEmbeddings::bytes(compute.level, &layer.attention.body)).sum();
-    scales + RelativePositionBias::bytes(spec) + relative_keys
+    scales + relative_keys
 }

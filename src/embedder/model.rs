@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::encoder::{Encoder, LoadStats, Workspace};
+use crate::encoder::{Encoder, LoadStats, PassBuffers};
 use crate::error::Result;
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::parallel::Pool;
@@ -39,7 +39,7 @@ pub struct Embedder {
     pub(super) truncation: TruncationPolicy,
     pub(super) name: String,
     /// Workspaces of earlier passes, kept for reuse.
-    pub(super) workspaces: Mutex<Vec<Workspace>>,
+    pub(super) pass_buffers: Mutex<Vec<PassBuffers>>,
 }
 
 /// What to do with a text that has more tokens than the maximum length.
@@ -94,7 +94,7 @@ impl Embedder {
 }
 
 impl fmt::Debug for Embedder {
-    /// Formats the settings. Weights, vocabulary and workspaces are left out.
+    /// Formats the settings. Weights, vocabulary and buffers are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedder")
             .field("name", &self.name)

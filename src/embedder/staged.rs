@@ -1,14 +1,11 @@
 //! Embedding in stages, for a server that mixes the texts of many requests in one batch: encode,
 //! run a batch, apply the modules after pooling.
 
-use likewise_kernels::view::MatRef;
-
 use super::model::{Embedder, TruncationPolicy};
 use super::tokenization::{TokenizedIds, prepend_prompt};
 use crate::error::{Error, Result};
 use crate::modules::OutputOptions;
 use crate::tokenizer::{TokenSpan, TokenUsage, TruncationSide};
-use crate::trace::NullObserver;
 
 /// The input of a request: a text or its token ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -144,20 +141,21 @@ impl Embedder {
             return Ok(vectors);
         }
         let batch = self.batch(text_indices.iter().map(|&i| &texts[i].encoded));
-        let collect = |tokens: MatRef<'_>| {
-            for (s, &i) in text_indices.iter().enumerate() {
-                let rows = tokens.rows_in(batch.token_range(s));
-                if texts[i].keep_token_vectors {
-                    (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t)));
-                } else {
-                    self.head.pool(rows, texts[i].encoded.excluded_tokens, &mut vectors[i]);
-                }
-            }
-        };
-        if use_team {
-            self.run_team(&batch, collect);
+        if text_indices.iter().all(|&i| !texts[i].keep_token_vectors) {
+            let encoded: Vec<_> = text_indices.iter().map(|&i| &texts[i].encoded).collect();
+            let collect = |s: usize, vector: &[f32]| vectors[text_indices[s]].copy_from_slice(vector);
+            self.run_pooled(&encoded, &batch, use_team, collect);
         } else {
-            self.run_single(&batch, &mut NullObserver, collect);
+            self.run_tokens(&batch, use_team, |tokens| {
+                for (s, &i) in text_indices.iter().enumerate() {
+                    let rows = tokens.rows_in(batch.token_range(s));
+                    if texts[i].keep_token_vectors {
+                        (0..rows.rows()).for_each(|t| vectors[i].extend_from_slice(rows.row(t)));
+                    } else {
+                        self.head.pool(rows, texts[i].encoded.excluded_tokens, &mut vectors[i]);
+                    }
+                }
+            });
         }
         match vectors.iter().position(|vector| vector.iter().any(|x| !x.is_finite())) {
             None => Ok(vectors),

@@ -66,6 +66,14 @@ impl Activations {
         }
     }
 
+    /// Runs steps: copies some rows of other activations, in f32 and quantized.
+    pub(crate) fn gather(&self, member: &mut TeamMember<'_>, from: &Self, rows: &[usize]) {
+        gather(member, &from.values, rows, &self.values);
+        if let (Some(from), Some(to)) = (&from.quantized, &self.quantized) {
+            gather(member, from, rows, to);
+        }
+    }
+
     /// Runs a step: fills rows, and quantizes them while they are in the cache. `fill` gets rows
     /// and their view.
     pub(crate) fn fill_rows(
@@ -90,6 +98,16 @@ impl Activations {
             }
         });
     }
+}
+
+/// Runs a step: copies some rows of a matrix.
+fn gather<T: Copy>(member: &mut TeamMember<'_>, from: &TeamMatrix<T>, rows: &[usize], to: &TeamMatrix<T>) {
+    member.fill_rows(to, |range, mut view, reader| {
+        let from = reader.read(from);
+        for (i, &row) in rows[range].iter().enumerate() {
+            view.row_mut(i).copy_from_slice(from.row(row));
+        }
+    });
 }
 
 impl TeamBuffers for Activations {

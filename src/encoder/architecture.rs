@@ -2,7 +2,7 @@
 
 use likewise_kernels::math::Activation;
 
-use crate::encoder::spec::EncoderSpec;
+use crate::encoder::spec::{EncoderSpec, FeedForwardSpec};
 
 /// The architecture of a model and its sizes. Part of [`crate::ModelInfo`].
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Architecture {
     pub first_position: usize,
     /// The activation of the feed-forward network.
     pub activation: Activation,
-    /// The epsilon that layer norms add to the variance.
+    /// The epsilon that norms add to the variance or to the mean square.
     pub norm_epsilon: f32,
 }
 
@@ -36,15 +36,15 @@ impl EncoderSpec {
         let feed_forward = self.layers.first().map(|layer| &layer.feed_forward.body);
         Architecture {
             family: self.family.name(),
-            layers: self.layers.len(),
+            layers: self.layer_order.len(),
             heads: self.heads(),
             hidden_size: self.hidden_size,
-            intermediate_size: feed_forward.map_or(0, |feed_forward| feed_forward.up.outputs()),
+            intermediate_size: feed_forward.map_or(0, FeedForwardSpec::width),
             vocabulary_size: self.embeddings.tokens.rows,
             max_tokens: self.max_tokens,
             first_position: self.embeddings.position_ids.first(),
             activation: feed_forward.map_or(Activation::Gelu, |feed_forward| feed_forward.activation),
-            norm_epsilon: self.embeddings.norm.epsilon,
+            norm_epsilon: self.norms().next().map_or(0.0, |(norm, _)| norm.epsilon),
         }
     }
 }

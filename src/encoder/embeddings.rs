@@ -7,38 +7,42 @@ use likewise_kernels::view::MatRef;
 use crate::batch::Batch;
 use crate::checkpoint::Tensor;
 use crate::encoder::activations::Activations;
+use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::norm::Norm;
 use crate::encoder::pass::PassContext;
 use crate::encoder::spec::{EmbeddingsSpec, PositionTableSpec};
 use crate::error::{Error, Result};
 
-/// norm(tokens [+ token type] [+ position]).
+/// projection(norm(tokens [+ token type] [+ position])); some models have no projection or norm.
 ///
 /// The tables are used in place in the file: a row is widened to f32 when a token needs it. A short
 /// text reads a few kilobytes of the 768 MB of XLM-RoBERTa's token embeddings.
 pub(crate) struct Embeddings {
     level: Level,
-    /// `[V, D]`.
+    /// `[V, width]`.
     tokens: Tensor,
     positions: PositionTable,
-    /// Row 0 of the table of token types `[D]`: the only row that single texts use.
+    /// Row 0 of the table of token types `[width]`: the only row that single texts use.
     token_type: Option<Vec<f32>>,
-    norm: LayerNorm,
+    norm: Option<Norm>,
+    /// From the width of the tables to D.
+    projection: Option<Linear>,
     width: usize,
 }
 
 /// The table of position embeddings.
 enum PositionTable {
-    /// `[P, D]`.
+    /// `[P, width]`.
     InFile(Tensor),
-    /// Sines and cosines `[P, D]`.
+    /// Sines and cosines `[P, width]`.
     Computed(Vec<f32>),
     None,
 }
 
 impl Embeddings {
-    pub(crate) fn load(loader: &mut WeightLoader<'_>, spec: &EmbeddingsSpec, width: usize) -> Result<Self> {
+    pub(crate) fn load(loader: &mut WeightLoader<'_>, spec: &EmbeddingsSpec) -> Result<Self> {
+        let width = spec.width;
         Ok(Self {
             level: loader.compute().level,
             tokens: loader.table(&spec.tokens, width)?,
@@ -50,13 +54,23 @@ impl Embeddings {
                 }
                 None => None,
             },
-            norm: loader.norm(&spec.norm, width)?,
+            norm: spec.norm.as_ref().map(|norm| loader.norm(norm, width)).transpose()?,
+            projection: spec.projection.as_ref().map(|projection| loader.linear(projection)).transpose()?,
             width,
         })
     }
 
-    /// Runs a step: computes out `[T, D]` from the batch's ids and positions.
+    /// Runs the steps: computes out `[T, D]` from the batch's ids and positions.
     pub(crate) fn forward<O>(&self, cx: &mut PassContext<'_, '_, O>, out: &Activations) {
+        let Some(projection) = &self.projection else { return self.look_up(cx, out) };
+        let embedded = cx.work.embedded();
+        self.look_up(cx, embedded);
+        projection.forward(cx, embedded, LinearEpilogue::Store, &out.values);
+        out.quantize(cx.member, self.level);
+    }
+
+    /// Runs a step: computes out `[T, width]`, before the projection.
+    fn look_up<O>(&self, cx: &mut PassContext<'_, '_, O>, out: &Activations) {
         let batch = cx.batch;
         let [mut token, mut position, mut sum] = [(); 3].map(|()| vec![0.0; self.width]);
         out.fill_rows(cx.member, self.level, |rows, mut view, _| {
@@ -70,7 +84,10 @@ impl Embeddings {
                     (None, Some(position)) => add(self.level, &token, position, None, &mut sum),
                     (None, None) => sum.copy_from_slice(&token),
                 }
-                self.norm.apply(MatRef::new(&sum, 1, self.width), view.rows_in(i..i + 1));
+                match &self.norm {
+                    Some(norm) => norm.apply(MatRef::new(&sum, 1, self.width), view.rows_in(i..i + 1)),
+                    None => view.row_mut(i).copy_from_slice(&sum),
+                }
             }
         });
     }
@@ -91,6 +108,11 @@ impl Embeddings {
         None
     }
 
+    /// Returns the linear layer, if there is one.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.projection.iter()
+    }
+
     /// Returns the element type of the token embeddings in the file.
     pub(crate) fn dtype(&self) -> &'static str {
         self.tokens.dtype()
@@ -106,6 +128,7 @@ impl PositionTable {
             PositionTableSpec::Learned(table) | PositionTableSpec::Sinusoidal(table) => {
                 Self::InFile(loader.table(table, width)?)
             }
+            PositionTableSpec::None => Self::None,
             PositionTableSpec::Unused(table) => {
                 // Request it, so that it is not rejected as an unknown tensor.
                 if loader.tensors().contains(&table.name) {
@@ -136,8 +159,8 @@ impl PositionTable {
     }
 }
 
-/// Computes a table `[P, D]` in f64. Row p is sin(p / 10000^(2k/D)) at 2k and the cosine of the
-/// same at 2k + 1 (as in transformers 5.23.0, `models/distilbert/modeling_distilbert.py`,
+/// Computes a table `[P, D]` of width D in f64. Row p is sin(p / 10000^(2k/D)) at 2k and the cosine
+/// of the same at 2k + 1 (as in transformers 5.23.0, `models/distilbert/modeling_distilbert.py`,
 /// `create_sinusoidal_embeddings`).
 fn sinusoids(rows: usize, width: usize) -> Vec<f32> {
     let mut table = Vec::with_capacity(rows * width);

@@ -5,7 +5,7 @@ use likewise_kernels::Level;
 use crate::encoder::activations::Activations;
 use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::norm::Norm;
 use crate::encoder::pass::{PassContext, Stream};
 use crate::encoder::spec::{JoinSpec, SublayerSpec};
 use crate::error::Result;
@@ -18,10 +18,12 @@ pub(crate) trait SublayerBody {
     const OUTPUT: fn(usize) -> TracePoint;
 
     /// Runs the steps of f. The last one is out `[T, D]` = epilogue(f(input `[T, D]`)).
+    ///
+    /// If the context has selected tokens, out and the epilogue have their rows alone `[S, D]`.
     fn forward<O: Observer>(
         &self,
         cx: &mut PassContext<'_, '_, O>,
-        input: &Activations,
+        input: SublayerInput<'_>,
         epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     );
@@ -30,9 +32,18 @@ pub(crate) trait SublayerBody {
     fn linears(&self) -> [&Linear; 2];
 }
 
+/// What a function f reads.
+#[derive(Clone, Copy)]
+pub(crate) struct SublayerInput<'a> {
+    /// The vectors of all tokens `[T, D]`.
+    pub(crate) tokens: &'a Activations,
+    /// Those of the selected tokens `[S, D]`, or of all if none are selected.
+    pub(crate) selected: &'a Activations,
+}
+
 /// A function f of the residual stream x, and how f's output joins the stream.
 pub(crate) struct Sublayer<B> {
-    input_norm: Option<LayerNorm>,
+    input_norm: Option<Norm>,
     body: B,
     join: Join,
     level: Level,
@@ -40,9 +51,9 @@ pub(crate) struct Sublayer<B> {
 
 /// See [`JoinSpec`].
 enum Join {
-    AddThenNorm(LayerNorm),
+    AddThenNorm(Norm),
     Add,
-    NormThenAdd(LayerNorm),
+    NormThenAdd(Norm),
 }
 
 impl<B: SublayerBody> Sublayer<B> {
@@ -65,7 +76,8 @@ impl<B: SublayerBody> Sublayer<B> {
         })
     }
 
-    /// Runs the steps of this sublayer. Returns the buffer that then holds the residual stream.
+    /// Runs the steps of this sublayer. Returns the buffer that then holds the residual stream: of
+    /// the workspace for the selected tokens, if there are some.
     pub(crate) fn forward<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>, x: Stream) -> Stream {
         let work = cx.work;
         let residual = &work.stream(x).values;
@@ -76,6 +88,20 @@ impl<B: SublayerBody> Sublayer<B> {
                 work.normed()
             }
         };
+        let (selected, work) = match cx.selected {
+            None => (input, work),
+            Some(selected) => {
+                selected.work.stream(x).gather(cx.member, work.stream(x), selected.rows);
+                if self.input_norm.is_some() {
+                    selected.work.normed().gather(cx.member, input, selected.rows);
+                    (selected.work.normed(), selected.work)
+                } else {
+                    (selected.work.stream(x), selected.work)
+                }
+            }
+        };
+        let input = SublayerInput { tokens: input, selected };
+        let residual = &work.stream(x).values;
         let next = match &self.join {
             // x ← norm(x + f(x))
             Join::AddThenNorm(norm) => {

@@ -66,6 +66,11 @@ impl Linear {
         self.layout.shape()
     }
 
+    /// Returns whether a column is the first of a panel of packed weights.
+    pub(crate) fn starts_panel(&self, column: usize) -> bool {
+        column.is_multiple_of(self.compute.level.panel_width())
+    }
+
     /// Returns the packed weights.
     pub(crate) fn weights<'a>(&self, arena: &'a WeightArena) -> PackedWeights<'a> {
         arena.matrix(&self.slot)
@@ -79,9 +84,22 @@ impl Linear {
         epilogue: LinearEpilogue<'_>,
         out: &TeamMatrix,
     ) {
+        self.forward_columns(cx, x, 0..self.layout.n(), epilogue, out);
+    }
+
+    /// Runs a step: computes some columns of what [`Self::forward`] computes, to the same columns
+    /// of `out`. The first must be the first of a panel ([`Self::starts_panel`]).
+    pub(crate) fn forward_columns<O>(
+        &self,
+        cx: &mut PassContext<'_, '_, O>,
+        x: &Activations,
+        range: Range<usize>,
+        epilogue: LinearEpilogue<'_>,
+        out: &TeamMatrix,
+    ) {
         let ComputeConfig { level, precision } = self.compute;
         let weights = self.weights(cx.weights);
-        cx.member.fill_columns(out, level.panel_width(), |columns, view, reader| {
+        cx.member.fill_columns(out, range, level.panel_width(), |columns, view, reader| {
             if precision == Precision::F32 {
                 let panels = self.layout.panels(weights.packed).columns(columns.clone());
                 let bias = Some(&self.bias[columns.clone()]);
@@ -102,10 +120,15 @@ impl Linear {
     ) {
         let weights = self.weights(cx.weights);
         let per_word = Precision::Bf16.elements_per_word();
-        cx.member.fill_columns(out, self.compute.level.panel_width() / per_word, |pairs, view, reader| {
-            let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
-            self.multiply_quantized(weights, x, epilogue, columns, reader, GemmOutput::Bf16(view));
-        });
+        cx.member.fill_columns(
+            out,
+            0..out.cols(),
+            self.compute.level.panel_width() / per_word,
+            |pairs, view, reader| {
+                let columns = pairs.start * per_word..(pairs.end * per_word).min(self.layout.n());
+                self.multiply_quantized(weights, x, epilogue, columns, reader, GemmOutput::Bf16(view));
+            },
+        );
     }
 
     /// Computes some columns of the result in bf16 or int8.

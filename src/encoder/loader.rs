@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use likewise_kernels::gemm::PackedLayout;
 use likewise_kernels::quant::Precision;
@@ -9,9 +10,10 @@ use likewise_kernels::quant::Precision;
 use crate::checkpoint::{Checkpoint, Tensor, TensorReader};
 use crate::encoder::arena::{ArenaLayout, Backing, MatrixSlot, WeightArena};
 use crate::encoder::linear::{ComputeConfig, Linear};
-use crate::encoder::norm::LayerNorm;
+use crate::encoder::norm::Norm;
 use crate::encoder::packing::PackTask;
-use crate::encoder::spec::{EncoderSpec, Family, LinearPart, LinearSpec, NormSpec, TableSpec};
+use crate::encoder::rotary::RotaryPositions;
+use crate::encoder::spec::{EncoderSpec, Family, LinearPart, LinearSpec, NormSpec, RotarySpec, TableSpec};
 use crate::error::Result;
 use crate::parallel::Pool;
 
@@ -33,6 +35,9 @@ pub(crate) struct WeightLoader<'a> {
     packed_end: usize,
     table_bytes: usize,
     packed_names: HashSet<String>,
+    /// The rotations of all layers so far, each once.
+    rotary_positions: Vec<Arc<RotaryPositions>>,
+    max_tokens: usize,
 }
 
 /// The results of loading, apart from the modules.
@@ -73,6 +78,8 @@ impl<'a> WeightLoader<'a> {
             packed_end: 0,
             table_bytes: 0,
             packed_names: HashSet::new(),
+            rotary_positions: Vec::new(),
+            max_tokens: spec.max_tokens,
         }
     }
 
@@ -85,8 +92,18 @@ impl<'a> WeightLoader<'a> {
         &mut self.tensors
     }
 
-    pub(crate) fn norm(&mut self, spec: &NormSpec, width: usize) -> Result<LayerNorm> {
-        LayerNorm::load(&mut self.tensors, self.compute.level, spec, width)
+    pub(crate) fn norm(&mut self, spec: &NormSpec, width: usize) -> Result<Norm> {
+        Norm::load(&mut self.tensors, self.compute.level, spec, width)
+    }
+
+    /// Returns the rotations by position, which layers with the same frequencies share.
+    pub(crate) fn rotary_positions(&mut self, spec: &RotarySpec) -> Arc<RotaryPositions> {
+        if let Some(known) = self.rotary_positions.iter().find(|known| known.spec() == spec) {
+            return known.clone();
+        }
+        let positions = Arc::new(RotaryPositions::new(spec.clone(), self.max_tokens));
+        self.rotary_positions.push(positions.clone());
+        positions
     }
 
     /// Returns a table, used in place: a row is widened to f32 when a token needs it.

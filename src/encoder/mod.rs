@@ -11,6 +11,7 @@ mod attention;
 mod embeddings;
 pub(crate) mod families;
 mod feed_forward;
+mod grown_table;
 mod layer;
 mod linear;
 mod loader;
@@ -18,16 +19,20 @@ mod norm;
 mod packing;
 mod pass;
 mod relative_position;
+mod rotary;
 pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;
 
 pub use architecture::Architecture;
 pub(crate) use linear::{ComputeConfig, Linear};
 pub(crate) use loader::LoadStats;
-pub(crate) use norm::LayerNorm;
-pub(crate) use pass::{Stream, Workspace};
+pub(crate) use norm::Norm;
+pub(crate) use pass::{PassBuffers, PassOutput, Workspace};
 pub(crate) use relative_position::{RelativeKeyEmbeddings, RelativePositionBias};
+pub(crate) use rotary::RotaryPositions;
 
 use std::collections::BTreeMap;
 
@@ -37,7 +42,7 @@ use self::embeddings::Embeddings;
 use self::feed_forward::FeedForward;
 use self::layer::Sublayer;
 use self::loader::{LoadedWeights, WeightLoader};
-use self::pass::PassContext;
+use self::pass::{PassContext, SelectedTokens, Stream};
 use self::spec::{EncoderSpec, LayerSpec};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -51,7 +56,7 @@ pub(crate) struct Encoder {
     embeddings: Embeddings,
     relative_bias: Option<RelativePositionBias>,
     layers: Vec<Layer>,
-    final_norm: Option<LayerNorm>,
+    final_norm: Option<Norm>,
     weights: WeightArena,
 }
 
@@ -69,32 +74,48 @@ pub(crate) struct LoadedEncoder {
 }
 
 impl Encoder {
-    /// Runs the forward pass. Returns the buffer of `work` that then holds the token vectors
-    /// `[T, D]`.
+    /// Runs the forward pass. Returns where `buffers` then hold the token vectors `[T, D]`.
+    ///
+    /// If only one token of each text is needed, `selected` has their rows in the batch `[S]`. The
+    /// last layer then computes keys and values of all tokens, and everything else for the selected
+    /// ones. Their vectors `[S, D]` have the same bits.
     ///
     /// All members of the team call it; each computes its part of every step.
     pub(crate) fn forward<O: Observer>(
         &self,
         member: &mut TeamMember<'_>,
         batch: &Batch,
-        work: &Workspace,
+        buffers: &PassBuffers,
+        selected: Option<&[usize]>,
         observer: &mut O,
-    ) -> Stream {
-        let relative_bias = self.relative_bias.as_ref();
-        let mut cx = PassContext { member, batch, weights: &self.weights, relative_bias, work, observer, layer: 0 };
+    ) -> PassOutput {
+        let bias = self.relative_bias.as_ref().map(|bias| bias.for_tokens(batch.longest_text()));
+        let relative_bias = bias.as_deref();
+        let work = buffers.tokens();
+        let weights = &self.weights;
+        let mut cx = PassContext { member, batch, weights, relative_bias, work, selected: None, observer, layer: 0 };
         let mut x = Stream::FIRST;
         self.embeddings.forward(&mut cx, work.stream(x));
         cx.observer.record_matrix(cx.member, TracePoint::Embeddings, &work.stream(x).values);
-        for (i, layer) in self.layers.iter().enumerate() {
+        let last = self.spec.layer_order.len().wrapping_sub(1);
+        for (i, &layer) in self.spec.layer_order.iter().enumerate() {
             cx.layer = i;
+            let layer = &self.layers[layer];
+            cx.selected = selected.filter(|_| i == last).map(|rows| SelectedTokens { rows, work: buffers.selected() });
             x = layer.attention.forward(&mut cx, x);
+            // From here on, only the selected tokens are computed.
+            if let Some(selected) = cx.selected.take() {
+                cx.work = selected.work;
+            }
             x = layer.feed_forward.forward(&mut cx, x);
         }
         if let Some(norm) = &self.final_norm {
+            let work = cx.work;
             norm.forward(&mut cx, &work.stream(x).values, work.stream(x.other()));
             x = x.other();
+            cx.observer.record_matrix(cx.member, TracePoint::FinalNorm, &work.stream(x).values);
         }
-        x
+        PassOutput { stream: x, is_selected: selected.is_some() }
     }
 
     /// Loads the weights and packs them for a level and precision. Those of a converted model are
@@ -111,7 +132,7 @@ impl Encoder {
     ) -> Result<LoadedEncoder> {
         let mut loader = WeightLoader::new(checkpoint, &spec, compute);
         let width = spec.hidden_size;
-        let embeddings = Embeddings::load(&mut loader, &spec.embeddings, width)?;
+        let embeddings = Embeddings::load(&mut loader, &spec.embeddings)?;
         let relative_bias = RelativePositionBias::load(loader.tensors(), &spec)?;
         let mut layer = |layer: &LayerSpec| -> Result<Layer> {
             Ok(Layer {
@@ -140,7 +161,10 @@ impl Encoder {
     /// [`EncoderSpec::linears`].
     pub(crate) fn packed_matrices(&self) -> impl Iterator<Item = ([usize; 3], PackedWeights<'_>)> {
         let linears = self.layers.iter().flat_map(|layer| [layer.attention.linears(), layer.feed_forward.linears()]);
-        linears.flatten().map(|linear| (linear.packed_shape(), linear.weights(&self.weights)))
+        self.embeddings
+            .linears()
+            .chain(linears.flatten())
+            .map(|linear| (linear.packed_shape(), linear.weights(&self.weights)))
     }
 
     /// Returns the element type of the token embeddings in the checkpoint.

@@ -1,20 +1,24 @@
-//! Layer normalization of each token.
+//! The norms of an encoder.
 
 use likewise_kernels::Level;
 use likewise_kernels::elementwise::add;
-use likewise_kernels::layer_norm::layer_norm;
+use likewise_kernels::layer_norm::{layer_norm, rms_norm};
 use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::checkpoint::TensorReader;
 use crate::encoder::activations::Activations;
 use crate::encoder::pass::PassContext;
-use crate::encoder::spec::NormSpec;
+use crate::encoder::spec::{NormKind, NormSpec};
 use crate::error::Result;
 use crate::parallel::TeamMatrix;
 
-/// y = (x − mean) / √(variance + epsilon) · weight + bias over the D elements of a token.
-pub(crate) struct LayerNorm {
+/// A normalization over the D elements of a token.
+///
+/// LayerNorm: y = (x − mean) / √(variance + epsilon) · weight + bias. RMSNorm: y = x / √(mean of x²
+/// + epsilon) · weight.
+pub(crate) struct Norm {
     level: Level,
+    kind: NormKind,
     /// `[D]`.
     weight: Vec<f32>,
     /// `[D]`, zeros if the model has none.
@@ -22,14 +26,14 @@ pub(crate) struct LayerNorm {
     epsilon: f32,
 }
 
-impl LayerNorm {
+impl Norm {
     pub(crate) fn load(tensors: &mut TensorReader<'_>, level: Level, spec: &NormSpec, width: usize) -> Result<Self> {
         let weight = tensors.tensor(&spec.weight, &[width])?.to_f32_vec()?;
         let bias = match &spec.bias {
             Some(bias) => tensors.tensor(bias, &[width])?.to_f32_vec()?,
             None => vec![0.0; width],
         };
-        Ok(Self { level, weight, bias, epsilon: spec.epsilon })
+        Ok(Self { level, kind: spec.kind, weight, bias, epsilon: spec.epsilon })
     }
 
     /// Runs a step: y = norm(x), both `[T, D]`.
@@ -63,6 +67,9 @@ impl LayerNorm {
 
     /// Computes y = norm(x), both `[rows, D]`, as part of a step.
     pub(crate) fn apply(&self, x: MatRef<'_>, y: MatMut<'_>) {
-        layer_norm(self.level, x, &self.weight, &self.bias, self.epsilon, y);
+        match self.kind {
+            NormKind::LayerNorm => layer_norm(self.level, x, &self.weight, &self.bias, self.epsilon, y),
+            NormKind::RmsNorm => rms_norm(self.level, x, &self.weight, self.epsilon, y),
+        }
     }
 }

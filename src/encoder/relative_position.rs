@@ -1,51 +1,91 @@
 //! Relative positions: attention that depends on the distance of two tokens.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, PackedLayout, PackedMatrix, gemm};
 use likewise_kernels::view::{MatMut, MatRef};
 
 use crate::checkpoint::TensorReader;
-use crate::encoder::spec::{AttentionSpec, EncoderSpec, RelativeKeysSpec};
+use crate::encoder::grown_table::GrownTable;
+use crate::encoder::spec::{AttentionSpec, DistanceBuckets, EncoderSpec, RelativeBiasSpec, RelativeKeysSpec};
 use crate::error::Result;
 
-/// A bias of the scores that depends on j − i alone: per head, its values for j − i from −(M − 1)
-/// to M − 1, where M is the longest text. Row i of the scores reads the slice that starts at M − 1
-/// − i.
+/// A bias of the scores that depends on the head and on j − i alone, as all layers add it.
+pub(crate) struct RelativePositionBias {
+    heads: usize,
+    values: BiasValues,
+    table: GrownTable<DiagonalBias>,
+}
+
+enum BiasValues {
+    /// `[buckets, H]`.
+    Buckets { table: Vec<f32>, buckets: DistanceBuckets },
+    /// `[H]`.
+    Slopes(Vec<f32>),
+}
+
+/// Per head, the bias for j − i from −(M − 1) to M − 1, where M is the most tokens of a text so
+/// far. Row i of the scores reads the slice that starts at M − 1 − i.
 ///
 /// Such a matrix, constant along its diagonals, is called Toeplitz.
-pub(crate) struct RelativePositionBias {
+pub(crate) struct DiagonalBias {
     /// `[H, 2·M − 1]`.
     values: Vec<f32>,
     max_tokens: usize,
 }
 
 impl RelativePositionBias {
-    /// Loads the bias that all layers share, if the model has one.
+    /// Loads the bias, if the model has one.
     pub(crate) fn load(tensors: &mut TensorReader<'_>, spec: &EncoderSpec) -> Result<Option<Self>> {
         let Some(bias) = &spec.relative_bias else { return Ok(None) };
         let heads = spec.heads();
-        let max_tokens = spec.max_tokens;
-        let table = tensors.tensor(&bias.table.name, &[bias.table.rows, heads])?.to_f32_vec()?;
-        let reach = max_tokens as isize - 1;
-        let mut values = Vec::with_capacity(heads * (2 * max_tokens - 1));
-        for head in 0..heads {
-            values.extend((-reach..=reach).map(|distance| table[(bias.bucket)(distance) * heads + head]));
-        }
-        Ok(Some(Self { values, max_tokens }))
+        let values = match bias {
+            RelativeBiasSpec::Buckets { table, buckets } => {
+                let table = tensors.tensor(&table.name, &[table.rows, heads])?.to_f32_vec()?;
+                BiasValues::Buckets { table, buckets: *buckets }
+            }
+            RelativeBiasSpec::Slopes(slopes) => BiasValues::Slopes(slopes.clone()),
+        };
+        Ok(Some(Self { heads, values, table: GrownTable::new(spec.max_tokens) }))
     }
 
+    /// Returns the bias for texts of so many tokens.
+    pub(crate) fn for_tokens(&self, tokens: usize) -> Arc<DiagonalBias> {
+        self.table.get(tokens, |max_tokens| {
+            let reach = max_tokens as isize - 1;
+            let mut values = Vec::with_capacity(self.heads * (2 * max_tokens - 1));
+            for head in 0..self.heads {
+                values.extend((-reach..=reach).map(|distance| self.values.of(head, self.heads, distance)));
+            }
+            DiagonalBias { values, max_tokens }
+        })
+    }
+
+    /// Returns the bytes of the bias for texts of so many tokens.
+    pub(crate) fn bytes(spec: &EncoderSpec, tokens: usize) -> usize {
+        let max_tokens = GrownTable::<DiagonalBias>::length(tokens, spec.max_tokens);
+        let elements = spec.heads() * (2 * max_tokens - 1);
+        if spec.relative_bias.is_some() { elements * size_of::<f32>() } else { 0 }
+    }
+}
+
+impl BiasValues {
+    /// Returns the bias of a head for a key that is `distance` = j − i tokens after the query.
+    fn of(&self, head: usize, heads: usize, distance: isize) -> f32 {
+        match self {
+            Self::Buckets { table, buckets } => table[buckets.bucket(distance) * heads + head],
+            Self::Slopes(slopes) => -slopes[head] * distance.unsigned_abs() as f32,
+        }
+    }
+}
+
+impl DiagonalBias {
     /// Returns the values `[2·M − 1]` of one head, and the index of the value for j − i = 0.
     pub(crate) fn head(&self, head: usize) -> (&[f32], usize) {
         let width = 2 * self.max_tokens - 1;
         (&self.values[head * width..][..width], self.max_tokens - 1)
-    }
-
-    /// Returns the bytes in memory.
-    pub(crate) fn bytes(spec: &EncoderSpec) -> usize {
-        let elements = spec.heads() * (2 * spec.max_tokens - 1);
-        if spec.relative_bias.is_some() { elements * size_of::<f32>() } else { 0 }
     }
 }
 

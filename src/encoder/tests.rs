@@ -11,9 +11,9 @@ use safetensors::tensor::TensorView;
 
 use super::spec::{
     AttentionSpec, EmbeddingsSpec, EncoderSpec, Family, FeedForwardSpec, JoinSpec, LayerSpec, LinearPart, LinearSpec,
-    NormSpec, PositionTableSpec, SublayerSpec, TableSpec,
+    NormKind, NormSpec, PositionTableSpec, RelativeBiasSpec, RotarySpec, SublayerSpec, TableSpec, Window,
 };
-use super::{ComputeConfig, Encoder, Workspace};
+use super::{ComputeConfig, Encoder, PassBuffers, Workspace};
 use crate::batch::{Batch, PositionIds};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
@@ -32,6 +32,8 @@ const EPSILON: f32 = 1e-5;
 
 const IDS: [u32; 6] = [3, 1, 4, 1, 5, 9];
 
+const SLOPES: [f32; HEADS] = [0.5, 0.125];
+
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Post,
@@ -39,20 +41,48 @@ enum Kind {
     Sandwich,
     /// Pre-norm without a norm before the first attention, as in ModernBERT.
     PreWithoutFirst,
+    /// Pre-norm with RMS norms, rotations, a window of one token on both sides, gates, and a
+    /// projection of narrow embeddings without a norm.
+    Rotary,
+    /// Post-norm with a bias by distance, causal attention, another scale, and one layer applied
+    /// twice.
+    Slopes,
 }
 
-fn norm(name: String, has_bias: bool) -> NormSpec {
+impl Kind {
+    fn is_post_norm(self) -> bool {
+        matches!(self, Self::Post | Self::Slopes)
+    }
+
+    /// The width of the embeddings before their projection.
+    fn embedding_width(self) -> usize {
+        if matches!(self, Self::Rotary) { 12 } else { HIDDEN }
+    }
+
+    fn window(self) -> Window {
+        match self {
+            Self::Rotary => Window::symmetric(1),
+            Self::Slopes => Window::CAUSAL,
+            _ => Window::FULL,
+        }
+    }
+}
+
+fn norm(kind: Kind, name: &str, has_bias: bool) -> NormSpec {
+    if matches!(kind, Kind::Rotary) {
+        return NormSpec::root_mean_square(name, EPSILON);
+    }
     let bias = has_bias.then(|| format!("{name}.bias"));
-    NormSpec { weight: format!("{name}.weight"), bias, epsilon: EPSILON }
+    NormSpec { kind: NormKind::LayerNorm, weight: format!("{name}.weight"), bias, epsilon: EPSILON }
 }
 
 fn sublayer<F>(kind: Kind, body: F, name: &str, is_first: bool) -> SublayerSpec<F> {
-    let input_norm = Some(norm(format!("{name}.input_norm"), false));
-    let output_norm = norm(format!("{name}.output_norm"), true);
+    let input_norm = Some(norm(kind, &format!("{name}.input_norm"), false));
+    let output_norm = norm(kind, &format!("{name}.output_norm"), true);
     let (input_norm, join) = match kind {
-        Kind::Post => (None, JoinSpec::AddThenNorm(output_norm)),
+        Kind::Post | Kind::Slopes => (None, JoinSpec::AddThenNorm(output_norm)),
         Kind::PreWithoutFirst if is_first => (None, JoinSpec::Add),
-        Kind::Pre | Kind::PreWithoutFirst => (input_norm, JoinSpec::Add),
+        Kind::Pre | Kind::PreWithoutFirst | Kind::Rotary => (input_norm, JoinSpec::Add),
         Kind::Sandwich => (input_norm, JoinSpec::NormThenAdd(output_norm)),
     };
     SublayerSpec { input_norm, body, join }
@@ -72,12 +102,19 @@ fn layer(kind: Kind, i: usize) -> LayerSpec {
         head_size: HEAD_SIZE,
         qkv: LinearSpec { parts: vec![part(2 * WIDTH, true), part(0, false), part(WIDTH, true)], inputs: HIDDEN },
         output: LinearSpec::module(&format!("{i}.output"), HIDDEN, WIDTH),
+        rotary: matches!(kind, Kind::Rotary)
+            .then(|| RotarySpec { frequencies: (0..HEAD_SIZE / 2).map(|j| 1.0 / (j + 1) as f32).collect() }),
         relative_keys: None,
+        scale: if matches!(kind, Kind::Slopes) { 0.7 } else { 1.0 / (HEAD_SIZE as f32).sqrt() },
+        window: kind.window(),
     };
+    let is_gated = matches!(kind, Kind::Rotary);
+    let outputs = if is_gated { INTERMEDIATE } else { INTERMEDIATE / 2 };
     let down = LinearPart { weight: format!("{i}.down.weight"), bias: None, tensor_rows: HIDDEN, rows: 0..HIDDEN };
     let feed_forward = FeedForwardSpec {
-        up: LinearSpec::joined(&[&format!("{i}.up_a"), &format!("{i}.up_b")], INTERMEDIATE / 2, HIDDEN),
+        up: LinearSpec::joined(&[&format!("{i}.up_a"), &format!("{i}.up_b")], outputs, HIDDEN),
         activation: Activation::Relu,
+        is_gated,
         down: LinearSpec { parts: vec![down], inputs: INTERMEDIATE },
     };
     LayerSpec {
@@ -92,15 +129,18 @@ fn spec(kind: Kind) -> EncoderSpec {
         hidden_size: HIDDEN,
         max_tokens: POSITIONS,
         embeddings: EmbeddingsSpec {
+            width: kind.embedding_width(),
             tokens: TableSpec::new("tokens", VOCABULARY),
             token_types: None,
             positions: PositionTableSpec::Learned(TableSpec::new("positions", POSITIONS)),
             position_ids: PositionIds::Sequential,
-            norm: norm("embedding_norm".to_owned(), true),
+            norm: (!matches!(kind, Kind::Rotary)).then(|| norm(kind, "embedding_norm", true)),
+            projection: matches!(kind, Kind::Rotary).then(|| LinearSpec::module("projection", HIDDEN, 12)),
         },
-        relative_bias: None,
+        relative_bias: matches!(kind, Kind::Slopes).then(|| RelativeBiasSpec::Slopes(SLOPES.to_vec())),
         layers: (0..2).map(|i| layer(kind, i)).collect(),
-        final_norm: (!matches!(kind, Kind::Post)).then(|| norm("final_norm".to_owned(), true)),
+        layer_order: if matches!(kind, Kind::Slopes) { vec![0, 1, 0] } else { vec![0, 1] },
+        final_norm: (!kind.is_post_norm()).then(|| norm(kind, "final_norm", true)),
         prefixes: &[],
     }
 }
@@ -127,11 +167,11 @@ impl Weights {
     /// Makes all tensors that a spec requests.
     fn of(spec: &EncoderSpec) -> Self {
         let mut weights = Self::default();
-        weights.add("tokens", &[VOCABULARY, HIDDEN]);
-        weights.add("positions", &[POSITIONS, HIDDEN]);
-        for norm in spec.norms() {
-            weights.add(&norm.weight, &[HIDDEN]);
-            norm.bias.iter().for_each(|bias| weights.add(bias, &[HIDDEN]));
+        weights.add("tokens", &[VOCABULARY, spec.embeddings.width]);
+        weights.add("positions", &[POSITIONS, spec.embeddings.width]);
+        for (norm, width) in spec.norms() {
+            weights.add(&norm.weight, &[width]);
+            norm.bias.iter().for_each(|bias| weights.add(bias, &[width]));
         }
         for linear in spec.linears() {
             for part in &linear.parts {
@@ -166,7 +206,7 @@ impl Truth<'_> {
         let weight = self.0.get(&spec.weight);
         let bias = spec.bias.as_ref().map_or(vec![0.0; HIDDEN], |bias| self.0.get(bias));
         let row = |x: &Vec<f64>| {
-            let mean = x.iter().sum::<f64>() / HIDDEN as f64;
+            let mean = if spec.kind == NormKind::RmsNorm { 0.0 } else { x.iter().sum::<f64>() / HIDDEN as f64 };
             let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / HIDDEN as f64;
             let deviation = (variance + f64::from(spec.epsilon)).sqrt();
             (0..HIDDEN).map(|i| (x[i] - mean) / deviation * weight[i] + bias[i]).collect()
@@ -190,15 +230,26 @@ impl Truth<'_> {
         y
     }
 
-    fn attention(&self, spec: &AttentionSpec, x: &Rows) -> Rows {
-        let qkv = self.linear(&spec.qkv, x);
+    fn attention(&self, spec: &AttentionSpec, bias: Option<&RelativeBiasSpec>, x: &Rows) -> Rows {
+        let mut qkv = self.linear(&spec.qkv, x);
+        if let Some(rotary) = &spec.rotary {
+            for (position, row) in qkv.iter_mut().enumerate() {
+                row[..2 * WIDTH].chunks_mut(HEAD_SIZE).for_each(|head| rotate(head, position, &rotary.frequencies));
+            }
+        }
         let mut context = vec![vec![0.0; WIDTH]; x.len()];
         for head in 0..HEADS {
             let part = |i: usize, part: usize| &qkv[i][part * WIDTH + head * HEAD_SIZE..][..HEAD_SIZE];
             for (i, context) in context.iter_mut().enumerate() {
                 let score = |j: usize| {
                     let product: f64 = part(i, 0).iter().zip(part(j, 1)).map(|(q, k)| q * k).sum();
-                    (product / (HEAD_SIZE as f64).sqrt()).exp()
+                    let bias = match bias {
+                        Some(RelativeBiasSpec::Slopes(slopes)) => -f64::from(slopes[head]) * i.abs_diff(j) as f64,
+                        _ => 0.0,
+                    };
+                    let is_visible =
+                        j + spec.window.before.min(IDS.len()) >= i && j <= i.saturating_add(spec.window.after);
+                    if is_visible { (product * f64::from(spec.scale) + bias).exp() } else { 0.0 }
                 };
                 let weights: Vec<f64> = (0..x.len()).map(score).collect();
                 let sum: f64 = weights.iter().sum();
@@ -214,7 +265,10 @@ impl Truth<'_> {
 
     fn feed_forward(&self, spec: &FeedForwardSpec, x: &Rows) -> Rows {
         let mut inside = self.linear(&spec.up, x);
-        inside.iter_mut().flatten().for_each(|x| *x = x.max(0.0));
+        for row in &mut inside {
+            let values = if spec.is_gated { row.split_off(INTERMEDIATE) } else { vec![1.0; INTERMEDIATE] };
+            row.iter_mut().zip(values).for_each(|(x, value)| *x = x.max(0.0) * value);
+        }
         self.linear(&spec.down, &inside)
     }
 
@@ -229,15 +283,34 @@ impl Truth<'_> {
 
     fn encode(&self, spec: &EncoderSpec) -> Rows {
         let [tokens, positions] = ["tokens", "positions"].map(|name| self.0.get(name));
+        let width = spec.embeddings.width;
         let embedding = |(i, &id): (usize, &u32)| -> Vec<f64> {
-            (0..HIDDEN).map(|d| tokens[id as usize * HIDDEN + d] + positions[i * HIDDEN + d]).collect()
+            (0..width).map(|d| tokens[id as usize * width + d] + positions[i * width + d]).collect()
         };
-        let mut x = self.norm(&spec.embeddings.norm, &IDS.iter().enumerate().map(embedding).collect());
-        for layer in &spec.layers {
-            x = self.join(&layer.attention, &x, |x| self.attention(&layer.attention.body, x));
+        let mut x: Rows = IDS.iter().enumerate().map(embedding).collect();
+        if let Some(norm) = &spec.embeddings.norm {
+            x = self.norm(norm, &x);
+        }
+        if let Some(projection) = &spec.embeddings.projection {
+            x = self.linear(projection, &x);
+        }
+        for &layer in &spec.layer_order {
+            let layer = &spec.layers[layer];
+            let bias = spec.relative_bias.as_ref();
+            x = self.join(&layer.attention, &x, |x| self.attention(&layer.attention.body, bias, x));
             x = self.join(&layer.feed_forward, &x, |x| self.feed_forward(&layer.feed_forward.body, x));
         }
         spec.final_norm.as_ref().map_or(x.clone(), |norm| self.norm(norm, &x))
+    }
+}
+
+/// Rotates pairs of elements that are half a head apart.
+fn rotate(head: &mut [f64], position: usize, frequencies: &[f32]) {
+    for (j, frequency) in frequencies.iter().enumerate() {
+        let (sin, cos) = (position as f64 * f64::from(*frequency)).sin_cos();
+        let (a, b) = (head[j], head[j + HEAD_SIZE / 2]);
+        head[j] = a * cos - b * sin;
+        head[j + HEAD_SIZE / 2] = b * cos + a * sin;
     }
 }
 
@@ -245,32 +318,45 @@ fn add(x: &Rows, y: &Rows) -> Rows {
     x.iter().zip(y).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x + y).collect()).collect()
 }
 
-fn encode(spec: &EncoderSpec, weights: &Weights, compute: ComputeConfig, threads: usize) -> Vec<Vec<f32>> {
+fn encode(
+    spec: &EncoderSpec,
+    weights: &Weights,
+    compute: ComputeConfig,
+    threads: usize,
+    selected: Option<&[usize]>,
+) -> Vec<Vec<f32>> {
     let pool = Pool::new(threads).expect("threads");
     let loaded = Encoder::load(&weights.checkpoint(), spec.clone(), compute, &pool).expect("an encoder");
     let batch = Batch::new([&IDS[..]], spec.embeddings.position_ids);
-    let mut work = Workspace::new(spec, compute.precision);
-    work.resize(batch.tokens());
-    let output = pool.team(&mut work, |member, work| loaded.encoder.forward(member, &batch, work, &mut NullObserver));
-    TeamMember::solo(&mut work, |member, work| {
-        work.read_stream(member, output, |rows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect())
+    let mut buffers = PassBuffers::new(spec, compute.precision);
+    buffers.resize(batch.tokens(), selected.map_or(0, <[usize]>::len));
+    let output = pool.team(&mut buffers, |member, buffers| {
+        loaded.encoder.forward(member, &batch, buffers, selected, &mut NullObserver)
+    });
+    TeamMember::solo(&mut buffers, |member, buffers| {
+        buffers.read_output(member, output, |rows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect())
     })
 }
 
 #[test]
 fn encoder_of_every_join_equals_its_formulas() {
-    for kind in [Kind::Post, Kind::Pre, Kind::Sandwich, Kind::PreWithoutFirst] {
+    for kind in [Kind::Post, Kind::Pre, Kind::Sandwich, Kind::PreWithoutFirst, Kind::Rotary, Kind::Slopes] {
         let spec = spec(kind);
         let weights = Weights::of(&spec);
         let truth = Truth(&weights).encode(&spec);
         for level in Level::available() {
             for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.1), (Precision::Int8, 0.3)] {
                 let compute = ComputeConfig { level, precision };
-                let vectors = encode(&spec, &weights, compute, 1);
+                let vectors = encode(&spec, &weights, compute, 1, None);
                 let pairs = vectors.iter().flatten().zip(truth.iter().flatten());
                 let difference = pairs.map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
                 assert!(difference < tolerance, "{kind:?} {level} {}: {difference}", precision.name());
-                assert_eq!(vectors, encode(&spec, &weights, compute, 3), "{kind:?} {level}: three threads");
+                assert_eq!(vectors, encode(&spec, &weights, compute, 3, None), "{kind:?} {level}: three threads");
+                // The last layer for one token alone gives its bits.
+                for token in [0, 3, IDS.len() - 1] {
+                    let one = encode(&spec, &weights, compute, 1 + token % 2, Some(&[token]));
+                    assert_eq!(one, vectors[token..=token], "{kind:?} {level}: token {token}");
+                }
             }
         }
     }
@@ -278,7 +364,7 @@ fn encoder_of_every_join_equals_its_formulas() {
 
 #[test]
 fn parameters_of_a_spec_are_those_of_its_tensors() {
-    for kind in [Kind::Post, Kind::Pre, Kind::Sandwich] {
+    for kind in [Kind::Post, Kind::Pre, Kind::Sandwich, Kind::Rotary, Kind::Slopes] {
         let spec = spec(kind);
         let elements: usize = Weights::of(&spec).0.values().map(|(_, elements)| elements.len()).sum();
         // The spec uses two thirds of the fused bias.

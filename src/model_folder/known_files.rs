@@ -37,8 +37,10 @@ pub(crate) const VOCAB_TXT: &str = "vocab.txt";
 pub(crate) const VOCAB_JSON: &str = "vocab.json";
 /// The merges of byte-level BPE.
 pub(crate) const MERGES: &str = "merges.txt";
-/// The vocabulary of SentencePiece.
+/// The vocabulary of SentencePiece, in models that fairseq trained.
 pub(crate) const SENTENCEPIECE: &str = "sentencepiece.bpe.model";
+/// The vocabulary of SentencePiece, in T5 and ALBERT.
+pub(crate) const SPIECE: &str = "spiece.model";
 /// The class and the settings of the tokenizer.
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Special tokens by their roles.
@@ -49,7 +51,7 @@ const ADAPTER_CONFIG: &str = "adapter_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// The files of which a model needs at least one, in the order of precedence.
-pub(crate) const VOCABULARIES: [&str; 4] = [TOKENIZER, VOCAB_TXT, VOCAB_JSON, SENTENCEPIECE];
+pub(crate) const VOCABULARIES: [&str; 5] = [TOKENIZER, VOCAB_TXT, VOCAB_JSON, SENTENCEPIECE, SPIECE];
 
 /// Why a chat template is rejected in a model without modules.json.
 pub(crate) const NO_CHAT_TEMPLATE: &str =
@@ -117,7 +119,7 @@ const UNSUPPORTED_ADAPTER: Role =
 const UNSUPPORTED_CHAT_TEMPLATE: Role = Role::Unsupported { expected: NO_CHAT_TEMPLATE, found: "a template" };
 
 /// All files other than weights, licenses and READMEs that are read.
-pub(crate) const KNOWN_FILES: [KnownFile; 20] = {
+pub(crate) const KNOWN_FILES: [KnownFile; 21] = {
     use Condition::{WithModules, WithoutModules, WithoutTokenList};
     use Folder::{Encoder, Model};
     use Role::{Fallback, Optional, Required};
@@ -139,6 +141,7 @@ pub(crate) const KNOWN_FILES: [KnownFile; 20] = {
         KnownFile::new(Encoder, Fallback, VOCAB_JSON).up_to(MAX_VOCABULARY_BYTES),
         KnownFile::new(Encoder, Fallback, MERGES).up_to(MAX_VOCABULARY_BYTES),
         KnownFile::new(Encoder, Fallback, SENTENCEPIECE),
+        KnownFile::new(Encoder, Fallback, SPIECE),
         KnownFile::new(Encoder, Optional, SPECIAL_TOKENS_MAP).when(WithoutTokenList),
         KnownFile::new(Encoder, Optional, ADDED_TOKENS).when(WithoutTokenList),
         KnownFile::new(Encoder, UNSUPPORTED_ADAPTER, ADAPTER_CONFIG),

@@ -7,7 +7,7 @@ use super::dense::Dense;
 use super::module_config::{module_config, reject_other_features};
 use super::pooling::{Pooling, PoolingMode};
 use crate::checkpoint::{Checkpoint, TensorReader};
-use crate::encoder::LayerNorm;
+use crate::encoder::Norm;
 use crate::encoder::spec::NormSpec;
 use crate::error::Result;
 use crate::files::ModelFiles;
@@ -33,7 +33,7 @@ pub(crate) struct PoolingHead {
 /// A module after pooling, which changes the sentence vector.
 enum Module {
     Dense(Dense),
-    LayerNorm(LayerNorm),
+    LayerNorm(Norm),
     Normalize,
     /// Has an effect in training only.
     Dropout,
@@ -118,6 +118,12 @@ impl PoolingHead {
         assert_eq!(tokens.cols(), self.token_width, "width of the token vectors");
         assert_eq!(out.len(), self.pooled_width, "width of the pooled vector");
         self.pooling.apply(self.level, tokens, excluded_tokens, out);
+    }
+
+    /// Returns the index of the only token whose vector pooling reads, in a text of so many tokens.
+    /// The pooled vector is then that of the token. None if pooling reads several tokens, or none.
+    pub(crate) fn single_token(&self, tokens: usize, excluded_tokens: usize) -> Option<usize> {
+        self.pooling.single_token(tokens, excluded_tokens)
     }
 
     /// Applies the modules after pooling to pooled vectors `[S, W]`. Returns the sentence vectors
@@ -218,7 +224,7 @@ fn require_folder(entry: &ModuleEntry) -> Result<()> {
 
 /// Loads a LayerNorm module (`sentence_transformer/modules/layer_norm.py`), which wraps
 /// `torch.nn.LayerNorm`.
-fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<LayerNorm> {
+fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Result<Norm> {
     let keys = module_config(files, path, "the configuration of a LayerNorm module")?;
     if keys.positive_integer("dimension")? != Some(width) {
         return Err(keys.invalid_value("dimension", format!("{width}, the width of the vectors before it")));
@@ -226,13 +232,13 @@ fn load_norm(files: &ModelFiles, level: Level, path: &str, width: usize) -> Resu
     keys.reject_unread(&[])?;
     let checkpoint = Checkpoint::of_module(files, path)?;
     let mut tensors = TensorReader::new(&checkpoint);
-    let norm = LayerNorm::load(&mut tensors, level, &NormSpec::module("norm", LAYER_NORM_EPSILON), width)?;
+    let norm = Norm::load(&mut tensors, level, &NormSpec::module("norm", LAYER_NORM_EPSILON), width)?;
     tensors.reject_unknown_tensors("LayerNorm")?;
     Ok(norm)
 }
 
 /// Applies a layer norm to vectors `[S, width]`.
-fn apply_norm(norm: &LayerNorm, vectors: &[f32], width: usize) -> Vec<f32> {
+fn apply_norm(norm: &Norm, vectors: &[f32], width: usize) -> Vec<f32> {
     let rows = vectors.len() / width;
     let mut out = vec![0.0; vectors.len()];
     norm.apply(MatRef::new(vectors, rows, width), MatMut::new(&mut out, rows, width));

@@ -173,6 +173,17 @@ impl Pooling {
         }
     }
 
+    /// Returns the index of the only token whose vector is read, in a text of so many tokens. None
+    /// if several are, or none.
+    pub(super) fn single_token(&self, tokens: usize, excluded_tokens: usize) -> Option<usize> {
+        let first = excluded_tokens.min(tokens);
+        match self.modes.as_slice() {
+            [PoolingMode::Cls] => Some(if first == tokens { 0 } else { first }),
+            [PoolingMode::LastToken] => tokens.checked_sub(1).filter(|&last| first <= last),
+            _ => None,
+        }
+    }
+
     /// Describes the module, such as "mean pooling" or "cls + max pooling without the prompt".
     pub(super) fn describe(&self) -> String {
         let modes: Vec<&str> = self.modes.iter().map(|mode| mode.name()).collect();

@@ -215,7 +215,7 @@ mod tests {
             let pool = Pool::new(threads).expect("threads");
             let mut two = Two::new(13, 37);
             pool.team(&mut two, |member, two| {
-                member.fill_columns(&two.0, 16, |columns, mut view, _| {
+                member.fill_columns(&two.0, 0..two.0.cols(), 16, |columns, mut view, _| {
                     for i in 0..view.rows() {
                         for (x, j) in view.row_mut(i).iter_mut().zip(columns.clone()) {
                             *x = (i * 100 + j) as f32;

@@ -41,22 +41,24 @@ impl<'t> TeamMember<'t> {
         self.team.size
     }
 
-    /// Runs a step that fills `out` `[rows, cols]`, each member some of its columns: a multiple of
-    /// `unit` of them, except at the right edge. `fill` gets the range of columns, their view
-    /// `[rows, columns]`, and access to the matrices of earlier steps.
+    /// Runs a step that fills the columns `range` of `out` `[rows, cols]`, each member some of
+    /// them: a multiple of `unit`, except at the right edge. `fill` gets the range of columns,
+    /// their view `[rows, columns]`, and access to the matrices of earlier steps.
     pub(crate) fn fill_columns<T: Copy>(
         &mut self,
         out: &TeamMatrix<T>,
+        range: Range<usize>,
         unit: usize,
         fill: impl FnOnce(Range<usize>, MatMut<'_, T>, &StepReader),
     ) {
-        let units = out.cols.div_ceil(unit);
-        let columns = self.part(units, unit, out.cols);
-        out.claim(self, Split::Columns(unit));
-        // SAFETY: `claim` has made sure that this step fills `out`, by columns in parts of `unit`,
-        // and that nothing else reads or writes it until the step ends. Members have different
-        // indices, so their parts are disjoint. `fill` runs within the step, and its view cannot
-        // outlive the call.
+        assert!(range.start <= range.end && range.end <= out.cols, "columns {range:?} of {}", out.cols);
+        let part = self.part(range.len().div_ceil(unit), unit, range.len());
+        let columns = range.start + part.start..range.start + part.end;
+        out.claim(self, Split::Columns(unit, range));
+        // SAFETY: `claim` has made sure that this step fills `out`, by columns of `range` in parts
+        // of `unit`, and that nothing else reads or writes it until the step ends. Members have
+        // different indices, so their parts are disjoint; all are among the columns of `out`, by
+        // the assertion. `fill` runs within the step, and its view cannot outlive the call.
         let view = unsafe { out.view(0..out.rows, columns.clone()) };
         if !columns.is_empty() {
             fill(columns, view, &self.reader());
@@ -177,24 +179,27 @@ impl StepReader {
 }
 
 /// The way in which a step divides its output among the members.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Split<'a> {
-    Columns(usize),
+    Columns(usize, Range<usize>),
     Rows,
     Blocks(usize, &'a [usize]),
 }
 
 impl Split<'_> {
     /// Returns a code that differs between ways to split.
-    fn code(self) -> u64 {
+    fn code(&self) -> u64 {
         // 31 bits, below the number of the step.
         let short = |code: u64| (code ^ code >> 29) & 0x1fff_ffff;
         match self {
-            Self::Columns(unit) => short(unit as u64) << 2,
+            Self::Columns(unit, range) => {
+                let hash = |hash: u64, &bound: &usize| (hash ^ bound as u64).wrapping_mul(0x0000_0100_0000_01b3);
+                short([range.start, range.end].iter().fold(*unit as u64, hash)) << 2
+            }
             Self::Rows => 1,
             Self::Blocks(width, offsets) => {
                 let hash = |hash: u64, &offset: &usize| (hash ^ offset as u64).wrapping_mul(0x0000_0100_0000_01b3);
-                short(offsets.iter().fold(width as u64, hash)) << 2 | 2
+                short(offsets.iter().fold(*width as u64, hash)) << 2 | 2
             }
         }
     }

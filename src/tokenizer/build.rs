@@ -2,20 +2,17 @@
 
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::{BertNormalizer, Precompiled};
+use tokenizers::normalizers::{BertNormalizer, Lowercase, NFKD, Precompiled, Replace, Sequence, StripAccents};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::processors::roberta::RobertaProcessing;
-use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{
-    DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer as Inner,
-};
+use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
+use super::around_text::{AroundText, VocabularySource};
 use super::class::TokenizerClass;
-use super::error::{CrateError, TokenizerError};
+use super::error::TokenizerError;
 use super::special_tokens::ExtraSpecialTokens;
 use super::tokenizer_config::TokenizerConfig;
 use crate::error::Result;
@@ -33,6 +30,7 @@ pub(super) struct VocabularyParts {
     pub(super) charsmap: Option<Precompiled>,
     /// Tokens to add, unless the settings list others.
     pub(super) extra: ExtraSpecialTokens,
+    pub(super) source: VocabularySource,
 }
 
 /// A vocabulary.
@@ -55,12 +53,9 @@ pub(super) fn build_tokenizer(
     inner.with_pre_tokenizer(Some(pre_tokenizer(class, add_prefix_space)));
     inner.with_decoder(Some(decoder(class, add_prefix_space)));
     let tokens = config.tokens_to_add(&|role| class.default_token(role), parts.extra, &|_| false)?;
-    // XLM-RoBERTa and CamemBERT put bos and eos around a text. The other classes put cls and sep.
-    let (first, last) = if class.is_unigram() { ("bos_token", "eos_token") } else { ("cls_token", "sep_token") };
-    let first = class.require_token_text(config, first)?;
-    let last = class.require_token_text(config, last)?;
+    let around = AroundText::of_class(class, &inner, config, parts.source)?;
     inner.add_tokens(tokens.added)?;
-    let post_processor = post_processor(class, &inner, first, last, add_prefix_space)?;
+    let post_processor = around.post_processor(class, &inner, add_prefix_space)?;
     inner.with_post_processor(Some(post_processor));
     Ok(BuiltTokenizer { inner, special: tokens.special })
 }
@@ -68,6 +63,9 @@ pub(super) fn build_tokenizer(
 /// Reads whether a space is put before the first word.
 fn add_prefix_space(class: TokenizerClass, config: &TokenizerConfig) -> Result<bool> {
     const KEY: &str = "add_prefix_space";
+    if class == TokenizerClass::T5 {
+        return Ok(true);
+    }
     if class.is_unigram() {
         return Ok(config.truthy(KEY)?.unwrap_or(true));
     }
@@ -78,7 +76,7 @@ fn normalizer(
     class: TokenizerClass,
     charsmap: Option<Precompiled>,
     config: &TokenizerConfig,
-) -> Result<Option<NormalizerWrapper>> {
+) -> std::result::Result<Option<NormalizerWrapper>, TokenizerError> {
     Ok(match class {
         TokenizerClass::Bert | TokenizerClass::Mpnet => {
             let clean_text = true;
@@ -88,16 +86,38 @@ fn normalizer(
             Some(BertNormalizer::new(clean_text, handle_chinese_chars, strip_accents, lowercase).into())
         }
         TokenizerClass::Roberta => None,
-        TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Generic => charsmap.map(Into::into),
+        TokenizerClass::Albert => Some(albert_normalizer(charsmap, config)?),
+        TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::T5 | TokenizerClass::Generic => {
+            charsmap.map(Into::into)
+        }
     })
+}
+
+fn albert_normalizer(
+    charsmap: Option<Precompiled>,
+    config: &TokenizerConfig,
+) -> std::result::Result<NormalizerWrapper, TokenizerError> {
+    let mut steps: Vec<NormalizerWrapper> = vec![Replace::new("``", "\"")?.into(), Replace::new("''", "\"")?.into()];
+    if !config.truthy("keep_accents")?.unwrap_or(false) {
+        steps.extend([NFKD.into(), StripAccents.into()]);
+    }
+    if config.truthy("do_lower_case")?.unwrap_or(true) {
+        steps.push(Lowercase.into());
+    }
+    steps.extend(charsmap.map(NormalizerWrapper::from));
+    Ok(Sequence::new(steps).into())
 }
 
 fn pre_tokenizer(class: TokenizerClass, add_prefix_space: bool) -> PreTokenizerWrapper {
     match class {
         TokenizerClass::Bert | TokenizerClass::Mpnet => BertPreTokenizer.into(),
         TokenizerClass::Roberta => ByteLevel::new(add_prefix_space, true, true).into(),
-        TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Generic => {
-            Sequence::new(vec![WhitespaceSplit.into(), metaspace(add_prefix_space).into()]).into()
+        TokenizerClass::XlmRoberta
+        | TokenizerClass::Camembert
+        | TokenizerClass::T5
+        | TokenizerClass::Albert
+        | TokenizerClass::Generic => {
+            PreTokenizerSequence::new(vec![WhitespaceSplit.into(), metaspace(add_prefix_space).into()]).into()
         }
     }
 }
@@ -106,39 +126,17 @@ fn decoder(class: TokenizerClass, add_prefix_space: bool) -> DecoderWrapper {
     match class {
         TokenizerClass::Bert | TokenizerClass::Mpnet => WordPieceDecoder::new("##".to_owned(), true).into(),
         TokenizerClass::Roberta => ByteLevel::new(true, true, true).into(),
-        TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Generic => {
-            metaspace(add_prefix_space).into()
-        }
+        TokenizerClass::XlmRoberta
+        | TokenizerClass::Camembert
+        | TokenizerClass::T5
+        | TokenizerClass::Albert
+        | TokenizerClass::Generic => metaspace(add_prefix_space).into(),
     }
 }
 
 fn metaspace(add_prefix_space: bool) -> Metaspace {
     let scheme = if add_prefix_space { PrependScheme::Always } else { PrependScheme::Never };
     Metaspace::new('▁', scheme, true)
-}
-
-/// Returns the step that puts `first` and `last` around a text.
-fn post_processor(
-    class: TokenizerClass,
-    inner: &Inner,
-    first: String,
-    last: String,
-    add_prefix_space: bool,
-) -> std::result::Result<PostProcessorWrapper, CrateError> {
-    let id = |token: &str| inner.token_to_id(token).ok_or_else(|| format!("it has no token {token:?}"));
-    let first_id = id(&first)?;
-    let last_id = id(&last)?;
-    match class {
-        TokenizerClass::Mpnet | TokenizerClass::Roberta => {
-            let processing = RobertaProcessing::new((last, last_id), (first, first_id));
-            Ok(processing.trim_offsets(true).add_prefix_space(add_prefix_space).into())
-        }
-        TokenizerClass::Bert | TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Generic => {
-            let template = vec![first.clone(), "$A".to_owned(), last.clone()];
-            let special_tokens = vec![(first, first_id), (last, last_id)];
-            Ok(TemplateProcessing::builder().try_single(template)?.special_tokens(special_tokens).build()?.into())
-        }
-    }
 }
 
 /// Returns the model of a vocabulary, with the properties that the class defines.
@@ -174,7 +172,10 @@ fn model(
         }
         (TokenizerClass::Bert | TokenizerClass::Mpnet, other) => Err(wrong_kind("WordPiece", kind(&other))),
         (TokenizerClass::Roberta, other) => Err(wrong_kind("BPE", kind(&other))),
-        (TokenizerClass::XlmRoberta | TokenizerClass::Camembert, other) => Err(wrong_kind("Unigram", kind(&other))),
+        (
+            TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::T5 | TokenizerClass::Albert,
+            other,
+        ) => Err(wrong_kind("Unigram", kind(&other))),
     }
 }
 
@@ -184,11 +185,11 @@ fn unigram(
     pieces: Vec<(String, f64)>,
     unknown: &str,
 ) -> std::result::Result<ModelWrapper, TokenizerError> {
-    const XLM_ROBERTA_UNKNOWN_ID: usize = 3;
-    let unknown_id = if class == TokenizerClass::Camembert {
-        pieces.iter().position(|(piece, _)| piece == unknown).unwrap_or(0)
-    } else {
-        XLM_ROBERTA_UNKNOWN_ID
+    let unknown_id = match class {
+        TokenizerClass::Camembert => pieces.iter().position(|(piece, _)| piece == unknown).unwrap_or(0),
+        TokenizerClass::Albert => 1,
+        TokenizerClass::T5 => 2,
+        _ => 3,
     };
     Ok(Unigram::from(pieces, Some(unknown_id), false)?.into())
 }

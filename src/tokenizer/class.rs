@@ -1,11 +1,14 @@
 //! The tokenizer classes of transformers.
 //!
-//! Five classes take only the vocabulary from tokenizer.json or from older files. They make
-//! normalizer, pre-tokenizer and post-processor themselves and ignore those in tokenizer.json. The
-//! generic class takes tokenizer.json unchanged. Follows transformers 5.23.0:
-//! `tokenization_utils_tokenizers.py` (`convert_to_native_format`), `tokenization_auto.py`, and the
-//! file of each class.
+//! Most classes take only the vocabulary from tokenizer.json or from older files. They make
+//! normalizer, pre-tokenizer and post-processor themselves and ignore those in tokenizer.json,
+//! except that ALBERT's class takes the post-processor. The generic class takes tokenizer.json
+//! unchanged.
+//!
+//! Follows transformers 5.23.0: `tokenization_utils_tokenizers.py` (`convert_to_native_format`),
+//! `tokenization_auto.py`, and the file of each class.
 
+use super::sentinels;
 use super::special_tokens::{ExtraSpecialTokens, ListedToken};
 use super::tokenizer_config::TokenizerConfig;
 use crate::encoder::spec::Family;
@@ -19,6 +22,8 @@ pub(super) enum TokenizerClass {
     Roberta,
     XlmRoberta,
     Camembert,
+    T5,
+    Albert,
     /// Takes tokenizer.json unchanged.
     Generic,
 }
@@ -27,9 +32,15 @@ impl TokenizerClass {
     /// Returns the class of a model's tokenizer: the class that a file names, otherwise the
     /// family's.
     ///
+    /// The class that a file of ModernBERT names is ignored, because published files name a wrong
+    /// one: `MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS` of transformers.
+    ///
     /// # Errors
     /// If the class is not supported.
     pub(super) fn choose(config: &TokenizerConfig, family: Family) -> Result<Self> {
+        if family == Family::ModernBert {
+            return Ok(Self::Generic);
+        }
         let Some(name) = config.class()? else { return Ok(Self::default_for(family)) };
         Ok(match name.strip_suffix("Fast").unwrap_or(name) {
             "BertTokenizer"
@@ -45,10 +56,12 @@ impl TokenizerClass {
             }
             "XLMRobertaTokenizer" => Self::XlmRoberta,
             "CamembertTokenizer" => Self::Camembert,
+            "T5Tokenizer" => Self::T5,
+            "AlbertTokenizer" => Self::Albert,
             "TokenizersBackend" | "PreTrainedTokenizer" => Self::Generic,
             _ => {
-                let expected = "the tokenizer class of BERT, MPNet, RoBERTa, XLM-RoBERTa or CamemBERT, or \
-                                PreTrainedTokenizerFast, which takes tokenizer.json unchanged";
+                let expected = "the tokenizer class of BERT, MPNet, RoBERTa, XLM-RoBERTa, CamemBERT, T5 or ALBERT, \
+                                or PreTrainedTokenizerFast, which takes tokenizer.json unchanged";
                 return Err(config.invalid_class(expected, name));
             }
         })
@@ -57,11 +70,14 @@ impl TokenizerClass {
     /// Returns the class of a family's models, for models whose files name no class.
     pub(super) fn default_for(family: Family) -> Self {
         match family {
-            Family::Bert | Family::DistilBert => Self::Bert,
+            Family::Bert | Family::DistilBert | Family::NomicBert | Family::JinaBertV2 | Family::Electra => Self::Bert,
             Family::MpNet => Self::Mpnet,
             Family::Roberta => Self::Roberta,
             Family::Camembert => Self::Camembert,
-            Family::XlmRoberta => Self::XlmRoberta,
+            Family::XlmRoberta | Family::Gte | Family::JinaV3 => Self::XlmRoberta,
+            Family::T5 => Self::T5,
+            Family::Albert => Self::Albert,
+            Family::ModernBert => Self::Generic,
         }
     }
 
@@ -74,6 +90,20 @@ impl TokenizerClass {
                 "cls_token" => "[CLS]",
                 "sep_token" => "[SEP]",
                 "pad_token" => "[PAD]",
+                "mask_token" => "[MASK]",
+                _ => return None,
+            },
+            Self::T5 => match role {
+                "eos_token" => "</s>",
+                "unk_token" => "<unk>",
+                "pad_token" => "<pad>",
+                _ => return None,
+            },
+            Self::Albert => match role {
+                "bos_token" | "cls_token" => "[CLS]",
+                "eos_token" | "sep_token" => "[SEP]",
+                "unk_token" => "<unk>",
+                "pad_token" => "<pad>",
                 "mask_token" => "[MASK]",
                 _ => return None,
             },
@@ -92,21 +122,27 @@ impl TokenizerClass {
     }
 
     /// Returns the class's default tokens without a role.
-    pub(super) fn default_extra_tokens(self) -> ExtraSpecialTokens {
+    pub(super) fn default_extra_tokens(self, config: &TokenizerConfig) -> Result<ExtraSpecialTokens> {
         let contents: &[&str] = match self {
+            Self::T5 => return sentinels::with_sentinels(config.map_extra_tokens()?, config),
             Self::Camembert => &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
-            Self::Bert | Self::Mpnet | Self::Roberta | Self::XlmRoberta | Self::Generic => &[],
+            Self::Bert | Self::Mpnet | Self::Roberta | Self::XlmRoberta | Self::Albert | Self::Generic => &[],
         };
         let tokens = contents.iter().map(|content| ListedToken::special(content)).collect();
-        ExtraSpecialTokens { tokens, replace_map: false }
+        Ok(ExtraSpecialTokens { tokens, replace_map: false })
     }
 
     /// Returns whether the class uses a Unigram vocabulary: pieces with scores.
     pub(super) fn is_unigram(self) -> bool {
         match self {
-            Self::XlmRoberta | Self::Camembert => true,
+            Self::XlmRoberta | Self::Camembert | Self::T5 | Self::Albert => true,
             Self::Bert | Self::Mpnet | Self::Roberta | Self::Generic => false,
         }
+    }
+
+    /// Returns whether the class takes the post-processor of tokenizer.json.
+    pub(super) fn takes_post_processor(self) -> bool {
+        matches!(self, Self::Albert | Self::Generic)
     }
 
     /// Returns the text of the token with a role. A null becomes "None", Python's name of it, as in

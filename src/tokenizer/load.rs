@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{NormalizerWrapper, PostProcessor, Tokenizer as Inner};
 
+use super::around_text::VocabularySource;
 use super::build::{BuiltTokenizer, VocabularyParts, build_tokenizer};
 use super::charsmap;
 use super::class::TokenizerClass;
@@ -67,7 +68,7 @@ pub(super) fn load_tokenizer(
     let max_tokens = max_tokens(files, requested_max_tokens, sentence_bert_config, &config, limits, special_tokens)?;
     let truncation_side = config.truncation_side()?.or(truncation_side).unwrap_or(TruncationSide::Right);
     check_normalizer_expansion(&inner, &label)?;
-    if class == TokenizerClass::Generic {
+    if class.takes_post_processor() {
         reject_token_types(&inner, &config, &label)?;
     }
     inner.with_padding(None);
@@ -127,8 +128,10 @@ fn from_tokenizer_json(
         class => catch_tokenizer_panic(|| {
             let vocabulary = json.vocabulary(class)?;
             let charsmap = json.charsmap()?;
-            let parts = VocabularyParts { vocabulary, charsmap, extra: class.default_extra_tokens() };
-            build_tokenizer(class, parts, config)
+            let extra = class.default_extra_tokens(config)?;
+            let post_processor = if class.takes_post_processor() { json.post_processor()? } else { None };
+            let source = VocabularySource::TokenizerJson(post_processor.map(Box::new));
+            build_tokenizer(class, VocabularyParts { vocabulary, charsmap, extra, source }, config)
         }),
     };
     let built = built.map_err(in_file)?;

@@ -4,6 +4,7 @@
 //! tokenizer.json defines. This module decides how long a text may be. A tokenizer.json often
 //! contains a truncation and a padding from its last use, and sentence-transformers overrides both.
 
+mod around_text;
 mod build;
 mod caught_panics;
 mod charsmap;
@@ -15,9 +16,12 @@ mod max_length;
 mod normalizer_expansion;
 mod sentence_bert_config;
 mod sentencepiece;
+mod sentinels;
 #[cfg(feature = "serve")]
 mod spans;
 mod special_tokens;
+#[cfg(test)]
+mod tests;
 mod tokenizer_config;
 mod tokenizer_json;
 mod tokens;

@@ -2,17 +2,19 @@
 //!
 //! The format is a protocol buffer message, of which few fields are read:
 //! `sentencepiece_model.proto` of SentencePiece. Models from fairseq number the pieces differently:
-//! XLM-RoBERTa and CamemBERT have additional tokens before the pieces. Follows transformers 5.23.0,
-//! `convert_slow_tokenizer.py` (`SentencePieceExtractor`, and `convert_from_spm` of
-//! `XLMRobertaConverter` and `CamembertConverter`).
+//! XLM-RoBERTa and CamemBERT have additional tokens before the pieces. T5 has sentinels after them.
+//! Follows transformers 5.23.0, `convert_slow_tokenizer.py` (`SentencePieceExtractor`, and
+//! `convert_from_spm` of `XLMRobertaConverter`, `CamembertConverter` and `T5Converter`).
 
 use prost::Message;
 use tokenizers::normalizers::Precompiled;
 
+use super::around_text::VocabularySource;
 use super::build::{Vocabulary, VocabularyParts};
 use super::charsmap;
 use super::class::TokenizerClass;
 use super::error::{CrateError, TokenizerError, catch_tokenizer_panic};
+use super::sentinels::{sentinels_after_pieces, with_sentinels};
 use super::special_tokens::{ExtraSpecialTokens, ListedToken};
 use super::tokenizer_config::TokenizerConfig;
 use crate::error::Result;
@@ -80,8 +82,13 @@ pub(super) fn parse(
     let table = model.normalizer.and_then(|normalizer| normalizer.precompiled_charsmap);
     let charsmap = table.filter(|table| !table.is_empty()).map(|table| parse_charsmap(&table)).transpose()?;
     let symbols = model.pieces.iter().filter_map(SentencePiece::symbol).collect();
-    let extra = ExtraSpecialTokens { tokens: symbols, replace_map: true };
-    Ok(VocabularyParts { vocabulary: Vocabulary::Pieces(pieces), charsmap, extra })
+    let extra = if class == TokenizerClass::T5 {
+        with_sentinels(Some(symbols), config)?
+    } else {
+        ExtraSpecialTokens { tokens: symbols, replace_map: true }
+    };
+    let vocabulary = Vocabulary::Pieces(pieces);
+    Ok(VocabularyParts { vocabulary, charsmap, extra, source: VocabularySource::OlderFiles })
 }
 
 fn parse_charsmap(table: &[u8]) -> std::result::Result<Precompiled, CrateError> {
@@ -97,6 +104,13 @@ fn in_order_of_ids(
 ) -> Result<Vec<(String, f64)>> {
     let token = |role: &str| class.token_text(config, role);
     let mut all = Vec::new();
+    if matches!(class, TokenizerClass::T5 | TokenizerClass::Albert) {
+        all.extend(pieces);
+        if class == TokenizerClass::T5 {
+            all.extend(sentinels_after_pieces(config)?.map(|token| (token, 0.0)));
+        }
+        return Ok(all);
+    }
     let skipped_pieces = if class == TokenizerClass::Camembert {
         let first = ["<s>NOTUSED".to_owned(), token("pad_token")?, "</s>NOTUSED".to_owned(), token("unk_token")?];
         all.extend(first.map(|token| (token, 0.0)));

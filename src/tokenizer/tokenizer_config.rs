@@ -108,6 +108,16 @@ impl TokenizerConfig {
         Error::config(&self.label, "tokenizer_class", expected, format!("{found:?}"))
     }
 
+    /// Makes the error that a setting of tokenizer_config.json has the wrong value.
+    pub(super) fn invalid_setting(&self, key: &str, expected: &str, found: &str) -> Error {
+        Error::config(&self.label, key, expected, found)
+    }
+
+    /// Returns whether tokenizer_config.json has a key, perhaps with null.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.config.as_ref().is_some_and(|keys| keys.is_null(key) || keys.get(key).is_some())
+    }
+
     /// Returns tokenizer_config.json.
     pub(super) fn file(&self) -> Option<&JsonObject> {
         self.config.as_ref()
@@ -226,19 +236,30 @@ impl TokenizerConfig {
         })
     }
 
+    /// Returns the old list of special tokens without a role in special_tokens_map.json.
+    pub(super) fn map_extra_tokens(&self) -> Result<Option<Vec<ListedToken>>> {
+        self.map.as_ref().map_or(Ok(None), |keys| parse_token_array(keys, ADDITIONAL))
+    }
+
     /// Returns the special tokens without a role.
     ///
     /// tokenizer_config.json can have a new and an old list. The old list counts if the new one is
-    /// empty. special_tokens_map.json adds to the new list. Its old list counts if no other list
-    /// exists.
+    /// empty. special_tokens_map.json adds to the new list, or removes it with a null. Its old list
+    /// counts if no other list exists. A null in tokenizer_config.json is a list without tokens: it
+    /// replaces the default tokens.
     fn extra_special_tokens(&self, default: ExtraSpecialTokens) -> Result<Vec<ListedToken>> {
         let mut listed = None;
         if let Some(keys) = &self.config {
-            let new = parse_token_array(keys, EXTRA)?;
-            let old = parse_token_array(keys, ADDITIONAL)?;
-            listed = new.clone().filter(|tokens| !tokens.is_empty()).or(old).or(new);
+            let array = |key: &str| -> Result<Option<Vec<ListedToken>>> {
+                Ok(parse_token_array(keys, key)?.or_else(|| keys.is_null(key).then(Vec::new)))
+            };
+            let new = array(EXTRA)?;
+            listed = new.clone().filter(|tokens| !tokens.is_empty()).or(array(ADDITIONAL)?).or(new);
         }
         if let Some(keys) = &self.map {
+            if keys.is_null(EXTRA) {
+                listed = Some(Vec::new());
+            }
             if let Some(more) = parse_token_array(keys, EXTRA)? {
                 let tokens = listed.get_or_insert_default();
                 let is_new = |token: &ListedToken| !tokens.contains(token);
@@ -246,7 +267,7 @@ impl TokenizerConfig {
                 tokens.extend(more);
             }
             if listed.is_none() && !default.replace_map {
-                listed = parse_token_array(keys, ADDITIONAL)?;
+                listed = self.map_extra_tokens()?;
             }
         }
         Ok(listed.unwrap_or(default.tokens))

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokenizers::NormalizerWrapper;
 use tokenizers::normalizers::Precompiled;
+use tokenizers::{NormalizerWrapper, PostProcessorWrapper};
 
 use super::build::Vocabulary;
 use super::class::TokenizerClass;
@@ -20,6 +20,8 @@ pub(super) struct TokenizerJson<'a> {
     model: &'a RawValue,
     #[serde(default)]
     pub(super) normalizer: Value,
+    #[serde(default)]
+    post_processor: Value,
     #[serde(default)]
     added_tokens: Vec<Value>,
     #[serde(default)]
@@ -81,6 +83,11 @@ impl TokenizerJson<'_> {
             NormalizerWrapper::Precompiled(table) => Ok(Some(table)),
             _ => Ok(None),
         }
+    }
+
+    /// Parses the post-processor.
+    pub(super) fn post_processor(&self) -> std::result::Result<Option<PostProcessorWrapper>, TokenizerError> {
+        Ok(serde_json::from_value(self.post_processor.clone())?)
     }
 
     /// Returns the added tokens with their ids.

@@ -5,6 +5,7 @@
 //! | `vocab.txt` | WordPiece | BERT, DistilBERT, MPNet |
 //! | `vocab.json`, `merges.txt` | byte-level BPE | RoBERTa |
 //! | `sentencepiece.bpe.model` | pieces with scores | XLM-RoBERTa, CamemBERT |
+//! | `spiece.model` | pieces with scores | T5, ALBERT |
 //!
 //! These files contain no other parts of a tokenizer. The [`TokenizerClass`] defines the other
 //! parts.
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::around_text::VocabularySource;
 use super::build::{Vocabulary, VocabularyParts};
 use super::class::TokenizerClass;
 use super::error::TokenizerError;
@@ -23,7 +25,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{
-    MERGES, Manifest, SENTENCEPIECE, TOKENIZER, VOCAB_JSON, VOCAB_TXT, VOCABULARIES, size_limit,
+    MERGES, Manifest, SENTENCEPIECE, SPIECE, TOKENIZER, VOCAB_JSON, VOCAB_TXT, VOCABULARIES, size_limit,
 };
 
 /// A vocabulary's file, for messages, and the parts that were read from it.
@@ -47,6 +49,7 @@ pub(super) fn read_vocabulary(
         TokenizerClass::Bert | TokenizerClass::Mpnet => VOCAB_TXT,
         TokenizerClass::Roberta => VOCAB_JSON,
         TokenizerClass::XlmRoberta | TokenizerClass::Camembert => SENTENCEPIECE,
+        TokenizerClass::T5 | TokenizerClass::Albert => SPIECE,
         TokenizerClass::Generic => return Err(missing_vocabulary(files, config)?),
     };
     let Some(bytes) = manifest.read(files, name)? else { return Err(missing_vocabulary(files, config)?) };
@@ -94,6 +97,7 @@ fn parse_model(json: Value) -> std::result::Result<VocabularyParts, TokenizerErr
         vocabulary: Vocabulary::Model(Box::new(model)),
         charsmap: None,
         extra: ExtraSpecialTokens::default(),
+        source: VocabularySource::OlderFiles,
     })
 }
 
@@ -109,8 +113,8 @@ fn missing_vocabulary(files: &ModelFiles, config: &TokenizerConfig) -> Result<Er
     Ok(Error::MissingFile {
         origin: files.origin(),
         name: files.full_name(TOKENIZER),
-        why: "the tokenizer; the class's own vocabulary also works: vocab.txt, vocab.json with merges.txt, or \
-              sentencepiece.bpe.model. transformers converts other files: \
+        why: "the tokenizer; the class's own vocabulary also works: vocab.txt, vocab.json with merges.txt, \
+              sentencepiece.bpe.model, or spiece.model. transformers converts other files: \
               AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
     })
 }

@@ -13,10 +13,25 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// Fixture models with random weights.
-pub(crate) const TINY: [&str; 3] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert"];
+pub(crate) const TINY: [&str; 12] = [
+    "tiny-mpnet",
+    "tiny-xlm-roberta",
+    "tiny-bert",
+    "tiny-nomic-bert",
+    "tiny-gte",
+    "tiny-jina-v3",
+    "tiny-modernbert",
+    "tiny-jina-v2",
+    "tiny-t5",
+    "tiny-t5-gated",
+    "tiny-albert",
+    "tiny-electra",
+];
 
 /// All fixture models: those with random weights and a trained one.
-pub(crate) const COMMITTED: [&str; 4] = ["tiny-mpnet", "tiny-xlm-roberta", "tiny-bert", "quickstart"];
+pub(crate) fn committed() -> impl Iterator<Item = &'static str> {
+    TINY.into_iter().chain(["quickstart"])
+}
 
 /// Returns the root of the workspace, for each package that includes this module.
 pub(crate) fn root() -> &'static Path {
@@ -45,6 +60,8 @@ pub(crate) fn files(name: &str) -> HashMap<String, Vec<u8>> {
         "sentence_bert_config.json",
         "config_sentence_transformers.json",
         "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
         "model.safetensors",
     ] {
         if let Ok(bytes) = std::fs::read(folder.join(entry)) {
@@ -134,6 +151,48 @@ impl Golden {
             Dtype::I32 => data.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
             other => panic!("golden tensor {name} is {other:?}"),
         }
+    }
+
+    /// Returns whether the vectors have length 1.
+    pub(crate) fn is_normalized(&self) -> bool {
+        let vectors = self.tensor("vectors");
+        let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
+        vectors.chunks(vectors.len() / self.texts.len()).all(|v| (length(v) - 1.0).abs() < 1e-4)
+    }
+
+    /// Returns the number of trace points.
+    pub(crate) fn sites(&self) -> usize {
+        let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
+        let is_site = |name: &&str| {
+            !name.ends_with(".f64") && (name.starts_with("layer.") || ["embeddings", "final_norm"].contains(name))
+        };
+        tensors.names().into_iter().filter(|name| is_site(name)).count()
+    }
+
+    /// Returns the tensor of a trace point, in the order of a trace.
+    ///
+    /// Rotated queries and keys are one head after another in a trace, as they are computed. The
+    /// golden file has them token by token.
+    pub(crate) fn site(&self, name: &str, heads: usize) -> Vec<f64> {
+        let tensor = self.tensor(name);
+        if !name.contains(".rotated_") {
+            return tensor;
+        }
+        let used = self.integers("used");
+        let lengths = self.integers("traced").into_iter().map(|text| used[text]);
+        let width = tensor.len() / lengths.clone().sum::<usize>();
+        let head_size = width / heads;
+        let mut by_head = Vec::with_capacity(tensor.len());
+        let mut rest = tensor.as_slice();
+        for length in lengths {
+            let (text, after) = rest.split_at(length * width);
+            for head in 0..heads {
+                let part = |row: &[f64]| row[head * head_size..][..head_size].to_vec();
+                by_head.extend(text.chunks(width).flat_map(part));
+            }
+            rest = after;
+        }
+        by_head
     }
 
     /// Returns an array of integers from the JSON file.

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-/// Computes element `i` of the tensor `name`.
-pub(crate) fn weight(name: &str, i: usize) -> f32 {
-    scale(name, unit(fnv1a(name).wrapping_add(i as u64)))
-}
+/// Full-depth models with rotary positions, and the tiny models whose tokenizers they use.
+pub(crate) const ROTARY: [(&str, &str); 3] =
+    [("full-nomic-bert", "tiny-nomic-bert"), ("full-gte", "tiny-bert"), ("full-modernbert", "tiny-modernbert")];
 
 /// Computes all elements of a tensor.
 pub(crate) fn tensor(name: &str, length: usize) -> Vec<f32> {
@@ -32,17 +31,29 @@ fn unit(seed: u64) -> f32 {
     (2 * k + 1 - (1 << 24)) as f32 / (1 << 24) as f32
 }
 
-/// Scales a value in (−1, 1) to the approximate range that the tensor has in a trained model.
+/// Scales a value in (−1, 1) to the approximate range that the tensor has in a trained model. The
+/// table in fixtures/README.md lists these rules.
 fn scale(name: &str, x: f32) -> f32 {
-    if name.ends_with("LayerNorm.weight") {
+    if is_norm(name) {
         1.0 + x * 0.25
     } else if name.ends_with("relative_attention_bias.weight") {
         x * 2.0
+    } else if name.ends_with("up_gate_proj.weight") {
+        x * 0.03125
     } else if name.ends_with(".weight") {
         x * 0.0625
     } else {
         x * 0.125
     }
+}
+
+/// Returns whether a tensor is the weight of a norm, such as `LayerNorm`, `attn_norm`, `norm1` or
+/// `emb_ln`.
+fn is_norm(name: &str) -> bool {
+    name.strip_suffix(".weight").is_some_and(|module| {
+        let module = module.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase();
+        module.ends_with("norm") || module.ends_with("_ln")
+    })
 }
 
 /// Hashes a string with 64-bit FNV-1a.
@@ -92,9 +103,111 @@ fn weights(config: &Value) -> Vec<u8> {
     safetensors::serialize(views, None).expect("safetensors")
 }
 
+/// Returns the number of elements of a full-depth model's tensor.
+pub(crate) fn length(model: &str, tensor: &str) -> usize {
+    let config: Value = serde_json::from_slice(&super::files(model)["config.json"]).expect("JSON");
+    let (_, shape) = shapes(&config).into_iter().find(|(name, _)| name == tensor).expect("a tensor of the model");
+    shape.iter().product()
+}
+
+/// Names and shapes of tensors.
+type Shapes = Vec<(String, Vec<usize>)>;
+
 /// Lists the name and shape of each tensor of a model.
-fn shapes(config: &Value) -> Vec<(String, Vec<usize>)> {
-    let size = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{key}")) as usize;
+fn shapes(config: &Value) -> Shapes {
+    match config["model_type"].as_str() {
+        Some("mpnet" | "xlm-roberta") => bert_shapes(config),
+        Some("nomic_bert") => nomic_bert_shapes(config),
+        Some("new") => gte_shapes(config),
+        Some("modernbert") => modernbert_shapes(config),
+        other => panic!("no tensors of {other:?}"),
+    }
+}
+
+/// Reads a size of the configuration.
+fn size(config: &Value, key: &str) -> usize {
+    config[key].as_u64().unwrap_or_else(|| panic!("{key}")) as usize
+}
+
+/// Adds the weight of a module.
+fn weight_of(list: &mut Shapes, module: &str, shape: &[usize]) {
+    list.push((format!("{module}.weight"), shape.to_vec()));
+}
+
+/// Adds the weight and the bias of a module.
+fn weight_and_bias_of(list: &mut Shapes, module: &str, shape: &[usize]) {
+    weight_of(list, module, shape);
+    list.push((format!("{module}.bias"), vec![shape[0]]));
+}
+
+fn nomic_bert_shapes(config: &Value) -> Shapes {
+    let size = |key| size(config, key);
+    let d = size("hidden_size");
+    let f = size("intermediate_size");
+    let mut list = Shapes::new();
+    weight_of(&mut list, "embeddings.word_embeddings", &[size("vocab_size"), d]);
+    weight_of(&mut list, "embeddings.token_type_embeddings", &[size("type_vocab_size"), d]);
+    weight_and_bias_of(&mut list, "emb_ln", &[d]);
+    for layer in 0..size("num_hidden_layers") {
+        let at = |module: &str| format!("encoder.layers.{layer}.{module}");
+        weight_of(&mut list, &at("attn.Wqkv"), &[3 * d, d]);
+        weight_of(&mut list, &at("attn.out_proj"), &[d, d]);
+        weight_of(&mut list, &at("mlp.fc11"), &[f, d]);
+        weight_of(&mut list, &at("mlp.fc12"), &[f, d]);
+        weight_of(&mut list, &at("mlp.fc2"), &[d, f]);
+        weight_and_bias_of(&mut list, &at("norm1"), &[d]);
+        weight_and_bias_of(&mut list, &at("norm2"), &[d]);
+    }
+    list
+}
+
+/// Lists the tensors of a GTE without token types.
+fn gte_shapes(config: &Value) -> Shapes {
+    let size = |key| size(config, key);
+    let d = size("hidden_size");
+    let f = size("intermediate_size");
+    assert_eq!(size("type_vocab_size"), 0, "token types");
+    let mut list = Shapes::new();
+    weight_of(&mut list, "embeddings.word_embeddings", &[size("vocab_size"), d]);
+    weight_and_bias_of(&mut list, "embeddings.LayerNorm", &[d]);
+    for layer in 0..size("num_hidden_layers") {
+        let at = |module: &str| format!("encoder.layer.{layer}.{module}");
+        weight_and_bias_of(&mut list, &at("attention.qkv_proj"), &[3 * d, d]);
+        weight_and_bias_of(&mut list, &at("attention.o_proj"), &[d, d]);
+        weight_of(&mut list, &at("mlp.up_gate_proj"), &[2 * f, d]);
+        weight_and_bias_of(&mut list, &at("mlp.down_proj"), &[d, f]);
+        weight_and_bias_of(&mut list, &at("attn_ln"), &[d]);
+        weight_and_bias_of(&mut list, &at("mlp_ln"), &[d]);
+    }
+    list
+}
+
+fn modernbert_shapes(config: &Value) -> Shapes {
+    let size = |key| size(config, key);
+    let d = size("hidden_size");
+    let f = size("intermediate_size");
+    let mut list = Shapes::new();
+    weight_of(&mut list, "embeddings.tok_embeddings", &[size("vocab_size"), d]);
+    weight_of(&mut list, "embeddings.norm", &[d]);
+    for layer in 0..size("num_hidden_layers") {
+        let at = |module: &str| format!("layers.{layer}.{module}");
+        // The first layer reads the embeddings, which already have a norm.
+        if layer > 0 {
+            weight_of(&mut list, &at("attn_norm"), &[d]);
+        }
+        weight_of(&mut list, &at("attn.Wqkv"), &[3 * d, d]);
+        weight_of(&mut list, &at("attn.Wo"), &[d, d]);
+        weight_of(&mut list, &at("mlp_norm"), &[d]);
+        weight_of(&mut list, &at("mlp.Wi"), &[2 * f, d]);
+        weight_of(&mut list, &at("mlp.Wo"), &[d, f]);
+    }
+    weight_of(&mut list, "final_norm", &[d]);
+    list
+}
+
+/// Lists the tensors of an MPNet or an XLM-RoBERTa.
+fn bert_shapes(config: &Value) -> Shapes {
+    let size = |key| size(config, key);
     let d = size("hidden_size");
     let f = size("intermediate_size");
     let mpnet = config["model_type"] == "mpnet";

@@ -1,7 +1,7 @@
 //! Compares all results with those of sentence-transformers, on every level: token ids, offsets,
 //! every intermediate tensor, vectors and scores.
 
-use crate::common::{COMMITTED, Golden, Report, TINY, max_difference, max_error, open};
+use crate::common::{Golden, Report, TINY, committed, max_difference, max_error, open, synthetic_weights};
 use likewise::{Embedder, Level, Similarity};
 
 /// Maximum error of an element of an intermediate tensor: absolute up to magnitude 1, relative
@@ -17,11 +17,7 @@ const MAX_ERROR_RATIO: f64 = 1.5;
 /// Compares all results of one model with its goldens.
 fn compare(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let vectors = model.embed(&golden.texts).expect("vectors");
-    let normalized = golden
-        .tensor("vectors")
-        .chunks(vectors.width())
-        .all(|v| (v.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-4);
-    let bound = if normalized { MAX_VECTOR_ERROR } else { MAX_TENSOR_ERROR };
+    let bound = if golden.is_normalized() { MAX_VECTOR_ERROR } else { MAX_TENSOR_ERROR };
     report.within(&format!("{label} vectors"), max_difference(vectors.as_slice(), &golden.tensor("vectors")), bound);
     compare_with_f64(vectors.as_slice(), golden, report, label);
     compare_scores(model, golden, report, label, &vectors);
@@ -58,28 +54,35 @@ fn compare_scores(model: &Embedder, golden: &Golden, report: &mut Report, label:
 /// Compares the intermediate tensors and pooled vectors of the traced texts.
 fn compare_trace(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let trace = model.trace(&golden.traced()).expect("a trace");
+    let architecture = model.info().architecture;
     for site in trace.activations.sites() {
         let found = trace.activations.get(site).expect("the trace point");
-        report.within(&format!("{label} {site}"), max_error(found, &golden.tensor(site)), MAX_TENSOR_ERROR);
+        let expected = golden.site(site, architecture.heads);
+        report.within(&format!("{label} {site}"), max_error(found, &expected), MAX_TENSOR_ERROR);
     }
-    for site in ["embeddings", "layer.0.output", "layer.1.output"] {
+    let is_in_f64 = |site: &&str| *site == "embeddings" || *site == "final_norm" || site.ends_with(".output");
+    for site in trace.activations.sites().filter(is_in_f64) {
         let found = trace.activations.get(site).expect("the trace point");
         let exact = golden.tensor(&format!("{site}.f64"));
         report.within(&format!("{label} {site} f64"), max_error(found, &exact), MAX_TENSOR_ERROR);
     }
-    let layers = model.info().architecture.layers;
-    assert_eq!(trace.activations.sites().count(), 1 + 8 * layers, "trace points");
+    // Each layer has eight trace points, and two more with rotary positions.
+    let has = |site: &str| usize::from(trace.activations.get(site).is_some());
+    let points = 1 + (8 + 2 * has("layer.0.rotated_query")) * architecture.layers + has("final_norm");
+    assert_eq!(trace.activations.sites().count(), points, "trace points");
+    assert_eq!(points, golden.sites(), "trace points of the reference");
     let expected = golden.tensor("pooled");
     let traced = golden.integers("traced");
+    let pooled_width = expected.len() / golden.texts.len();
     let expected: Vec<f64> =
-        traced.iter().flat_map(|&i| expected.chunks(model.width()).nth(i).expect("a row")).copied().collect();
+        traced.iter().flat_map(|&i| expected.chunks(pooled_width).nth(i).expect("a row")).copied().collect();
     report.within(&format!("{label} pooled"), max_error(&trace.pooled, &expected), MAX_TENSOR_ERROR);
 }
 
 #[test]
 fn committed_models_on_every_level_match_goldens() {
     let mut report = Report::default();
-    for name in COMMITTED {
+    for name in committed() {
         let golden = Golden::load(name);
         for level in Level::available() {
             compare(&open(name, level), &golden, &mut report, &format!("{name} {level}"));
@@ -133,7 +136,7 @@ fn roberta_config_computes_xlm_roberta_vectors() {
 
 #[test]
 fn token_ids_offsets_and_truncation_match_goldens() {
-    for name in COMMITTED {
+    for name in committed() {
         let golden = Golden::load(name);
         let model = open(name, Level::PORTABLE);
         let tokens = golden.integers("tokens");
@@ -198,11 +201,11 @@ fn check_full_depth(name: &str, sibling: &str, levels: &[Level]) {
         golden.json["check_tensors"].as_array().expect("names").iter().zip(golden.tensor("weights.check"))
     {
         let tensor = check.as_str().expect("a name");
-        let found: f64 =
-            (0..tensor_len(name, tensor)).map(|i| f64::from(crate::common::synthetic_weights::weight(tensor, i))).sum();
+        let elements = synthetic_weights::tensor(tensor, synthetic_weights::length(name, tensor));
+        let found: f64 = elements.into_iter().map(f64::from).sum();
         assert!((found - sum).abs() < 1e-6, "{tensor}: sum of the weights: expected {sum}, found {found}");
     }
-    let files = crate::common::in_memory(&crate::common::synthetic_weights::files(name, sibling));
+    let files = crate::common::in_memory(&synthetic_weights::files(name, sibling));
     let expected = golden.tensor("vectors");
     let mut report = Report::default();
     for &level in levels {
@@ -217,25 +220,51 @@ fn check_full_depth(name: &str, sibling: &str, levels: &[Level]) {
     report.finish();
 }
 
-/// Returns the length of a tensor whose sum is in the golden file.
-fn tensor_len(model: &str, tensor: &str) -> usize {
-    let config = crate::common::files(model)["config.json"].clone();
-    let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
-    let size = |key: &str| config[key].as_u64().expect("a size") as usize;
-    let d = size("hidden_size");
-    if tensor.ends_with("word_embeddings.weight") {
-        size("vocab_size") * d
-    } else if tensor.ends_with("token_type_embeddings.weight") {
-        size("type_vocab_size") * d
-    } else if tensor.ends_with("relative_attention_bias.weight") {
-        32 * size("num_attention_heads")
-    } else if tensor.ends_with("output.dense.weight") {
-        d * size("intermediate_size")
-    } else if tensor.ends_with("LayerNorm.weight") || tensor.ends_with(".bias") {
-        d
-    } else {
-        panic!("{tensor}: unknown length")
+fn fused_levels() -> Vec<Level> {
+    Level::available().into_iter().filter(|level| level.is_fused()).collect()
+}
+
+#[test]
+fn full_depth_models_with_rotary_positions_match_goldens() {
+    for (name, sibling) in synthetic_weights::ROTARY {
+        check_full_depth(name, sibling, &fused_levels());
     }
+}
+
+/// ModernBERT with four layers, two of which have a window, on a text of 8,192 tokens. Mean pooling
+/// reads all tokens, and CLS pooling computes the last layer for one of them.
+#[test]
+fn text_of_8192_tokens_matches_golden() {
+    let golden = Golden::load("long-modernbert");
+    let layers = golden.json["num_hidden_layers"].clone();
+    let mut files = synthetic_weights::edited("full-modernbert", "tiny-modernbert", |config| {
+        config["num_hidden_layers"] = layers.clone();
+    });
+    let sentence = golden.json["sentence"].as_str().expect("a sentence");
+    let repeats = golden.json["repeats"].as_u64().expect("a number");
+    let text = (0..repeats).map(|i| format!("{sentence} {i}")).collect::<Vec<_>>().join(" ");
+    let mut report = Report::default();
+    for pooling in ["cls", "mean"] {
+        crate::common::edit_json(&mut files, "1_Pooling/config.json", |config| {
+            config["pooling_mode_cls_token"] = serde_json::json!(pooling == "cls");
+            config["pooling_mode_mean_tokens"] = serde_json::json!(pooling == "mean");
+        });
+        let mut fused: Option<Vec<f32>> = None;
+        for level in fused_levels() {
+            let model =
+                Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
+            let embeddings = model.embed(&[&text]).expect("a vector");
+            assert_eq!(embeddings.usage()[0].used, 8192);
+            let vector = embeddings.row(0);
+            let label = format!("{pooling} of 8,192 tokens on {level}");
+            report.within(&label, max_difference(vector, &golden.tensor(pooling)), MAX_VECTOR_ERROR);
+            let exact = golden.tensor(&format!("{pooling}.f64"));
+            report.within(&format!("{label}, f64"), max_difference(vector, &exact), MAX_VECTOR_ERROR);
+            let first = fused.get_or_insert_with(|| vector.to_vec());
+            assert!(crate::common::same_bits(first, vector), "{label}: the bits differ");
+        }
+    }
+    report.finish();
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! All files form one test program to save build time. Each program must be linked with the
 //! embedded model, which takes as long as running the tests of one file.
 
+#![recursion_limit = "256"]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -103,6 +103,13 @@ fn every_family_and_head_matches_sentence_transformers() {
     check(&Golden::load("matrix"), 90);
 }
 
+/// Families with rotary positions, gates, biases by distance or shared layers, in the dialects of
+/// config.json that published models have.
+#[test]
+fn later_families_match_sentence_transformers() {
+    check(&Golden::load("encoder-matrix"), 105);
+}
+
 /// These models have embeddings of relative positions. The goldens are from the last release of
 /// transformers 4.
 #[test]

@@ -1,7 +1,7 @@
 //! Bounds the difference of bf16 and int8 vectors from those of sentence-transformers in f32, on
 //! every level.
 
-use crate::common::{COMMITTED, Golden, model, synthetic_weights};
+use crate::common::{Golden, committed, model, synthetic_weights};
 use likewise::{Embedder, Embeddings, Level, ModelFiles, Precision};
 
 /// The lowest allowed cosine similarity of a text's vector with its golden, and the lowest allowed
@@ -12,7 +12,16 @@ struct CosineBounds {
     mean: f64,
 }
 
-fn bounds(precision: Precision) -> CosineBounds {
+fn bounds(model: &str, precision: Precision) -> CosineBounds {
+    match (model, precision) {
+        // Its twelve gated layers of random weights amplify every difference: 1 − cosine in bf16 is
+        // fifty times that of the other models. These bounds only notice a change.
+        ("full-nomic-bert", Precision::Bf16) => return CosineBounds { min: 0.99, mean: 0.996 },
+        ("full-nomic-bert", Precision::Int8) => return CosineBounds { min: 0.88, mean: 0.93 },
+        // A gate multiplies two rounded numbers.
+        ("tiny-gte" | "full-modernbert", Precision::Bf16) => return CosineBounds { min: 0.9998, mean: 0.9999 },
+        _ => {}
+    }
     match precision {
         Precision::F32 => CosineBounds { min: 1.0 - 1e-10, mean: 1.0 - 1e-10 },
         Precision::Bf16 => CosineBounds { min: 0.9999, mean: 0.99995 },
@@ -43,8 +52,7 @@ fn fused_levels() -> Vec<Level> {
 }
 
 /// Checks a model in every precision on some levels.
-fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
-    let mut failures = Vec::new();
+fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str, failures: &mut Vec<String>) {
     for precision in Precision::ALL {
         for &level in levels {
             let model = Embedder::builder().level(level).precision(precision).open_files(files).expect("a model");
@@ -55,7 +63,7 @@ fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
             let line =
                 format!("{label} {} {level}: cosine similarity: mean {mean:.6}, minimum {min:.6}", precision.name());
             println!("{line}");
-            let bounds = bounds(precision);
+            let bounds = bounds(label, precision);
             if !(mean >= bounds.mean && min >= bounds.min) {
                 failures.push(line);
             }
@@ -64,28 +72,33 @@ fn check(files: &ModelFiles, golden: &Golden, levels: &[Level], label: &str) {
             assert_eq!(is_exact, precision == Precision::F32, "{label} {} {level}", precision.name());
         }
     }
-    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 #[test]
 fn committed_models_in_each_precision_stay_near_goldens() {
-    for name in COMMITTED {
+    let mut failures = Vec::new();
+    for name in committed() {
         // The slow levels run the same code for all models, so the smaller models cover them.
         let levels = if name == "quickstart" { fused_levels() } else { Level::available() };
-        check(&ModelFiles::folder(model(name)), &Golden::load(name), &levels, name);
+        check(&ModelFiles::folder(model(name)), &Golden::load(name), &levels, name, &mut failures);
     }
+    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 #[test]
 fn full_depth_models_in_each_precision_stay_near_goldens() {
-    for (name, sibling) in [("full-mpnet", "tiny-mpnet"), ("full-xlm-roberta", "tiny-xlm-roberta")] {
+    let mut failures = Vec::new();
+    let models = [("full-mpnet", "tiny-mpnet"), ("full-xlm-roberta", "tiny-xlm-roberta")];
+    for (name, sibling) in models.into_iter().chain(synthetic_weights::ROTARY) {
         check(
             &crate::common::in_memory(&synthetic_weights::files(name, sibling)),
             &Golden::load(name),
             &fused_levels(),
             name,
+            &mut failures,
         );
     }
+    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 #[test]

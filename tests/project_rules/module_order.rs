@@ -33,7 +33,7 @@ const LIBRARY: [&str; 22] = [
 ];
 
 /// The modules of the package `likewise-kernels`, lowest first.
-const KERNELS: [&str; 18] = [
+const KERNELS: [&str; 20] = [
     "memory",
     "activation",
     "precision",
@@ -45,10 +45,12 @@ const KERNELS: [&str; 18] = [
     "arch",
     "reduce",
     "elementwise",
+    "rotary",
     "math",
     "quant",
     "distance",
     "layer_norm",
+    "gated",
     "softmax",
     "peak",
     "gemm",

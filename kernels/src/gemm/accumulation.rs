@@ -10,7 +10,7 @@ use crate::view::MatRef;
 /// of 128, and then 24 runs, by 12, which is less than the error of sentence-transformers. (A step
 /// of bf16 is two elements.) Keeping the totals of the runs costs one load, addition and store per
 /// accumulator in 128 steps: about 1 %.
-const F32_K_RUN: usize = 128;
+pub const F32_K_RUN: usize = 128;
 
 /// The widest panel of any level, in columns.
 pub(super) const MAX_PANEL_WIDTH: usize = 32;

@@ -48,6 +48,7 @@ mod panels;
 mod quantized;
 mod transpose;
 
+pub use accumulation::F32_K_RUN;
 pub use driver::{GemmOutput, gemm};
 pub use epilogue::Epilogue;
 pub use pack::{PackedLayout, PackedMatrix, PanelMut};

@@ -103,6 +103,16 @@ impl<'a, T: Copy> Panels<'a, T> {
         Self { data: &self.data[start..], n: range.len(), padding, ..self }
     }
 
+    /// Returns the matrix of the rows `range`: the part of the sums that they contribute.
+    ///
+    /// # Panics
+    /// If the range ends after the last row.
+    pub fn rows(self, range: std::ops::Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.k, "panels: rows {range:?} of {}", self.k);
+        let start = (range.start * self.k_stride).min(self.data.len());
+        Self { data: &self.data[start..], k: range.len(), ..self }
+    }
+
     /// Returns the number of rows of B: the length of the sums.
     pub fn k(&self) -> usize {
         self.k

@@ -8,8 +8,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod gated;
 mod layer_norm;
 mod reductions;
+mod rms_norm;
+mod rotary;
 mod softmax;
 
 use common::{Failures, ROUNDING, Random, assert_panics, roundings};

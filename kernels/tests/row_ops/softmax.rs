@@ -9,7 +9,7 @@ fn softmax_of(level: Level, x: &[f32], padding: usize, scores: ScoreTransform<'_
     let mut row = x.to_vec();
     row.resize(x.len() + padding, f32::NAN);
     let cols = row.len();
-    softmax(level, MatMut::new(&mut row, 1, cols), x.len(), scores);
+    softmax(level, MatMut::new(&mut row, 1, cols), |_| 0..x.len(), scores);
     row
 }
 
@@ -112,7 +112,7 @@ fn softmax_bias_for_each_row_shifts_by_one() {
     common::on_each_level(|level, failures| {
         let x = Random::new(12).units(3 * 4);
         let mut got = x.clone();
-        softmax(level, MatMut::new(&mut got, 3, 4), 4, ScoreTransform { scale: 10.0, bias: &bias, start: 4 });
+        softmax(level, MatMut::new(&mut got, 3, 4), |_| 0..4, ScoreTransform { scale: 10.0, bias: &bias, start: 4 });
         for (i, row) in table.iter().enumerate() {
             let expected = softmax_of(level, &x[4 * i..][..4], 0, ScoreTransform { scale: 10.0, bias: row, start: 0 });
             failures.same_bits(&got[4 * i..][..4], &expected, || format!("row {i}"));
@@ -138,7 +138,7 @@ fn softmax_of_strided_view_leaves_gaps_unchanged() {
         let stride = 11;
         let x = Random::new(13).units(rows * stride);
         let mut got = x.clone();
-        softmax(level, MatMut::with_stride(&mut got, rows, cols, stride), len, NO_BIAS);
+        softmax(level, MatMut::with_stride(&mut got, rows, cols, stride), |_| 0..len, NO_BIAS);
         let mut expected = x.clone();
         for row in expected.chunks_mut(stride) {
             let p = softmax_of(level, &row[..len], cols - len, NO_BIAS);
@@ -170,7 +170,7 @@ fn softmax_of_row_with_nan_returns_nan() {
 fn softmax_of_empty_rows_returns_zero_padding() {
     common::on_each_level(|level, failures| {
         failures.same_bits(&softmax_of(level, &[], 5, NO_BIAS), &[0.0; 5], || "no scores".to_owned());
-        softmax(level, MatMut::new(&mut [], 0, 5), 5, NO_BIAS);
+        softmax(level, MatMut::new(&mut [], 0, 5), |_| 0..5, NO_BIAS);
     });
 }
 
@@ -179,12 +179,12 @@ fn softmax_with_mismatched_shapes_panics() {
     common::on_each_level(|level, _| {
         let run = |len: usize, bias: &[f32], start: usize| {
             let mut x = [0.0; 12];
-            softmax(level, MatMut::new(&mut x, 3, 4), len, ScoreTransform { scale: 1.0, bias, start });
+            softmax(level, MatMut::new(&mut x, 3, 4), |_| 0..len, ScoreTransform { scale: 1.0, bias, start });
         };
         run(4, &[0.0; 6], 2);
-        assert_panics("softmax: scores in a row: expected at most 4, found 5", || run(5, &[], 0));
-        assert_panics("does not cover 3 rows of 4 scores", || run(4, &[0.0; 5], 2));
-        assert_panics("does not cover 3 rows of 4 scores", || run(4, &[0.0; 9], 1));
+        assert_panics("softmax: scores of row 0: expected a part of 0..4, found 0..5", || run(5, &[], 0));
+        assert_panics("does not cover 4 scores of row 0", || run(4, &[0.0; 5], 2));
+        assert_panics("does not cover 4 scores of row 2", || run(4, &[0.0; 9], 1));
     });
 }
 
@@ -200,5 +200,54 @@ fn softmax_on_fused_levels_gives_same_bits() {
             all.extend(softmax_of(level, &random.units(len), 0, ScoreTransform { scale: 9.0, ..NO_BIAS }));
         }
         all
+    });
+}
+
+/// A row with hidden columns before and after has the bits of the visible columns alone, if these
+/// start at the same lane.
+#[test]
+fn softmax_with_hidden_columns_keeps_bits_of_visible_ones() {
+    common::on_each_level(|level, failures| {
+        let mut random = Random::new(18);
+        for (start, end, cols) in [(0, 5, 40), (3, 20, 48), (16, 48, 64), (17, 18, 33), (35, 130, 131), (128, 260, 300)]
+        {
+            let x = random.units(cols);
+            let bias = random.units(cols);
+            let run = |x: &[f32], visible: std::ops::Range<usize>, bias: &[f32]| {
+                let mut row = x.to_vec();
+                let transform = ScoreTransform { scale: 3.0, bias, start: 0 };
+                softmax(level, MatMut::new(&mut row, 1, x.len()), |_| visible.clone(), transform);
+                row
+            };
+            let mut hidden = x.clone();
+            hidden[..start].fill(f32::NAN);
+            hidden[end..].fill(f32::INFINITY);
+            let got = run(&hidden, start..end, &bias);
+            let first = start / 16 * 16;
+            let alone = run(&x[first..end], start - first..end - first, &bias[first..end]);
+            let what = || format!("{start}..{end} of {cols}");
+            failures.same_bits(&got[first..end], &alone, what);
+            failures.same_bits(&got[..start], &vec![0.0; start], what);
+            failures.same_bits(&got[end..], &vec![0.0; cols - end], what);
+            let sum: f64 = got.iter().map(|&p| f64::from(p)).sum();
+            failures.check((sum - 1.0).abs() < 1e-5, || format!("{}: the sum is {sum}", what()));
+        }
+    });
+}
+
+/// Each row has its own visible columns.
+#[test]
+fn softmax_of_a_band_is_that_of_each_row() {
+    common::on_each_level(|level, failures| {
+        let (rows, cols) = (5, 50);
+        let x = Random::new(19).units(rows * cols);
+        let visible = |i: usize| 7 + 3 * i..30 + 4 * i;
+        let mut got = x.clone();
+        softmax(level, MatMut::new(&mut got, rows, cols), visible, NO_BIAS);
+        for i in 0..rows {
+            let mut row = x[i * cols..][..cols].to_vec();
+            softmax(level, MatMut::new(&mut row, 1, cols), |_| visible(i), NO_BIAS);
+            failures.same_bits(&got[i * cols..][..cols], &row, || format!("row {i}"));
+        }
     });
 }

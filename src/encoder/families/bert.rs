@@ -27,7 +27,7 @@ pub(super) const POSITION_EMBEDDINGS: &str = "embeddings.position_embeddings.wei
 pub(super) const EMBEDDING_NORM: &str = "embeddings.LayerNorm";
 
 pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
-    let sizes = Sizes::read(config, 30522)?;
+    let sizes = Sizes::read(config, &Sizes::BERT)?;
     network(config, &sizes, Family::Bert, &["bert."], PositionIds::Sequential)
 }
 
@@ -58,17 +58,20 @@ pub(super) fn network(
         hidden_size: sizes.hidden,
         max_tokens: position_ids.max_tokens(sizes.position_rows),
         embeddings: EmbeddingsSpec {
+            width: sizes.hidden,
             tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
-            token_types: Some(TableSpec::new("embeddings.token_type_embeddings.weight", token_types)),
+            token_types: TableSpec::token_types(token_types),
             positions: match position_type {
                 PositionEmbeddingType::Absolute => PositionTableSpec::Learned(position_table),
                 PositionEmbeddingType::RelativeKey { .. } => PositionTableSpec::Unused(position_table),
             },
             position_ids,
-            norm: sizes.norm(EMBEDDING_NORM),
+            norm: Some(sizes.norm(EMBEDDING_NORM)),
+            projection: None,
         },
         relative_bias: None,
         layers: (0..sizes.layers).map(layer).collect(),
+        layer_order: (0..sizes.layers).collect(),
         final_norm: None,
         prefixes,
     })

@@ -41,14 +41,17 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         hidden_size: sizes.hidden,
         max_tokens: sizes.position_rows,
         embeddings: EmbeddingsSpec {
+            width: sizes.hidden,
             tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
             token_types: None,
             positions: position_table(config, &sizes)?,
             position_ids: PositionIds::Sequential,
-            norm: sizes.norm(EMBEDDING_NORM),
+            norm: Some(sizes.norm(EMBEDDING_NORM)),
+            projection: None,
         },
         relative_bias: None,
         layers: (0..sizes.layers).map(layer).collect(),
+        layer_order: (0..sizes.layers).collect(),
         final_norm: None,
         prefixes: &["distilbert."],
     })
@@ -70,7 +73,7 @@ fn sizes(config: &JsonObject) -> Result<Sizes> {
         position_rows: config.positive_integer("max_position_embeddings")?.unwrap_or(512),
         // A constant in transformers.
         epsilon: 1e-12,
-        activation: activation(config, "activation")?,
+        activation: activation(config, "activation", "gelu")?,
     }
     .validated(config, heads_key, layers_key)
 }

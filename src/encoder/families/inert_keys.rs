@@ -5,7 +5,7 @@
 //! of transformers 5.23.0 that a family here follows. The names come from `PreTrainedConfig` of
 //! transformers 2 to 5, from the configurations of these classes, and from published folders.
 
-use super::{distilbert, mpnet};
+use super::{albert, distilbert, electra, gte, jina_bert_v2, jina_v3, modernbert, mpnet, nomic_bert, t5};
 use crate::config::InertKeys;
 use crate::config::InertValue::{Bool, Empty, Text};
 use crate::encoder::spec::Family;
@@ -19,6 +19,14 @@ pub(super) fn of_family(family: Family) -> InertKeys {
     match family {
         Family::DistilBert => distilbert::INERT_KEYS,
         Family::MpNet => mpnet::INERT_KEYS,
+        Family::NomicBert => nomic_bert::INERT_KEYS,
+        Family::Gte => gte::INERT_KEYS,
+        Family::JinaV3 => jina_v3::INERT_KEYS,
+        Family::ModernBert => modernbert::INERT_KEYS,
+        Family::JinaBertV2 => jina_bert_v2::INERT_KEYS,
+        Family::T5 => t5::INERT_KEYS,
+        Family::Albert => albert::INERT_KEYS,
+        Family::Electra => electra::INERT_KEYS,
         Family::Bert | Family::Roberta | Family::Camembert | Family::XlmRoberta => InertKeys::NONE,
     }
 }

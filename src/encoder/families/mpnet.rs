@@ -26,7 +26,8 @@ use super::sizes::{PositionEmbeddingType, Sizes};
 use crate::batch::PositionIds;
 use crate::config::{InertKeys, JsonObject};
 use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, RelativeBiasSpec, SublayerSpec, TableSpec,
+    DistanceBuckets, EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, RelativeBiasSpec, SublayerSpec,
+    TableSpec,
 };
 use crate::error::Result;
 
@@ -37,16 +38,19 @@ const PADDING_ID: u32 = 1;
 /// number of rows.
 const BUCKETS: usize = 32;
 
+/// The default of the same function for the distance from which all keys share a bucket.
+const MAX_DISTANCE: usize = 128;
+
 /// A key of BERT: MPNet has no token types.
 pub(super) const INERT_KEYS: InertKeys = InertKeys { any_value: &["type_vocab_size"], one_value: &[] };
 
 pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
-    let buckets = config.positive_integer("relative_attention_num_buckets")?.unwrap_or(BUCKETS);
-    if buckets < BUCKETS {
+    let table_rows = config.positive_integer("relative_attention_num_buckets")?.unwrap_or(BUCKETS);
+    if table_rows < BUCKETS {
         return Err(config.invalid_value("relative_attention_num_buckets", format!("at least {BUCKETS}")));
     }
     PositionEmbeddingType::require_absolute(config)?;
-    let sizes = Sizes::read(config, 30527)?;
+    let sizes = Sizes::read(config, &Sizes { vocabulary: 30_527, ..Sizes::BERT })?;
     let layer = |i: usize| {
         let at = |module: &str| format!("encoder.layer.{i}.{module}");
         let query_key_value = ["q", "k", "v"].map(|name| at(&format!("attention.attn.{name}")));
@@ -63,59 +67,21 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         hidden_size: sizes.hidden,
         max_tokens: position_ids.max_tokens(sizes.position_rows),
         embeddings: EmbeddingsSpec {
+            width: sizes.hidden,
             tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
             token_types: None,
             positions: PositionTableSpec::Learned(TableSpec::new(POSITION_EMBEDDINGS, sizes.position_rows)),
             position_ids,
-            norm: sizes.norm(EMBEDDING_NORM),
+            norm: Some(sizes.norm(EMBEDDING_NORM)),
+            projection: None,
         },
-        relative_bias: Some(RelativeBiasSpec {
-            table: TableSpec::new("encoder.relative_attention_bias.weight", buckets),
-            bucket,
+        relative_bias: Some(RelativeBiasSpec::Buckets {
+            table: TableSpec::new("encoder.relative_attention_bias.weight", table_rows),
+            buckets: DistanceBuckets { count: BUCKETS, max_distance: MAX_DISTANCE },
         }),
         layers: (0..sizes.layers).map(layer).collect(),
+        layer_order: (0..sizes.layers).collect(),
         final_norm: None,
         prefixes: &["mpnet."],
     })
-}
-
-/// Returns the bucket of a key that is `j − i` tokens after the query.
-///
-/// Half of the buckets are for each direction, half of those for exact distances; the rest grow by
-/// the factor 2^(1/2) up to distance 128. transformers evaluates 8 + ⌊8 ln(n/8) / ln 16⌋ in f32.
-/// The integers below are the distances at which this formula increases by one, whether
-/// transformers computes it or f64.
-fn bucket(distance: isize) -> usize {
-    const BUCKET_STARTS: [usize; 7] = [12, 16, 23, 32, 46, 64, 91];
-    let n = distance.unsigned_abs();
-    let later = if distance > 0 { BUCKETS / 2 } else { 0 };
-    later + if n < 8 { n } else { 8 + BUCKET_STARTS.iter().filter(|&&start| n >= start).count() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Evaluates the formula of transformers, in f64.
-    fn bucket_by_formula(distance: isize) -> usize {
-        let n = distance.unsigned_abs();
-        let later = if distance > 0 { 16 } else { 0 };
-        if n < 8 {
-            return later + n;
-        }
-        let log = ((n as f64 / 8.0).ln() / 16.0_f64.ln() * 8.0) as usize;
-        later + (8 + log).min(15)
-    }
-
-    #[test]
-    fn buckets_at_every_distance_follow_the_formula() {
-        for distance in -600_isize..=600 {
-            // At n = 16, 32, 64 the logarithm is a whole number, and f64 may fall just below it;
-            // f32 does not.
-            let exact = [16, 32, 64].contains(&distance.unsigned_abs());
-            let formula = bucket_by_formula(distance);
-            let got = bucket(distance);
-            assert!(got == formula || (exact && got == formula + 1), "distance {distance}: {got}, formula {formula}");
-        }
-    }
 }

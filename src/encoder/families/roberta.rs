@@ -26,7 +26,8 @@ pub(super) fn spec(config: &JsonObject, family: Family) -> Result<EncoderSpec> {
         Family::XlmRoberta => &["roberta.", "xlm-roberta.", "xlm_roberta."],
         _ => &["roberta."],
     };
-    let sizes = Sizes::read(config, if family == Family::Roberta { 50265 } else { 30522 })?;
+    let vocabulary = if family == Family::Roberta { 50_265 } else { Sizes::BERT.vocabulary };
+    let sizes = Sizes::read(config, &Sizes { vocabulary, ..Sizes::BERT })?;
     let padding_id = config.token_id("pad_token_id")?.unwrap_or(1);
     bert::network(config, &sizes, family, prefixes, PositionIds::FromPaddingId(padding_id))
 }

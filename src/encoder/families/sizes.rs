@@ -3,7 +3,7 @@
 use likewise_kernels::math::Activation;
 
 use crate::config::JsonObject;
-use crate::encoder::spec::{AttentionSpec, FeedForwardSpec, LinearSpec, NormSpec, RelativeKeysSpec, TableSpec};
+use crate::encoder::spec::{AttentionSpec, FeedForwardSpec, LinearSpec, NormSpec, RelativeKeysSpec, TableSpec, Window};
 use crate::error::Result;
 
 /// The deepest published encoders have 48 layers. The limit keeps a damaged config.json from
@@ -28,20 +28,32 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Reads the keys that BERT, RoBERTa and MPNet have in common.
+    /// The defaults of `BertConfig`.
+    pub(super) const BERT: Self = Self {
+        hidden: 768,
+        heads: 12,
+        intermediate: 3072,
+        layers: 12,
+        vocabulary: 30_522,
+        position_rows: 512,
+        epsilon: 1e-12,
+        activation: Activation::Gelu,
+    };
+
+    /// Reads the keys that most families have in common.
     ///
-    /// Defaults are those of the classes in transformers 5.23.0, `configuration_*.py`.
-    pub(super) fn read(config: &JsonObject, default_vocabulary: usize) -> Result<Self> {
+    /// `defaults` are those of the family's class in transformers 5.23.0, `configuration_*.py`.
+    pub(super) fn read(config: &JsonObject, defaults: &Self) -> Result<Self> {
         let size = |key, default| -> Result<usize> { Ok(config.positive_integer(key)?.unwrap_or(default)) };
         Self {
-            hidden: size("hidden_size", 768)?,
-            heads: size("num_attention_heads", 12)?,
-            intermediate: size("intermediate_size", 3072)?,
-            layers: size("num_hidden_layers", 12)?,
-            vocabulary: size("vocab_size", default_vocabulary)?,
-            position_rows: size("max_position_embeddings", 512)?,
-            epsilon: config.positive_number("layer_norm_eps")?.unwrap_or(1e-12),
-            activation: activation(config, "hidden_act")?,
+            hidden: size("hidden_size", defaults.hidden)?,
+            heads: size("num_attention_heads", defaults.heads)?,
+            intermediate: size("intermediate_size", defaults.intermediate)?,
+            layers: size("num_hidden_layers", defaults.layers)?,
+            vocabulary: size("vocab_size", defaults.vocabulary)?,
+            position_rows: size("max_position_embeddings", defaults.position_rows)?,
+            epsilon: config.positive_number("layer_norm_eps")?.unwrap_or(defaults.epsilon),
+            activation: activation(config, "hidden_act", "gelu")?,
         }
         .validated(config, "num_attention_heads", "num_hidden_layers")
     }
@@ -55,10 +67,30 @@ impl Sizes {
             let expected = format!("a divisor of the hidden size {}", self.hidden);
             return Err(config.invalid_value(heads_key, expected));
         }
-        if self.layers > MAX_LAYERS {
-            return Err(config.invalid_value(layers_key, format!("at most {MAX_LAYERS}")));
-        }
+        self.with_few_layers(config, layers_key)
+    }
+
+    /// Checks the number of layers, of a family whose heads need not divide the hidden size.
+    pub(super) fn with_few_layers(self, config: &JsonObject, key: &str) -> Result<Self> {
+        self.check_layers(config, key, self.layers)?;
         Ok(self)
+    }
+
+    /// Checks a number of layers, which follows from the key.
+    pub(super) fn check_layers(&self, config: &JsonObject, key: &str, layers: usize) -> Result<()> {
+        if layers > MAX_LAYERS {
+            return Err(config.invalid_value(key, format!("at most {MAX_LAYERS} layers in all")));
+        }
+        Ok(())
+    }
+
+    /// Checks a key that repeats the size of a head.
+    pub(super) fn require_head_size(&self, config: &JsonObject, key: &str) -> Result<()> {
+        let expected = self.head_size();
+        if config.positive_integer(key)?.is_some_and(|size| size != expected) {
+            return Err(config.invalid_value(key, format!("{expected}, the hidden size divided by the heads")));
+        }
+        Ok(())
     }
 
     /// Returns d, the size of a head.
@@ -73,7 +105,10 @@ impl Sizes {
             head_size: self.head_size(),
             qkv: LinearSpec::joined(&query_key_value.each_ref().map(String::as_str), self.hidden, self.hidden),
             output: LinearSpec::module(output, self.hidden, self.hidden),
+            rotary: None,
             relative_keys: None,
+            scale: 1.0 / (self.head_size() as f32).sqrt(),
+            window: Window::FULL,
         }
     }
 
@@ -81,6 +116,7 @@ impl Sizes {
         FeedForwardSpec {
             up: LinearSpec::module(up, self.intermediate, self.hidden),
             activation: self.activation,
+            is_gated: false,
             down: LinearSpec::module(down, self.hidden, self.intermediate),
         }
     }
@@ -90,22 +126,26 @@ impl Sizes {
     }
 }
 
-/// Returns the activation that a key names (transformers 5.23.0, `activations.py`); GELU if it is
-/// absent.
-pub(super) fn activation(config: &JsonObject, key: &str) -> Result<Activation> {
-    Ok(match config.string(key)? {
-        None | Some("gelu" | "gelu_python") => Activation::Gelu,
-        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => Activation::GeluTanh,
-        Some("relu") => Activation::Relu,
-        Some("silu" | "swish") => Activation::Silu,
-        Some("tanh") => Activation::Tanh,
-        Some("quick_gelu") => Activation::QuickGelu,
-        Some("mish") => Activation::Mish,
-        Some(_) => {
-            let all = "one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, relu, silu, swish, \
-                       tanh, quick_gelu, mish";
-            return Err(config.invalid_value(key, all));
-        }
+/// Returns the activation that a key names, or the default if the key is absent.
+pub(super) fn activation(config: &JsonObject, key: &str, default: &str) -> Result<Activation> {
+    activation_of(config.string(key)?.unwrap_or(default)).ok_or_else(|| {
+        let all = "one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, relu, silu, swish, \
+                   tanh, quick_gelu, mish";
+        config.invalid_value(key, all)
+    })
+}
+
+/// Returns the activation of a name (transformers 5.23.0, `activations.py`).
+pub(super) fn activation_of(name: &str) -> Option<Activation> {
+    Some(match name {
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        "tanh" => Activation::Tanh,
+        "quick_gelu" => Activation::QuickGelu,
+        "mish" => Activation::Mish,
+        _ => return None,
     })
 }
 

@@ -18,7 +18,8 @@
 //! * between two Chinese characters, if the normalizer puts spaces around each of them, as BERT's
 //!   does.
 //!
-//! Between visible characters, no added token may contain the two characters beside each other.
+//! Between visible characters, no added token may contain the two characters beside each other, and
+//! the normalizer may replace no string of several characters, as ALBERT's does with two quotes.
 //!
 //! A run without a boundary is tokenized whole: one endless word; Chinese without line breaks, for
 //! a tokenizer that does not split it. The same holds for all texts of an unknown tokenizer. A

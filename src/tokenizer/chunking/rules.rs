@@ -59,6 +59,8 @@ struct AddedTokenRules {
     has_single_words: bool,
     /// Whether a token includes the whitespace before it.
     strips_whitespace: bool,
+    /// Whether a token is a run of whitespace.
+    has_whitespace_runs: bool,
 }
 
 /// The four characters around a possible boundary, which is between the second and the third. None
@@ -76,12 +78,18 @@ impl BoundaryRules {
         let to_json = |part: serde_json::Result<Value>| part.unwrap_or(Value::Bool(false));
         let normalizer = to_json(serde_json::to_value(tokenizer.get_normalizer()));
         let pre_tokenizer = to_json(serde_json::to_value(tokenizer.get_pre_tokenizer()));
+        let normalizer = normalizer_after_literals(normalizer);
+        let has_literals = normalizer.has_literals;
+        let normalizer = normalizer.rest;
         if !normalizer_is_local(&normalizer) {
             return None;
         }
-        let splits_ideographs = normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
+        let splits_ideographs =
+            !has_literals && normalizer["type"] == "BertNormalizer" && normalizer["handle_chinese_chars"] == true;
+        let words = WordRules::of(&pre_tokenizer)?;
         Some(Self {
-            words: WordRules::of(&pre_tokenizer)?,
+            // A replaced string may be on both sides of a boundary between visible characters.
+            words: if has_literals { WordRules { splitting: Splitting::None, ..words } } else { words },
             splits_ideographs,
             folds_spaces: folds_spaces(&normalizer),
             added_tokens: AddedTokenRules::of(tokenizer)?,
@@ -128,6 +136,7 @@ impl BoundaryRules {
     fn allows_in_spaces(&self, left: Character, right: Character, keep_offsets: bool) -> bool {
         self.words.whitespace == WhitespaceRule::Removed
             && !self.folds_spaces
+            && !self.added_tokens.has_whitespace_runs
             && (left.original, right.original) != ('\r', '\n')
             && !(keep_offsets && self.added_tokens.strips_whitespace)
     }
@@ -177,8 +186,16 @@ fn is_inside_word(left: char, right: char) -> bool {
 impl AddedTokenRules {
     /// Returns the rules of a tokenizer's added tokens, or None if a token contains whitespace, or
     /// includes the whitespace after it: it may span any boundary.
+    ///
+    /// A token may be a run of whitespace. A boundary at a single whitespace character is outside
+    /// of such a token, or at its beginning.
     fn of(tokenizer: &Tokenizer) -> Option<Self> {
-        let mut rules = Self { pairs: HashSet::new(), has_single_words: false, strips_whitespace: false };
+        let mut rules = Self {
+            pairs: HashSet::new(),
+            has_single_words: false,
+            strips_whitespace: false,
+            has_whitespace_runs: false,
+        };
         for token in tokenizer.get_added_tokens_decoder().values() {
             rules.add(token, tokenizer)?;
         }
@@ -188,6 +205,11 @@ impl AddedTokenRules {
     fn add(&mut self, token: &AddedToken, tokenizer: &Tokenizer) -> Option<()> {
         let normalized =
             if token.normalized { normalize(tokenizer.get_normalizer(), &token.content)? } else { String::new() };
+        let is_run = |content: &str| !content.is_empty() && content.chars().all(char::is_whitespace);
+        if is_run(&token.content) && (!token.normalized || is_run(&normalized)) {
+            self.has_whitespace_runs = true;
+            return (!token.single_word && !token.lstrip && !token.rstrip).then_some(());
+        }
         for content in [&token.content, &normalized] {
             if content.contains(char::is_whitespace) {
                 return None;
@@ -249,6 +271,34 @@ impl WordRules {
         let splitting = if later.iter().all(only_splits) { rules.splitting } else { Splitting::None };
         Some(Self { splitting, ..rules })
     }
+}
+
+/// The steps of a normalizer after those that replace a string without whitespace.
+struct NormalizerAfterLiterals {
+    has_literals: bool,
+    rest: Value,
+}
+
+/// Separates the first steps of a normalizer that replace a string without whitespace by another,
+/// as ALBERT's does. They change nothing at whitespace. Later steps of this kind stay in the rest,
+/// because a step before them may have changed whitespace.
+fn normalizer_after_literals(mut normalizer: Value) -> NormalizerAfterLiterals {
+    let is_literal = |step: &Value| {
+        let has_no_whitespace = |text: &Value| {
+            let text = text.as_str();
+            text.is_some_and(|text| !text.is_empty() && !text.contains(char::is_whitespace))
+        };
+        step["type"] == "Replace"
+            && has_no_whitespace(&step["pattern"]["String"])
+            && has_no_whitespace(&step["content"])
+    };
+    let mut has_literals = false;
+    if let Some(steps) = normalizer.get_mut("normalizers").and_then(Value::as_array_mut) {
+        let literals = steps.iter().take_while(|step| is_literal(step)).count();
+        has_literals = literals > 0;
+        steps.drain(..literals);
+    }
+    NormalizerAfterLiterals { has_literals, rest: normalizer }
 }
 
 /// Returns whether a normalizer changes the characters around a boundary as in the whole text.

@@ -14,7 +14,7 @@ const BERT: &[u8] = include_bytes!("../../../fixtures/models/tiny-bert/tokenizer
 /// Pieces of texts: everything that a boundary may be beside.
 const PIECES: &str = "[a-zA-Z0-9]{1,4}|[!-/:-@\\[-`{-~]{1,3}|[0-9],[0-9]|'(s|t|re|ve|m|ll|d)|[ \t\n]|[ \t\n\r]{2,4}|\r\n\
     |[\u{a0}\u{3000}\u{85}\u{b}\u{2028}\u{1680}]{1,2}|今天|很好気|、|。|，|か|が|は\u{3099}|한|각|\u{1100}|\u{11a8}|กั|ก|é|e\u{301}\
-    |[=<>.,a]\u{338}|\u{301}|\u{200d}|\u{200b}|\u{600}|क|\u{94d}|\u{fdfa}|ﬁ|İ|😀|Ａ|１|<s>|</s>|<mask>|\\[MASK\\]|ab\\.c|\\PC";
+    |[=<>.,a]\u{338}|\u{301}|\u{200d}|\u{200b}|\u{600}|क|\u{94d}|\u{fdfa}|ﬁ|İ|😀|Ａ|１|<s>|</s>|<mask>|``|''|`|\\|\\|\\||\\[MASK\\]|ab\\.c|\\PC";
 
 fn text() -> impl Strategy<Value = String> {
     proptest::string::string_regex(&format!("({PIECES}){{0,40}}")).expect("a pattern")
@@ -60,6 +60,33 @@ fn byte_level(add_prefix_space: bool) -> Vec<u8> {
 /// Tokenizers of all kinds that have boundaries.
 static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(tokenizers);
 
+/// Returns a tokenizer of ALBERT's class, which replaces two quotes by one character.
+fn albert() -> Tokenizer {
+    let xlm_r: Value = serde_json::from_slice(XLM_R).expect("JSON");
+    let quotes = |pattern: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": "\""});
+    let table = &xlm_r["normalizer"]["normalizers"][0];
+    let steps =
+        json!([quotes("``"), quotes("''"), {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, table]);
+    let words = json!([{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]);
+    edited(
+        XLM_R,
+        &json!({"type": "Sequence", "normalizers": steps}),
+        &json!({"type": "Sequence", "pretokenizers": words}),
+        None,
+    )
+}
+
+/// Returns a tokenizer in the form of ModernBERT's, with runs of spaces as added tokens.
+fn modernbert() -> Tokenizer {
+    let pre_tokenizer =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let mut tokenizer = edited(&byte_level(false), &json!({"type": "NFC"}), &pre_tokenizer, None);
+    let runs = (2..=5).rev().map(|length| AddedToken::from(" ".repeat(length), false).normalized(true));
+    let others = ["|||IP_ADDRESS|||", "\n\n"].map(|content| AddedToken::from(content, false).normalized(true));
+    tokenizer.add_tokens(runs.chain(others)).expect("tokens");
+    tokenizer
+}
+
 fn tokenizers() -> Vec<Tokenizer> {
     let bert = |strip: Value, chinese: bool| json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": chinese, "strip_accents": strip, "lowercase": false});
     let split = json!({"type": "WhitespaceSplit"});
@@ -75,6 +102,9 @@ fn tokenizers() -> Vec<Tokenizer> {
     let of_bert = json!({"type": "BertPreTokenizer"});
     let token = |content: &str| AddedToken::from(content, false);
     let mut list = vec![load(MPNET), load(XLM_R), load(BERT), load(&byte_level(false)), load(&byte_level(true))];
+    list.extend([albert(), modernbert()]);
+    // Runs of spaces as tokens, where whitespace is removed otherwise.
+    list.push(edited(BERT, &Value::Null, &of_bert, Some(token("  "))));
     list.extend([
         edited(BERT, &bert(json!(false), true), &of_bert, Some(token("b.c"))),
         edited(BERT, &bert(json!(null), false), &of_bert, Some(token("!,").single_word(true))),
@@ -207,4 +237,13 @@ fn tokenizer_with_tokens_across_spaces_has_no_boundaries() {
     assert!(!has_rules(Value::Null, unsplit, token("b.c")));
     assert!(!has_rules(Value::Null, words(), token("a b")));
     assert!(!has_rules(Value::Null, words(), token("b.c").rstrip(true)));
+    assert!(has_rules(Value::Null, words(), token("  ")));
+    assert!(!has_rules(Value::Null, words(), token("  ").single_word(true)));
+    assert!(!has_rules(Value::Null, words(), token("  ").lstrip(true)));
+    let replace = |pattern: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": "x"});
+    let sequence = |steps: Value| json!({"type": "Sequence", "normalizers": steps});
+    assert!(has_rules(sequence(json!([replace("ab"), {"type": "NFC"}])), words(), token("b.c")));
+    // A step before the replacement may have put the string where whitespace was.
+    assert!(!has_rules(sequence(json!([{"type": "NFC"}, replace("ab")])), words(), token("b.c")));
+    assert!(!has_rules(sequence(json!([replace("a b")])), words(), token("b.c")));
 }

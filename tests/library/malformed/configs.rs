@@ -37,7 +37,7 @@ fn unsupported_config_values_are_rejected_by_name() {
         ),
         ("hidden_act", vec![json!("gelu_10"), json!(""), json!(3), json!(["gelu"])]),
         ("position_embedding_type", vec![json!("rotary"), json!(""), json!(1)]),
-        ("model_type", vec![json!("t5"), json!("BERT"), json!(""), json!(7), json!(null), json!(["bert"])]),
+        ("model_type", vec![json!("qwen3"), json!("BERT"), json!(""), json!(7), json!(null), json!(["bert"])]),
         ("is_decoder", vec![json!(true), json!("yes"), json!(1)]),
         ("add_cross_attention", vec![json!(true), json!(0)]),
         ("embedding_size", vec![json!(16), json!("32")]),

@@ -2,7 +2,7 @@
 //! text in another encoding. And weights in formats that are not read.
 
 use super::*;
-use crate::common::COMMITTED;
+use crate::common::committed;
 
 const LFS_POINTER: &[u8] =
     b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12\n";
@@ -64,7 +64,7 @@ fn with_vocab_txt() -> Files {
 
 /// All fixture models, and models with the files that these lack.
 fn models() -> Vec<(String, Files)> {
-    let mut models: Vec<_> = COMMITTED.iter().map(|name| ((*name).to_owned(), all_files(name))).collect();
+    let mut models: Vec<_> = committed().map(|name| (name.to_owned(), all_files(name))).collect();
     models.push(("shards".to_owned(), sharded_with_dense()));
     models.push(("vocab.txt".to_owned(), with_vocab_txt()));
     models

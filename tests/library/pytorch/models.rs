@@ -7,7 +7,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::common::{COMMITTED, edit_json, files, in_memory, same_bits};
+use crate::common::{committed, edit_json, files, in_memory, same_bits};
 use likewise::{Embedder, ModelFiles};
 
 type Files = HashMap<String, Vec<u8>>;
@@ -118,7 +118,7 @@ fn model_saved_by_torch_has_the_bits_of_its_safetensors() {
 
 #[test]
 fn every_model_saved_again_has_the_same_bits() {
-    for model in COMMITTED {
+    for model in committed() {
         let expected = vectors(&in_memory(&files(model)));
         assert!(same_bits(&vectors(&in_memory(&pickled(model))), &expected), "{model}");
     }
