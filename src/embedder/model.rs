@@ -38,7 +38,7 @@ pub struct Embedder {
     pub(super) prompts: BTreeMap<String, String>,
     pub(super) truncation: TruncationPolicy,
     pub(super) name: String,
-    /// Workspaces of earlier passes, kept for reuse.
+    /// Buffers of earlier passes, kept for reuse.
     pub(super) pass_buffers: Mutex<Vec<PassBuffers>>,
 }
 
