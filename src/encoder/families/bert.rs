@@ -18,7 +18,7 @@ use super::sizes::{PositionEmbeddingType, Sizes};
 use crate::batch::PositionIds;
 use crate::config::JsonObject;
 use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, PositionTableSpec, SublayerSpec, TableSpec,
+    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, NormSpec, PositionTableSpec, SublayerSpec, TableSpec,
 };
 use crate::error::Result;
 
@@ -75,4 +75,17 @@ pub(super) fn network(
         final_norm: None,
         prefixes,
     })
+}
+
+/// Describes BERT's embeddings of tokens and token types, without a position table.
+pub(super) fn embeddings_without_positions(sizes: &Sizes, token_types: usize, norm: NormSpec) -> EmbeddingsSpec {
+    EmbeddingsSpec {
+        width: sizes.hidden,
+        tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
+        token_types: TableSpec::token_types(token_types),
+        positions: PositionTableSpec::None,
+        position_ids: PositionIds::Sequential,
+        norm: Some(norm),
+        projection: None,
+    }
 }

@@ -13,15 +13,12 @@
 //! have the model type `new` and may scale their rotations (`rope_scaling` of type `ntk`). Follows
 //! transformers 5.23.0, `models/gte/modeling_gte.py`, with the names of `conversion_mapping.py`.
 
-use super::bert::{EMBEDDING_NORM, TOKEN_EMBEDDINGS};
+use super::bert::{EMBEDDING_NORM, embeddings_without_positions};
 use super::rotary::rotary;
 use super::sizes::Sizes;
-use crate::batch::PositionIds;
 use crate::config::InertKeys;
 use crate::config::JsonObject;
-use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, LinearSpec, PositionTableSpec, SublayerSpec, TableSpec,
-};
+use crate::encoder::spec::{EncoderSpec, Family, LayerSpec, LinearSpec, SublayerSpec};
 use crate::error::Result;
 
 pub(super) const INERT_KEYS: InertKeys = InertKeys::NONE;
@@ -58,15 +55,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         family: Family::Gte,
         hidden_size: sizes.hidden,
         max_tokens: sizes.position_rows,
-        embeddings: EmbeddingsSpec {
-            width: sizes.hidden,
-            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
-            token_types: TableSpec::token_types(token_types),
-            positions: PositionTableSpec::None,
-            position_ids: PositionIds::Sequential,
-            norm: Some(sizes.norm(EMBEDDING_NORM)),
-            projection: None,
-        },
+        embeddings: embeddings_without_positions(&sizes, token_types, sizes.norm(EMBEDDING_NORM)),
         relative_bias: None,
         layers: (0..sizes.layers).map(layer).collect(),
         layer_order: (0..sizes.layers).collect(),

@@ -14,14 +14,10 @@
 //! that the models bring with them (`jinaai/jina-bert-implementation`). The variant for source code
 //! (`jinaai/jina-bert-v2-qk-post-norm`) also normalizes queries and keys, and is rejected.
 
-use super::bert::{EMBEDDING_NORM, TOKEN_EMBEDDINGS};
+use super::bert::{EMBEDDING_NORM, embeddings_without_positions};
 use super::sizes::Sizes;
-use crate::batch::PositionIds;
 use crate::config::{InertKeys, JsonObject};
-use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, LinearSpec, PositionTableSpec, RelativeBiasSpec, SublayerSpec,
-    TableSpec,
-};
+use crate::encoder::spec::{EncoderSpec, Family, LayerSpec, LinearSpec, RelativeBiasSpec, SublayerSpec};
 use crate::error::Result;
 
 /// `emb_pooler` is for the code's own method `encode`.
@@ -59,15 +55,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         family: Family::JinaBertV2,
         hidden_size: sizes.hidden,
         max_tokens: sizes.position_rows,
-        embeddings: EmbeddingsSpec {
-            width: sizes.hidden,
-            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
-            token_types: TableSpec::token_types(token_types),
-            positions: PositionTableSpec::None,
-            position_ids: PositionIds::Sequential,
-            norm: Some(sizes.norm(EMBEDDING_NORM)),
-            projection: None,
-        },
+        embeddings: embeddings_without_positions(&sizes, token_types, sizes.norm(EMBEDDING_NORM)),
         relative_bias: Some(RelativeBiasSpec::Slopes(slopes(sizes.heads))),
         layers: (0..sizes.layers).map(layer).collect(),
         layer_order: (0..sizes.layers).collect(),

@@ -7,14 +7,11 @@
 //! `models/jina_embeddings_v3/modeling_jina_embeddings_v3.py`, with the names of
 //! `conversion_mapping.py`.
 
-use super::bert::TOKEN_EMBEDDINGS;
+use super::bert::embeddings_without_positions;
 use super::rotary::rotary;
 use super::sizes::Sizes;
-use crate::batch::PositionIds;
 use crate::config::{InertKeys, InertValue, JsonObject};
-use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, LinearSpec, PositionTableSpec, SublayerSpec, TableSpec,
-};
+use crate::encoder::spec::{EncoderSpec, Family, LayerSpec, LinearSpec, SublayerSpec};
 use crate::error::Result;
 
 /// The class of transformers has no position table, and so does not read the kind of positions. The
@@ -54,15 +51,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         family: Family::JinaV3,
         hidden_size: sizes.hidden,
         max_tokens: sizes.position_rows,
-        embeddings: EmbeddingsSpec {
-            width: sizes.hidden,
-            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
-            token_types: TableSpec::token_types(token_types),
-            positions: PositionTableSpec::None,
-            position_ids: PositionIds::Sequential,
-            norm: Some(sizes.norm("emb_ln")),
-            projection: None,
-        },
+        embeddings: embeddings_without_positions(&sizes, token_types, sizes.norm("emb_ln")),
         relative_bias: None,
         layers: (0..sizes.layers).map(layer).collect(),
         layer_order: (0..sizes.layers).collect(),

@@ -14,15 +14,12 @@
 
 use likewise_kernels::math::Activation;
 
-use super::bert::TOKEN_EMBEDDINGS;
+use super::bert::embeddings_without_positions;
 use super::rotary::{from_parameters, rotary};
 use super::sizes::{Sizes, activation};
-use crate::batch::PositionIds;
 use crate::config::InertValue::{Bool, Number};
 use crate::config::{InertKeys, JsonObject};
-use crate::encoder::spec::{
-    EmbeddingsSpec, EncoderSpec, Family, LayerSpec, LinearSpec, PositionTableSpec, RotarySpec, SublayerSpec, TableSpec,
-};
+use crate::encoder::spec::{EncoderSpec, Family, LayerSpec, LinearSpec, RotarySpec, SublayerSpec};
 use crate::error::Result;
 
 /// Options of the code that published models bring with them. With other values it computes
@@ -93,15 +90,7 @@ pub(super) fn spec(config: &JsonObject) -> Result<EncoderSpec> {
         family: Family::NomicBert,
         hidden_size: sizes.hidden,
         max_tokens: sizes.position_rows,
-        embeddings: EmbeddingsSpec {
-            width: sizes.hidden,
-            tokens: TableSpec::new(TOKEN_EMBEDDINGS, sizes.vocabulary),
-            token_types: TableSpec::token_types(token_types),
-            positions: PositionTableSpec::None,
-            position_ids: PositionIds::Sequential,
-            norm: Some(sizes.norm("emb_ln")),
-            projection: None,
-        },
+        embeddings: embeddings_without_positions(&sizes, token_types, sizes.norm("emb_ln")),
         relative_bias: None,
         layers: (0..sizes.layers).map(layer).collect(),
         layer_order: (0..sizes.layers).collect(),
