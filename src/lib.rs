@@ -41,6 +41,7 @@
 // A conversion also needs what was read from the folder, such as the names of files and tensors.
 #![cfg_attr(not(feature = "write"), allow(dead_code, unused_imports, reason = "only conversion reads some values"))]
 
+mod backbone;
 mod batch;
 mod bytes;
 mod checkpoint;
@@ -68,10 +69,11 @@ mod trace;
 mod vector_math;
 mod vectors;
 
+pub use backbone::{MemoryEstimate, TruncationPolicy};
 pub use checkpoint::{Checkpoint, Tensor};
 #[cfg(feature = "write")]
 pub use embedder::Converted;
-pub use embedder::{Builder, Embedder, Embeddings, MemoryEstimate, ModelInfo, Scores, Trace, TruncationPolicy};
+pub use embedder::{Builder, Embedder, Embeddings, ModelInfo, Scores, Trace};
 pub use encoder::Architecture;
 pub use error::{ContentError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;

@@ -2,22 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use likewise_kernels::Level;
-use likewise_kernels::quant::{MAX_INT8_K, Precision};
+use likewise_kernels::quant::Precision;
 
-use super::model::{Embedder, TruncationPolicy};
-use super::sentence_config::SentenceConfig;
-use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
-use crate::config::JsonObject;
-use crate::encoder::{ComputeConfig, Encoder, LoadedEncoder, families};
+use super::model::Embedder;
+use crate::backbone::{BackboneSettings, LoadedBackbone, ModelFolder, PreparedBackbone, TruncationPolicy};
+use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{CONFIG, Manifest, ModuleList, reject_other_tasks, reject_unsupported_files};
+use crate::model_folder::{Manifest, SentenceConfig, reject_other_tasks};
 use crate::modules::{OutputOptions, PoolingHead};
-use crate::parallel::Pool;
-use crate::tokenizer::{EncoderLimits, Tokenizer};
+use crate::similarity::Similarity;
 
 /// The settings to open a model with. Created by [`Embedder::builder`].
 ///
@@ -33,11 +29,7 @@ use crate::tokenizer::{EncoderLimits, Tokenizer};
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
-    level: Option<Level>,
-    precision: Option<Precision>,
-    threads: Option<usize>,
-    max_length: Option<usize>,
-    truncation: TruncationPolicy,
+    backbone: BackboneSettings,
     prompt: Option<String>,
     prompt_name: Option<String>,
     truncate_dim: Option<usize>,
@@ -58,7 +50,7 @@ impl Builder {
     /// Sets the SIMD level. Default: the fastest available, or the level that the model was
     /// converted for.
     pub fn level(mut self, level: Level) -> Self {
-        self.level = Some(level);
+        self.backbone.level = Some(level);
         self
     }
 
@@ -70,7 +62,7 @@ impl Builder {
     /// [`guide::numerics`](crate::guide::numerics) has the figures. The weights of any checkpoint
     /// are rounded when the model is opened.
     pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = Some(precision);
+        self.backbone.precision = Some(precision);
         self
     }
 
@@ -78,20 +70,20 @@ impl Builder {
     /// affinity and cgroup. If the operating system does not allow as many, the model uses fewer;
     /// [`ModelInfo::requested_threads`](crate::ModelInfo::requested_threads) reports that.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
+        self.backbone.threads = Some(threads);
         self
     }
 
     /// Sets the maximum number of tokens of a text, special ones included. Default: the model's
     /// own.
     pub fn max_length(mut self, tokens: usize) -> Self {
-        self.max_length = Some(tokens);
+        self.backbone.max_length = Some(tokens);
         self
     }
 
     /// Sets what to do with longer texts. Default: truncate.
     pub fn truncation(mut self, truncation: TruncationPolicy) -> Self {
-        self.truncation = truncation;
+        self.backbone.truncation = truncation;
         self
     }
 
@@ -149,91 +141,31 @@ impl Builder {
 
     /// Opens a model and keeps what only a conversion needs.
     pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
-        let threads = self.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let mut manifest = Manifest::default();
-        let modules = ModuleList::read(files, &mut manifest)?;
-        let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
-        Checkpoint::reject_other_formats(&encoder_files)?;
-        let config = read_config(&encoder_files, modules.is_some(), &mut manifest)?;
-        let spec = families::encoder_spec(&config)?;
-        reject_unsupported_files(files, &encoder_files, modules.is_some())?;
-        let limits = EncoderLimits { family: spec.family, max_tokens: spec.max_tokens };
-        let (tokenizer, tokenizer_files) =
-            Tokenizer::load(&encoder_files, &limits, self.max_length, modules.is_some())?;
-        manifest.merge(tokenizer_files);
-        let sentence_config = SentenceConfig::load(files, &mut manifest, modules.is_some())?;
-        let similarity = sentence_config.similarity()?;
+        let mut folder = ModelFolder::read(files)?;
+        let has_modules = folder.modules.is_some();
+        if !has_modules {
+            reject_other_tasks(&folder.config)?;
+        }
+        let prepared = PreparedBackbone::read(&mut folder, &self.backbone)?;
+        let sentence_config = SentenceConfig::load(files, &mut folder.manifest, has_modules)?;
+        let similarity = Similarity::from_config(sentence_config.keys())?;
         let prompts = sentence_config.prompts()?;
         let prompt = match &self.prompt {
             Some(prompt) => prompt.clone(),
             None => sentence_config.prompt(self.prompt_name.clone(), &prompts)?,
         };
-        let thread_pool = Pool::new(threads)?;
-        let checkpoint = Checkpoint::open(&encoder_files)?;
-        let compute = self.compute_config(&checkpoint)?;
-        if compute.precision == Precision::Int8 && spec.max_inputs() > MAX_INT8_K {
-            return Err(config.invalid_value("intermediate_size", format!("at most {MAX_INT8_K} with precision int8")));
+        if let Some(modules) = &folder.modules {
+            folder.manifest.merge(modules.manifest(files)?);
         }
-        if let Some(modules) = &modules {
-            manifest.merge(modules.manifest(files)?);
-        }
-        let head = PoolingHead::load(files, modules.as_ref(), compute.level, spec.hidden_size)?;
+        let token_width = prepared.spec().hidden_size;
+        let head = PoolingHead::load(files, folder.modules.as_ref(), prepared.compute.level, token_width)?;
         let output_options = OutputOptions {
             dimensions: self.output_dimensions(&sentence_config, head.width())?,
             normalize: self.normalize.then_some(true),
         };
-        let LoadedEncoder { encoder, stats: load_stats, unpacked } =
-            Encoder::load(&checkpoint, spec, compute, &thread_pool)?;
-        let embedder = Embedder {
-            level: compute.level,
-            precision: compute.precision,
-            thread_pool,
-            tokenizer,
-            encoder,
-            load_stats,
-            head,
-            output_options,
-            similarity,
-            prompt,
-            prompts,
-            truncation: self.truncation,
-            name: files.name(),
-            pass_buffers: Mutex::default(),
-        };
-        Ok(LoadedModel { embedder, checkpoint, manifest, unpacked })
-    }
-
-    /// Returns the level and precision of the computation: those requested, or the defaults of the
-    /// checkpoint.
-    fn compute_config(&self, checkpoint: &Checkpoint) -> Result<ComputeConfig> {
-        match checkpoint.converted_format() {
-            Some(format) => self.converted_compute_config(format, checkpoint.label()),
-            None => Ok(ComputeConfig {
-                level: self.level.unwrap_or_else(Level::best),
-                precision: self.precision.unwrap_or_default(),
-            }),
-        }
-    }
-
-    /// Returns the level and precision that a converted model was packed for.
-    ///
-    /// # Errors
-    /// If another level or precision is requested.
-    fn converted_compute_config(&self, format: ConvertedFormat, file: &str) -> Result<ComputeConfig> {
-        let check = |key: &str, requested: Option<&'static str>, found: &'static str| match requested {
-            Some(requested) if requested != found => Err(Error::Converted {
-                file: file.to_owned(),
-                key: key.to_owned(),
-                expected: format!("{requested}, as requested"),
-                found: found.to_owned(),
-            }),
-            _ => Ok(()),
-        };
-        check("level", self.level.map(Level::name), format.level.name())?;
-        check("precision", self.precision.map(Precision::name), format.precision.name())?;
-        // A requested level may lack instructions that the CPU has, so it takes precedence over the
-        // format's.
-        Ok(ComputeConfig { level: self.level.unwrap_or(format.level), precision: format.precision })
+        let LoadedBackbone { backbone, checkpoint, unpacked } = prepared.load()?;
+        let embedder = Embedder { backbone, head, output_options, similarity, prompt, prompts };
+        Ok(LoadedModel { embedder, checkpoint, manifest: folder.manifest, unpacked })
     }
 
     /// Returns how many elements of a vector are kept, or None for all.
@@ -244,16 +176,6 @@ impl Builder {
             None => Ok(config.truncate_dim()?.map(|dimensions| dimensions.min(width))),
         }
     }
-}
-
-/// Reads config.json. Without modules.json, the model must be an encoder.
-fn read_config(files: &ModelFiles, has_modules: bool, manifest: &mut Manifest) -> Result<JsonObject> {
-    let bytes = manifest.require(files, CONFIG, "the architecture")?;
-    let config = JsonObject::parse(&files.label(CONFIG), &bytes)?;
-    if !has_modules {
-        reject_other_tasks(&config)?;
-    }
-    Ok(config)
 }
 
 impl Embedder {

@@ -201,7 +201,7 @@ impl<'a> TensorEntry<'a> {
 
 /// Returns the matrices in the order in which a pass reads them, and then their scales and sums.
 fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
-    let encoder = embedder.encoder();
+    let encoder = embedder.backbone().encoder();
     let mut matrices = Vec::new();
     let mut scales_and_sums = Vec::new();
     for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {

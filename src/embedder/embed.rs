@@ -2,7 +2,7 @@
 
 use super::model::Embedder;
 use super::results::{Embeddings, Scores, Trace};
-use super::tokenization::TokenizedIds;
+use crate::backbone::TokenizedText;
 use crate::error::{Error, Result};
 use crate::trace::Recorder;
 
@@ -68,21 +68,15 @@ impl Embedder {
         progress: impl Fn(usize) + Sync,
     ) -> Result<Embeddings> {
         let encoded = self.tokenize_texts(texts, prompt)?;
-        let plan = self.plan_batches(&encoded);
-        let compute = |i: usize| -> Result<Vec<f32>> {
-            let vectors = self.embed_batch(&encoded, &plan.batches[i], plan.use_team)?;
-            progress(plan.batches[i].len());
+        let batches = self.backbone.run_batches(&encoded, |text_indices, use_team| {
+            let vectors = self.embed_batch(&encoded, text_indices, use_team)?;
+            progress(text_indices.len());
             Ok(vectors)
-        };
-        let results = if plan.use_team {
-            (0..plan.batches.len()).map(compute).collect::<Vec<_>>()
-        } else {
-            self.thread_pool.map(plan.batches.len(), compute)
-        };
+        })?;
         let width = self.width();
         let mut data = vec![0.0; texts.len() * width];
-        for (text_indices, vectors) in plan.batches.iter().zip(results) {
-            for (vector, &i) in vectors?.chunks_exact(width).zip(text_indices) {
+        for (text_indices, vectors) in batches {
+            for (vector, i) in vectors.chunks_exact(width).zip(text_indices) {
                 data[i * width..][..width].copy_from_slice(vector);
             }
         }
@@ -91,9 +85,9 @@ impl Embedder {
 
     /// Computes the vectors `[S, width]` of the S texts of one batch, by a team of all threads or
     /// by this thread.
-    fn embed_batch(&self, encoded: &[TokenizedIds], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
-        let texts: Vec<&TokenizedIds> = text_indices.iter().map(|&i| &encoded[i]).collect();
-        let batch = self.batch(texts.iter().copied());
+    fn embed_batch(&self, encoded: &[TokenizedText], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
+        let texts: Vec<&TokenizedText> = text_indices.iter().map(|&i| &encoded[i]).collect();
+        let batch = self.backbone.batch(texts.iter().copied());
         let mut pooled = Vec::with_capacity(texts.len() * self.head.pooled_width());
         self.run_pooled(&texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
         let vectors = self.head.apply_post_modules(pooled, self.output_options);
@@ -146,10 +140,11 @@ impl Embedder {
         if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
             return Err(Error::Empty("tokens to trace"));
         }
-        let batch = self.batch(&encoded);
+        let batch = self.backbone.batch(&encoded);
         let mut activations = Recorder::default();
         let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        self.run_observed(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
+        self.backbone
+            .run_observed(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
         let embeddings = Embeddings {
             data: self.head.apply_post_modules(pooled.clone(), self.output_options),
             width: self.width(),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use super::memory::MemoryEstimate;
 use super::model::Embedder;
+use crate::backbone::{HeadMemory, MemoryEstimate};
 use crate::encoder::Architecture;
 use crate::modules::PoolingMode;
 use crate::similarity::Similarity;
@@ -58,32 +58,40 @@ pub struct ModelInfo {
 impl Embedder {
     /// Describes the model and how it is run.
     pub fn info(&self) -> ModelInfo {
-        let spec = self.encoder.spec();
+        let backbone = &self.backbone;
+        let spec = backbone.spec();
         ModelInfo {
-            name: self.name.clone(),
+            name: backbone.name().to_owned(),
             architecture: spec.architecture(),
             parameters: spec.parameters(),
             modules: self.head.describe(),
             pooling: self.head.pooling_modes().to_vec(),
             similarity: self.similarity,
-            max_length: self.tokenizer.max_tokens(),
+            max_length: backbone.tokenizer().max_tokens(),
             width: self.width(),
-            dtype: self.encoder.dtype(),
-            level: self.level,
-            precision: self.precision,
-            threads: self.thread_pool.size(),
-            requested_threads: self.thread_pool.requested_size(),
+            dtype: backbone.encoder().dtype(),
+            level: self.level(),
+            precision: self.precision(),
+            threads: backbone.thread_pool().size(),
+            requested_threads: backbone.thread_pool().requested_size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
-            memory: self.memory(self.precision),
+            memory: self.memory(self.precision()),
             memory_by_precision: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
-            converted: self.load_stats.is_converted,
+            converted: self.backbone.is_converted(),
         }
+    }
+
+    /// Returns the memory that this model takes, or would take in another precision.
+    fn memory(&self, precision: Precision) -> MemoryEstimate {
+        // A text has at least three tokens, two of them special.
+        let reads_one_token = self.head.single_token(3, 0).is_some();
+        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(), reads_one_token })
     }
 
     /// Returns the precisions in which the model's files can be opened.
     fn precisions(&self) -> impl Iterator<Item = Precision> {
-        let only = self.load_stats.is_converted.then_some(self.precision);
+        let only = self.backbone.is_converted().then_some(self.precision());
         Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
     }
 
@@ -91,6 +99,6 @@ impl Embedder {
     /// layers and the two matrix products of attention, a multiply-add being two. The rest is not
     /// counted.
     pub fn operations(&self, tokens: usize) -> f64 {
-        self.encoder.spec().operations(tokens)
+        self.backbone.spec().operations(tokens)
     }
 }

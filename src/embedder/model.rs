@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
 
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::encoder::{Encoder, LoadStats, PassBuffers};
+use crate::backbone::Backbone;
 use crate::error::Result;
 use crate::modules::{OutputOptions, PoolingHead};
-use crate::parallel::Pool;
 use crate::similarity::Similarity;
-use crate::tokenizer::Tokenizer;
 
 /// A sentence embedding model that is open and ready to use.
 ///
@@ -23,12 +20,7 @@ use crate::tokenizer::Tokenizer;
 /// In every precision a text's vector has the same bits alone and in any batch, in any order, with
 /// any number of threads, and on every level that has fused multiply-add.
 pub struct Embedder {
-    pub(super) level: Level,
-    pub(super) precision: Precision,
-    pub(super) thread_pool: Pool,
-    pub(super) tokenizer: Tokenizer,
-    pub(super) encoder: Encoder,
-    pub(super) load_stats: LoadStats,
+    pub(super) backbone: Backbone,
     pub(super) head: PoolingHead,
     pub(super) output_options: OutputOptions,
     pub(super) similarity: Similarity,
@@ -36,21 +28,6 @@ pub struct Embedder {
     pub(super) prompt: String,
     /// The texts of all prompts, by name.
     pub(super) prompts: BTreeMap<String, String>,
-    pub(super) truncation: TruncationPolicy,
-    pub(super) name: String,
-    /// Buffers of earlier passes, kept for reuse.
-    pub(super) pass_buffers: Mutex<Vec<PassBuffers>>,
-}
-
-/// What to do with a text that has more tokens than the maximum length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum TruncationPolicy {
-    /// Truncate the text and report it in [`TokenUsage`](crate::TokenUsage).
-    #[default]
-    Allow,
-    /// Fail with [`Error::TooLong`](crate::Error::TooLong).
-    Error,
 }
 
 impl Embedder {
@@ -66,12 +43,12 @@ impl Embedder {
 
     /// Returns the SIMD level of the computation.
     pub fn level(&self) -> Level {
-        self.level
+        self.backbone.level()
     }
 
     /// Returns the type of the elements that the linear layers multiply.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.backbone.precision()
     }
 
     /// Scores two vectors of this model by its similarity function. A higher score means more
@@ -80,11 +57,11 @@ impl Embedder {
     /// # Errors
     /// If the vectors differ in length.
     pub fn score(&self, a: &[f32], b: &[f32]) -> Result<f32> {
-        self.similarity.score(self.level, a, b)
+        self.similarity.score(self.level(), a, b)
     }
 
-    pub(crate) fn encoder(&self) -> &Encoder {
-        &self.encoder
+    pub(crate) fn backbone(&self) -> &Backbone {
+        &self.backbone
     }
 
     /// Returns the text of the prompt of this name, or "" if the model defines none.
@@ -97,12 +74,12 @@ impl fmt::Debug for Embedder {
     /// Formats the settings. Weights, vocabulary and buffers are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedder")
-            .field("name", &self.name)
-            .field("level", &self.level)
-            .field("precision", &self.precision)
-            .field("threads", &self.thread_pool.size())
-            .field("max_length", &self.tokenizer.max_tokens())
-            .field("truncation", &self.truncation)
+            .field("name", &self.backbone.name())
+            .field("level", &self.level())
+            .field("precision", &self.precision())
+            .field("threads", &self.backbone.thread_pool().size())
+            .field("max_length", &self.backbone.tokenizer().max_tokens())
+            .field("truncation", &self.backbone.truncation())
             .field("width", &self.width())
             .field("similarity", &self.similarity)
             .field("prompt", &self.prompt)

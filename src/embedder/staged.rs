@@ -1,8 +1,8 @@
 //! Embedding in stages, for a server that mixes the texts of many requests in one batch: encode,
 //! run a batch, apply the modules after pooling.
 
-use super::model::{Embedder, TruncationPolicy};
-use super::tokenization::{TokenizedIds, prepend_prompt};
+use super::model::Embedder;
+use crate::backbone::{TokenizedText, TruncationPolicy, prepend_prompt};
 use crate::error::{Error, Result};
 use crate::modules::OutputOptions;
 use crate::tokenizer::{TokenSpan, TokenUsage, TruncationSide};
@@ -28,7 +28,7 @@ pub(crate) struct EncodeOptions {
 
 /// A tokenized text, ready for a batch.
 pub(crate) struct EncodedText {
-    encoded: TokenizedIds,
+    encoded: TokenizedText,
     /// Whether the output is the vectors of all tokens instead of the pooled vector.
     keep_token_vectors: bool,
 }
@@ -60,23 +60,29 @@ impl Embedder {
         keep_token_vectors: bool,
     ) -> Result<EncodedText> {
         let truncation = match options.truncate {
-            None => self.truncation,
+            None => self.backbone.truncation(),
             Some(true) => TruncationPolicy::Allow,
             Some(false) => TruncationPolicy::Error,
         };
         let encoded = match input {
             TextInput::Text(text) => {
                 let prompt = self.resolve_prompt(options.prompt_name.as_deref())?;
-                let encoded = self.tokenize_text(text_index, text, prompt, truncation, options.truncation_side)?;
-                TokenizedIds { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
+                let encoded =
+                    self.backbone.tokenize_text(text_index, text, prompt, truncation, options.truncation_side)?;
+                TokenizedText { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
-                let used = ids.len().min(self.tokenizer.max_tokens());
+                let used = ids.len().min(self.backbone.tokenizer().max_tokens());
                 let kept = match options.truncation_side {
                     None | Some(TruncationSide::Right) => &ids[..used],
                     Some(TruncationSide::Left) => &ids[ids.len() - used..],
                 };
-                self.validate_ids(text_index, kept.to_vec(), TokenUsage { total: ids.len(), used }, truncation)?
+                self.backbone.validate_ids(
+                    text_index,
+                    kept.to_vec(),
+                    TokenUsage { total: ids.len(), used },
+                    truncation,
+                )?
             }
         };
         Ok(EncodedText { encoded, keep_token_vectors })
@@ -94,18 +100,18 @@ impl Embedder {
         special: bool,
         receive: impl FnMut(Vec<TokenSpan>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        self.tokenizer.token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
+        self.backbone.tokenizer().token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
     }
 
     /// Returns the number of characters of the longest part of a text that must be tokenized whole,
     /// if it exceeds `limit`. Tokenizing it takes much memory.
     pub(crate) fn longest_run(&self, text: &str, limit: usize) -> Option<usize> {
-        self.tokenizer.longest_run(text, limit)
+        self.backbone.tokenizer().longest_run(text, limit)
     }
 
     /// Decodes token ids to text.
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.tokenizer.decode(ids, skip_special)
+        self.backbone.tokenizer().decode(ids, skip_special)
     }
 
     /// Returns the text of the prompt of this name, or without a name the embedder's own.
@@ -113,14 +119,14 @@ impl Embedder {
         let Some(name) = name else { return Ok(&self.prompt) };
         self.prompts.get(name).map(String::as_str).ok_or_else(|| Error::Prompt {
             name: name.to_owned(),
-            origin: self.name.clone(),
+            origin: self.backbone.name().to_owned(),
             known: self.prompts.keys().cloned().collect(),
         })
     }
 
     /// Returns whether a text that is too long is truncated if the request does not specify it.
     pub(crate) fn truncates_by_default(&self) -> bool {
-        self.truncation == TruncationPolicy::Allow
+        self.backbone.truncation() == TruncationPolicy::Allow
     }
 
     /// Runs one batch, by a team of all threads or by this thread.
@@ -140,13 +146,13 @@ impl Embedder {
         if text_indices.is_empty() {
             return Ok(vectors);
         }
-        let batch = self.batch(text_indices.iter().map(|&i| &texts[i].encoded));
+        let batch = self.backbone.batch(text_indices.iter().map(|&i| &texts[i].encoded));
         if text_indices.iter().all(|&i| !texts[i].keep_token_vectors) {
             let encoded: Vec<_> = text_indices.iter().map(|&i| &texts[i].encoded).collect();
             let collect = |s: usize, vector: &[f32]| vectors[text_indices[s]].copy_from_slice(vector);
             self.run_pooled(&encoded, &batch, use_team, collect);
         } else {
-            self.run_tokens(&batch, use_team, |tokens| {
+            self.backbone.run(&batch, None, use_team, |tokens| {
                 for (s, &i) in text_indices.iter().enumerate() {
                     let rows = tokens.rows_in(batch.token_range(s));
                     if texts[i].keep_token_vectors {
@@ -159,7 +165,7 @@ impl Embedder {
         }
         match vectors.iter().position(|vector| vector.iter().any(|x| !x.is_finite())) {
             None => Ok(vectors),
-            Some(text) => Err(self.encoder.find_bad_embedding(&batch).unwrap_or(Error::NotFinite { text })),
+            Some(text) => Err(self.backbone.not_finite(text, &batch)),
         }
     }
 
@@ -184,6 +190,6 @@ impl Embedder {
 
     /// Returns the width of a token vector, D.
     pub(crate) fn token_width(&self) -> usize {
-        self.encoder.spec().hidden_size
+        self.backbone.spec().hidden_size
     }
 }

@@ -8,9 +8,11 @@
 mod known_files;
 mod manifest;
 mod module_list;
+mod sentence_config;
 mod task;
 
 pub(crate) use known_files::*;
 pub(crate) use manifest::{Manifest, reject_unsupported_files};
 pub(crate) use module_list::{ModuleEntry, ModuleList};
+pub(crate) use sentence_config::SentenceConfig;
 pub(crate) use task::reject_other_tasks;

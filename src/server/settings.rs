@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use crate::embedder::TARGET_TOKENS_PER_BATCH;
+use crate::backbone::TARGET_TOKENS_PER_BATCH;
 
 /// The settings of a server.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 22] = [
+const LIBRARY: [&str; 23] = [
     "error",
     "bytes",
     "config",
@@ -22,6 +22,7 @@ const LIBRARY: [&str; 22] = [
     "encoder",
     "tokenizer",
     "vector_math",
+    "backbone",
     "modules",
     "similarity",
     "quantize",

@@ -216,7 +216,9 @@ impl Queue {
                 state.busy_workers += 1;
                 let tokens = texts.iter().map(|queued| queued.text.token_count()).sum();
                 let others_idle = state.busy_workers == 1 && state.requests.is_empty();
-                return Some((texts, others_idle && self.model.prefers_team(tokens)));
+                // A long text alone would leave the other threads idle.
+                let prefers_team = texts.len() == 1 || self.model.backbone().prefers_team(tokens);
+                return Some((texts, others_idle && prefers_team));
             }
             if state.closed {
                 return None;

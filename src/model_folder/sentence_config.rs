@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use super::known_files::SENTENCE_TRANSFORMERS_CONFIG;
+use super::manifest::Manifest;
 use crate::config::JsonObject;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, SENTENCE_TRANSFORMERS_CONFIG};
-use crate::similarity::Similarity;
 
 /// The content of config_sentence_transformers.json. Without the file every setting has its
 /// default.
-pub(super) struct SentenceConfig {
+pub(crate) struct SentenceConfig {
     keys: Option<JsonObject>,
     /// The file, for errors.
     label: String,
@@ -24,7 +24,7 @@ impl SentenceConfig {
     ///
     /// # Errors
     /// If the file cannot be read, or describes a model of another kind.
-    pub(super) fn load(files: &ModelFiles, manifest: &mut Manifest, has_modules: bool) -> Result<Self> {
+    pub(crate) fn load(files: &ModelFiles, manifest: &mut Manifest, has_modules: bool) -> Result<Self> {
         let keys = manifest.json(files, SENTENCE_TRANSFORMERS_CONFIG)?;
         if let Some(keys) = &keys {
             reject_other_model_types(keys)?;
@@ -33,13 +33,13 @@ impl SentenceConfig {
         Ok(Self { keys: keys.filter(|_| has_modules), label: files.label(SENTENCE_TRANSFORMERS_CONFIG) })
     }
 
-    /// Returns the similarity function.
-    pub(super) fn similarity(&self) -> Result<Similarity> {
-        Similarity::from_config(self.keys.as_ref())
+    /// Returns the keys, if the file exists and counts.
+    pub(crate) fn keys(&self) -> Option<&JsonObject> {
+        self.keys.as_ref()
     }
 
     /// Returns the texts of the prompts, by name.
-    pub(super) fn prompts(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn prompts(&self) -> Result<BTreeMap<String, String>> {
         let mut prompts = self.keys.as_ref().map_or(Ok(BTreeMap::new()), |keys| keys.string_map("prompts"))?;
         // Since sentence-transformers 5.0 every model has these two.
         for name in ["query", "document"] {
@@ -49,7 +49,7 @@ impl SentenceConfig {
     }
 
     /// Returns the text of the prompt of this name, or without a name that of the default prompt.
-    pub(super) fn prompt(&self, name: Option<String>, prompts: &BTreeMap<String, String>) -> Result<String> {
+    pub(crate) fn prompt(&self, name: Option<String>, prompts: &BTreeMap<String, String>) -> Result<String> {
         let default = self.keys.as_ref().map_or(Ok(None), |keys| keys.string("default_prompt_name"))?;
         let Some(name) = name.or_else(|| default.map(str::to_owned)) else { return Ok(String::new()) };
         prompts.get(&name).cloned().ok_or_else(|| Error::Prompt {
@@ -60,7 +60,7 @@ impl SentenceConfig {
     }
 
     /// Returns the number of elements to keep of a vector. It may exceed the vector's width.
-    pub(super) fn truncate_dim(&self) -> Result<Option<usize>> {
+    pub(crate) fn truncate_dim(&self) -> Result<Option<usize>> {
         self.keys.as_ref().map_or(Ok(None), |keys| keys.positive_integer("truncate_dim"))
     }
 }

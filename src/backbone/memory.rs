@@ -4,7 +4,7 @@ use likewise_kernels::quant::Precision;
 use tokenizers::ModelWrapper;
 
 use super::batch_plan::MAX_TOKENS_PER_BATCH;
-use super::model::Embedder;
+use super::model::Backbone;
 use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, RotaryPositions, Workspace};
 
@@ -58,6 +58,15 @@ impl MemoryEstimate {
     }
 }
 
+/// What the modules after the encoder add to the memory of a backbone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadMemory {
+    /// The bytes of their weights.
+    pub(crate) bytes: usize,
+    /// Whether they read the vector of one token of each text only.
+    pub(crate) reads_one_token: bool,
+}
+
 /// The command with its libraries and the heap's own overhead, measured: 9 MiB.
 const PROGRAM_BYTES: usize = 9 << 20;
 
@@ -80,9 +89,9 @@ fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
         }
 }
 
-impl Embedder {
-    /// Returns the memory that this model takes, or would take in another precision.
-    pub(super) fn memory(&self, precision: Precision) -> MemoryEstimate {
+impl Backbone {
+    /// Returns the memory that a model with this backbone takes, or would take in another precision.
+    pub(crate) fn memory(&self, precision: Precision, head: HeadMemory) -> MemoryEstimate {
         let spec = self.encoder.spec();
         let compute = ComputeConfig { level: self.level, precision };
         let matrices: usize = spec.linears().map(|linear| Linear::packed_bytes(linear, compute)).sum();
@@ -91,24 +100,24 @@ impl Embedder {
         MemoryEstimate {
             program: PROGRAM_BYTES,
             tokenizer: tokenizer(model, entries),
-            packed: packed + copied(spec, compute) + self.head.bytes(),
+            packed: packed + copied(spec, compute) + head.bytes,
             mapped,
             given: self.load_stats.given_in_memory,
             packing: self.load_stats.largest_packed_source,
             tables: self.load_stats.table_bytes,
             activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens())
-                + self.thread_pool.size() * self.selected_bytes(precision)
+                + self.thread_pool.size() * self.selected_bytes(precision, head)
                 + RelativePositionBias::bytes(spec, self.tokenizer.max_tokens())
                 + RotaryPositions::bytes(spec, self.tokenizer.max_tokens()),
             tokenizing: self.thread_pool.size() * TOKENIZING_BYTES_PER_THREAD + UNSPLIT_TEXT_BYTES,
         }
     }
 
-    /// Returns the bytes of the buffers for the one token of each text that pooling reads, if it
+    /// Returns the bytes of the buffers for the one token of each text that the head reads, if it
     /// reads only one. A text has at least three tokens, two of them special.
-    fn selected_bytes(&self, precision: Precision) -> usize {
+    fn selected_bytes(&self, precision: Precision, head: HeadMemory) -> usize {
         const MIN_TOKENS: usize = 3;
-        if self.head.single_token(MIN_TOKENS, 0).is_none() {
+        if !head.reads_one_token {
             return 0;
         }
         Workspace::bytes(self.encoder.spec(), precision, MAX_TOKENS_PER_BATCH / MIN_TOKENS)

@@ -1,0 +1,74 @@
+//! Conversion of texts to token ids.
+
+use std::borrow::Cow;
+
+use super::model::{Backbone, TruncationPolicy};
+use crate::error::{Error, Result};
+use crate::tokenizer::{TokenUsage, TruncationSide};
+
+/// The texts of one task of the thread pool. One text takes only some ten microseconds, too little
+/// for a task.
+const TEXTS_PER_TASK: usize = 64;
+
+/// The token ids of a text, valid for this model.
+pub(crate) struct TokenizedText {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) usage: TokenUsage,
+    /// The number of leading tokens that pooling excludes: those of the prompt.
+    pub(crate) excluded_tokens: usize,
+}
+
+impl Backbone {
+    /// Tokenizes inputs on all threads: `tokenize(i)` for each i below `count`.
+    pub(crate) fn tokenize_all(
+        &self,
+        count: usize,
+        tokenize: impl Fn(usize) -> Result<TokenizedText> + Sync,
+    ) -> Result<Vec<TokenizedText>> {
+        let tasks = self.thread_pool.map(count.div_ceil(TEXTS_PER_TASK), |task| {
+            let first = task * TEXTS_PER_TASK;
+            (first..count.min(first + TEXTS_PER_TASK)).map(&tokenize).collect::<Result<Vec<_>>>()
+        });
+        let mut encoded = Vec::with_capacity(count);
+        for task in tasks {
+            encoded.extend(task?);
+        }
+        Ok(encoded)
+    }
+
+    /// Tokenizes one text. `text_index` is its index in the call, for errors.
+    pub(crate) fn tokenize_text(
+        &self,
+        text_index: usize,
+        text: &str,
+        prompt: &str,
+        truncation: TruncationPolicy,
+        side: Option<TruncationSide>,
+    ) -> Result<TokenizedText> {
+        let (ids, usage) = self.tokenizer.encode(&prepend_prompt(prompt, text), side)?;
+        self.validate_ids(text_index, ids, usage, truncation)
+    }
+
+    /// Rejects a text that is too long, and ids that are not in the embedding table.
+    pub(crate) fn validate_ids(
+        &self,
+        text_index: usize,
+        ids: Vec<u32>,
+        usage: TokenUsage,
+        truncation: TruncationPolicy,
+    ) -> Result<TokenizedText> {
+        if truncation == TruncationPolicy::Error && usage.truncated() {
+            return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: self.tokenizer.max_tokens() });
+        }
+        let vocabulary = self.encoder.spec().embeddings.tokens.rows;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
+        }
+        Ok(TokenizedText { ids, usage, excluded_tokens: 0 })
+    }
+}
+
+/// Returns the text with the prompt before it.
+pub(crate) fn prepend_prompt<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
+    if prompt.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{prompt}{text}")) }
+}
