@@ -51,22 +51,33 @@ pub(crate) struct Batch {
     ids: Vec<u32>,
     /// `[T]`.
     positions: Vec<usize>,
+    /// The type of each token `[T]`. Empty if all are 0.
+    token_types: Vec<u32>,
     /// Text s has the tokens `text_bounds[s]..text_bounds[s + 1]`: `[S + 1]`.
     text_bounds: Vec<usize>,
 }
 
 impl Batch {
-    /// Concatenates the token ids of texts and assigns their positions.
+    /// Concatenates texts and assigns the positions of their tokens. A text has its token ids and
+    /// their types, which are empty if all are 0.
     ///
     /// # Panics
     /// If a text has no tokens: it would have no vector.
-    pub(crate) fn new<'a>(texts: impl IntoIterator<Item = &'a [u32]>, position_ids: PositionIds) -> Self {
+    pub(crate) fn new<'a>(texts: impl IntoIterator<Item = (&'a [u32], &'a [u32])>, position_ids: PositionIds) -> Self {
         let mut batch = Self { text_bounds: vec![0], ..Self::default() };
-        for ids in texts {
+        for (ids, types) in texts {
             assert!(!ids.is_empty(), "a text of no tokens");
+            assert!(types.is_empty() || types.len() == ids.len(), "types of {} of {} tokens", types.len(), ids.len());
+            if types.iter().any(|&token_type| token_type != 0) {
+                batch.token_types.resize(batch.ids.len(), 0);
+                batch.token_types.extend_from_slice(types);
+            }
             batch.ids.extend_from_slice(ids);
             position_ids.append(ids, &mut batch.positions);
             batch.text_bounds.push(batch.ids.len());
+        }
+        if !batch.token_types.is_empty() {
+            batch.token_types.resize(batch.ids.len(), 0);
         }
         batch
     }
@@ -79,6 +90,11 @@ impl Batch {
     /// Returns the token ids `[T]`.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// Returns the type of token t.
+    pub(crate) fn token_type(&self, t: usize) -> usize {
+        self.token_types.get(t).map_or(0, |&token_type| token_type as usize)
     }
 
     /// Returns the rows of the position table `[T]`.
@@ -108,15 +124,23 @@ mod tests {
 
     #[test]
     fn positions_restart_in_each_text() {
-        let batch = Batch::new([&[5, 6, 7][..], &[8][..]], PositionIds::Sequential);
+        let batch = Batch::new([(&[5, 6, 7][..], &[][..]), (&[8][..], &[][..])], PositionIds::Sequential);
         assert_eq!(batch.positions(), [0, 1, 2, 0]);
         assert_eq!(batch.text_bounds(), [0, 3, 4]);
         assert_eq!(batch.token_range(1), 3..4);
     }
 
     #[test]
+    fn token_types_of_texts_without_any_are_zero() {
+        let none: &[u32] = &[];
+        let batch =
+            Batch::new([(&[5, 6][..], none), (&[7, 8][..], &[0, 1]), (&[9][..], none)], PositionIds::Sequential);
+        assert_eq!((0..5).map(|t| batch.token_type(t)).collect::<Vec<_>>(), [0, 0, 0, 1, 0]);
+    }
+
+    #[test]
     fn positions_with_padding_in_the_text_skip_it() {
-        let batch = Batch::new([&[0, 9, 1, 9, 2][..]], PositionIds::FromPaddingId(1));
+        let batch = Batch::new([(&[0, 9, 1, 9, 2][..], &[][..])], PositionIds::FromPaddingId(1));
         assert_eq!(batch.positions(), [2, 3, 1, 4, 5]);
     }
 }

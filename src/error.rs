@@ -1,6 +1,7 @@
 //! The error type of the library.
 
 mod content;
+mod cross_encoder;
 mod hub;
 mod message;
 #[cfg(feature = "serve")]
@@ -9,11 +10,10 @@ mod without_paths;
 use std::path::PathBuf;
 
 pub use content::ContentError;
+pub use cross_encoder::CrossEncoderError;
 pub use hub::HubErrorKind;
 pub use message::error_chain;
-use message::{
-    CONVERT_WEIGHTS, after_attempts, announced, did_you_mean, early_end, first_names, known_prompts, only, remark,
-};
+use message::*;
 
 /// The error of the library: the file, the key or tensor, what was expected and what was found.
 ///
@@ -299,9 +299,9 @@ pub enum Error {
         limit: usize,
     },
 
-    /// Ranges for quantization cannot be derived from fewer than two vectors.
-    #[error("int8/uint8 needs at least 2 vectors to derive ranges; add texts or pass --calibration FILE")]
-    TooFewVectors,
+    /// A pair of texts, or a setting, does not suit a cross-encoder.
+    #[error(transparent)]
+    CrossEncoder(Box<CrossEncoderError>),
 
     /// The ranges for quantization are missing or not valid.
     #[error("quantization ranges: {0}")]

@@ -46,6 +46,7 @@ mod batch;
 mod bytes;
 mod checkpoint;
 mod config;
+mod cross_encoder;
 mod embedder;
 mod encoder;
 mod error;
@@ -71,13 +72,15 @@ mod vectors;
 
 pub use backbone::{MemoryEstimate, TruncationPolicy};
 pub use checkpoint::{Checkpoint, Tensor};
+pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, PairTokens, Predictions, RankedText};
 #[cfg(feature = "write")]
 pub use embedder::Converted;
 pub use embedder::{Builder, Embedder, Embeddings, ModelInfo, Scores, Trace};
 pub use encoder::Architecture;
-pub use error::{ContentError, Error, HubErrorKind, Result, error_chain};
+pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
+pub use model_folder::ModelKind;
 pub use modules::PoolingMode;
 #[cfg(feature = "write")]
 pub use output_file::OutputFile;

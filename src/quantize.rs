@@ -86,8 +86,10 @@ impl Ranges {
     /// element is not finite.
     pub fn from_vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Result<Self> {
         let mut vectors = vectors.into_iter();
-        let first = vectors.next().ok_or(Error::TooFewVectors)?;
-        let second = vectors.next().ok_or(Error::TooFewVectors)?;
+        let too_few =
+            || Error::InvalidRanges("expected at least 2 vectors to derive them from, or given ranges".to_owned());
+        let first = vectors.next().ok_or_else(too_few)?;
+        let second = vectors.next().ok_or_else(too_few)?;
         let mut ranges = Self { min: first.to_vec(), max: first.to_vec() };
         for vector in [first, second].into_iter().chain(vectors) {
             ranges.check_width(vector)?;
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn invalid_ranges_and_widths_are_rejected() {
         let one = [1.0, 2.0];
-        assert!(matches!(Ranges::from_vectors([one.as_slice()]), Err(Error::TooFewVectors)));
+        assert!(matches!(Ranges::from_vectors([one.as_slice()]), Err(Error::InvalidRanges(_))));
         assert!(matches!(
             Ranges::from_vectors([one.as_slice(), &[1.0]]),
             Err(Error::WidthMismatch { left: 2, right: 1 })

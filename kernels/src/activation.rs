@@ -20,10 +20,12 @@ pub enum Activation {
     QuickGelu,
     /// x tanh(ln(1 + exp x)): `mish`.
     Mish,
+    /// σ(x) = 1 / (1 + exp(−x)): `sigmoid`.
+    Sigmoid,
 }
 
 impl Activation {
     /// All activation functions.
-    pub const ALL: [Self; 7] =
-        [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh, Self::QuickGelu, Self::Mish];
+    pub const ALL: [Self; 8] =
+        [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh, Self::QuickGelu, Self::Mish, Self::Sigmoid];
 }

@@ -11,6 +11,7 @@
 //! | tanh | odd polynomial, or (1 − e)/(1 + e), e = exp(−2\|x\|) | 2 ulp, beyond 1.5 | the same |
 //! | QuickGELU | x σ(1.702 x) | 8.5 ulp, beyond 83.5 | 8.5 ulp, beyond 83.5 |
 //! | Mish | a quotient in e = exp(−\|x\|) | 4 ulp | 4 ulp |
+//! | σ | 1/(1 + e) or e/(1 + e), e = exp(−\|x\|) | 2.5 ulp | 2.5 ulp |
 //!
 //! The first bound is for |x| ≤ 4, the one "beyond" for all other x; a single bound is for both.
 //! The bounds hold for every f32 (an ignored test in tests/math sweeps all 2³², another always a
@@ -77,6 +78,7 @@ impl Activation {
             Self::Tanh => tanh(s, x),
             Self::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(1.702)))),
             Self::Mish => mish(s, x),
+            Self::Sigmoid => sigmoid(s, x),
         }
     }
 }

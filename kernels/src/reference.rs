@@ -53,6 +53,7 @@ pub fn activation(f: Activation, x: f64) -> f64 {
         Activation::Tanh => x.tanh(),
         Activation::QuickGelu => x * sigmoid(1.702 * x),
         Activation::Mish => x * x.exp().ln_1p().tanh(),
+        Activation::Sigmoid => sigmoid(x),
     }
 }
 

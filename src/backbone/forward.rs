@@ -17,11 +17,11 @@ impl Backbone {
     /// Concatenates the ids of texts to a batch.
     pub(crate) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a TokenizedText>) -> Batch {
         let positions = self.encoder.spec().embeddings.position_ids;
-        Batch::new(texts.into_iter().map(|text| text.ids.as_slice()), positions)
+        Batch::new(texts.into_iter().map(|text| (text.ids.as_slice(), text.types.as_slice())), positions)
     }
 
-    /// Runs one pass by a team of all threads or by this thread, and gives the vectors of all tokens
-    /// `[T, D]` to `consume`.
+    /// Runs one pass by a team of all threads or by this thread, and gives the vectors of all
+    /// tokens `[T, D]` to `consume`.
     ///
     /// With `selected`, the row of one token of each text `[S]`, it gives the vectors of these
     /// tokens `[S, D]`.

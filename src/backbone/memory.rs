@@ -90,7 +90,8 @@ fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
 }
 
 impl Backbone {
-    /// Returns the memory that a model with this backbone takes, or would take in another precision.
+    /// Returns the memory that a model with this backbone takes, or would take in another
+    /// precision.
     pub(crate) fn memory(&self, precision: Precision, head: HeadMemory) -> MemoryEstimate {
         let spec = self.encoder.spec();
         let compute = ComputeConfig { level: self.level, precision };

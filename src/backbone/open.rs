@@ -9,10 +9,11 @@ use likewise_kernels::quant::{MAX_INT8_K, Precision};
 use super::folder::ModelFolder;
 use super::model::{Backbone, TruncationPolicy};
 use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
+use crate::config::JsonObject;
 use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{ComputeConfig, Encoder, LoadedEncoder, families};
 use crate::error::{Error, Result};
-use crate::model_folder::reject_unsupported_files;
+use crate::model_folder::{TransformerTask, reject_unsupported_files};
 use crate::parallel::Pool;
 use crate::tokenizer::{EncoderLimits, Tokenizer};
 
@@ -47,18 +48,19 @@ pub(crate) struct LoadedBackbone {
 }
 
 impl PreparedBackbone {
-    /// Reads the architecture and the tokenizer, and opens the weights.
+    /// Reads the architecture and the tokenizer, and opens the weights. `task` is what the
+    /// encoder's module must compute.
     ///
     /// # Errors
     /// If a file is missing, damaged or needs something that is not supported.
-    pub(crate) fn read(folder: &mut ModelFolder, settings: &BackboneSettings) -> Result<Self> {
+    pub(crate) fn read(folder: &mut ModelFolder, settings: &BackboneSettings, task: TransformerTask) -> Result<Self> {
         let threads = settings.threads.unwrap_or_else(Pool::default_threads).max(1);
         let spec = families::encoder_spec(&folder.config)?;
         let has_modules = folder.modules.is_some();
         reject_unsupported_files(&folder.files, &folder.encoder_files, has_modules)?;
         let limits = EncoderLimits { family: spec.family, max_tokens: spec.max_tokens };
         let (tokenizer, tokenizer_files) =
-            Tokenizer::load(&folder.encoder_files, &limits, settings.max_length, has_modules)?;
+            Tokenizer::load(&folder.encoder_files, &limits, settings.max_length, has_modules.then_some(task))?;
         folder.manifest.merge(tokenizer_files);
         let thread_pool = Pool::new(threads)?;
         let checkpoint = Checkpoint::open(&folder.encoder_files)?;
@@ -74,6 +76,22 @@ impl PreparedBackbone {
     /// Returns the description of the encoder.
     pub(crate) fn spec(&self) -> &EncoderSpec {
         &self.spec
+    }
+
+    /// Rejects a maximum length that leaves less than one token of each text of a pair, and a table
+    /// of token types with fewer rows than the tokenizer gives types.
+    pub(crate) fn require_room_for_pairs(&self, config: &JsonObject) -> Result<()> {
+        let min = self.tokenizer.special_tokens_of_pair() + 2;
+        if self.tokenizer.max_tokens() < min {
+            return Err(Error::MaxLength { requested: self.tokenizer.max_tokens(), min, max: self.spec.max_tokens });
+        }
+        let types = self.tokenizer.types_of_pair()?;
+        match &self.spec.embeddings.token_types {
+            Some(table) if table.rows < types => {
+                Err(config.invalid_value("type_vocab_size", format!("at least {types}, the types of the tokenizer")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Packs the weights, or maps those of a converted model.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::model::{Backbone, TruncationPolicy};
-use crate::error::{Error, Result};
-use crate::tokenizer::{TokenUsage, TruncationSide};
+use crate::error::{CrossEncoderError, Error, Result};
+use crate::tokenizer::{TokenUsage, TokenizedPair, TruncationSide};
 
 /// The texts of one task of the thread pool. One text takes only some ten microseconds, too little
 /// for a task.
@@ -13,6 +13,8 @@ const TEXTS_PER_TASK: usize = 64;
 /// The token ids of a text, valid for this model.
 pub(crate) struct TokenizedText {
     pub(crate) ids: Vec<u32>,
+    /// The type of each token, 0 or 1. Empty if all are 0.
+    pub(crate) types: Vec<u32>,
     pub(crate) usage: TokenUsage,
     /// The number of leading tokens that pooling excludes: those of the prompt.
     pub(crate) excluded_tokens: usize,
@@ -20,11 +22,11 @@ pub(crate) struct TokenizedText {
 
 impl Backbone {
     /// Tokenizes inputs on all threads: `tokenize(i)` for each i below `count`.
-    pub(crate) fn tokenize_all(
+    pub(crate) fn tokenize_all<T: Send>(
         &self,
         count: usize,
-        tokenize: impl Fn(usize) -> Result<TokenizedText> + Sync,
-    ) -> Result<Vec<TokenizedText>> {
+        tokenize: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let tasks = self.thread_pool.map(count.div_ceil(TEXTS_PER_TASK), |task| {
             let first = task * TEXTS_PER_TASK;
             (first..count.min(first + TEXTS_PER_TASK)).map(&tokenize).collect::<Result<Vec<_>>>()
@@ -49,6 +51,31 @@ impl Backbone {
         self.validate_ids(text_index, ids, usage, truncation)
     }
 
+    /// Tokenizes a pair of texts, with a prompt before the first. `pair_index` is its index in the
+    /// call, for errors. Also returns the tokens of both texts, without special tokens.
+    pub(crate) fn tokenize_pair(
+        &self,
+        pair_index: usize,
+        prompt: &str,
+        [first, second]: [&str; 2],
+        truncation: TruncationPolicy,
+    ) -> Result<(TokenizedText, [TokenUsage; 2])> {
+        let TokenizedPair { ids, types, usage } =
+            self.tokenizer.encode_pair([&prepend_prompt(prompt, first), second])?;
+        if truncation == TruncationPolicy::Error && usage.iter().any(TokenUsage::truncated) {
+            return Err(Error::CrossEncoder(Box::new(CrossEncoderError::PairTooLong {
+                pair: pair_index,
+                tokens: usage.map(|usage| usage.total),
+                special: self.tokenizer.special_tokens_of_pair(),
+                cut: usage.map(|usage| usage.truncated()),
+                limit: self.tokenizer.max_tokens(),
+            })));
+        }
+        let used = TokenUsage { total: ids.len(), used: ids.len() };
+        let text = self.validate_ids(pair_index, ids, used, truncation)?;
+        Ok((TokenizedText { types, ..text }, usage))
+    }
+
     /// Rejects a text that is too long, and ids that are not in the embedding table.
     pub(crate) fn validate_ids(
         &self,
@@ -64,7 +91,7 @@ impl Backbone {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
-        Ok(TokenizedText { ids, usage, excluded_tokens: 0 })
+        Ok(TokenizedText { ids, types: Vec::new(), usage, excluded_tokens: 0 })
     }
 }
 

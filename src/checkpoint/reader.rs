@@ -48,6 +48,24 @@ impl<'a> TensorReader<'a> {
         Self { prefix: prefix.unwrap_or_default(), ..Self::new(checkpoint) }
     }
 
+    /// Returns a reader for the modules beside the encoder, such as a classifier. Their names have
+    /// this reader's prefix without the last part, if that is one of `prefixes`.
+    pub(crate) fn beside(&self, prefixes: &[&str]) -> Self {
+        let inner = prefixes.iter().find(|inner| self.prefix.ends_with(**inner));
+        let outer = inner.map_or(self.prefix.as_str(), |inner| &self.prefix[..self.prefix.len() - inner.len()]);
+        Self { prefix: outer.to_owned(), ..Self::new(self.checkpoint) }
+    }
+
+    /// Rejects tensors whose names begin so, after the prefix, and that have not been requested.
+    pub(crate) fn reject_others_of(&self, modules: &[&str], family: &'static str) -> Result<()> {
+        let is_other = |name: &&str| {
+            let module = name.strip_prefix(&self.prefix);
+            let is_listed = |name: &str| modules.iter().any(|module| name.starts_with(module));
+            module.is_some_and(is_listed) && !self.requested.contains_key(*name)
+        };
+        self.reject(self.checkpoint.names().filter(is_other).map(str::to_owned).collect(), family)
+    }
+
     pub(crate) fn checkpoint(&self) -> &'a Checkpoint {
         self.checkpoint
     }
@@ -116,7 +134,10 @@ impl<'a> TensorReader<'a> {
     pub(crate) fn reject_unknown_tensors(&self, family: &'static str) -> Result<()> {
         let is_unknown =
             |name: &&str| !self.requested.contains_key(*name) && !is_known_unused(self.without_prefix(name));
-        let mut names: Vec<String> = self.checkpoint.names().filter(is_unknown).map(str::to_owned).collect();
+        self.reject(self.checkpoint.names().filter(is_unknown).map(str::to_owned).collect(), family)
+    }
+
+    fn reject(&self, mut names: Vec<String>, family: &'static str) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }

@@ -11,8 +11,8 @@ use crate::backbone::{BackboneSettings, LoadedBackbone, ModelFolder, PreparedBac
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, SentenceConfig, reject_other_tasks};
-use crate::modules::{OutputOptions, PoolingHead};
+use crate::model_folder::{Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
+use crate::modules::{ModuleOutput, OutputOptions, PoolingHead};
 use crate::similarity::Similarity;
 
 /// The settings to open a model with. Created by [`Embedder::builder`].
@@ -29,11 +29,11 @@ use crate::similarity::Similarity;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
-    backbone: BackboneSettings,
-    prompt: Option<String>,
-    prompt_name: Option<String>,
-    truncate_dim: Option<usize>,
-    normalize: bool,
+    pub(crate) backbone: BackboneSettings,
+    pub(crate) prompt: Option<String>,
+    pub(crate) prompt_name: Option<String>,
+    pub(crate) truncate_dim: Option<usize>,
+    pub(crate) normalize: bool,
 }
 
 /// An open model, and what only a conversion needs.
@@ -146,8 +146,8 @@ impl Builder {
         if !has_modules {
             reject_other_tasks(&folder.config)?;
         }
-        let prepared = PreparedBackbone::read(&mut folder, &self.backbone)?;
-        let sentence_config = SentenceConfig::load(files, &mut folder.manifest, has_modules)?;
+        let prepared = PreparedBackbone::read(&mut folder, &self.backbone, TransformerTask::FeatureExtraction)?;
+        let sentence_config = SentenceConfig::load(files, &mut folder.manifest, has_modules, ModelKind::Embedder)?;
         let similarity = Similarity::from_config(sentence_config.keys())?;
         let prompts = sentence_config.prompts()?;
         let prompt = match &self.prompt {
@@ -158,7 +158,8 @@ impl Builder {
             folder.manifest.merge(modules.manifest(files)?);
         }
         let token_width = prepared.spec().hidden_size;
-        let head = PoolingHead::load(files, folder.modules.as_ref(), prepared.compute.level, token_width)?;
+        let level = prepared.compute.level;
+        let head = PoolingHead::load(files, folder.modules.as_ref(), level, token_width, ModuleOutput::Embedding)?;
         let output_options = OutputOptions {
             dimensions: self.output_dimensions(&sentence_config, head.width())?,
             normalize: self.normalize.then_some(true),

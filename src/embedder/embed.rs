@@ -89,7 +89,7 @@ impl Embedder {
         let texts: Vec<&TokenizedText> = text_indices.iter().map(|&i| &encoded[i]).collect();
         let batch = self.backbone.batch(texts.iter().copied());
         let mut pooled = Vec::with_capacity(texts.len() * self.head.pooled_width());
-        self.run_pooled(&texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
+        self.head.run(&self.backbone, &texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
         let vectors = self.head.apply_post_modules(pooled, self.output_options);
         self.check_finite(&vectors, text_indices, &batch)?;
         Ok(vectors)
@@ -143,8 +143,9 @@ impl Embedder {
         let batch = self.backbone.batch(&encoded);
         let mut activations = Recorder::default();
         let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        self.backbone
-            .run_observed(&batch, &mut activations, |tokens| self.pool_texts(&encoded, &batch, tokens, &mut pooled));
+        self.backbone.run_observed(&batch, &mut activations, |tokens| {
+            self.head.pool_texts(&encoded, &batch, tokens, &mut pooled)
+        });
         let embeddings = Embeddings {
             data: self.head.apply_post_modules(pooled.clone(), self.output_options),
             width: self.width(),

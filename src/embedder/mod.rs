@@ -8,10 +8,10 @@ mod embed;
 mod from_hub;
 mod info;
 mod model;
-mod pooling;
 mod results;
 #[cfg(feature = "serve")]
 mod staged;
+mod tokenization;
 
 pub use builder::Builder;
 #[cfg(feature = "write")]

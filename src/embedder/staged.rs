@@ -150,7 +150,7 @@ impl Embedder {
         if text_indices.iter().all(|&i| !texts[i].keep_token_vectors) {
             let encoded: Vec<_> = text_indices.iter().map(|&i| &texts[i].encoded).collect();
             let collect = |s: usize, vector: &[f32]| vectors[text_indices[s]].copy_from_slice(vector);
-            self.run_pooled(&encoded, &batch, use_team, collect);
+            self.head.run(&self.backbone, &encoded, &batch, use_team, collect);
         } else {
             self.backbone.run(&batch, None, use_team, |tokens| {
                 for (s, &i) in text_indices.iter().enumerate() {

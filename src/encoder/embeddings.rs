@@ -23,8 +23,8 @@ pub(crate) struct Embeddings {
     /// `[V, width]`.
     tokens: Tensor,
     positions: PositionTable,
-    /// Row 0 of the table of token types `[width]`: the only row that single texts use.
-    token_type: Option<Vec<f32>>,
+    /// The table of token types `[types, width]`. Single texts use row 0 only.
+    token_types: Option<Vec<f32>>,
     norm: Option<Norm>,
     /// From the width of the tables to D.
     projection: Option<Linear>,
@@ -47,11 +47,8 @@ impl Embeddings {
             level: loader.compute().level,
             tokens: loader.table(&spec.tokens, width)?,
             positions: PositionTable::load(loader, &spec.positions, width)?,
-            token_type: match &spec.token_types {
-                Some(table) => {
-                    let table = loader.tensors().tensor(&table.name, &[table.rows, width])?.to_f32_vec()?;
-                    Some(table[..width].to_vec())
-                }
+            token_types: match &spec.token_types {
+                Some(table) => Some(loader.tensors().tensor(&table.name, &[table.rows, width])?.to_f32_vec()?),
                 None => None,
             },
             norm: spec.norm.as_ref().map(|norm| loader.norm(norm, width)).transpose()?,
@@ -79,7 +76,7 @@ impl Embeddings {
                 let position = self.positions.row(batch.positions()[t], &mut position);
                 // In the order of transformers: the token type, if there is one, before the
                 // position.
-                match (&self.token_type, position) {
+                match (self.token_type(batch.token_type(t)), position) {
                     (Some(token_type), position) => add(self.level, &token, token_type, position, &mut sum),
                     (None, Some(position)) => add(self.level, &token, position, None, &mut sum),
                     (None, None) => sum.copy_from_slice(&token),
@@ -90,6 +87,11 @@ impl Embeddings {
                 }
             }
         });
+    }
+
+    /// Returns the vector of a token type `[width]`, if the model has types.
+    fn token_type(&self, token_type: usize) -> Option<&[f32]> {
+        self.token_types.as_ref().map(|table| &table[token_type * self.width..][..self.width])
     }
 
     /// Returns the error for the first element that is not finite among the rows that a batch

@@ -10,9 +10,11 @@
 //! outputs and K inputs of a linear layer.
 
 mod attention;
+mod classifier;
 mod modules;
 
 pub(crate) use attention::{AttentionSpec, DistanceBuckets, RelativeBiasSpec, RelativeKeysSpec, RotarySpec, Window};
+pub(crate) use classifier::{ClassifierPooling, ClassifierSpec, HeadLinearSpec};
 pub(crate) use modules::{FeedForwardSpec, LinearPart, LinearSpec, NormKind, NormSpec, TableSpec};
 
 use std::collections::BTreeMap;

@@ -327,7 +327,7 @@ fn encode(
 ) -> Vec<Vec<f32>> {
     let pool = Pool::new(threads).expect("threads");
     let loaded = Encoder::load(&weights.checkpoint(), spec.clone(), compute, &pool).expect("an encoder");
-    let batch = Batch::new([&IDS[..]], spec.embeddings.position_ids);
+    let batch = Batch::new([(&IDS[..], &[][..])], spec.embeddings.position_ids);
     let mut buffers = PassBuffers::new(spec, compute.precision);
     buffers.resize(batch.tokens(), selected.map_or(0, <[usize]>::len));
     let output = pool.team(&mut buffers, |member, buffers| {

@@ -57,7 +57,7 @@ impl Error {
             | Self::HubSetting { .. }
             | Self::HubTlsUnsupported { .. }
             | Self::TooLong { .. }
-            | Self::TooFewVectors
+            | Self::CrossEncoder(_)
             | Self::InvalidRanges(_)
             | Self::TruncateDim { .. }
             | Self::MaxLength { .. }

@@ -5,14 +5,16 @@
 //! loader, `convert` and the hub's file selection share all three. [`task`] says whether a model
 //! without modules.json is an encoder.
 
+mod kind;
 mod known_files;
 mod manifest;
 mod module_list;
 mod sentence_config;
 mod task;
 
+pub use kind::ModelKind;
 pub(crate) use known_files::*;
 pub(crate) use manifest::{Manifest, reject_unsupported_files};
 pub(crate) use module_list::{ModuleEntry, ModuleList};
 pub(crate) use sentence_config::SentenceConfig;
-pub(crate) use task::reject_other_tasks;
+pub(crate) use task::{TransformerTask, reject_other_tasks, require_sequence_classifier};

@@ -1,9 +1,10 @@
-//! config_sentence_transformers.json: prompts, similarity function and output dimensions.
+//! config_sentence_transformers.json: prompts and other settings of a model.
 //!
-//! Follows sentence-transformers 6.2.0, `sentence_transformer/model.py`.
+//! Follows sentence-transformers 6.2.0, `base/model.py`.
 
 use std::collections::BTreeMap;
 
+use super::kind::ModelKind;
 use super::known_files::SENTENCE_TRANSFORMERS_CONFIG;
 use super::manifest::Manifest;
 use crate::config::JsonObject;
@@ -19,15 +20,23 @@ pub(crate) struct SentenceConfig {
 }
 
 impl SentenceConfig {
-    /// Reads the file and adds it to the manifest. `has_modules`: whether the model has
-    /// modules.json.
+    /// Reads the file of a model of a kind and adds it to the manifest. `has_modules`: whether the
+    /// model has modules.json.
     ///
     /// # Errors
     /// If the file cannot be read, or describes a model of another kind.
-    pub(crate) fn load(files: &ModelFiles, manifest: &mut Manifest, has_modules: bool) -> Result<Self> {
+    pub(crate) fn load(
+        files: &ModelFiles,
+        manifest: &mut Manifest,
+        has_modules: bool,
+        kind: ModelKind,
+    ) -> Result<Self> {
         let keys = manifest.json(files, SENTENCE_TRANSFORMERS_CONFIG)?;
         if let Some(keys) = &keys {
-            reject_other_model_types(keys)?;
+            // A cross-encoder without modules.json may have the file of another model.
+            if has_modules || kind == ModelKind::Embedder {
+                kind.check_model_type(keys)?;
+            }
         }
         // sentence-transformers also ignores the file if there is no modules.json.
         Ok(Self { keys: keys.filter(|_| has_modules), label: files.label(SENTENCE_TRANSFORMERS_CONFIG) })
@@ -63,13 +72,4 @@ impl SentenceConfig {
     pub(crate) fn truncate_dim(&self) -> Result<Option<usize>> {
         self.keys.as_ref().map_or(Ok(None), |keys| keys.positive_integer("truncate_dim"))
     }
-}
-
-/// Rejects models that are no sentence embedding models, such as cross encoders.
-fn reject_other_model_types(keys: &JsonObject) -> Result<()> {
-    let is_other = keys.string("model_type")?.is_some_and(|kind| kind != "SentenceTransformer");
-    if is_other || keys.is_null("model_type") {
-        return Err(keys.invalid_value("model_type", "SentenceTransformer"));
-    }
-    Ok(())
 }

@@ -7,6 +7,43 @@
 use crate::config::JsonObject;
 use crate::error::Result;
 
+/// What the encoder's module, the first in modules.json, computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransformerTask {
+    /// Token vectors.
+    FeatureExtraction,
+    /// Scores, by the head of a class for sequence classification.
+    SequenceClassification,
+}
+
+impl TransformerTask {
+    /// Returns its name in sentence_bert_config.json (`transformer_task`).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FeatureExtraction => "feature-extraction",
+            Self::SequenceClassification => "sequence-classification",
+        }
+    }
+
+    /// Returns the name of the module's output (`module_output_name`).
+    pub(crate) fn module_output(self) -> &'static str {
+        match self {
+            Self::FeatureExtraction => "token_embeddings",
+            Self::SequenceClassification => "scores",
+        }
+    }
+
+    /// Returns the name of that output in transformers (`method_output_name`).
+    pub(crate) fn method_output(self) -> &'static str {
+        match self {
+            Self::FeatureExtraction => "last_hidden_state",
+            Self::SequenceClassification => "logits",
+        }
+    }
+}
+
+const ARCHITECTURES: &str = "architectures";
+
 /// A kind of model that is not an encoder of texts.
 struct OtherTask {
     /// Parts of the class names.
@@ -45,26 +82,51 @@ const OTHER_TASKS: [OtherTask; 8] = [
 /// # Errors
 /// If the class is for another task, or the key is neither a name nor a list of names.
 pub(crate) fn reject_other_tasks(config: &JsonObject) -> Result<()> {
-    const KEY: &str = "architectures";
-    let Some(value) = config.get(KEY) else { return Ok(()) };
-    let name = match value.as_array() {
-        Some(names) if names.is_empty() => return Ok(()),
-        Some(names) => names[0].as_str(),
-        None => value.as_str(),
-    };
-    let Some(name) = name else { return Err(config.invalid_value(KEY, "a list of class names")) };
+    let Some(name) = model_class(config)? else { return Ok(()) };
     match OTHER_TASKS.iter().find(|task| task.names.iter().any(|part| name.contains(part))) {
         None => Ok(()),
         Some(task) => Err(config.invalid_value(
-            KEY,
+            ARCHITECTURES,
             format!(
-                "an encoder of texts, such as BertModel, because the folder has no modules.json (this is {}; use an \
-                 embedding model such as sentence-transformers/all-MiniLM-L6-v2, or add a modules.json with \
+                "an encoder of texts, such as BertModel, because the folder has no modules.json (this is {}; for \
+                 vectors use an embedding model such as sentence-transformers/all-MiniLM-L6-v2, or add a modules.json with \
                  Transformer and Pooling if the vectors of the encoder inside are meant)",
                 task.description
             ),
         )),
     }
+}
+
+/// Returns whether a model's class is one for sequence classification.
+///
+/// # Errors
+/// If the key is neither a name nor a list of names.
+pub(super) fn is_sequence_classifier(config: &JsonObject) -> Result<bool> {
+    Ok(model_class(config)?.is_some_and(|name| name.ends_with("ForSequenceClassification")))
+}
+
+/// Rejects a model whose class is not one for sequence classification.
+///
+/// # Errors
+/// If it is another one, or not known.
+pub(crate) fn require_sequence_classifier(config: &JsonObject) -> Result<()> {
+    if is_sequence_classifier(config)? {
+        return Ok(());
+    }
+    let expected = "a model for sequence classification, such as BertForSequenceClassification, because the folder \
+                    has no modules.json that says it is a cross-encoder";
+    Err(config.invalid_value(ARCHITECTURES, expected))
+}
+
+/// Returns the model's class: the first in `architectures`.
+fn model_class(config: &JsonObject) -> Result<Option<&str>> {
+    let Some(value) = config.get(ARCHITECTURES) else { return Ok(None) };
+    let name = match value.as_array() {
+        Some(names) if names.is_empty() => return Ok(None),
+        Some(names) => names[0].as_str(),
+        None => value.as_str(),
+    };
+    name.map(Some).ok_or_else(|| config.invalid_value(ARCHITECTURES, "a list of class names"))
 }
 
 #[cfg(test)]

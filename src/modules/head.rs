@@ -4,7 +4,7 @@ use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
 
 use super::dense::Dense;
-use super::module_config::{module_config, reject_other_features};
+use super::module_config::{ModuleOutput, module_config, reject_other_features};
 use super::pooling::{Pooling, PoolingMode};
 use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::encoder::Norm;
@@ -52,12 +52,18 @@ pub(crate) struct OutputOptions {
 
 impl PoolingHead {
     /// Loads the modules after the encoder, with their weights. `width` is the width of a token
-    /// vector, D.
+    /// vector, D, and `output` what the last of them computes.
     ///
     /// # Errors
     /// If a module or a pooling mode is not supported, or the widths of two modules do not match.
-    pub(crate) fn load(files: &ModelFiles, modules: Option<&ModuleList>, level: Level, width: usize) -> Result<Self> {
-        let Some(modules) = modules else { return Ok(Self::new(level, Pooling::mean(), width)) };
+    pub(crate) fn load(
+        files: &ModelFiles,
+        modules: Option<&ModuleList>,
+        level: Level,
+        width: usize,
+        output: ModuleOutput,
+    ) -> Result<Self> {
+        let Some(modules) = modules else { return Ok(Self::of_mode(PoolingMode::Mean, level, width)) };
         let Some(pooling) = modules.entries.get(1) else { return Err(modules.too_few()) };
         if pooling.class != "Pooling" {
             return Err(pooling.keys.invalid_value("type", "Pooling as the second module"));
@@ -67,14 +73,24 @@ impl PoolingHead {
             return Err(pooling.keys.invalid_value("path", "the folder of the Pooling module"));
         }
         let mut head = Self::new(level, Pooling::load(files, &pooling.path, width)?, width);
-        for entry in &modules.entries[2..] {
-            let module = Module::load(files, entry, level, head.width)?;
+        let last = modules.entries.len() - 1;
+        for (i, entry) in modules.entries.iter().enumerate().skip(2) {
+            let output = if i == last { output } else { ModuleOutput::Embedding };
+            let module = Module::load(files, entry, level, head.width, output)?;
             if let Module::Dense(dense) = &module {
                 head.width = dense.width();
             }
             head.post_modules.push(module);
         }
+        if output == ModuleOutput::Scores && !matches!(head.post_modules.last(), Some(Module::Dense(_))) {
+            return Err(modules.entries[last].keys.invalid_value("type", "Dense as the last module, for the scores"));
+        }
         Ok(head)
+    }
+
+    /// Makes a head that only pools token vectors.
+    pub(crate) fn of_mode(mode: PoolingMode, level: Level, token_width: usize) -> Self {
+        Self::new(level, Pooling::of_mode(mode), token_width)
     }
 
     fn new(level: Level, pooling: Pooling, token_width: usize) -> Self {
@@ -186,13 +202,14 @@ impl PoolingHead {
 }
 
 impl Module {
-    /// Loads a module after pooling. `width` is the width of its input vectors.
-    fn load(files: &ModelFiles, entry: &ModuleEntry, level: Level, width: usize) -> Result<Self> {
+    /// Loads a module after pooling. `width` is the width of its input vectors, and `output` what a
+    /// Dense must compute.
+    fn load(files: &ModelFiles, entry: &ModuleEntry, level: Level, width: usize, output: ModuleOutput) -> Result<Self> {
         let path = entry.path.as_str();
         match entry.class.as_str() {
             "Dense" => {
                 require_folder(entry)?;
-                Ok(Self::Dense(Dense::load(files, level, path, width)?))
+                Ok(Self::Dense(Dense::load(files, level, path, width, output)?))
             }
             "LayerNorm" => {
                 require_folder(entry)?;
@@ -276,7 +293,8 @@ mod tests {
             .with("3_Dense/config.json", br#"{"in_features": 4, "out_features": 2}"#.as_slice())
             .with("3_Dense/model.safetensors", weights(&[("linear.weight", &[2, 4]), ("linear.bias", &[2])]));
         let modules = ModuleList::parse("modules.json", list).expect("modules");
-        let head = PoolingHead::load(&files, Some(&modules), Level::PORTABLE, 4).expect("a head");
+        let head =
+            PoolingHead::load(&files, Some(&modules), Level::PORTABLE, 4, ModuleOutput::Embedding).expect("a head");
         assert_eq!(head.width(), 2);
         assert_eq!(head.bytes(), (2 * 4 + 2 * 4 + 2) * size_of::<f32>());
     }

@@ -4,10 +4,17 @@
 //! sentence vector, in the order of the list. [`ModuleList`](crate::model_folder::ModuleList) says
 //! how a class path identifies a module.
 
+mod affine;
+mod classification_head;
 mod dense;
 mod head;
 mod module_config;
+mod pooled_pass;
 mod pooling;
+mod torch_class;
 
+pub(crate) use classification_head::ClassificationHead;
 pub(crate) use head::{OutputOptions, PoolingHead};
+pub(crate) use module_config::ModuleOutput;
 pub use pooling::PoolingMode;
+pub(crate) use torch_class::torch_activation;

@@ -12,12 +12,34 @@ pub(super) fn module_config(files: &ModelFiles, path: &str, why: &'static str) -
     JsonObject::parse(&files.label(&name), &bytes)
 }
 
-/// Rejects a module whose input or output is anything but sentence vectors.
-pub(super) fn reject_other_features(keys: &JsonObject) -> Result<()> {
-    for key in ["module_input_name", "module_output_name"] {
-        if keys.string(key)?.is_some_and(|name| name != "sentence_embedding") {
-            return Err(keys.invalid_value(key, "sentence_embedding"));
+/// What a module computes, by the name that it gives its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModuleOutput {
+    /// Vectors of texts.
+    Embedding,
+    /// One number for each label, of the last module of a cross-encoder.
+    Scores,
+}
+
+impl ModuleOutput {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "sentence_embedding",
+            Self::Scores => "scores",
         }
     }
-    Ok(())
+
+    /// Rejects a module whose input or output, by a key, is anything else. Without the key it is
+    /// the embedding.
+    pub(super) fn require(self, keys: &JsonObject, key: &str) -> Result<()> {
+        if keys.string(key)?.unwrap_or(Self::Embedding.name()) != self.name() {
+            return Err(keys.invalid_value(key, self.name()));
+        }
+        Ok(())
+    }
+}
+
+/// Rejects a module whose input or output is anything but vectors of texts.
+pub(super) fn reject_other_features(keys: &JsonObject) -> Result<()> {
+    ["module_input_name", "module_output_name"].iter().try_for_each(|key| ModuleOutput::Embedding.require(keys, key))
 }

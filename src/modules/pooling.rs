@@ -121,9 +121,9 @@ impl PoolingMode {
 }
 
 impl Pooling {
-    /// Returns mean pooling, the default of models without modules.json.
-    pub(super) fn mean() -> Self {
-        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
+    /// Returns the pooling of one mode over all tokens.
+    pub(super) fn of_mode(mode: PoolingMode) -> Self {
+        Self { modes: vec![mode], include_prompt: true }
     }
 
     /// Loads `{path}/config.json`. `width` is the width of a token vector, D.

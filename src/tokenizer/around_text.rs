@@ -1,4 +1,4 @@
-//! The tokens that a class puts around a text.
+//! The tokens that a class puts around a text, and around the two texts of a pair.
 
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
@@ -76,7 +76,7 @@ impl AroundText {
                 });
                 Ok(Self::Tokens { before: before?, after: after? })
             }
-            _ => Ok(Self::PostProcessor(template(Some(cls), Some(sep))?)),
+            _ => Ok(Self::PostProcessor(template(Some(cls), Some(sep), Between::AfterTyped)?)),
         }
     }
 
@@ -103,7 +103,7 @@ impl AroundText {
                 let processing = RobertaProcessing::new(last, first);
                 Ok(processing.trim_offsets(true).add_prefix_space(add_prefix_space).into())
             }
-            (_, before, after) => template(before, after),
+            (class, before, after) => template(before, after, Between::of_class(class)),
         }
     }
 }
@@ -116,12 +116,51 @@ fn id(inner: &Inner, token: &str) -> std::result::Result<u32, CrateError> {
     inner.token_to_id(token).ok_or_else(|| format!("it has no token {token:?}").into())
 }
 
+/// What is between the two texts of a pair, and the type of the second text's tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// The token after the first text. The second text has type 1: BERT.
+    AfterTyped,
+    /// The token after the first text. All types are 0: T5.
+    After,
+    /// The token after the first text twice. All types are 0: RoBERTa.
+    AfterTwice,
+    /// The token after the first text and the token before a text. The second text has type 1:
+    /// ALBERT with `add_bos_token` or `add_eos_token`.
+    AfterAndBefore,
+}
+
+impl Between {
+    fn of_class(class: TokenizerClass) -> Self {
+        match class {
+            TokenizerClass::Bert | TokenizerClass::Generic => Self::AfterTyped,
+            TokenizerClass::T5 => Self::After,
+            TokenizerClass::Albert => Self::AfterAndBefore,
+            TokenizerClass::Mpnet
+            | TokenizerClass::Roberta
+            | TokenizerClass::XlmRoberta
+            | TokenizerClass::Camembert => Self::AfterTwice,
+        }
+    }
+}
+
 fn template(
     before: Option<TemplateToken>,
     after: Option<TemplateToken>,
+    between: Between,
 ) -> std::result::Result<PostProcessorWrapper, CrateError> {
-    let name = |token: &Option<TemplateToken>| token.as_ref().map(|(name, _)| name.clone());
-    let parts: Vec<String> = [name(&before), Some("$A".to_owned()), name(&after)].into_iter().flatten().collect();
+    let piece = |name: &str, token_type: u32| format!("{name}:{token_type}");
+    let name = |token: &Option<TemplateToken>, token_type| token.as_ref().map(|(name, _)| piece(name, token_type));
+    let list = |parts: [Option<String>; 3]| parts.into_iter().flatten().collect::<Vec<String>>();
+    let second_type = u32::from(matches!(between, Between::AfterTyped | Between::AfterAndBefore));
+    let separator = match between {
+        Between::AfterTyped | Between::After => None,
+        Between::AfterTwice => name(&after, 0),
+        Between::AfterAndBefore => name(&before, 1),
+    };
+    let single = list([name(&before, 0), Some(piece("$A", 0)), name(&after, 0)]);
+    let second = list([separator, Some(piece("$B", second_type)), name(&after, second_type)]);
+    let pair = [single.clone(), second].concat();
     let tokens: Vec<TemplateToken> = [before, after].into_iter().flatten().collect();
-    Ok(TemplateProcessing::builder().try_single(parts)?.special_tokens(tokens).build()?.into())
+    Ok(TemplateProcessing::builder().try_single(single)?.try_pair(pair)?.special_tokens(tokens).build()?.into())
 }

@@ -132,6 +132,16 @@ impl TokenizerClass {
         Ok(ExtraSpecialTokens { tokens, replace_map: false })
     }
 
+    /// Returns whether the class passes token types to the model, if the settings do not say. Of
+    /// the classes that are BERT's otherwise, that of DistilBERT does not.
+    pub(super) fn passes_token_types(self, config: &TokenizerConfig, family: Family) -> Result<bool> {
+        let is_distilbert = match config.class()? {
+            Some(name) => name.starts_with("DistilBert"),
+            None => family == Family::DistilBert,
+        };
+        Ok(self == Self::Bert && !is_distilbert)
+    }
+
     /// Returns whether the class uses a Unigram vocabulary: pieces with scores.
     pub(super) fn is_unigram(self) -> bool {
         match self {

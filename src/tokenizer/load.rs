@@ -20,7 +20,7 @@ use super::truncation::TruncationSide;
 use super::vocabulary::read_vocabulary;
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, TOKENIZER};
+use crate::model_folder::{Manifest, TOKENIZER, TransformerTask};
 
 /// A tokenizer that is adjusted to its model.
 pub(super) struct LoadedTokenizer {
@@ -34,6 +34,8 @@ pub(super) struct LoadedTokenizer {
     /// The number of special tokens around a text.
     pub(super) special_tokens: usize,
     pub(super) truncation_side: TruncationSide,
+    /// Whether the model reads the types of the tokens of a pair.
+    pub(super) passes_token_types: bool,
 }
 
 /// Reads a tokenizer, and adjusts it to the model's settings.
@@ -41,10 +43,10 @@ pub(super) fn load_tokenizer(
     files: &ModelFiles,
     limits: &EncoderLimits,
     requested_max_tokens: Option<usize>,
-    has_modules: bool,
+    task: Option<TransformerTask>,
     manifest: &mut Manifest,
 ) -> Result<LoadedTokenizer> {
-    let sentence_bert_config = read_sentence_bert_config(files, has_modules, manifest)?;
+    let sentence_bert_config = read_sentence_bert_config(files, task, manifest)?;
     let mut config = TokenizerConfig::read(files, manifest)?;
     let class = TokenizerClass::choose(&config, limits.family)?;
     let VocabularyTokenizer { built, label, truncation_side } = read_tokenizer(files, class, &mut config, manifest)?;
@@ -74,7 +76,8 @@ pub(super) fn load_tokenizer(
     inner.with_padding(None);
     // The crate's own truncation stops at the maximum, so the length of the text would be unknown.
     inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
-    Ok(LoadedTokenizer { inner, special, label, max_tokens, special_tokens, truncation_side })
+    let passes_token_types = config.passes_token_types(class.passes_token_types(&config, limits.family)?);
+    Ok(LoadedTokenizer { inner, special, label, max_tokens, special_tokens, truncation_side, passes_token_types })
 }
 
 /// A tokenizer as the vocabulary's file defines it.
@@ -162,7 +165,7 @@ fn parse_unchanged(bytes: &[u8]) -> std::result::Result<Inner, TokenizerError> {
 /// Rejects a tokenizer that gives the tokens of a single text types other than 0, if the model
 /// reads types.
 fn reject_token_types(inner: &Inner, config: &TokenizerConfig, label: &str) -> Result<()> {
-    if !config.passes_token_types() {
+    if !config.passes_token_types(false) {
         return Ok(());
     }
     // The types of the tokens around a text do not depend on the text.

@@ -14,6 +14,7 @@ mod error;
 mod load;
 mod max_length;
 mod normalizer_expansion;
+mod pair;
 mod sentence_bert_config;
 mod sentencepiece;
 mod sentinels;
@@ -32,6 +33,7 @@ pub use caught_panics::is_caught_panic;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;
+pub(crate) use tokens::TokenizedPair;
 pub use tokens::{TokenUsage, Tokens};
 pub(crate) use truncation::TruncationSide;
 
@@ -42,7 +44,7 @@ use tokenizers::{Encoding, ModelWrapper, Tokenizer as Inner};
 
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::Manifest;
+use crate::model_folder::{Manifest, TransformerTask};
 use chunking::TextChunker;
 use error::{CrateError, catch_tokenizer_panic};
 use load::load_tokenizer;
@@ -60,6 +62,8 @@ pub(crate) struct Tokenizer {
     /// The ids of the special tokens in the sense of transformers (`all_special_ids`).
     special_ids: HashSet<u32>,
     truncation_side: TruncationSide,
+    /// Whether the model reads the types of the tokens of a pair.
+    passes_token_types: bool,
     /// Splits long texts.
     chunker: TextChunker,
     /// Held while a long text without a boundary is tokenized, which takes much memory.
@@ -69,8 +73,8 @@ pub(crate) struct Tokenizer {
 impl Tokenizer {
     /// Reads a tokenizer. Also returns the files that it was read from.
     ///
-    /// `requested_max_tokens` overrides the model's maximum length. `has_modules` says whether the
-    /// model has a modules.json.
+    /// `requested_max_tokens` overrides the model's maximum length. `task` is what the
+    /// encoder's module computes, or None without modules.json.
     ///
     /// # Errors
     /// If the files have no valid tokenizer, or `requested_max_tokens` is not between the number of
@@ -79,10 +83,10 @@ impl Tokenizer {
         files: &ModelFiles,
         limits: &EncoderLimits,
         requested_max_tokens: Option<usize>,
-        has_modules: bool,
+        task: Option<TransformerTask>,
     ) -> Result<(Self, Manifest)> {
         let mut manifest = Manifest::default();
-        let loaded = load_tokenizer(files, limits, requested_max_tokens, has_modules, &mut manifest)?;
+        let loaded = load_tokenizer(files, limits, requested_max_tokens, task, &mut manifest)?;
         let chunker = TextChunker::for_tokenizer(&loaded.inner);
         let special_ids = loaded.special.iter().filter_map(|token| loaded.inner.token_to_id(token)).collect();
         let tokenizer = Self {
@@ -92,6 +96,7 @@ impl Tokenizer {
             special_tokens: loaded.special_tokens,
             special_ids,
             truncation_side: loaded.truncation_side,
+            passes_token_types: loaded.passes_token_types,
             chunker,
             whole_text: Mutex::new(()),
         };
@@ -125,8 +130,19 @@ impl Tokenizer {
         self.encode_long(text, side)
     }
 
-    /// Tokenizes a text in chunks, and keeps the chunks with the tokens that the model reads.
+    /// Returns the token ids of a long text.
     fn encode_long(&self, text: &str, side: TruncationSide) -> Result<(Vec<u32>, TokenUsage)> {
+        let (encoding, total) = self.encode_chunks(text, side)?;
+        let left_out = total - encoding.len();
+        let encoding = self.run("", || self.inner.post_process(encoding, None, true))?;
+        let ids = self.truncate(encoding.get_ids(), &encoding, side);
+        let usage = TokenUsage { total: encoding.len() + left_out, used: ids.len() };
+        Ok((ids, usage))
+    }
+
+    /// Tokenizes a text in chunks, and keeps the chunks with the tokens that the model reads.
+    /// Returns these, without special tokens, and the number of all tokens.
+    fn encode_chunks(&self, text: &str, side: TruncationSide) -> Result<(Encoding, usize)> {
         let mut kept = VecDeque::new();
         let mut kept_tokens = 0;
         let mut total = 0;
@@ -145,11 +161,7 @@ impl Tokenizer {
                 kept.pop_front();
             }
         }
-        let encoding = Encoding::merge(kept, false);
-        let encoding = self.run("", || self.inner.post_process(encoding, None, true))?;
-        let ids = self.truncate(encoding.get_ids(), &encoding, side);
-        let usage = TokenUsage { total: encoding.len() - kept_tokens + total, used: ids.len() };
-        Ok((ids, usage))
+        Ok((Encoding::merge(kept, false), total))
     }
 
     /// Returns the token ids of a text with their offsets, truncated to the maximum length.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::config::{InertKeys, JsonObject};
 use crate::error::Result;
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, NO_CHAT_TEMPLATE, SENTENCE_BERT_CONFIGS, TOKENIZER_CONFIG};
+use crate::model_folder::{Manifest, NO_CHAT_TEMPLATE, SENTENCE_BERT_CONFIGS, TOKENIZER_CONFIG, TransformerTask};
 
 /// The keys that the tokenizer reads, and one that selects between implementations of attention.
 const OTHER_KEYS: InertKeys =
@@ -15,25 +15,26 @@ const OTHER_KEYS: InertKeys =
 
 /// Reads the file under any of its names.
 ///
-/// Returns None if the file does not exist, or without modules.json. sentence-transformers ignores
+/// `task` is what the encoder's module computes, or None without modules.json. Returns None if the
+/// file does not exist, or without modules.json. sentence-transformers ignores
 /// the file in a model without modules.json.
 ///
 /// # Errors
 /// If the file has settings that are not supported.
 pub(super) fn read_sentence_bert_config(
     files: &ModelFiles,
-    has_modules: bool,
+    task: Option<TransformerTask>,
     manifest: &mut Manifest,
 ) -> Result<Option<JsonObject>> {
-    if !has_modules {
+    let Some(task) = task else {
         reject_chat_template(files)?;
         return Ok(None);
-    }
+    };
     for name in SENTENCE_BERT_CONFIGS {
         if let Some(keys) = manifest.json(files, name)?
             && !keys.is_empty()
         {
-            reject_unsupported_settings(&keys)?;
+            reject_unsupported_settings(&keys, task)?;
             return Ok(Some(keys));
         }
     }
@@ -51,8 +52,8 @@ fn reject_chat_template(files: &ModelFiles) -> Result<()> {
 }
 
 /// Rejects settings that change the computation and are not supported.
-fn reject_unsupported_settings(keys: &JsonObject) -> Result<()> {
-    for (key, supported) in [("transformer_task", "feature-extraction"), ("module_output_name", "token_embeddings")] {
+fn reject_unsupported_settings(keys: &JsonObject, task: TransformerTask) -> Result<()> {
+    for (key, supported) in [("transformer_task", task.name()), ("module_output_name", task.module_output())] {
         if keys.string(key)?.is_some_and(|value| value != supported) {
             return Err(keys.invalid_value(key, supported));
         }
@@ -66,12 +67,12 @@ fn reject_unsupported_settings(keys: &JsonObject) -> Result<()> {
         return Err(keys.invalid_value("tokenizer_name_or_path", "null: the tokenizer must be in this folder"));
     }
     reject_arguments(keys)?;
-    let supported = json!({ "method": "forward", "method_output_name": "last_hidden_state" });
+    let supported = json!({ "method": "forward", "method_output_name": task.method_output() });
     // With messages, texts would become chat messages.
     if let Some(modalities) = keys.get("modality_config")
         && (modalities.get("text") != Some(&supported) || modalities.get("message").is_some())
     {
-        let expected = "text, by forward, to last_hidden_state, and no messages";
+        let expected = format!("text, by forward, to {}, and no messages", task.method_output());
         return Err(keys.invalid_value("modality_config", expected));
     }
     keys.reject_unread(&[&OTHER_KEYS])

@@ -44,7 +44,7 @@ fn load(golden: &Value, case: &Value) -> crate::Result<Tokenizer> {
     };
     let limits = EncoderLimits { family, max_tokens: 128 };
     let max_tokens = golden["max_length"].as_u64().expect("a number") as usize;
-    Tokenizer::load(&files, &limits, Some(max_tokens), false).map(|(tokenizer, _)| tokenizer)
+    Tokenizer::load(&files, &limits, Some(max_tokens), None).map(|(tokenizer, _)| tokenizer)
 }
 
 /// The cases that transformers rejects, and what the messages contain.

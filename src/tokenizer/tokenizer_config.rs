@@ -147,10 +147,14 @@ impl TokenizerConfig {
         }
     }
 
-    /// Returns whether the generic class passes token types to the model.
-    pub(super) fn passes_token_types(&self) -> bool {
+    /// Returns whether the tokenizer passes token types to the model. `default` is what the class
+    /// does if the settings do not say.
+    pub(super) fn passes_token_types(&self, default: bool) -> bool {
         let names = self.config.as_ref().and_then(|keys| keys.get("model_input_names")?.as_array());
-        names.is_some_and(|names| names.iter().any(|name| name == "token_type_ids"))
+        match names {
+            Some(names) => names.iter().any(|name| name == "token_type_ids"),
+            None => default,
+        }
     }
 
     /// Returns the token with a role: the token in a file, otherwise the default. A null means no

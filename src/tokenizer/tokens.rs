@@ -13,6 +13,17 @@ pub struct Tokens {
     pub usage: TokenUsage,
 }
 
+/// The tokens of a pair of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenizedPair {
+    pub(crate) ids: Vec<u32>,
+    /// For each token, which of the two texts the model takes it for: 0 or 1. Empty if the model
+    /// takes all tokens for those of the first text.
+    pub(crate) types: Vec<u32>,
+    /// The tokens of each text, without special tokens.
+    pub(crate) usage: [TokenUsage; 2],
+}
+
 /// How many of a text's tokens the model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

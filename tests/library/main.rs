@@ -11,6 +11,7 @@ mod common;
 mod api;
 #[cfg(feature = "write")]
 mod convert;
+mod cross_encoders;
 mod embedding_outputs;
 mod goldens;
 mod invariance;

@@ -25,7 +25,7 @@ struct Bound {
 
 /// The bounds for all f32, measured by the ignored test. The documentation of
 /// `likewise_kernels::math` states the same.
-const BOUNDS: [Bound; 8] = [
+const BOUNDS: [Bound; 9] = [
     bound(Function::Exp, [1.0, 1.5], [1.0, 1.0], 0.0),
     bound(Function::Of(Activation::Gelu), [6.0, 7.0], [11.0, 69.5], 0.0),
     bound(Function::Of(Activation::GeluTanh), [29.0, 277.0], [32.0, 315.0], 1.2e-37),
@@ -34,6 +34,7 @@ const BOUNDS: [Bound; 8] = [
     bound(Function::Of(Activation::Tanh), [2.0, 1.5], [2.0, 1.5], 0.0),
     bound(Function::Of(Activation::QuickGelu), [8.5, 83.5], [8.5, 83.5], 6.1e-37),
     bound(Function::Of(Activation::Mish), [4.0, 4.0], [4.0, 4.0], 1.03e-36),
+    bound(Function::Of(Activation::Sigmoid), [2.5, 2.5], [2.5, 2.5], 0.0),
 ];
 
 const fn bound(function: Function, fused: [f64; 2], unfused: [f64; 2], lost: f64) -> Bound {

@@ -15,7 +15,7 @@ use likewise_kernels::reference::activation;
 use likewise_kernels::view::MatMut;
 
 /// The functions under test.
-const FUNCTIONS: [Function; 8] = [
+const FUNCTIONS: [Function; 9] = [
     Function::Exp,
     Function::Of(Activation::Gelu),
     Function::Of(Activation::GeluTanh),
@@ -24,6 +24,7 @@ const FUNCTIONS: [Function; 8] = [
     Function::Of(Activation::Tanh),
     Function::Of(Activation::QuickGelu),
     Function::Of(Activation::Mish),
+    Function::Of(Activation::Sigmoid),
 ];
 
 #[derive(Clone, Copy)]

@@ -62,6 +62,8 @@ fn reference_activations_at_known_points_match_published_values() {
         (Activation::QuickGelu, -2.0, -0.06434137685579185),
         (Activation::Mish, 1.0, 0.8650983882673103),
         (Activation::Mish, -2.0, -0.2525014826957089),
+        (Activation::Sigmoid, 1.0, 0.7310585786300049),
+        (Activation::Sigmoid, -2.0, 0.11920292202211756),
     ];
     for (f, x, exact) in known {
         let got = activation(f, x);

@@ -19,6 +19,7 @@
 
 mod albert;
 mod bert;
+mod classifiers;
 mod distilbert;
 mod electra;
 mod gte;
@@ -32,6 +33,8 @@ mod roberta;
 mod rotary;
 mod sizes;
 mod t5;
+
+pub(crate) use classifiers::classifier_spec;
 
 use crate::config::{InertKeys, JsonObject};
 use crate::encoder::spec::{EncoderSpec, Family};

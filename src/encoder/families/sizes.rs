@@ -130,7 +130,7 @@ impl Sizes {
 pub(super) fn activation(config: &JsonObject, key: &str, default: &str) -> Result<Activation> {
     activation_of(config.string(key)?.unwrap_or(default)).ok_or_else(|| {
         let all = "one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, relu, silu, swish, \
-                   tanh, quick_gelu, mish";
+                   tanh, quick_gelu, mish, sigmoid";
         config.invalid_value(key, all)
     })
 }
@@ -145,6 +145,7 @@ pub(super) fn activation_of(name: &str) -> Option<Activation> {
         "tanh" => Activation::Tanh,
         "quick_gelu" => Activation::QuickGelu,
         "mish" => Activation::Mish,
+        "sigmoid" => Activation::Sigmoid,
         _ => return None,
     })
 }

@@ -1,0 +1,63 @@
+//! The results of a cross-encoder.
+
+use crate::tokenizer::TokenUsage;
+
+/// The scores of pairs, in the order of the pairs `[pairs, labels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    pub(super) scores: Vec<f32>,
+    pub(super) labels: usize,
+    pub(super) usage: Vec<[TokenUsage; 2]>,
+}
+
+/// The tokens of a pair that the model reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PairTokens {
+    /// Token ids of both texts with special tokens, truncated to the model's maximum length.
+    pub ids: Vec<u32>,
+    /// For each token, which of the two texts the model takes it for: 0 or 1.
+    pub types: Vec<u32>,
+    /// The tokens of each text, without special tokens.
+    pub usage: [TokenUsage; 2],
+}
+
+/// A text and its score for a query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RankedText {
+    /// The index of the text in the list that was ranked.
+    pub index: usize,
+    /// The score. A higher score means more relevant.
+    pub score: f32,
+}
+
+impl Predictions {
+    /// Returns the number of pairs.
+    pub fn len(&self) -> usize {
+        self.usage.len()
+    }
+
+    /// Returns whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.usage.is_empty()
+    }
+
+    /// Returns the scores of pair i, one for each label.
+    ///
+    /// # Panics
+    /// If i is not less than [`Self::len`].
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.scores[i * self.labels..][..self.labels]
+    }
+
+    /// Returns the scores of all pairs, row after row `[pairs · labels]`.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// Returns the tokens used of both texts of each pair, without special tokens.
+    pub fn usage(&self) -> &[[TokenUsage; 2]] {
+        &self.usage
+    }
+}

@@ -1,0 +1,73 @@
+//! The kind of a model, from the files of its folder.
+
+use super::known_files::{CONFIG, SENTENCE_TRANSFORMERS_CONFIG};
+use super::manifest::Manifest;
+use super::module_list::ModuleList;
+use super::task::is_sequence_classifier;
+use crate::config::JsonObject;
+use crate::error::Result;
+use crate::files::ModelFiles;
+
+/// What a model computes from texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// A vector for each text: [`Embedder`](crate::Embedder).
+    Embedder,
+    /// A score, or one for each label, for a pair of texts: [`CrossEncoder`](crate::CrossEncoder).
+    CrossEncoder,
+}
+
+impl ModelKind {
+    /// Returns the kind of a model, without opening it.
+    ///
+    /// config_sentence_transformers.json says it if there is a modules.json, and otherwise
+    /// `architectures` in config.json. A model of neither kind counts as an embedder; opening it
+    /// fails and says why.
+    ///
+    /// # Errors
+    /// If one of these files is not valid.
+    pub fn detect(files: &ModelFiles) -> Result<Self> {
+        let mut manifest = Manifest::default();
+        if ModuleList::read(files, &mut manifest)?.is_some() {
+            let keys = manifest.json(files, SENTENCE_TRANSFORMERS_CONFIG)?;
+            let model_type = keys.as_ref().map_or(Ok(None), |keys| keys.string("model_type"))?;
+            return Ok(Self::ALL
+                .into_iter()
+                .find(|kind| Some(kind.model_type()) == model_type)
+                .unwrap_or(Self::Embedder));
+        }
+        let config = manifest.json(files, CONFIG)?;
+        let is_classifier = config.as_ref().map_or(Ok(false), is_sequence_classifier)?;
+        Ok(if is_classifier { Self::CrossEncoder } else { Self::Embedder })
+    }
+
+    /// All kinds.
+    const ALL: [Self; 2] = [Self::Embedder, Self::CrossEncoder];
+
+    /// Returns the name of the class in sentence-transformers.
+    pub(super) fn model_type(self) -> &'static str {
+        match self {
+            Self::Embedder => "SentenceTransformer",
+            Self::CrossEncoder => "CrossEncoder",
+        }
+    }
+
+    /// Rejects a model that config_sentence_transformers.json says is of another kind. Without the
+    /// key the model is an embedder.
+    pub(super) fn check_model_type(self, keys: &JsonObject) -> Result<()> {
+        const KEY: &str = "model_type";
+        let found = keys.string(KEY)?.unwrap_or(Self::Embedder.model_type());
+        if found == self.model_type() && !keys.is_null(KEY) {
+            return Ok(());
+        }
+        Err(keys.invalid_value(KEY, format!("{}, {}", self.model_type(), self.purpose())))
+    }
+
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Embedder => "a model that computes a vector for each text",
+            Self::CrossEncoder => "a model that scores pairs of texts",
+        }
+    }
+}
