@@ -72,7 +72,7 @@ mod vectors;
 
 pub use backbone::{MemoryEstimate, TruncationPolicy};
 pub use checkpoint::{Checkpoint, Tensor};
-pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, PairTokens, Predictions, RankedText};
+pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "write")]
 pub use embedder::Converted;
 pub use embedder::{Builder, Embedder, Embeddings, ModelInfo, Scores, Trace};

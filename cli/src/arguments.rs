@@ -6,10 +6,11 @@ use std::path::Path;
 use clap::ValueEnum;
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use likewise::hub::DEFAULT_REVISION;
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+use likewise::{Builder, CrossEncoder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
+use crate::model::Model;
 use crate::outcome::{Outcome, UsageError};
-use crate::{hub, output};
+use crate::{hub, model, output};
 
 /// The model, and how to run it.
 #[derive(clap::Args)]
@@ -188,12 +189,19 @@ fn default_model() -> Result<ModelFiles, UsageError> {
 }
 
 impl ModelArgs {
-    /// Opens the model.
+    /// Opens the model, which must compute vectors.
     pub(crate) fn open(&self) -> Outcome<Embedder> {
-        let files = self.name.files(&self.run.source)?;
-        let model = self.run.builder().open_files(&files)?;
-        output::note_fewer_threads(&model.info());
-        Ok(model)
+        model::embedder(&self.name.files(&self.run.source)?, self.run.builder())
+    }
+
+    /// Opens the model, which must score pairs of texts.
+    pub(crate) fn open_cross_encoder(&self) -> Outcome<CrossEncoder> {
+        model::cross_encoder(&self.name.files(&self.run.source)?, self.run.builder())
+    }
+
+    /// Opens the model of any kind.
+    pub(crate) fn open_any(&self) -> Outcome<Model> {
+        Model::open(&self.name.files(&self.run.source)?, self.run.builder())
     }
 }
 

@@ -11,6 +11,7 @@ mod hub;
 mod input;
 #[cfg(feature = "serve")]
 mod log;
+mod model;
 mod outcome;
 mod output;
 mod progress;
@@ -33,6 +34,7 @@ use crate::outcome::{Outcome, UsageError};
     about = "Sentence similarity and embeddings in pure Rust",
     after_help = "Examples:\n  \
         likewise similarity \"A happy person\" \"A happy dog\"\n  \
+        likewise rerank --model ms-marco-MiniLM-L6-v2 \"a query\" --input in.txt\n  \
         likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
         likewise eval --model all-MiniLM-L6-v2 pairs.tsv\n\n\
         A model is a folder that sentence-transformers has saved, or a hub id (organisation/name).\n\

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use likewise::{ModelInfo, TokenUsage};
+use likewise::TokenUsage;
 
 /// Prints a line to stderr. A closed stderr is ignored, whereas `eprintln!` would panic.
 pub(crate) fn to_stderr(line: impl Display) {
@@ -24,9 +24,21 @@ pub(crate) fn note_truncation(usage: &[TokenUsage]) {
     ));
 }
 
+/// Reports on stderr how many pairs were truncated.
+pub(crate) fn note_truncated_pairs(usage: &[[TokenUsage; 2]]) {
+    let truncated = usage.iter().filter(|texts| texts.iter().any(TokenUsage::truncated)).count();
+    if truncated > 0 {
+        let pairs = if usage.len() == 1 { "pair" } else { "pairs" };
+        to_stderr(format_args!(
+            "note: {truncated} of {} {pairs} truncated to the model's maximum length; --truncation error rejects such \
+             pairs",
+            usage.len()
+        ));
+    }
+}
+
 /// Reports on stderr that a model has fewer threads than requested.
-pub(crate) fn note_fewer_threads(info: &ModelInfo) {
-    let ModelInfo { threads, requested_threads, .. } = info;
+pub(crate) fn note_fewer_threads(threads: usize, requested_threads: usize) {
     if threads < requested_threads {
         to_stderr(format_args!(
             "note: using {threads} of {requested_threads} threads: the operating system does not allow more"

@@ -34,6 +34,9 @@ pub struct CrossEncoderInfo {
     pub precision: Precision,
     /// The number of threads.
     pub threads: usize,
+    /// The number of threads that were requested, or the default. It is larger than `threads` if
+    /// the operating system did not allow as many.
+    pub requested_threads: usize,
     /// The texts of the prompts that the model defines, by name.
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is put before the first text of every pair.
@@ -42,6 +45,8 @@ pub struct CrossEncoderInfo {
     pub parameters: usize,
     /// The memory that the model takes.
     pub memory: MemoryEstimate,
+    /// The memory that the model takes in each precision.
+    pub memory_by_precision: Vec<(Precision, MemoryEstimate)>,
 }
 
 impl CrossEncoder {
@@ -68,10 +73,12 @@ impl CrossEncoder {
             level: self.level(),
             precision: self.precision(),
             threads: backbone.thread_pool().size(),
+            requested_threads: backbone.thread_pool().requested_size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
             parameters: spec.parameters(),
             memory: backbone.memory(self.precision(), head),
+            memory_by_precision: Precision::ALL.map(|precision| (precision, backbone.memory(precision, head))).into(),
         }
     }
 

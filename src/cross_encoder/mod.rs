@@ -21,4 +21,4 @@ mod results;
 
 pub use info::CrossEncoderInfo;
 pub use model::CrossEncoder;
-pub use results::{PairTokens, Predictions, RankedText};
+pub use results::{PairTokens, Predictions, RankedText, Ranking};

@@ -1,7 +1,7 @@
 //! Scores of pairs, and ranking.
 
 use super::model::CrossEncoder;
-use super::results::{PairTokens, Predictions, RankedText};
+use super::results::{PairTokens, Predictions, RankedText, Ranking};
 use crate::backbone::{TokenizedText, prepend_prompt};
 use crate::error::{CrossEncoderError, Error, Result};
 use crate::modules::OutputOptions;
@@ -31,8 +31,23 @@ impl CrossEncoder {
         A: AsRef<str> + Sync,
         B: AsRef<str> + Sync,
     {
+        self.predict_with_progress(pairs, |_| ())
+    }
+
+    /// Scores pairs as [`Self::predict`] does and reports progress.
+    ///
+    /// `progress` gets the number of pairs that have just been scored. It is called from any
+    /// thread.
+    ///
+    /// # Errors
+    /// See [`Self::predict`].
+    pub fn predict_with_progress<A, B>(&self, pairs: &[(A, B)], progress: impl Fn(usize) + Sync) -> Result<Predictions>
+    where
+        A: AsRef<str> + Sync,
+        B: AsRef<str> + Sync,
+    {
         let pairs: Vec<[&str; 2]> = pairs.iter().map(|(a, b)| [a.as_ref(), b.as_ref()]).collect();
-        self.run(&pairs, Output::Scores, &|_| ())
+        self.run(&pairs, Output::Scores, &progress)
     }
 
     /// Returns the numbers of pairs before the activation, one for each label.
@@ -52,7 +67,7 @@ impl CrossEncoder {
     ///
     /// # Errors
     /// If the model has several labels, or [`Self::predict`] fails.
-    pub fn rank<T: AsRef<str>>(&self, query: &str, texts: &[T]) -> Result<Vec<RankedText>> {
+    pub fn rank<T: AsRef<str>>(&self, query: &str, texts: &[T]) -> Result<Ranking> {
         self.rank_with_progress(query, texts, |_| ())
     }
 
@@ -68,17 +83,17 @@ impl CrossEncoder {
         query: &str,
         texts: &[T],
         progress: impl Fn(usize) + Sync,
-    ) -> Result<Vec<RankedText>> {
+    ) -> Result<Ranking> {
         if self.labels.len() != 1 {
             return Err(error(CrossEncoderError::SeveralLabels { labels: self.labels.len() }));
         }
         let pairs: Vec<[&str; 2]> = texts.iter().map(|text| [query, text.as_ref()]).collect();
-        let scores = self.run(&pairs, Output::Scores, &progress)?.scores;
-        let mut ranked: Vec<RankedText> =
-            scores.into_iter().enumerate().map(|(index, score)| RankedText { index, score }).collect();
-        // All scores are finite, and the sort is stable.
-        ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Ok(ranked)
+        let Predictions { scores, usage, .. } = self.run(&pairs, Output::Scores, &progress)?;
+        let ranked = scores.into_iter().enumerate().map(|(index, score)| RankedText { index, score });
+        let mut texts: Vec<RankedText> = ranked.collect();
+        // All scores are finite, and the sort is stable. 0 and −0 are equal.
+        texts.sort_by(|a, b| (b.score + 0.0).total_cmp(&(a.score + 0.0)));
+        Ok(Ranking { texts, usage })
     }
 
     /// Tokenizes a pair as [`Self::predict`] does, with the prompt before the first text.
@@ -110,7 +125,8 @@ impl CrossEncoder {
                 scores[i * labels..][..labels].copy_from_slice(row);
             }
         }
-        Ok(Predictions { scores, labels, usage })
+        let token_counts = texts.iter().map(|text| text.ids.len()).collect();
+        Ok(Predictions { scores, labels, usage, token_counts })
     }
 
     /// Computes the scores `[S, labels]` of the S pairs of one batch.

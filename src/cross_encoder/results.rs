@@ -8,6 +8,7 @@ pub struct Predictions {
     pub(super) scores: Vec<f32>,
     pub(super) labels: usize,
     pub(super) usage: Vec<[TokenUsage; 2]>,
+    pub(super) token_counts: Vec<usize>,
 }
 
 /// The tokens of a pair that the model reads.
@@ -30,6 +31,26 @@ pub struct RankedText {
     pub index: usize,
     /// The score. A higher score means more relevant.
     pub score: f32,
+}
+
+/// The texts of a list, best first. Returned by [`CrossEncoder::rank`](crate::CrossEncoder::rank).
+///
+/// Dereferences to the slice of texts.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ranking {
+    /// The texts, best first.
+    pub texts: Vec<RankedText>,
+    /// The tokens used of the query and of each text, in the order of the list that was ranked.
+    pub usage: Vec<[TokenUsage; 2]>,
+}
+
+impl std::ops::Deref for Ranking {
+    type Target = [RankedText];
+
+    fn deref(&self) -> &[RankedText] {
+        &self.texts
+    }
 }
 
 impl Predictions {
@@ -59,5 +80,10 @@ impl Predictions {
     /// Returns the tokens used of both texts of each pair, without special tokens.
     pub fn usage(&self) -> &[[TokenUsage; 2]] {
         &self.usage
+    }
+
+    /// Returns the number of tokens that the model has read of each pair, with special tokens.
+    pub fn token_counts(&self) -> &[usize] {
+        &self.token_counts
     }
 }

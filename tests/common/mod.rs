@@ -2,6 +2,7 @@
 //! of each tolerance.
 #![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
+pub(crate) mod matrix;
 pub(crate) mod synthetic_weights;
 pub(crate) mod torch_archive;
 

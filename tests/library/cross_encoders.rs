@@ -9,6 +9,7 @@ use likewise::{
 };
 use serde_json::{Value, json};
 
+use crate::common::matrix::files;
 use crate::common::{Golden, Report, in_memory, max_error, same_bits};
 
 /// Maximum error of a score or logit: absolute up to magnitude 1, relative above.
@@ -26,10 +27,6 @@ const REJECTED: [(&str, &str); 5] = [
     ("bert/1 labels/F32/saved/another kind of model", "`model_type`: expected CrossEncoder"),
     ("bert/1 labels/F32/saved/no kind of model", "`model_type`: expected CrossEncoder"),
 ];
-
-fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
-    crate::model_matrix::files(golden, case)
-}
 
 fn cases(json: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let cases = json["cases"].as_array().expect("cases");
@@ -275,7 +272,7 @@ fn ranking_is_by_score_and_stable() {
     let pairs = texts.map(|text| ("That is a happy person", text));
     let scores = model.predict(&pairs).expect("scores");
     assert!(ranked.iter().all(|text| text.score == scores.row(text.index)[0]));
-    assert!(model.rank::<&str>("query", &[]).expect("no texts").is_empty());
+    assert!(model.rank::<&str>("query", &[]).expect("no texts").texts.is_empty());
 }
 
 #[test]

@@ -1,26 +1,32 @@
-//! `likewise bench`: the speed of embedding texts.
+//! `likewise bench`: the speed of embedding texts, or of scoring them against a query.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use likewise::{Embedder, Embeddings, ModelInfo, Precision};
+use likewise::{Level, Precision};
 use serde_json::json;
 
 use crate::arguments::ModelArgs;
-use crate::outcome::Outcome;
+use crate::model::Model;
+use crate::outcome::{Outcome, UsageError};
 use crate::{input, progress, stdout};
 
-/// Measure the speed of embedding texts.
+/// Measure the speed of embedding texts, or of scoring them against a query.
 #[derive(clap::Args)]
 #[command(
     after_help = "Times cover tokenization, encoder and pooling. The first run is a warm-up; the result is the median of\n\
     the others.\n\n\
-    Example:\n  likewise bench --model all-MiniLM-L6-v2 --input sentences.txt --repeat 5"
+    Examples:\n  likewise bench --model all-MiniLM-L6-v2 --input sentences.txt --repeat 5\n  \
+    likewise bench --model ms-marco-MiniLM-L6-v2 --query \"a query\" --input in.txt"
 )]
 pub(crate) struct Args {
     /// File of texts, one per line; '-' for stdin
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
+
+    /// Query to score the texts against; for a cross-encoder only
+    #[arg(long, value_name = "TEXT")]
+    query: Option<String>,
 
     /// Number of timed runs over all texts
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -40,26 +46,26 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(format!("{}: expected at least one text, found none", input::label(&args.input)).into());
     }
     let start = Instant::now();
-    let model = args.model.open()?;
+    let workload = Workload::new(args.model.open_any()?, args.query.clone())?;
     let load_seconds = start.elapsed().as_secs_f64();
     let resident = memory_mib("VmRSS:");
     let bar = progress::text_bar(texts.len());
-    let vectors = model.embed_with_progress(&texts, |done| bar.inc(done as u64))?;
+    let (results, token_counts) = workload.run(&texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
-    check_batch_invariance(&model, &texts, &vectors)?;
-    let info = model.info();
+    check_batch_invariance(&workload, &texts, &results)?;
+    let info = workload.settings();
 
     let mut seconds = Vec::new();
     for _ in 0..args.repeat {
         let start = Instant::now();
-        std::hint::black_box(model.embed(&texts)?);
+        std::hint::black_box(workload.run(&texts, |_| ())?);
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
     let seconds = (seconds[(seconds.len() - 1) / 2] + seconds[seconds.len() / 2]) / 2.0;
     let peak = measure_peak(&info);
-    let tokens: usize = vectors.usage().iter().map(|usage| usage.used).sum();
-    let operations: f64 = vectors.usage().iter().map(|usage| model.operations(usage.used)).sum();
+    let tokens: usize = token_counts.iter().sum();
+    let operations: f64 = token_counts.iter().map(|&tokens| workload.operations(tokens)).sum();
     let fraction = operations / seconds / peak;
 
     let rate = |n: usize| n as f64 / seconds;
@@ -92,14 +98,76 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
+/// What is timed.
+struct Workload {
+    model: Model,
+    query: Option<String>,
+}
+
+/// How a model is run.
+struct Settings {
+    level: Level,
+    precision: Precision,
+    threads: usize,
+}
+
+impl Workload {
+    /// # Errors
+    /// If a cross-encoder has no query, or another model has one.
+    fn new(model: Model, query: Option<String>) -> Result<Self, UsageError> {
+        match (&model, &query) {
+            (Model::CrossEncoder(_), None) => {
+                Err(UsageError("no query: a cross-encoder needs --query TEXT, to score the texts against".to_owned()))
+            }
+            (Model::Embedder(_), Some(_)) => {
+                Err(UsageError("--query: only for a cross-encoder, and this model computes vectors".to_owned()))
+            }
+            _ => Ok(Self { model, query }),
+        }
+    }
+
+    /// Returns the elements of the result of each text, and the tokens of each pass.
+    fn run(&self, texts: &[String], progress: impl Fn(usize) + Sync) -> Outcome<(Vec<Vec<f32>>, Vec<usize>)> {
+        match &self.model {
+            Model::Embedder(model) => {
+                let vectors = model.embed_with_progress(texts, progress)?;
+                let tokens = vectors.usage().iter().map(|usage| usage.used).collect();
+                Ok((vectors.rows().map(<[f32]>::to_vec).collect(), tokens))
+            }
+            Model::CrossEncoder(model) => {
+                let query = self.query.as_deref().unwrap_or_default();
+                let pairs: Vec<(&str, &str)> = texts.iter().map(|text| (query, text.as_str())).collect();
+                let scores = model.predict_with_progress(&pairs, progress)?;
+                let rows = (0..scores.len()).map(|i| scores.row(i).to_vec()).collect();
+                Ok((rows, scores.token_counts().to_vec()))
+            }
+        }
+    }
+
+    fn operations(&self, tokens: usize) -> f64 {
+        match &self.model {
+            Model::Embedder(model) => model.operations(tokens),
+            Model::CrossEncoder(model) => model.operations(tokens),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let (level, precision, threads) = match &self.model {
+            Model::Embedder(model) => (model.level(), model.precision(), model.info().threads),
+            Model::CrossEncoder(model) => (model.level(), model.precision(), model.info().threads),
+        };
+        Settings { level, precision, threads }
+    }
+}
+
 /// Fails if the first, the middle or the last text has other bits alone than in the batch.
-fn check_batch_invariance(model: &Embedder, texts: &[String], vectors: &Embeddings) -> Outcome {
+fn check_batch_invariance(workload: &Workload, texts: &[String], results: &[Vec<f32>]) -> Outcome {
     for i in [0, texts.len() / 2, texts.len() - 1] {
-        let alone = model.embed(&texts[i..=i])?;
-        let same = alone.row(0).iter().zip(vectors.row(i)).all(|(a, b)| a.to_bits() == b.to_bits());
+        let (alone, _) = workload.run(&texts[i..=i], |_| ())?;
+        let same = alone[0].iter().zip(&results[i]).all(|(a, b)| a.to_bits() == b.to_bits());
         if !same {
             return Err(format!(
-                "text {i}: expected the same vector alone and in a batch of {}, found different bits",
+                "text {i}: expected the same result alone and in a batch of {}, found different bits",
                 texts.len()
             )
             .into());
@@ -110,7 +178,7 @@ fn check_batch_invariance(model: &Embedder, texts: &[String], vectors: &Embeddin
 
 /// Measures the multiply-add rate of all threads at the same time, in FLOP/s. If the operating
 /// system allows fewer threads, the result is scaled to all.
-fn measure_peak(info: &ModelInfo) -> f64 {
+fn measure_peak(info: &Settings) -> f64 {
     const ROUNDS: usize = 20;
     let measure = || likewise_kernels::peak::multiply_add_peak(info.level, info.precision, ROUNDS);
     std::thread::scope(|scope| {

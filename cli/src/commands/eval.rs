@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use likewise::{Embedder, Error, pearson, spearman};
+use likewise::{CrossEncoder, Embedder, Error, pearson, spearman};
 use serde_json::json;
 
 use crate::arguments::ModelArgs;
+use crate::model::Model;
 use crate::outcome::Outcome;
 use crate::{input, output, progress, stdout};
 
@@ -52,7 +53,7 @@ const SCORE_ERROR: f64 = 1e-6;
 pub(crate) fn run(args: &Args) -> Outcome {
     input::reject_second_stdin(args.files.iter().map(|path| path.as_os_str()))?;
     let files = args.files.iter().map(|path| Ok((path, read_pairs(path)?))).collect::<Outcome<Vec<_>>>()?;
-    let model = args.model.open()?;
+    let model = args.model.open_any()?;
     let mut results = Vec::new();
     for (path, pairs) in files {
         results.push(evaluate(&model, path, &pairs)?);
@@ -84,7 +85,31 @@ fn print_table(out: &mut dyn Write, results: &[Agreement]) -> std::io::Result<()
     Ok(())
 }
 
-fn evaluate(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Agreement> {
+fn evaluate(model: &Model, path: &Path, pairs: &[Pair]) -> Outcome<Agreement> {
+    let scores = match model {
+        Model::Embedder(model) => similarities(model, path, pairs)?,
+        Model::CrossEncoder(model) => predictions(model, pairs)?,
+    };
+    let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
+    Ok(correlate(path, &judgements, &scores))
+}
+
+/// Returns the score of each pair by a cross-encoder with one label.
+fn predictions(model: &CrossEncoder, pairs: &[Pair]) -> Outcome<Vec<f64>> {
+    if model.labels().len() != 1 {
+        let labels = model.labels().join(", ");
+        return Err(format!("expected a model with one label, found {}: {labels}", model.labels().len()).into());
+    }
+    let texts: Vec<(&str, &str)> = pairs.iter().map(|Pair { texts: [a, b], .. }| (a.as_str(), b.as_str())).collect();
+    let bar = progress::text_bar(texts.len());
+    let predictions = model.predict_with_progress(&texts, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
+    output::note_truncated_pairs(predictions.usage());
+    Ok(predictions.as_slice().iter().map(|&score| f64::from(score)).collect())
+}
+
+/// Returns the similarity of the vectors of each pair.
+fn similarities(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Vec<f64>> {
     // A text that is in several pairs is embedded once.
     let mut indices: HashMap<&str, usize> = HashMap::new();
     let mut texts: Vec<&str> = Vec::new();
@@ -112,8 +137,7 @@ fn evaluate(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Agreement>
         }
         scores.push(f64::from(score));
     }
-    let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
-    Ok(correlate(path, &judgements, &scores))
+    Ok(scores)
 }
 
 /// Correlates judgements and scores. A note on stderr says why a correlation is undefined.

@@ -7,6 +7,7 @@ mod eval;
 mod info;
 #[cfg(feature = "hub")]
 mod pull;
+mod rerank;
 #[cfg(feature = "serve")]
 mod serve;
 mod similarity;
@@ -17,6 +18,7 @@ use crate::outcome::Outcome;
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     Similarity(similarity::Args),
+    Rerank(rerank::Args),
     Embed(embed::Args),
     Eval(eval::Args),
     Bench(bench::Args),
@@ -29,13 +31,14 @@ pub(crate) enum Command {
 }
 
 /// The subcommands whose arguments are texts.
-pub(crate) const WITH_TEXTS: [&str; 2] = ["similarity", "embed"];
+pub(crate) const WITH_TEXTS: [&str; 3] = ["similarity", "rerank", "embed"];
 
 impl Command {
     /// Runs the subcommand with its arguments.
     pub(crate) fn run(&self) -> Outcome {
         match self {
             Self::Similarity(args) => similarity::run(args),
+            Self::Rerank(args) => rerank::run(args),
             Self::Embed(args) => embed::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),

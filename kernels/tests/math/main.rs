@@ -51,6 +51,7 @@ impl Function {
             // For so large |x| the result is x or 0 to more digits than f64 has; this halves the
             // time of a sweep.
             Self::Of(Activation::Tanh) if x.abs() >= 128.0 => x.signum(),
+            Self::Of(Activation::Sigmoid) if x >= 128.0 => 1.0,
             Self::Of(_) if x >= 128.0 => x,
             Self::Of(_) if x <= -128.0 => 0.0,
             Self::Of(f) => activation(f, x),
@@ -69,6 +70,7 @@ impl Function {
         match self {
             Self::Exp => 0.0,
             Self::Of(Activation::Tanh) => x.signum(),
+            Self::Of(Activation::Sigmoid) => f32::from(x > 0.0),
             Self::Of(_) => x.max(0.0),
         }
     }

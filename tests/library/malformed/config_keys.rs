@@ -11,7 +11,7 @@ fn models() -> Vec<(&'static str, Files)> {
     let model = |family| {
         let is_of_family =
             |case: &&Value| case["name"].as_str().is_some_and(|name| name.split('/').next() == Some(family));
-        (family, crate::model_matrix::files(&golden, cases.iter().find(is_of_family).expect("a model")))
+        (family, crate::common::matrix::files(&golden, cases.iter().find(is_of_family).expect("a model")))
     };
     FAMILIES.map(model).into()
 }

@@ -11,6 +11,7 @@ mod models;
 mod option_values;
 #[cfg(unix)]
 mod output_files;
+mod rerank;
 mod similarity;
 #[cfg(target_os = "linux")]
 mod stdout;

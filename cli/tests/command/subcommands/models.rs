@@ -148,10 +148,10 @@ fn model_options_are_applied_or_rejected() {
 fn help_lists_options_and_unwrapped_examples() {
     let desk = Desk::new();
     let shown = desk.output(&["--help"]);
-    for part in ["similarity", "embed", "eval", "bench", "info", "convert", "Examples:", "LIKEWISE_MODEL"] {
+    for part in ["similarity", "rerank", "embed", "eval", "bench", "info", "convert", "Examples:", "LIKEWISE_MODEL"] {
         assert!(shown.contains(part), "{shown}");
     }
-    for command in ["similarity", "embed", "eval", "bench", "info", "serve", "convert"] {
+    for command in ["similarity", "rerank", "embed", "eval", "bench", "info", "serve", "convert"] {
         let shown = desk.output(&[command, "--help"]);
         let every = ["--model", "LIKEWISE_MODEL", "--revision", "--simd", "--precision", "--threads"];
         let others = match command {
