@@ -77,7 +77,8 @@ checks.holds("models.retrieve(ID)", model)
 
 def models():
     found = [model.id for model in client.models.list()]
-    return found, found == ["sentence-transformers/all-mpnet-base-v2", ID]
+    # The server also has models of other kinds.
+    return found, found[:2] == ["sentence-transformers/all-mpnet-base-v2", ID]
 
 
 checks.holds("models.list()", models)

@@ -1,10 +1,12 @@
 //! Conversion of texts to token ids.
 
 use std::borrow::Cow;
+#[cfg(feature = "serve")]
+use std::collections::BTreeMap;
 
 use super::model::{Backbone, TruncationPolicy};
 use crate::error::{CrossEncoderError, Error, Result};
-use crate::tokenizer::{TokenUsage, TokenizedPair, TruncationSide};
+use crate::tokenizer::{PairPart, TokenUsage, TokenizedPair, TruncationSide};
 
 /// The texts of one task of the thread pool. One text takes only some ten microseconds, too little
 /// for a task.
@@ -60,8 +62,20 @@ impl Backbone {
         [first, second]: [&str; 2],
         truncation: TruncationPolicy,
     ) -> Result<(TokenizedText, [TokenUsage; 2])> {
-        let TokenizedPair { ids, types, usage } =
-            self.tokenizer.encode_pair([&prepend_prompt(prompt, first), second])?;
+        let first = self.tokenizer.encode_part(&prepend_prompt(prompt, first), None)?;
+        let second = self.tokenizer.encode_part(second, None)?;
+        self.join_pair(pair_index, [first, second], truncation, None)
+    }
+
+    /// Joins the tokens of two texts to a pair, as [`Self::tokenize_pair`] does.
+    pub(crate) fn join_pair(
+        &self,
+        pair_index: usize,
+        parts: [PairPart; 2],
+        truncation: TruncationPolicy,
+        side: Option<TruncationSide>,
+    ) -> Result<(TokenizedText, [TokenUsage; 2])> {
+        let TokenizedPair { ids, types, usage } = self.tokenizer.join_pair(parts, side)?;
         if truncation == TruncationPolicy::Error && usage.iter().any(TokenUsage::truncated) {
             return Err(Error::CrossEncoder(Box::new(CrossEncoderError::PairTooLong {
                 pair: pair_index,
@@ -74,6 +88,22 @@ impl Backbone {
         let used = TokenUsage { total: ids.len(), used: ids.len() };
         let text = self.validate_ids(pair_index, ids, used, truncation)?;
         Ok((TokenizedText { types, ..text }, usage))
+    }
+
+    /// Returns the text of the prompt of this name, or without a name the model's own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn resolve_prompt<'p>(
+        &self,
+        name: Option<&str>,
+        own: &'p str,
+        prompts: &'p BTreeMap<String, String>,
+    ) -> Result<&'p str> {
+        let Some(name) = name else { return Ok(own) };
+        prompts.get(name).map(String::as_str).ok_or_else(|| Error::Prompt {
+            name: name.to_owned(),
+            origin: self.name().to_owned(),
+            known: prompts.keys().cloned().collect(),
+        })
     }
 
     /// Rejects a text that is too long, and ids that are not in the embedding table.

@@ -83,6 +83,44 @@ impl fmt::Display for ScoreActivation {
     }
 }
 
+/// `problem_type` of config.json, which the pipeline of transformers reads.
+#[cfg(feature = "serve")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProblemType {
+    /// Numbers are scores.
+    Regression,
+    /// Each label applies or not, whatever the others do.
+    Multilabel,
+    /// One label applies. This is the default.
+    SingleLabel,
+}
+
+#[cfg(feature = "serve")]
+impl ProblemType {
+    /// Reads the key. Other values than the three of transformers count as none.
+    ///
+    /// # Errors
+    /// If it is not a string.
+    pub(super) fn read(config: &JsonObject) -> Result<Self> {
+        Ok(match config.string("problem_type")? {
+            Some("regression") => Self::Regression,
+            Some("multi_label_classification") => Self::Multilabel,
+            _ => Self::SingleLabel,
+        })
+    }
+
+    /// Returns the function of the pipeline of transformers 5.23.0,
+    /// `pipelines/text_classification.py`.
+    pub(super) fn activation(self, labels: usize) -> ScoreActivation {
+        match self {
+            Self::Regression => ScoreActivation::Identity,
+            Self::Multilabel => ScoreActivation::Each(Activation::Sigmoid),
+            Self::SingleLabel if labels == 1 => ScoreActivation::Each(Activation::Sigmoid),
+            Self::SingleLabel => ScoreActivation::Softmax,
+        }
+    }
+}
+
 /// Replaces numbers by their softmax: exp(x − max) / Σ exp(x − max).
 fn softmax(level: Level, row: &mut [f32]) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -18,7 +18,11 @@ mod model;
 mod open;
 mod predict;
 mod results;
+#[cfg(feature = "serve")]
+mod staged;
 
 pub use info::CrossEncoderInfo;
 pub use model::CrossEncoder;
 pub use results::{PairTokens, Predictions, RankedText, Ranking};
+#[cfg(feature = "serve")]
+pub(crate) use staged::{EncodedPair, ScoreFunction};

@@ -6,6 +6,8 @@ use std::fmt;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
+#[cfg(feature = "serve")]
+use super::activation::ProblemType;
 use super::activation::ScoreActivation;
 use crate::backbone::Backbone;
 use crate::embedder::Builder;
@@ -36,6 +38,9 @@ pub struct CrossEncoder {
     /// Computes the scores in a model of a class for sequence classification.
     pub(super) classifier: Option<ClassificationHead>,
     pub(super) activation: ScoreActivation,
+    /// What the numbers of the head mean to the pipeline of transformers.
+    #[cfg(feature = "serve")]
+    pub(super) problem_type: ProblemType,
     pub(super) labels: Vec<String>,
     /// The text that is put before the first text of every pair.
     pub(super) prompt: String,

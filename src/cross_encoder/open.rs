@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "serve")]
+use super::activation::ProblemType;
 use super::activation::ScoreActivation;
 use super::labels::read_labels;
 use super::model::CrossEncoder;
@@ -57,8 +59,20 @@ impl Builder {
         prepared.require_room_for_pairs(&folder.config)?;
         let ScoreModules { pooling, classifier, labels } = ScoreModules::load(&folder, &prepared)?;
         let activation = ScoreActivation::read(sentence_config.keys(), &folder.config, labels.len())?;
+        #[cfg(feature = "serve")]
+        let problem_type = ProblemType::read(&folder.config)?;
         let LoadedBackbone { backbone, .. } = prepared.load()?;
-        Ok(CrossEncoder { backbone, pooling, classifier, activation, labels, prompt, prompts })
+        Ok(CrossEncoder {
+            backbone,
+            pooling,
+            classifier,
+            activation,
+            #[cfg(feature = "serve")]
+            problem_type,
+            labels,
+            prompt,
+            prompts,
+        })
     }
 
     fn reject_settings_of_vectors(&self) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::tokenizer::TokenizedPair;
 
 /// What the head's numbers become.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
+pub(super) enum Output {
     Scores,
     /// The numbers before the activation.
     Logits,
@@ -114,7 +114,8 @@ impl CrossEncoder {
             .tokenize_all(pairs.len(), |i| self.backbone.tokenize_pair(i, &self.prompt, pairs[i], truncation))?;
         let (texts, usage): (Vec<TokenizedText>, Vec<_>) = encoded.into_iter().unzip();
         let batches = self.backbone.run_batches(&texts, |indices, use_team| {
-            let scores = self.score_batch(&texts, indices, output, use_team)?;
+            let batch: Vec<&TokenizedText> = indices.iter().map(|&i| &texts[i]).collect();
+            let scores = self.score_batch(&batch, |s| indices[s], output, use_team)?;
             progress(indices.len());
             Ok(scores)
         })?;
@@ -129,19 +130,19 @@ impl CrossEncoder {
         Ok(Predictions { scores, labels, usage, token_counts })
     }
 
-    /// Computes the scores `[S, labels]` of the S pairs of one batch.
-    fn score_batch(
+    /// Computes the scores `[S, labels]` of the S pairs of one batch. `pair_index` returns the
+    /// index of a pair in the call, for errors.
+    pub(super) fn score_batch(
         &self,
-        texts: &[TokenizedText],
-        indices: &[usize],
+        texts: &[&TokenizedText],
+        pair_index: impl Fn(usize) -> usize,
         output: Output,
         use_team: bool,
     ) -> Result<Vec<f32>> {
-        let texts: Vec<&TokenizedText> = indices.iter().map(|&i| &texts[i]).collect();
         let batch = self.backbone.batch(texts.iter().copied());
         let mut pooled = Vec::with_capacity(texts.len() * self.pooling.pooled_width());
         let collect = |_: usize, vector: &[f32]| pooled.extend_from_slice(vector);
-        self.pooling.run(&self.backbone, &texts, &batch, use_team, collect);
+        self.pooling.run(&self.backbone, texts, &batch, use_team, collect);
         let mut scores = match &self.classifier {
             Some(classifier) => classifier.apply(&pooled),
             None => self.pooling.apply_post_modules(pooled, OutputOptions::default()),
@@ -153,7 +154,7 @@ impl CrossEncoder {
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(element) => Err(match self.backbone.not_finite(0, &batch) {
-                Error::NotFinite { .. } => error(CrossEncoderError::NotFinite { pair: indices[element / labels] }),
+                Error::NotFinite { .. } => error(CrossEncoderError::NotFinite { pair: pair_index(element / labels) }),
                 of_weight => of_weight,
             }),
         }

@@ -26,6 +26,17 @@ pub(crate) struct EncodeOptions {
     pub(crate) truncation_side: Option<TruncationSide>,
 }
 
+impl EncodeOptions {
+    /// Returns what happens to a text that is too long. `default` is the model's own setting.
+    pub(crate) fn truncation(&self, default: TruncationPolicy) -> TruncationPolicy {
+        match self.truncate {
+            None => default,
+            Some(true) => TruncationPolicy::Allow,
+            Some(false) => TruncationPolicy::Error,
+        }
+    }
+}
+
 /// A tokenized text, ready for a batch.
 pub(crate) struct EncodedText {
     encoded: TokenizedText,
@@ -59,11 +70,7 @@ impl Embedder {
         options: &EncodeOptions,
         keep_token_vectors: bool,
     ) -> Result<EncodedText> {
-        let truncation = match options.truncate {
-            None => self.backbone.truncation(),
-            Some(true) => TruncationPolicy::Allow,
-            Some(false) => TruncationPolicy::Error,
-        };
+        let truncation = options.truncation(self.backbone.truncation());
         let encoded = match input {
             TextInput::Text(text) => {
                 let prompt = self.resolve_prompt(options.prompt_name.as_deref())?;
@@ -103,30 +110,9 @@ impl Embedder {
         self.backbone.tokenizer().token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
     }
 
-    /// Returns the number of characters of the longest part of a text that must be tokenized whole,
-    /// if it exceeds `limit`. Tokenizing it takes much memory.
-    pub(crate) fn longest_run(&self, text: &str, limit: usize) -> Option<usize> {
-        self.backbone.tokenizer().longest_run(text, limit)
-    }
-
-    /// Decodes token ids to text.
-    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.backbone.tokenizer().decode(ids, skip_special)
-    }
-
     /// Returns the text of the prompt of this name, or without a name the embedder's own.
     fn resolve_prompt(&self, name: Option<&str>) -> Result<&str> {
-        let Some(name) = name else { return Ok(&self.prompt) };
-        self.prompts.get(name).map(String::as_str).ok_or_else(|| Error::Prompt {
-            name: name.to_owned(),
-            origin: self.backbone.name().to_owned(),
-            known: self.prompts.keys().cloned().collect(),
-        })
-    }
-
-    /// Returns whether a text that is too long is truncated if the request does not specify it.
-    pub(crate) fn truncates_by_default(&self) -> bool {
-        self.backbone.truncation() == TruncationPolicy::Allow
+        self.backbone.resolve_prompt(name, &self.prompt, &self.prompts)
     }
 
     /// Runs one batch, by a team of all threads or by this thread.

@@ -33,7 +33,7 @@ pub use caught_panics::is_caught_panic;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;
-pub(crate) use tokens::TokenizedPair;
+pub(crate) use tokens::{PairPart, TokenizedPair};
 pub use tokens::{TokenUsage, Tokens};
 pub(crate) use truncation::TruncationSide;
 

@@ -5,10 +5,10 @@
 //! sentence-transformers 6.2.0 (`base/modules/transformer.py`), which truncates with the strategy
 //! `longest_first`.
 
-use tokenizers::{Encoding, PostProcessor, TruncationDirection};
+use tokenizers::{PostProcessor, TruncationDirection};
 
 use super::Tokenizer;
-use super::tokens::{TokenUsage, TokenizedPair};
+use super::tokens::{PairPart, TokenUsage, TokenizedPair};
 use super::truncation::TruncationSide;
 use crate::error::Result;
 
@@ -27,9 +27,28 @@ impl Tokenizer {
 
     /// Returns the tokens of a pair, truncated to the maximum length.
     pub(crate) fn encode_pair(&self, texts: [&str; 2]) -> Result<TokenizedPair> {
-        let side = self.truncation_side;
-        let [first, second] = texts.map(|text| self.encode_without_special(text, side));
-        let [(mut first, first_total), (mut second, second_total)] = [first?, second?];
+        let [first, second] = texts.map(|text| self.encode_part(text, None));
+        self.join_pair([first?, second?], None)
+    }
+
+    /// Returns the tokens of one text of a pair. `side` overrides the side from which a text that
+    /// is too long is truncated.
+    pub(crate) fn encode_part(&self, text: &str, side: Option<TruncationSide>) -> Result<PairPart> {
+        let side = side.unwrap_or(self.truncation_side);
+        if self.chunker.is_long(text) {
+            // Some tokens that are beyond the maximum length are left out.
+            let (encoding, total) = self.encode_chunks(text, side)?;
+            return Ok(PairPart { encoding, total });
+        }
+        let encoding = self.run(text, || self.inner.encode_fast(text, false))?;
+        Ok(PairPart { total: encoding.len(), encoding })
+    }
+
+    /// Joins two texts to a pair, truncated to the maximum length from the same side as its parts.
+    pub(crate) fn join_pair(&self, parts: [PairPart; 2], side: Option<TruncationSide>) -> Result<TokenizedPair> {
+        let side = side.unwrap_or(self.truncation_side);
+        let [PairPart { encoding: mut first, total: first_total }, second] = parts;
+        let PairPart { encoding: mut second, total: second_total } = second;
         let budget = self.max_tokens.saturating_sub(self.special_tokens_of_pair());
         let kept = longest_first([first_total, second_total], budget);
         let direction = match side {
@@ -47,18 +66,6 @@ impl Tokenizer {
             types: if self.passes_token_types { encoding.get_type_ids().to_vec() } else { Vec::new() },
             usage: [usage(first_total, kept[0]), usage(second_total, kept[1])],
         })
-    }
-
-    /// Returns the tokens of a text, and their number. Of a long text, some tokens that are beyond
-    /// the maximum length are left out.
-    fn encode_without_special(&self, text: &str, side: TruncationSide) -> Result<(Encoding, usize)> {
-        if self.chunker.is_long(text) {
-            let (encoding, total) = self.encode_chunks(text, side)?;
-            return Ok((encoding, total));
-        }
-        let encoding = self.run(text, || self.inner.encode_fast(text, false))?;
-        let total = encoding.len();
-        Ok((encoding, total))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The tokens of a text, as callers receive them.
 
+use tokenizers::Encoding;
+
 /// The tokens of a text that the model reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +24,14 @@ pub(crate) struct TokenizedPair {
     pub(crate) types: Vec<u32>,
     /// The tokens of each text, without special tokens.
     pub(crate) usage: [TokenUsage; 2],
+}
+
+/// The tokens of one text of a pair, so that a text of many pairs is tokenized once.
+#[derive(Clone)]
+pub(crate) struct PairPart {
+    pub(super) encoding: Encoding,
+    /// The number of tokens of the whole text.
+    pub(super) total: usize,
 }
 
 /// How many of a text's tokens the model reads.

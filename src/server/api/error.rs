@@ -3,7 +3,8 @@
 //! All errors have one format: `{"error": "one sentence", "error_type": "kind"}` as
 //! application/json with a content length. The clients of huggingface_hub and huggingface.js show
 //! `error` if it is a string, and nothing if it is a list. OpenAI's clients read another format, so
-//! its routes use that one.
+//! its routes use that one. The clients of rerank services read `message` or `detail`, which their
+//! routes add.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::response::to_json;
-use crate::error::Error;
-use crate::server::inference::error::{Failure, InferenceError, UnknownTokenId};
+use crate::error::{CrossEncoderError, Error};
+use crate::server::inference::error::{Failure, InferenceError, ServedKind, UnknownTokenId, WrongKind};
 
 /// A response whose status is not 200.
 #[derive(Debug)]
@@ -48,6 +49,32 @@ struct ErrorBody<'a> {
     error_type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_time: Option<f64>,
+    /// For Cohere's clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    /// For Jina's clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+/// Which format a route's errors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum ErrorFormat {
+    Standard,
+    OpenAi,
+    Rerank,
+}
+
+impl ErrorFormat {
+    /// Returns the format of a path.
+    pub(in crate::server) fn of_path(path: &str) -> Self {
+        match path {
+            "/rerank" | "/v1/rerank" | "/v2/rerank" => Self::Rerank,
+            "/embeddings" => Self::OpenAi,
+            _ if path.starts_with("/v1/") => Self::OpenAi,
+            _ => Self::Standard,
+        }
+    }
 }
 
 /// OpenAI's format of errors.
@@ -71,15 +98,22 @@ impl ErrorSummary {
     }
 
     /// The body, in the format of the route.
-    pub(in crate::server) fn body(&self, request_id: &str, is_openai: bool) -> String {
+    pub(in crate::server) fn body(&self, request_id: &str, format: ErrorFormat) -> String {
         let reference =
             if self.is_internal { format!("; the server's log has request {request_id}") } else { String::new() };
         let message = &format!("{}{reference}", self.message);
-        let body = if is_openai {
+        let body = if format == ErrorFormat::OpenAi {
             let code = self.openai_code.unwrap_or(self.kind);
             to_json(&OpenAiErrorBody { error: OpenAiError { message, r#type: self.kind, param: None, code } })
         } else {
-            to_json(&ErrorBody { error: message, error_type: self.kind, estimated_time: self.estimated_time })
+            let copy = (format == ErrorFormat::Rerank).then_some(message.as_str());
+            to_json(&ErrorBody {
+                error: message,
+                error_type: self.kind,
+                estimated_time: self.estimated_time,
+                message: copy,
+                detail: copy,
+            })
         };
         body.unwrap_or_default()
     }
@@ -164,6 +198,24 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", message)
     }
 
+    /// 422: the model is of another kind.
+    fn wrong_kind(wrong: &WrongKind) -> Self {
+        Self::unprocessable(describe_wrong_kind(wrong))
+    }
+
+    /// Turns an error into the one that text-embeddings-inference sends: for a model of another
+    /// kind, 424 and its text, followed by the route to use.
+    pub(in crate::server) fn of_tei(error: InferenceError) -> Self {
+        let InferenceError::WrongKind(wrong) = error else { return Self::from(error) };
+        let text = match wrong.needed {
+            ServedKind::Embedder => "Model is not an embedding model",
+            ServedKind::Reranker => "model is not a re-ranker model",
+            ServedKind::Classifier => "Model is not a classifier model",
+        };
+        let message = format!("Backend error: {text}; {}", describe_wrong_kind(&wrong));
+        Self::new(StatusCode::FAILED_DEPENDENCY, "backend", message)
+    }
+
     /// 429: too many requests or tokens are waiting.
     fn overloaded() -> Self {
         Self::retry(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too many requests are waiting; try again later")
@@ -212,6 +264,21 @@ impl ApiError {
     }
 }
 
+/// Says what a model of the wrong kind is, and the route to use.
+fn describe_wrong_kind(WrongKind { model, kind, needed }: &WrongKind) -> String {
+    let needed = match needed {
+        ServedKind::Embedder => "an embedding model",
+        ServedKind::Reranker => "a reranker, which has one label",
+        ServedKind::Classifier => "a reranker or classifier",
+    };
+    let (found, routes) = match kind {
+        ServedKind::Embedder => ("an embedding model", "/similarity or /embed"),
+        ServedKind::Reranker => ("a reranker", "/rerank"),
+        ServedKind::Classifier => ("a classifier with several labels", "/predict"),
+    };
+    format!("model {model}: expected {needed}, found {found}; use {routes}")
+}
+
 /// Limits the length of a name from a request that an error repeats.
 pub(in crate::server) fn shortened(name: &str) -> String {
     const MAX_CHARACTERS: usize = 100;
@@ -234,6 +301,7 @@ impl From<InferenceError> for ApiError {
         match error {
             InferenceError::UnknownModel { name, served } => Self::unknown_model(&name, &served),
             InferenceError::Loading { model, remaining } => Self::loading(&model, remaining),
+            InferenceError::WrongKind(wrong) => Self::wrong_kind(&wrong),
             InferenceError::Rejected(message) => Self::unprocessable(message),
             InferenceError::UnknownTokenId(unknown) => unknown_token_id("inputs", false, unknown),
             InferenceError::Overloaded => Self::overloaded(),
@@ -251,6 +319,9 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match error {
             Error::TooLong { .. } | Error::Prompt { .. } | Error::TokenId { .. } => Self::unprocessable,
+            Error::CrossEncoder(ref error) if matches!(**error, CrossEncoderError::PairTooLong { .. }) => {
+                Self::unprocessable
+            }
             Error::Empty(_) => Self::bad_request,
             _ => Self::internal,
         };

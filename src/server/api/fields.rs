@@ -56,6 +56,12 @@ impl<'a> Fields<'a> {
         self.read(key, "an integer of at least 1", size)
     }
 
+    /// Reads an integer that is not negative.
+    pub(super) fn count(&self, key: &str) -> Result<Option<usize>, ApiError> {
+        let count = |value: &Value| integer(value).and_then(|n| usize::try_from(n).ok());
+        self.read(key, "an integer of at least 0", count)
+    }
+
     /// Reads the options for tokenization.
     pub(super) fn encode_options(&self) -> Result<EncodeOptions, ApiError> {
         Ok(EncodeOptions { truncate: self.bool("truncate")?, ..self.encode_options_without_truncate()? })
@@ -171,7 +177,11 @@ fn ids(name: &str, list: &[Value]) -> Result<Vec<u32>, ApiError> {
 }
 
 /// Reads each element of a list, which must not be empty.
-fn each<T>(name: &str, list: &[Value], read: impl Fn(&str, &Value) -> Result<T, ApiError>) -> Result<Vec<T>, ApiError> {
+pub(super) fn each<T>(
+    name: &str,
+    list: &[Value],
+    read: impl Fn(&str, &Value) -> Result<T, ApiError>,
+) -> Result<Vec<T>, ApiError> {
     if list.is_empty() {
         return Err(ApiError::bad_request(format!("`{name}`: expected at least one element, found none")));
     }

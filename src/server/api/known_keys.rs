@@ -36,50 +36,100 @@ pub(super) struct KnownKeys {
     options: &'static [&'static [&'static str]],
     /// Whether `parameters` and `options` are read.
     has_objects: bool,
-    /// Whether `inputs` is an object with the source and the sentences.
-    is_similarity: bool,
+    /// Keys of `inputs`, if that is an object.
+    inputs: &'static [&'static str],
 }
 
 impl KnownKeys {
     /// The Inference API, similarity.
     pub(super) const SIMILARITY: Self =
-        Self { root: &[], options: &[TOKENIZATION, SENTENCES], has_objects: true, is_similarity: true };
+        Self { root: &[], options: &[TOKENIZATION, SENTENCES], has_objects: true, inputs: SENTENCES };
 
     /// The Inference API, feature extraction.
     pub(super) const FEATURES: Self =
-        Self { root: &["inputs"], options: &[TOKENIZATION, FORMAT], has_objects: true, is_similarity: false };
+        Self { root: &["inputs"], options: &[TOKENIZATION, FORMAT], has_objects: true, inputs: &[] };
 
     /// `/similarity`.
     pub(super) const TEI_SIMILARITY: Self =
-        Self { root: &["model"], options: &[TOKENIZATION, SENTENCES], has_objects: true, is_similarity: true };
+        Self { root: &["model"], options: &[TOKENIZATION, SENTENCES], has_objects: true, inputs: SENTENCES };
 
     /// `/embed`.
     pub(super) const TEI_EMBED: Self =
-        Self { root: &["inputs", "model"], options: &[TOKENIZATION, FORMAT], has_objects: true, is_similarity: false };
+        Self { root: &["inputs", "model"], options: &[TOKENIZATION, FORMAT], has_objects: true, inputs: &[] };
 
     /// `/embed_all`.
     pub(super) const TEI_EMBED_ALL: Self =
-        Self { root: &["inputs", "model"], options: &[TOKENIZATION], has_objects: true, is_similarity: false };
+        Self { root: &["inputs", "model"], options: &[TOKENIZATION], has_objects: true, inputs: &[] };
 
     /// `/tokenize`.
     pub(super) const TEI_TOKENIZE: Self = Self {
         root: &["inputs", "model"],
         options: &[&["prompt_name", "add_special_tokens"]],
         has_objects: true,
-        is_similarity: false,
+        inputs: &[],
     };
 
     /// `/decode`.
     pub(super) const TEI_DECODE: Self =
-        Self { root: &["ids", "model"], options: &[&["skip_special_tokens"]], has_objects: true, is_similarity: false };
+        Self { root: &["ids", "model"], options: &[&["skip_special_tokens"]], has_objects: true, inputs: &[] };
 
     /// `/v1/embeddings`. OpenAI defines `user` as a label without effect on the result.
     pub(super) const OPENAI: Self = Self {
         root: &["input", "model", "encoding_format", "user"],
         options: &[TOKENIZATION, FORMAT],
         has_objects: false,
-        is_similarity: false,
+        inputs: &[],
     };
+
+    /// The Inference API, ranking.
+    pub(super) const RANKING: Self = Self {
+        root: &["query", "texts"],
+        options: &[TOKENIZATION, &["raw_scores", "return_text"]],
+        has_objects: true,
+        inputs: &["query", "texts"],
+    };
+
+    /// The Inference API, classification.
+    pub(super) const CLASSIFICATION: Self = Self {
+        root: &["inputs"],
+        options: &[TOKENIZATION, &["function_to_apply", "top_k"]],
+        has_objects: true,
+        inputs: &["text", "text_pair"],
+    };
+
+    /// `/rerank` with `texts`.
+    pub(super) const TEI_RERANK: Self = Self {
+        root: &["query", "texts", "model"],
+        options: &[TOKENIZATION, &["raw_scores", "return_text"]],
+        has_objects: true,
+        inputs: &[],
+    };
+
+    /// `/rerank` with `documents`.
+    pub(super) const RERANK: Self = Self {
+        root: &[
+            "model",
+            "query",
+            "documents",
+            "texts",
+            "top_n",
+            "return_documents",
+            "rank_fields",
+            "raw_scores",
+            "user",
+        ],
+        options: &[TOKENIZATION],
+        has_objects: false,
+        inputs: &[],
+    };
+
+    /// `/predict`.
+    pub(super) const TEI_PREDICT: Self =
+        Self { root: &["inputs", "model"], options: &[TOKENIZATION, &["raw_scores"]], has_objects: true, inputs: &[] };
+
+    /// `/invocations` with `text_pairs`.
+    pub(super) const TEXT_PAIRS: Self =
+        Self { root: &["text_pairs", "model"], options: &[TOKENIZATION], has_objects: true, inputs: &[] };
 
     /// Notes the keys of a body that this route does not read.
     pub(super) fn report_unused(&self, root: &JsonObject, notes: &ResponseNotes) {
@@ -107,8 +157,8 @@ impl KnownKeys {
                 ("options", Value::Object(object)) if self.has_objects => {
                     push_unused(&mut unused, key, object, |key| HANDLING.contains(&key));
                 }
-                ("inputs", Value::Object(object)) if self.is_similarity => {
-                    push_unused(&mut unused, key, object, |key| SENTENCES.contains(&key));
+                ("inputs", Value::Object(object)) if !self.inputs.is_empty() => {
+                    push_unused(&mut unused, key, object, |key| self.inputs.contains(&key));
                 }
                 // Another type is an error.
                 ("parameters" | "options", _) if self.has_objects => {}

@@ -1,5 +1,5 @@
-//! The request and response formats of the three APIs: Hugging Face, text-embeddings-inference and
-//! OpenAI.
+//! The request and response formats of the APIs: Hugging Face, text-embeddings-inference, OpenAI,
+//! and Cohere for rankings.
 
 mod body_permits;
 mod content_encoding;
@@ -13,7 +13,10 @@ pub(in crate::server) mod notes;
 pub(in crate::server) mod openai;
 pub(in crate::server) mod operations;
 mod options;
+pub(in crate::server) mod predict;
+pub(in crate::server) mod rerank;
 mod response;
+mod scores;
 mod similarity;
 pub(in crate::server) mod state;
 mod surrogates;

@@ -19,10 +19,11 @@ use super::options::request_options;
 use super::response::{inference_response, json_response};
 use super::state::ApiState;
 use super::tei::check_prompt;
-use crate::embedder::{EncodeOptions, ModelInfo, TextInput};
+use crate::embedder::{EncodeOptions, TextInput};
+use crate::server::inference::engine::AnyEngine;
 use crate::server::inference::error::InferenceError;
-use crate::server::inference::models::ModelState;
-use crate::server::inference::request::{InferenceRequest, OutputKind};
+use crate::server::inference::models::{ModelState, ServedModel};
+use crate::server::inference::request::{EmbeddingJob, OutputKind};
 use crate::tokenizer::TruncationSide;
 
 /// The response of `/v1/embeddings`.
@@ -87,12 +88,12 @@ pub(in crate::server) async fn embeddings(
     }
     let normalize = Some(fields.bool("normalize")?.unwrap_or(true));
     let output = OutputKind::Embeddings { normalize, dimensions: fields.size("dimensions")? };
-    let request = InferenceRequest { inputs, output, encode: encode_options(&fields)? };
-    check_prompt(&request)?;
+    let job = EmbeddingJob { inputs, output, encode: encode_options(&fields)? };
+    check_prompt(&job)?;
     let options = request_options(&body.headers, &fields)?;
     let model = fields.name("model")?.map(str::to_owned);
     drop(body);
-    let response = state.inference.infer(model.as_deref(), request, options).await;
+    let response = state.inference.infer(model.as_deref(), job, options).await;
     let response = response.map_err(|error| match error {
         InferenceError::UnknownTokenId(unknown) => unknown_token_id("input", is_flat, unknown),
         error => ApiError::from(error),
@@ -176,24 +177,34 @@ fn model_object(state: &ApiState, (name, model): (&str, ModelState)) -> Value {
         object["error"] = json!(reason.client);
     }
     if let Some((served, object)) = model.loaded().zip(object.as_object_mut()) {
-        object.extend(configuration(&served.info));
+        object.extend(configuration(served));
     }
     object
 }
 
 /// How a model is built and computed.
-fn configuration(info: &ModelInfo) -> JsonObject {
+fn configuration(model: &ServedModel) -> JsonObject {
+    let info = &model.summary;
     let b = &info.architecture;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let fields = json!({
         "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
-        "dimensions": info.width, "vocabulary": b.vocabulary_size, "parameters": info.parameters,
-        "max_length": info.max_length, "modules": info.modules, "similarity": info.similarity.to_string(),
+        "vocabulary": b.vocabulary_size, "parameters": info.parameters,
+        "max_length": info.max_length, "modules": info.modules,
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
     });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => JsonObject::new(),
-    }
+    let of_kind = match &model.engine {
+        AnyEngine::Embedder(engine) => json!({
+            "kind": "embedder", "dimensions": engine.info.width, "similarity": engine.info.similarity.to_string(),
+        }),
+        AnyEngine::CrossEncoder(engine) => json!({
+            "kind": "cross-encoder", "labels": engine.model.labels(), "activation": engine.info.activation,
+        }),
+    };
+    let objects = [fields, of_kind].into_iter().filter_map(|fields| match fields {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    objects.flatten().collect()
 }

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::Response;
 use likewise_kernels::quant::Precision;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::{ApiError, unknown_token_id};
-use super::fields::{Fields, id_lists, is_flat, string_or_strings, text_inputs};
+use super::fields::{Fields, JsonObject, id_lists, is_flat, string_or_strings, text_inputs};
 use super::json_body::JsonBody;
 use super::known_keys::KnownKeys;
 use super::options::request_options;
@@ -20,22 +20,24 @@ use super::state::ApiState;
 use crate::embedder::TextInput;
 use crate::modules::PoolingMode;
 use crate::server::inference::blocking::Cancelled;
+use crate::server::inference::embedding::check_token_ids;
+use crate::server::inference::engine::AnyEngine;
 use crate::server::inference::error::InferenceError;
-use crate::server::inference::request::{InferenceRequest, InferenceResponse, OutputKind, RequestOptions};
-use crate::server::inference::service::{InferenceService, check_token_ids};
+use crate::server::inference::job::check_tokenizing_memory;
+use crate::server::inference::request::{EmbeddingJob, InferenceResponse, OutputKind, RequestOptions};
 use crate::tokenizer::TokenSpan;
 
 /// The JSON of a token takes about as many bytes as this many floats.
 const FLOATS_PER_TOKEN: usize = 10;
 
 /// The model and the options of a request.
-struct Target {
-    model: Option<String>,
-    options: RequestOptions,
+pub(super) struct Target {
+    pub(super) model: Option<String>,
+    pub(super) options: RequestOptions,
 }
 
 impl Target {
-    fn parse(body: &JsonBody) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &JsonBody) -> Result<Self, ApiError> {
         let options = request_options(&body.headers, &Fields::in_body(&body.root, &["parameters", "options"])?)?;
         let model = Fields::new([Some(&body.root)]).name("model")?.map(str::to_owned);
         Ok(Self { model, options })
@@ -44,7 +46,7 @@ impl Target {
 
 /// The objects that may contain the options of a request. text-embeddings-inference has them at the
 /// root, the Inference API also in `parameters`.
-fn option_fields(body: &JsonBody) -> Result<Fields<'_>, ApiError> {
+pub(super) fn option_fields(body: &JsonBody) -> Result<Fields<'_>, ApiError> {
     Fields::in_body(&body.root, &["parameters"])
 }
 
@@ -56,10 +58,11 @@ pub(in crate::server) async fn similarity(
     body.report_unused_keys(&KnownKeys::TEI_SIMILARITY);
     let options = option_fields(&body)?;
     let inputs = similarity_inputs(&similarity_fields(&body.root))?;
-    let request = InferenceRequest { inputs, output: OutputKind::Scores, encode: options.encode_options()? };
+    let job = EmbeddingJob { inputs, output: OutputKind::Scores, encode: options.encode_options()? };
     let target = Target::parse(&body)?;
     drop(body);
-    let response = state.inference.infer(target.model.as_deref(), request, target.options).await?;
+    let response = state.inference.infer(target.model.as_deref(), job, target.options).await;
+    let response = response.map_err(ApiError::of_tei)?;
     Ok(inference_response(&response, &response.result.rows[0])?)
 }
 
@@ -80,7 +83,7 @@ pub(in crate::server) async fn embed_all(
 ) -> Result<Response, ApiError> {
     body.report_unused_keys(&KnownKeys::TEI_EMBED_ALL);
     let response = infer(&state, body, OutputKind::TokenEmbeddings).await?;
-    let width = response.model.embedder.token_width();
+    let width = response.model.embedder()?.model.token_width();
     let texts: Vec<Vec<&[f32]>> = response.result.rows.iter().map(|row| row.chunks_exact(width).collect()).collect();
     Ok(inference_response(&response, &texts)?)
 }
@@ -89,21 +92,21 @@ async fn infer(state: &ApiState, body: JsonBody, output: OutputKind) -> Result<I
     let value = body.root.get("inputs");
     let is_flat = is_flat(value);
     let inputs = text_inputs("inputs", value)?;
-    let request = InferenceRequest { inputs, output, encode: option_fields(&body)?.encode_options()? };
-    check_prompt(&request)?;
+    let job = EmbeddingJob { inputs, output, encode: option_fields(&body)?.encode_options()? };
+    check_prompt(&job)?;
     let target = Target::parse(&body)?;
     drop(body);
-    let response = state.inference.infer(target.model.as_deref(), request, target.options).await;
+    let response = state.inference.infer(target.model.as_deref(), job, target.options).await;
     response.map_err(|error| match error {
         InferenceError::UnknownTokenId(unknown) => unknown_token_id("inputs", is_flat, unknown),
-        error => ApiError::from(error),
+        error => ApiError::of_tei(error),
     })
 }
 
 /// Rejects a prompt before token ids.
-pub(super) fn check_prompt(request: &InferenceRequest) -> Result<(), ApiError> {
-    let has_ids = request.inputs.iter().any(|input| matches!(input, TextInput::Ids(_)));
-    if has_ids && request.encode.prompt_name.is_some() {
+pub(super) fn check_prompt(job: &EmbeddingJob) -> Result<(), ApiError> {
+    let has_ids = job.inputs.iter().any(|input| matches!(input, TextInput::Ids(_)));
+    if has_ids && job.encode.prompt_name.is_some() {
         return Err(ApiError::unprocessable(
             "`prompt_name`: a prompt cannot be prepended to token ids; send texts, or ids that include it",
         ));
@@ -195,9 +198,9 @@ pub(in crate::server) async fn tokenize(
     let work = move |cancelled: &Cancelled| {
         let mut json = TokenLists::new(limits.max_response_floats / FLOATS_PER_TOKEN);
         for (i, text) in texts.iter().enumerate() {
-            InferenceService::check_tokenizing_memory(&model.embedder, &limits, i, text)?;
+            check_tokenizing_memory(model.engine.backbone(), &limits, || format!("text {i}"), text)?;
             json.start_list();
-            model.embedder.token_spans(text, prompt.as_deref(), add_special_tokens, |spans| {
+            model.engine.token_spans(text, prompt.as_deref(), add_special_tokens, |spans| {
                 cancelled.check()?;
                 json.push(&spans)
             })?;
@@ -238,7 +241,7 @@ pub(in crate::server) async fn decode(
     let work = move |cancelled: &Cancelled| {
         let text = |ids: &Vec<u32>| {
             cancelled.check()?;
-            Ok::<_, ApiError>(model.embedder.decode(ids, skip_special_tokens)?)
+            Ok::<_, ApiError>(model.engine.backbone().tokenizer().decode(ids, skip_special_tokens)?)
         };
         let texts = lists.iter().map(text).collect::<Result<Vec<String>, ApiError>>()?;
         Ok::<_, ApiError>(to_json(&texts)?)
@@ -254,26 +257,43 @@ pub(in crate::server) async fn info(State(state): State<Arc<ApiState>>) -> Resul
 /// The response of `/info` for one model.
 pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<Response, ApiError> {
     let model = state.inference.models().get(model, false).await?;
-    let info = &model.info;
+    let info = &model.summary;
     let limits = state.inference.limits();
-    let pooling: Vec<&str> = info.pooling.iter().map(|&mode| pooling_name(mode)).collect();
     Ok(json_response(&json!({
         "model_id": model.name,
         "model_sha": null,
         "model_dtype": dtype_name(info.precision),
         "served_model_name": model.name,
-        "model_type": { "embedding": { "pooling": pooling.join("+") } },
+        "model_type": model_type(&model.engine),
         "max_concurrent_requests": limits.max_concurrent_requests,
         "max_input_length": info.max_length,
         "max_batch_tokens": limits.max_batch_tokens.max(info.max_length),
         "max_batch_requests": null,
         "max_client_batch_size": limits.max_client_batch_size,
-        "auto_truncate": model.embedder.truncates_by_default(),
+        "auto_truncate": model.engine.truncates_by_default(),
         "tokenization_workers": info.threads,
         "version": env!("CARGO_PKG_VERSION"),
         "sha": null,
         "docker_label": null,
     }))?)
+}
+
+/// The kind of a model, as text-embeddings-inference writes it.
+fn model_type(engine: &AnyEngine) -> Value {
+    match engine {
+        AnyEngine::Embedder(engine) => {
+            let pooling: Vec<&str> = engine.info.pooling.iter().map(|&mode| pooling_name(mode)).collect();
+            json!({ "embedding": { "pooling": pooling.join("+") } })
+        }
+        AnyEngine::CrossEncoder(engine) => {
+            let labels = engine.model.labels();
+            let names: JsonObject =
+                labels.iter().enumerate().map(|(id, label)| (id.to_string(), json!(label))).collect();
+            let ids: JsonObject = labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect();
+            let kind = if labels.len() == 1 { "reranker" } else { "classifier" };
+            json!({ kind: { "id2label": names, "label2id": ids } })
+        }
+    }
 }
 
 /// The name of a pooling mode in text-embeddings-inference. Modes that it lacks have the name of

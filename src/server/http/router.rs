@@ -17,7 +17,7 @@ use super::middleware::request_timeout::{RequestTimeout, enforce_timeout};
 use crate::server::api::hugging_face::{metadata, pipeline};
 use crate::server::api::model_path::ID_PATTERNS;
 use crate::server::api::state::ApiState;
-use crate::server::api::{openai, operations, tei};
+use crate::server::api::{openai, operations, predict, rerank, tei};
 use crate::server::demo_page;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Settings;
@@ -54,11 +54,15 @@ pub(in crate::server) fn build(
 fn inference_routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/", post(pipeline::infer))
-        .route("/invocations", post(pipeline::infer))
+        .route("/invocations", post(pipeline::invoke))
         .merge(pipeline::routes())
         .route("/hf-inference", post(pipeline::infer))
         .nest("/hf-inference", pipeline::routes())
         .route("/similarity", post(tei::similarity))
+        .route("/rerank", post(rerank::rerank))
+        .route("/v1/rerank", post(rerank::rerank_as_cohere))
+        .route("/v2/rerank", post(rerank::rerank_as_cohere))
+        .route("/predict", post(predict::predict))
         .route("/embed", post(tei::embed))
         .route("/embed_all", post(tei::embed_all))
         .route("/tokenize", post(tei::tokenize))

@@ -10,10 +10,9 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::request::{InferenceRequest, InferenceResult};
-use crate::embedder::TextInput;
 
 /// The model's index and the whole request: two requests may have the same hash.
-type Key = (usize, Arc<InferenceRequest>);
+type Key = (usize, InferenceRequest);
 
 /// The results of all models.
 pub(super) struct ResponseCache {
@@ -33,12 +32,12 @@ impl ResponseCache {
     }
 
     /// Returns the result of a request to the model with this index.
-    pub(super) fn get(&self, model: usize, request: &Arc<InferenceRequest>) -> Option<Arc<InferenceResult>> {
+    pub(super) fn get(&self, model: usize, request: &InferenceRequest) -> Option<Arc<InferenceResult>> {
         self.entries.get(&(model, request.clone()))
     }
 
     /// Stores a result.
-    pub(super) fn insert(&self, model: usize, request: Arc<InferenceRequest>, result: Arc<InferenceResult>) {
+    pub(super) fn insert(&self, model: usize, request: InferenceRequest, result: Arc<InferenceResult>) {
         self.entries.insert((model, request), result);
     }
 
@@ -58,11 +57,7 @@ impl Weighter<Key, Arc<InferenceResult>> for ByteWeighter {
         const ENTRY_OVERHEAD_BYTES: usize = 300;
         /// The header of the vector that holds a text or a row, and its allocation.
         const VECTOR_OVERHEAD_BYTES: usize = 48;
-        let input = |input: &TextInput| match input {
-            TextInput::Text(text) => text.capacity() + VECTOR_OVERHEAD_BYTES,
-            TextInput::Ids(ids) => ids.capacity() * 4 + VECTOR_OVERHEAD_BYTES,
-        };
-        let inputs: usize = request.inputs.iter().map(input).sum();
+        let inputs = request.memory(VECTOR_OVERHEAD_BYTES);
         let rows: usize = result.rows.iter().map(|row| row.capacity() * 4 + VECTOR_OVERHEAD_BYTES).sum();
         (ENTRY_OVERHEAD_BYTES + inputs + rows + result.usage.len() * 16) as u64
     }
@@ -70,13 +65,20 @@ impl Weighter<Key, Arc<InferenceResult>> for ByteWeighter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::OutputKind;
+    use super::super::request::{EmbeddingJob, OutputKind, ScoredInputs, ScoringJob};
     use super::*;
-    use crate::embedder::EncodeOptions;
+    use crate::cross_encoder::ScoreFunction;
+    use crate::embedder::{EncodeOptions, TextInput};
 
-    fn request(text: &str, output: OutputKind) -> Arc<InferenceRequest> {
+    fn request(text: &str, output: OutputKind) -> InferenceRequest {
         let inputs = vec![TextInput::Text(text.into())];
-        Arc::new(InferenceRequest { inputs, output, encode: EncodeOptions::default() })
+        EmbeddingJob { inputs, output, encode: EncodeOptions::default() }.into()
+    }
+
+    fn ranking(query: &str, texts: &[&str], function: ScoreFunction) -> InferenceRequest {
+        let texts = texts.iter().map(|&text| text.to_owned()).collect();
+        let inputs = ScoredInputs::Ranking { query: query.to_owned(), texts };
+        ScoringJob { inputs, function, encode: EncodeOptions::default() }.into()
     }
 
     fn result(x: f32) -> Arc<InferenceResult> {
@@ -98,7 +100,21 @@ mod tests {
             (0, request("a", OutputKind::TokenEmbeddings)),
             (0, request("a", shorter)),
         ] {
-            assert!(cache.get(model, &other).is_none(), "{model} {:?}", other.output);
+            assert!(cache.get(model, &other).is_none(), "{model} {other:?}");
+        }
+    }
+
+    #[test]
+    fn cache_distinguishes_the_query_the_texts_and_the_function() {
+        let cache = ResponseCache::with_capacity(1 << 20).expect("a cache");
+        cache.insert(0, ranking("a", &["b", "c"], ScoreFunction::Sigmoid), result(1.0));
+        assert!(cache.get(0, &ranking("a", &["b", "c"], ScoreFunction::Sigmoid)).is_some());
+        for other in [
+            ranking("b", &["a", "c"], ScoreFunction::Sigmoid),
+            ranking("a", &["c", "b"], ScoreFunction::Sigmoid),
+            ranking("a", &["b", "c"], ScoreFunction::Identity),
+        ] {
+            assert!(cache.get(0, &other).is_none(), "{other:?}");
         }
     }
 

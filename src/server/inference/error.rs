@@ -22,6 +22,8 @@ pub(in crate::server) enum InferenceError {
         /// How long loading will probably still take.
         remaining: Duration,
     },
+    /// The model is of a kind that cannot do what the request needs.
+    WrongKind(WrongKind),
     /// The request is valid and exceeds a limit or what the model can do.
     Rejected(String),
     /// A token id of the request is not in the model's vocabulary.
@@ -38,6 +40,28 @@ pub(in crate::server) enum InferenceError {
     Panicked,
     /// The server failed for another reason, for instance because the model could not be loaded.
     Failed(Failure),
+}
+
+/// A model that cannot do what a request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct WrongKind {
+    /// The model's name.
+    pub(in crate::server) model: String,
+    /// What the model does.
+    pub(in crate::server) kind: ServedKind,
+    /// What the request needs.
+    pub(in crate::server) needed: ServedKind,
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum ServedKind {
+    /// Computes a vector for each text.
+    Embedder,
+    /// Scores a text for a query: a cross-encoder with one label.
+    Reranker,
+    /// Scores labels for a text or a pair: a cross-encoder. One label is enough.
+    Classifier,
 }
 
 /// A token id that a model does not have, and where the request has it.

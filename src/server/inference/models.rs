@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::error::{Failure, InferenceError};
-use super::queue::{FirstWorker, Queue};
-use crate::embedder::{Builder, Embedder, ModelInfo};
+use super::engine::{AnyEngine, Engine, ModelSummary};
+use super::error::{Failure, InferenceError, ServedKind, WrongKind};
+use super::queue::FirstWorker;
+use crate::cross_encoder::CrossEncoder;
+use crate::embedder::{Builder, Embedder};
 use crate::files::ModelFiles;
+use crate::model_folder::ModelKind;
 use crate::server::metrics::{Metrics, ModelLabels, ModelSample};
 use crate::server::settings::{Limits, ModelNames, Settings};
 
@@ -44,15 +47,45 @@ pub(in crate::server) struct ServedModel {
     pub(in crate::server) name: String,
     /// The position among the models.
     pub(super) index: usize,
-    pub(in crate::server) info: ModelInfo,
-    pub(in crate::server) embedder: Arc<Embedder>,
-    pub(super) queue: Arc<Queue>,
+    pub(in crate::server) summary: ModelSummary,
+    pub(in crate::server) engine: AnyEngine,
+}
+
+impl ServedModel {
+    /// What the model does.
+    pub(in crate::server) fn kind(&self) -> ServedKind {
+        match &self.engine {
+            AnyEngine::Embedder(_) => ServedKind::Embedder,
+            AnyEngine::CrossEncoder(engine) if engine.model.labels().len() == 1 => ServedKind::Reranker,
+            AnyEngine::CrossEncoder(_) => ServedKind::Classifier,
+        }
+    }
+
+    /// The model, if it computes vectors.
+    pub(in crate::server) fn embedder(&self) -> Result<&Engine<Embedder>, InferenceError> {
+        match &self.engine {
+            AnyEngine::Embedder(engine) => Ok(engine),
+            AnyEngine::CrossEncoder(_) => Err(self.is_no(ServedKind::Embedder)),
+        }
+    }
+
+    /// The model, if it scores pairs: by one label if `needed` is a reranker.
+    pub(in crate::server) fn cross_encoder(&self, needed: ServedKind) -> Result<&Engine<CrossEncoder>, InferenceError> {
+        match &self.engine {
+            AnyEngine::CrossEncoder(engine) if needed == ServedKind::Classifier || self.kind() == needed => Ok(engine),
+            _ => Err(self.is_no(needed)),
+        }
+    }
+
+    fn is_no(&self, needed: ServedKind) -> InferenceError {
+        InferenceError::WrongKind(WrongKind { model: self.name.clone(), kind: self.kind(), needed })
+    }
 }
 
 impl Drop for ServedModel {
     fn drop(&mut self) {
         // The workers also own the queue, and end when it is closed.
-        self.queue.close();
+        self.engine.close();
     }
 }
 
@@ -64,6 +97,7 @@ pub(in crate::server) struct Models {
 
 struct ModelEntry {
     name: String,
+    kind: ModelKind,
     state: watch::Receiver<ModelState>,
     started: Instant,
 }
@@ -111,15 +145,17 @@ impl Models {
         let mut pending = Vec::new();
         for spec in specs {
             let (sender, state) = watch::channel(ModelState::Loading);
-            entries.push(ModelEntry { name: spec.name.clone(), state, started: Instant::now() });
+            // A model whose kind cannot be read cannot be opened either. That error is reported.
+            let kind = ModelKind::detect(&spec.files).unwrap_or(ModelKind::Embedder);
+            entries.push(ModelEntry { name: spec.name.clone(), kind, state, started: Instant::now() });
             let worker = FirstWorker::start().map_err(|error| thread_error("runs a model", &error))?;
-            pending.push((spec, sender, worker));
+            pending.push((spec, kind, sender, worker));
         }
         let loading = std::thread::Builder::new().name("likewise-loading".to_owned()).spawn(move || {
-            for (index, (spec, sender, worker)) in pending.into_iter().enumerate() {
+            for (index, (spec, kind, sender, worker)) in pending.into_iter().enumerate() {
                 // Without a receiver the server has been dropped.
                 if !sender.is_closed() {
-                    sender.send_replace(load_model(spec, index, limits, &metrics, &worker));
+                    sender.send_replace(load_model(spec, kind, index, limits, &metrics, &worker));
                 }
             }
         });
@@ -147,17 +183,17 @@ impl Models {
         let sample = |(name, state): (&str, ModelState)| {
             let model = state.loaded();
             let labels = |model: &Arc<ServedModel>| ModelLabels {
-                architecture: model.info.architecture.family.to_string(),
-                precision: model.info.precision.name().to_owned(),
-                simd: model.info.level.to_string(),
-                threads: model.info.threads.to_string(),
+                architecture: model.summary.architecture.family.to_string(),
+                precision: model.summary.precision.name().to_owned(),
+                simd: model.summary.level.to_string(),
+                threads: model.summary.threads.to_string(),
             };
             ModelSample {
                 name: name.to_owned(),
                 state: state.name(),
                 labels: model.map(labels),
-                queued_texts: model.map_or(0, |model| model.queue.queued_texts()),
-                queued_tokens: model.map_or(0, |model| model.queue.queued_tokens()),
+                queued_texts: model.map_or(0, |model| model.engine.queued_inputs()),
+                queued_tokens: model.map_or(0, |model| model.engine.queued_tokens()),
             }
         };
         self.states().map(sample).collect()
@@ -169,6 +205,24 @@ impl Models {
     /// If it refers to none.
     pub(in crate::server) fn resolve_name(&self, id: &str) -> Result<&str, InferenceError> {
         self.find(id).map(|entry| entry.name.as_str())
+    }
+
+    /// Returns the kind of a named model, or of the default one, which may still be loading.
+    ///
+    /// # Errors
+    /// If no such model is served.
+    pub(in crate::server) fn kind(&self, name: Option<&str>) -> Result<ModelKind, InferenceError> {
+        self.entry(name, None).map(|entry| entry.kind)
+    }
+
+    /// Returns the entry of a named model, or of the default one: the first of a kind, or if there
+    /// is none the first of all.
+    fn entry(&self, name: Option<&str>, kind: Option<ModelKind>) -> Result<&ModelEntry, InferenceError> {
+        let Some(name) = name else {
+            let of_kind = self.entries.iter().find(|entry| Some(entry.kind) == kind);
+            return of_kind.or(self.entries.first()).ok_or_else(|| self.unknown("(the default)"));
+        };
+        self.find(name)
     }
 
     /// Finds a model. An exact match wins, then an alias. Otherwise an organisation that only one
@@ -199,10 +253,21 @@ impl Models {
         name: Option<&str>,
         wait: bool,
     ) -> Result<Arc<ServedModel>, InferenceError> {
-        let entry = match name {
-            Some(name) => self.find(name)?,
-            None => self.entries.first().ok_or_else(|| self.unknown("(the default)"))?,
-        };
+        self.get_of_kind(name, None, wait).await
+    }
+
+    /// Returns a model as [`Self::get`] does. Without a name, the first model of the kind is the
+    /// default: some clients never send a name.
+    ///
+    /// # Errors
+    /// See [`Self::get`].
+    pub(super) async fn get_of_kind(
+        &self,
+        name: Option<&str>,
+        kind: Option<ModelKind>,
+        wait: bool,
+    ) -> Result<Arc<ServedModel>, InferenceError> {
+        let entry = self.entry(name, kind)?;
         let mut state = entry.state.clone();
         let loaded = state.wait_for(|state| !matches!(state, ModelState::Loading));
         let loaded =
@@ -223,7 +288,7 @@ impl Models {
     pub(in crate::server) fn close(&self) {
         for entry in &self.entries {
             if let ModelState::Ready(model) = &*entry.state.borrow() {
-                model.queue.close();
+                model.engine.close();
             }
         }
     }
@@ -232,6 +297,7 @@ impl Models {
 /// Opens a model and starts its workers.
 fn load_model(
     spec: ModelSpec,
+    kind: ModelKind,
     index: usize,
     limits: Limits,
     metrics: &Arc<Metrics>,
@@ -241,14 +307,14 @@ fn load_model(
     let started = Instant::now();
     let folder = PathBuf::from(files.origin());
     // A panic is a bug; it must not prevent the other models from loading.
-    let opened = match catch_unwind(AssertUnwindSafe(|| builder.open_files(&files))) {
-        Ok(opened) => opened.map_err(|error| Failure::of_library(error, Some(&folder))).map(Arc::new),
+    let open = || AnyEngine::open(kind, builder, &files, limits, metrics.clone(), first_worker);
+    let opened = match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|error| Failure::of_library(error, Some(&folder))),
         Err(_) => Err("opening it panicked".to_owned().into()),
     };
-    let served = opened.map(|embedder| {
-        let (queue, workers) = Queue::start(embedder.clone(), limits, metrics.clone(), first_worker);
-        let info = embedder.info();
-        let (threads, requested) = (info.threads, info.requested_threads);
+    let served = opened.map(|(engine, workers)| {
+        let summary = engine.summary();
+        let (threads, requested) = (summary.threads, engine.requested_threads());
         if workers < requested {
             tracing::warn!(
                 model = name,
@@ -258,7 +324,7 @@ fn load_model(
                 "the operating system does not allow more threads"
             );
         }
-        Arc::new(ServedModel { name: name.clone(), index, info, embedder, queue })
+        Arc::new(ServedModel { name: name.clone(), index, summary, engine })
     });
     match served {
         Ok(model) => {

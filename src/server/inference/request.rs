@@ -3,20 +3,158 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::{InferenceError, ServedKind};
 use super::models::ServedModel;
+use crate::cross_encoder::ScoreFunction;
 use crate::embedder::{EncodeOptions, TextInput};
+use crate::model_folder::ModelKind;
 use crate::tokenizer::TokenUsage;
 
-/// A request to a model.
+/// A request to a model of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) struct InferenceRequest {
+pub(in crate::server) enum InferenceRequest {
+    Embedding(Arc<EmbeddingJob>),
+    Scoring(Arc<ScoringJob>),
+}
+
+/// A request to an embedder.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) struct EmbeddingJob {
     /// The texts. For scores, the first is the source.
     pub(in crate::server) inputs: Vec<TextInput>,
     pub(in crate::server) output: OutputKind,
     pub(in crate::server) encode: EncodeOptions,
 }
 
-/// The output that a request needs.
+/// A request to a cross-encoder.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) struct ScoringJob {
+    pub(in crate::server) inputs: ScoredInputs,
+    /// What the numbers of the model's head become.
+    pub(in crate::server) function: ScoreFunction,
+    pub(in crate::server) encode: EncodeOptions,
+}
+
+/// What a cross-encoder scores.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) enum ScoredInputs {
+    /// Each text with the query, by a model with one label.
+    Ranking { query: String, texts: Vec<String> },
+    /// Each input, by the labels of any model.
+    Each(Vec<ScoredInput>),
+}
+
+/// A text or a pair of texts.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) enum ScoredInput {
+    Text(String),
+    Pair([String; 2]),
+}
+
+impl From<EmbeddingJob> for InferenceRequest {
+    fn from(job: EmbeddingJob) -> Self {
+        Self::Embedding(Arc::new(job))
+    }
+}
+
+impl From<ScoringJob> for InferenceRequest {
+    fn from(job: ScoringJob) -> Self {
+        Self::Scoring(Arc::new(job))
+    }
+}
+
+impl From<Arc<ScoringJob>> for InferenceRequest {
+    fn from(job: Arc<ScoringJob>) -> Self {
+        Self::Scoring(job)
+    }
+}
+
+impl InferenceRequest {
+    /// The kind of model that the request needs.
+    pub(super) fn kind(&self) -> ModelKind {
+        match self {
+            Self::Embedding(_) => ModelKind::Embedder,
+            Self::Scoring(_) => ModelKind::CrossEncoder,
+        }
+    }
+
+    /// The number of inputs: texts to embed, texts to rank, or texts and pairs to classify.
+    pub(super) fn input_count(&self) -> usize {
+        match self {
+            Self::Embedding(job) => job.inputs.len(),
+            Self::Scoring(job) => match &job.inputs {
+                ScoredInputs::Ranking { texts, .. } => texts.len(),
+                ScoredInputs::Each(inputs) => inputs.len(),
+            },
+        }
+    }
+
+    /// Calls a function with each text.
+    fn for_each_text(&self, mut use_text: impl FnMut(&str)) {
+        match self {
+            Self::Embedding(job) => job.inputs.iter().for_each(|input| {
+                if let TextInput::Text(text) = input {
+                    use_text(text);
+                }
+            }),
+            Self::Scoring(job) => match &job.inputs {
+                ScoredInputs::Ranking { query, texts } => {
+                    use_text(query);
+                    texts.iter().for_each(|text| use_text(text));
+                }
+                ScoredInputs::Each(inputs) => inputs.iter().for_each(|input| match input {
+                    ScoredInput::Text(text) => use_text(text),
+                    ScoredInput::Pair(pair) => pair.iter().for_each(|text| use_text(text)),
+                }),
+            },
+        }
+    }
+
+    /// The number of token ids.
+    fn id_count(&self) -> usize {
+        let count = |input: &TextInput| if let TextInput::Ids(ids) = input { ids.len() } else { 0 };
+        match self {
+            Self::Embedding(job) => job.inputs.iter().map(count).sum(),
+            Self::Scoring(_) => 0,
+        }
+    }
+
+    /// The characters of all texts.
+    fn characters(&self) -> usize {
+        let mut characters = 0;
+        self.for_each_text(|text| characters += text.chars().count());
+        characters
+    }
+
+    /// A measure of the time to tokenize: the bytes of all texts, and the number of ids. A query
+    /// counts for each text, because its tokens are copied.
+    pub(super) fn size(&self) -> usize {
+        let mut bytes = 0;
+        self.for_each_text(|text| bytes += text.len());
+        let copies = match self {
+            Self::Scoring(job) => match &job.inputs {
+                ScoredInputs::Ranking { query, texts } => query.len() * texts.len(),
+                ScoredInputs::Each(_) => 0,
+            },
+            Self::Embedding(_) => 0,
+        };
+        bytes + copies + self.id_count()
+    }
+
+    /// The bytes that the request takes in memory, if each of its lists takes `list_overhead`.
+    pub(super) fn memory(&self, list_overhead: usize) -> usize {
+        let mut bytes = self.id_count() * 4;
+        // A list of ids has no text.
+        let mut lists = self.input_count();
+        self.for_each_text(|text| {
+            bytes += text.len() + list_overhead;
+            lists = lists.saturating_sub(1);
+        });
+        bytes + lists * list_overhead
+    }
+}
+
+/// The output that a request to an embedder needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::server) enum OutputKind {
     /// The similarity of each text to the first.
@@ -39,9 +177,9 @@ pub(in crate::server) struct RequestOptions {
 /// The result of a model.
 #[derive(Debug, PartialEq)]
 pub(in crate::server) struct InferenceResult {
-    /// One row of scores, or one row of floats for each text.
+    /// One row of scores, or one row of floats for each input.
     pub(in crate::server) rows: Vec<Vec<f32>>,
-    /// The number of tokens of each text, and how many were used.
+    /// The number of tokens of each input, and how many were used.
     pub(in crate::server) usage: Vec<TokenUsage>,
 }
 
@@ -52,6 +190,16 @@ pub(in crate::server) struct InferenceResponse {
     pub(in crate::server) stats: ResponseStats,
     /// When the request reached the inference layer.
     pub(in crate::server) started: Instant,
+}
+
+impl InferenceResponse {
+    /// The names of the model's labels.
+    ///
+    /// # Errors
+    /// If the model has none.
+    pub(in crate::server) fn labels(&self) -> Result<&[String], InferenceError> {
+        Ok(self.model.cross_encoder(ServedKind::Classifier)?.model.labels())
+    }
 }
 
 /// What the log, the metrics and the response headers report about a response.
@@ -83,14 +231,10 @@ impl ResponseStats {
         cached: bool,
         times: StageTimes,
     ) -> Self {
-        let characters = |input: &TextInput| match input {
-            TextInput::Text(text) => text.chars().count(),
-            TextInput::Ids(_) => 0,
-        };
         Self {
             model: model.to_owned(),
-            texts: request.inputs.len(),
-            characters: request.inputs.iter().map(characters).sum(),
+            texts: request.input_count(),
+            characters: request.characters(),
             tokens: result.usage.iter().map(|usage| usage.used).sum(),
             truncated: result.usage.iter().filter(|usage| usage.truncated()).count(),
             cached,

@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::batch_model::BatchModel;
 use super::blocking::{BlockingLimiter, Cancelled, run_inline};
 use super::cache::ResponseCache;
-use super::error::{InferenceError, UnknownTokenId};
+use super::engine::Engine;
+use super::error::InferenceError;
+use super::job::Job;
 use super::models::{Models, ServedModel};
-use super::request::{InferenceRequest, InferenceResponse, InferenceResult, OutputKind};
+use super::request::{InferenceRequest, InferenceResponse, InferenceResult};
 use super::request::{RequestOptions, ResponseStats, StageTimes};
-use crate::embedder::{Embedder, EncodedText, TextInput};
 use crate::server::metrics::Metrics;
 use crate::server::settings::{Limits, Settings};
-use crate::tokenizer::TokenUsage;
 
 /// Texts of at most this many bytes are tokenized inline: it takes about a tenth of a millisecond.
 const MAX_INLINE_TEXT_BYTES: usize = 2000;
@@ -101,24 +102,7 @@ impl InferenceService {
         Ok(())
     }
 
-    /// Rejects a text that takes too much memory to tokenize. `text_index` is its index in the
-    /// request.
-    pub(in crate::server) fn check_tokenizing_memory(
-        embedder: &Embedder,
-        limits: &Limits,
-        text_index: usize,
-        text: &str,
-    ) -> Result<(), InferenceError> {
-        let limit = limits.max_unsplit_characters;
-        let Some(characters) = embedder.longest_run(text, limit) else { return Ok(()) };
-        Err(InferenceError::Rejected(format!(
-            "text {text_index}: contains {characters} characters without a place where its tokenizer can be sure to \
-             begin a new token; the limit is {limit} (--max-unsplit-characters); break the text into lines, or send \
-             it in parts"
-        )))
-    }
-
-    /// Answers a request to a named model, or to the default one.
+    /// Answers a request to a named model, or to the first one of the kind that it needs.
     ///
     /// # Errors
     /// If there is no such model, if it is not ready, if the request exceeds a limit or needs
@@ -126,17 +110,14 @@ impl InferenceService {
     pub(in crate::server) async fn infer(
         &self,
         model: Option<&str>,
-        request: InferenceRequest,
+        request: impl Into<InferenceRequest>,
         options: RequestOptions,
     ) -> Result<InferenceResponse, InferenceError> {
         let started = Instant::now();
-        self.check_text_count(request.inputs.len())?;
-        let model = self.models.get(model, options.wait_for_model).await?;
+        let request = request.into();
+        self.check_text_count(request.input_count())?;
+        let model = self.models.get_of_kind(model, Some(request.kind()), options.wait_for_model).await?;
         let _admission = self.admit()?;
-        check_dimensions(&model, request.output)?;
-        let ids = request.inputs.iter().map(|input| if let TextInput::Ids(ids) = input { ids.as_slice() } else { &[] });
-        check_token_ids(&model, ids)?;
-        let request = Arc::new(request);
         let cache = self.cache.as_ref().filter(|_| options.use_cache);
         let cached = cache.and_then(|cache| cache.get(model.index, &request));
         let is_cached = cached.is_some();
@@ -161,70 +142,53 @@ impl InferenceService {
 
     async fn compute(
         &self,
-        model: &Arc<ServedModel>,
-        request: &Arc<InferenceRequest>,
+        model: &ServedModel,
+        request: &InferenceRequest,
+        times: &mut StageTimes,
+    ) -> Result<InferenceResult, InferenceError> {
+        let is_long = request.size() > MAX_INLINE_TEXT_BYTES;
+        let result = match request {
+            InferenceRequest::Embedding(job) => self.run(job, job.engine(model)?, is_long, times).await,
+            InferenceRequest::Scoring(job) => self.run(job, job.engine(model)?, is_long, times).await,
+        }?;
+        self.record(&model.name, &result, times);
+        Ok(result)
+    }
+
+    /// Runs a job in its stages. Tokenizing long texts, which takes up to seconds, does not block
+    /// the threads that serve connections.
+    async fn run<J: Job>(
+        &self,
+        job: &Arc<J>,
+        engine: &Engine<J::Model>,
+        is_long: bool,
         times: &mut StageTimes,
     ) -> Result<InferenceResult, InferenceError> {
         let started = Instant::now();
-        let texts = self.tokenize(model, request).await?;
+        let inputs = if is_long {
+            let (job, model, limits) = (job.clone(), engine.model.clone(), self.limits);
+            self.blocking.run(move |cancelled| job.encode(&model, &limits, cancelled)).await?
+        } else {
+            job.encode(&engine.model, &self.limits, &Cancelled::default())?
+        };
         times.tokenizing = started.elapsed();
-        let usage: Vec<TokenUsage> = texts.iter().map(EncodedText::usage).collect();
-        self.check_response_size(model, request.output, &texts)?;
-        let output = model.queue.embed(texts).await?;
+        let usage = inputs.iter().map(J::Model::usage).collect();
+        self.check_response_size(job.response_floats(&engine.model, &inputs))?;
+        let output = engine.queue.compute(inputs).await?;
         times.queueing = output.queueing;
         times.computing = output.computing;
-        let floats: usize = output.vectors.iter().map(Vec::len).sum();
-        let rows = run_inline(floats > MAX_INLINE_FLOATS, || output_rows(model, request.output, output.vectors))?;
-        self.record(&model.name, &usage, times);
-        Ok(InferenceResult { rows, usage })
-    }
-
-    /// Tokenizes the texts. Long ones, which take up to seconds, do not block the threads that
-    /// serve connections.
-    async fn tokenize(
-        &self,
-        model: &Arc<ServedModel>,
-        request: &Arc<InferenceRequest>,
-    ) -> Result<Vec<EncodedText>, InferenceError> {
-        let embedder = model.embedder.clone();
-        let question = request.clone();
-        let limits = self.limits;
-        let work = move |cancelled: &Cancelled| {
-            let keep_tokens = question.output == OutputKind::TokenEmbeddings;
-            let encode = |(i, input): (usize, &TextInput)| {
-                cancelled.check()?;
-                if let TextInput::Text(text) = input {
-                    Self::check_tokenizing_memory(&embedder, &limits, i, text)?;
-                }
-                Ok(embedder.encode_input(i, input, &question.encode, keep_tokens)?)
-            };
-            question.inputs.iter().enumerate().map(encode).collect()
-        };
-        let bytes = |input: &TextInput| match input {
-            TextInput::Text(text) => text.len(),
-            TextInput::Ids(ids) => ids.len(),
-        };
-        if request.inputs.iter().map(bytes).sum::<usize>() <= MAX_INLINE_TEXT_BYTES {
-            work(&Cancelled::default())
+        let floats: usize = output.rows.iter().map(Vec::len).sum();
+        let rows = run_inline(floats > MAX_INLINE_FLOATS, || job.finish(&engine.model, output.rows))?;
+        // JSON cannot represent a float that is not finite.
+        if rows.iter().flatten().all(|x| x.is_finite()) {
+            Ok(InferenceResult { rows, usage })
         } else {
-            self.blocking.run(work).await
+            Err(InferenceError::Failed("the response contains floats that are not finite".to_owned().into()))
         }
     }
 
     /// Rejects a request whose response would be too large, before it is computed.
-    fn check_response_size(
-        &self,
-        model: &ServedModel,
-        output: OutputKind,
-        texts: &[EncodedText],
-    ) -> Result<(), InferenceError> {
-        let floats = match output {
-            OutputKind::Scores => texts.len(),
-            OutputKind::Embeddings { dimensions, .. } => texts.len() * dimensions.unwrap_or(model.embedder.width()),
-            OutputKind::TokenEmbeddings => {
-                texts.iter().map(EncodedText::token_count).sum::<usize>() * model.embedder.token_width()
-            }
-        };
+    fn check_response_size(&self, floats: usize) -> Result<(), InferenceError> {
         let limit = self.limits.max_response_floats;
         if floats > limit {
             return Err(InferenceError::Rejected(format!(
@@ -235,7 +199,7 @@ impl InferenceService {
     }
 
     /// Counts a computed result.
-    fn record(&self, model: &str, usage: &[TokenUsage], times: &StageTimes) {
+    fn record(&self, model: &str, InferenceResult { usage, .. }: &InferenceResult, times: &StageTimes) {
         let metrics = &self.metrics;
         metrics.tokenizing.observe(times.tokenizing.as_secs_f64());
         metrics.queueing.observe(times.queueing.as_secs_f64());
@@ -245,58 +209,5 @@ impl InferenceService {
         let tokens: usize = usage.iter().map(|usage| usage.used).sum();
         metrics.model_texts.with_label_values(&[model]).inc_by(usage.len() as u64);
         metrics.model_tokens.with_label_values(&[model]).inc_by(tokens as u64);
-    }
-}
-
-/// Rejects more dimensions than the model has.
-fn check_dimensions(model: &ServedModel, output: OutputKind) -> Result<(), InferenceError> {
-    let width = model.embedder.width();
-    if let OutputKind::Embeddings { dimensions: Some(dimensions), .. } = output
-        && !(1..=width).contains(&dimensions)
-    {
-        return Err(InferenceError::Rejected(format!("`dimensions`: expected 1 to {width}, found {dimensions}")));
-    }
-    Ok(())
-}
-
-/// Rejects token ids beyond the vocabulary, those included that truncation would cut.
-pub(in crate::server) fn check_token_ids<'a>(
-    model: &ServedModel,
-    texts: impl IntoIterator<Item = &'a [u32]>,
-) -> Result<(), InferenceError> {
-    let vocabulary = model.info.architecture.vocabulary_size;
-    for (text, ids) in texts.into_iter().enumerate() {
-        if let Some(position) = ids.iter().position(|&id| id as usize >= vocabulary) {
-            let id = ids[position];
-            return Err(InferenceError::UnknownTokenId(UnknownTokenId { text, position, id, vocabulary }));
-        }
-    }
-    Ok(())
-}
-
-/// Turns pooled vectors into the rows of the output.
-fn output_rows(
-    model: &ServedModel,
-    output: OutputKind,
-    vectors: Vec<Vec<f32>>,
-) -> Result<Vec<Vec<f32>>, InferenceError> {
-    let embedder = &model.embedder;
-    let rows = match output {
-        OutputKind::TokenEmbeddings => vectors,
-        OutputKind::Embeddings { normalize, dimensions } => {
-            vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, normalize, dimensions)).collect()
-        }
-        OutputKind::Scores => {
-            let vectors: Vec<_> =
-                vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, None, None)).collect();
-            let score = |vector: &Vec<f32>| embedder.score(&vectors[0], vector);
-            vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
-        }
-    };
-    // JSON cannot represent a float that is not finite.
-    if rows.iter().flatten().all(|x| x.is_finite()) {
-        Ok(rows)
-    } else {
-        Err(InferenceError::Failed("the response contains floats that are not finite".to_owned().into()))
     }
 }

@@ -1,6 +1,8 @@
 //! `likewise serve`, tested by requests like those of its clients.
 
 mod access;
+mod classification;
+mod cross_encoders;
 pub(crate) mod harness;
 mod hugging_face_api;
 mod keep_alive;
@@ -16,6 +18,7 @@ mod options;
 mod other_programs;
 mod private_paths;
 mod request_forms;
+mod reranking;
 mod shutdown;
 mod tei_and_openai_api;
 mod token_ids;

@@ -8,13 +8,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::model_folder::ModelKind;
 use crate::server::api::error::ApiError;
+use crate::server::api::fields::JsonObject;
 use crate::server::api::model_path::{ID_PATTERNS, ModelPath};
 use crate::server::api::response::json_response;
 use crate::server::api::state::ApiState;
 use crate::server::api::tei;
+use crate::server::inference::error::ServedKind;
 use crate::server::inference::models::ModelState;
 
 /// The routes.
@@ -34,26 +37,46 @@ pub(in crate::server) fn routes() -> Router<Arc<ApiState>> {
 /// receives all.
 async fn model(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Response, ApiError> {
     let id = path.id().unwrap_or_default();
-    resolve(&state, &id)?;
+    let name = resolve(&state, &id)?;
+    let tasks = tasks_of(&state, name)?;
+    let tags: Vec<&str> = std::iter::once("sentence-transformers").chain(tasks).collect();
+    let task = tasks[0];
     // All client versions read an object by provider; some do not read a list.
-    let provider = json!({ "status": "live", "providerId": id, "task": "sentence-similarity" });
+    let provider = json!({ "status": "live", "providerId": id, "task": task });
     Ok(json_response(&json!({
         "id": id,
         "modelId": id,
-        "pipeline_tag": "sentence-similarity",
+        "pipeline_tag": task,
         "library_name": "sentence-transformers",
-        "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity"],
+        "tags": tags,
         "inferenceProviderMapping": { "hf-inference": provider },
     }))?)
 }
 
-/// GET `/api/tasks`: the default model, as the one of each task for clients that name none.
+/// GET `/api/tasks`: for each task, the first model that does it, for clients that name none.
 async fn tasks(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
-    let default: Vec<&str> = state.inference.models().names().take(1).collect();
-    // Python reads `widgetModels`, JavaScript reads `models`.
-    let models: Vec<Value> = default.iter().map(|id| json!({ "id": id })).collect();
-    let task = json!({ "models": models, "widgetModels": default });
-    Ok(json_response(&json!({ "sentence-similarity": task, "feature-extraction": task }))?)
+    let mut tasks = JsonObject::new();
+    for name in state.inference.models().names() {
+        for task in tasks_of(&state, name)? {
+            // Python reads `widgetModels`, JavaScript reads `models`.
+            tasks.entry(task).or_insert_with(|| json!({ "models": [{ "id": name }], "widgetModels": [name] }));
+        }
+    }
+    Ok(json_response(&tasks)?)
+}
+
+/// Returns the tasks of a model, the main one first. A cross-encoder that is loading counts as a
+/// reranker.
+fn tasks_of(state: &ApiState, name: &str) -> Result<[&'static str; 2], ApiError> {
+    let models = state.inference.models();
+    if models.kind(Some(name))? == ModelKind::Embedder {
+        return Ok(["sentence-similarity", "feature-extraction"]);
+    }
+    let is_classifier = |(other, model): (&str, ModelState)| {
+        other == name && model.loaded().is_some_and(|model| model.kind() == ServedKind::Classifier)
+    };
+    let is_classifier = models.states().any(is_classifier);
+    Ok(if is_classifier { ["text-classification"; 2] } else { ["text-ranking", "text-classification"] })
 }
 
 /// GET `/api/agent-harnesses`: huggingface_hub requests a list of programs that it might run under.

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::server::api::error::{ApiError, ErrorSummary};
+use crate::server::api::error::{ApiError, ErrorFormat, ErrorSummary};
 use crate::server::api::notes::ResponseNotes;
 use crate::server::inference::request::ResponseStats;
 use crate::server::metrics::Metrics;
@@ -46,7 +46,7 @@ pub(in crate::server::http) async fn log_request(
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str()).to_owned();
     let log = RequestLog::new(&request);
-    let is_openai = log.path.starts_with("/v1/") || log.path == "/embeddings";
+    let format = ErrorFormat::of_path(&log.path);
     let id = log.id.clone();
     let notes = Arc::new(ResponseNotes::default());
     request.extensions_mut().insert(notes.clone());
@@ -58,7 +58,7 @@ pub(in crate::server::http) async fn log_request(
         response = ApiError::bad_request("the request could not be read").into_response();
     }
     if let Some(error) = response.extensions().get::<ErrorSummary>() {
-        let body = error.body(id.to_str().unwrap_or_default(), is_openai);
+        let body = error.body(id.to_str().unwrap_or_default(), format);
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = body.into();
     }

@@ -1,0 +1,82 @@
+//! What the queue needs from a model, whatever its kind.
+
+use crate::backbone::Backbone;
+use crate::cross_encoder::{CrossEncoder, CrossEncoderInfo, EncodedPair};
+use crate::embedder::{Embedder, EncodedText, ModelInfo};
+use crate::error::Result;
+use crate::tokenizer::TokenUsage;
+
+/// A model that computes batches of encoded inputs. A result has the same bits in any batch.
+pub(in crate::server) trait BatchModel: Send + Sync + 'static {
+    /// A tokenized input.
+    type Input: Send + 'static;
+    /// The description of the model.
+    type Info;
+
+    fn info(&self) -> Self::Info;
+
+    fn backbone(&self) -> &Backbone;
+
+    /// Returns the number of tokens of an input in a batch.
+    fn token_count(input: &Self::Input) -> usize;
+
+    /// Returns how many tokens of an input are used.
+    fn usage(input: &Self::Input) -> TokenUsage;
+
+    /// Computes one batch, by a team of all threads or by this thread. Returns the floats of each
+    /// input.
+    ///
+    /// # Errors
+    /// If a float is not finite.
+    fn run_batch(&self, inputs: &[&Self::Input], use_team: bool) -> Result<Vec<Vec<f32>>>;
+}
+
+impl BatchModel for Embedder {
+    type Input = EncodedText;
+    type Info = ModelInfo;
+
+    fn info(&self) -> ModelInfo {
+        self.info()
+    }
+
+    fn backbone(&self) -> &Backbone {
+        self.backbone()
+    }
+
+    fn token_count(input: &EncodedText) -> usize {
+        input.token_count()
+    }
+
+    fn usage(input: &EncodedText) -> TokenUsage {
+        input.usage()
+    }
+
+    fn run_batch(&self, inputs: &[&EncodedText], use_team: bool) -> Result<Vec<Vec<f32>>> {
+        self.run_batch(inputs, use_team)
+    }
+}
+
+impl BatchModel for CrossEncoder {
+    type Input = EncodedPair;
+    type Info = CrossEncoderInfo;
+
+    fn info(&self) -> CrossEncoderInfo {
+        self.info()
+    }
+
+    fn backbone(&self) -> &Backbone {
+        self.backbone()
+    }
+
+    fn token_count(input: &EncodedPair) -> usize {
+        input.token_count()
+    }
+
+    fn usage(input: &EncodedPair) -> TokenUsage {
+        input.usage()
+    }
+
+    fn run_batch(&self, inputs: &[&EncodedPair], use_team: bool) -> Result<Vec<Vec<f32>>> {
+        self.run_batch(inputs, use_team)
+    }
+}

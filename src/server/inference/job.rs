@@ -1,0 +1,59 @@
+//! What a request asks of a model of one kind.
+
+use super::batch_model::BatchModel;
+use super::blocking::Cancelled;
+use super::engine::Engine;
+use super::error::InferenceError;
+use super::models::ServedModel;
+use crate::backbone::Backbone;
+use crate::server::settings::Limits;
+
+/// What a request asks of a model of one kind, in stages: the service runs the batches in between.
+pub(super) trait Job: Send + Sync + 'static {
+    type Model: BatchModel;
+
+    /// Returns the model, if it can do what the request needs.
+    ///
+    /// # Errors
+    /// If the model is of another kind, or if the request exceeds what it can do.
+    fn engine<'m>(&self, model: &'m ServedModel) -> Result<&'m Engine<Self::Model>, InferenceError>;
+
+    /// Tokenizes the inputs.
+    ///
+    /// # Errors
+    /// If an input cannot be tokenized, or if the client has disconnected.
+    fn encode(
+        &self,
+        model: &Self::Model,
+        limits: &Limits,
+        cancelled: &Cancelled,
+    ) -> Result<Vec<<Self::Model as BatchModel>::Input>, InferenceError>;
+
+    /// Returns the number of floats in the response.
+    fn response_floats(&self, model: &Self::Model, inputs: &[<Self::Model as BatchModel>::Input]) -> usize;
+
+    /// Turns the floats of the inputs into the rows of the response.
+    ///
+    /// # Errors
+    /// If the model rejects them.
+    fn finish(&self, model: &Self::Model, rows: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, InferenceError>;
+}
+
+/// Rejects a text that takes too much memory to tokenize. `subject` names the text in the error.
+///
+/// # Errors
+/// [`InferenceError::Rejected`].
+pub(in crate::server) fn check_tokenizing_memory(
+    backbone: &Backbone,
+    limits: &Limits,
+    subject: impl FnOnce() -> String,
+    text: &str,
+) -> Result<(), InferenceError> {
+    let limit = limits.max_unsplit_characters;
+    let Some(characters) = backbone.tokenizer().longest_run(text, limit) else { return Ok(()) };
+    let subject = subject();
+    Err(InferenceError::Rejected(format!(
+        "{subject}: contains {characters} characters without a place where its tokenizer can be sure to begin a new \
+         token; the limit is {limit} (--max-unsplit-characters); break the text into lines, or send it in parts"
+    )))
+}
