@@ -35,6 +35,7 @@ struct BatchPlan {
 impl Backbone {
     /// Returns whether this many tokens are computed sooner by a team of all threads than by one
     /// thread.
+    #[cfg(feature = "serve")]
     pub(crate) fn prefers_team(&self, tokens: usize) -> bool {
         prefers_team(tokens, self.thread_pool.size())
     }
