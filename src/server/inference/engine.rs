@@ -121,11 +121,11 @@ impl AnyEngine {
         }
     }
 
-    /// The number of threads that were requested, if it is known.
+    /// The number of threads that were requested.
     pub(super) fn requested_threads(&self) -> usize {
         match self {
             Self::Embedder(engine) => engine.info.requested_threads,
-            Self::CrossEncoder(engine) => engine.info.threads,
+            Self::CrossEncoder(engine) => engine.info.requested_threads,
         }
     }
 

@@ -215,8 +215,8 @@ impl Models {
         self.entry(name, None).map(|entry| entry.kind)
     }
 
-    /// Returns the entry of a named model, or of the default one: the first of a kind, or if there
-    /// is none the first of all.
+    /// Returns the entry of a model by its name. Without a name it is the first model of a kind, or
+    /// the first of any kind if the server has none of that one.
     fn entry(&self, name: Option<&str>, kind: Option<ModelKind>) -> Result<&ModelEntry, InferenceError> {
         let Some(name) = name else {
             let of_kind = self.entries.iter().find(|entry| Some(entry.kind) == kind);
