@@ -17,7 +17,7 @@ use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePosit
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryEstimate {
-    /// The program itself.
+    /// The program itself, with its threads.
     pub program: usize,
     /// Vocabulary and rules of the tokenizer.
     pub tokenizer: usize,
@@ -67,8 +67,11 @@ pub(crate) struct HeadMemory {
     pub(crate) reads_one_token: bool,
 }
 
-/// The command with its libraries and the heap's own overhead, measured: 9 MiB.
-const PROGRAM_BYTES: usize = 9 << 20;
+/// The command with its libraries and the heap's own overhead, measured: 9.5 MiB.
+const PROGRAM_BYTES: usize = 19 << 19;
+
+/// The stack of a thread and its part of the heap, measured: 0.25 MiB.
+const PROGRAM_BYTES_PER_THREAD: usize = 1 << 18;
 
 /// Tokenizing a part of a long text, measured with 16 KiB of characters that are a token each.
 const TOKENIZING_BYTES_PER_THREAD: usize = 16 << 20;
@@ -99,7 +102,7 @@ impl Backbone {
         let (packed, mapped) = if self.load_stats.matrices_are_mapped { (0, matrices) } else { (matrices, 0) };
         let (model, entries) = self.tokenizer.model_and_vocab_size();
         MemoryEstimate {
-            program: PROGRAM_BYTES,
+            program: PROGRAM_BYTES + self.thread_pool.size() * PROGRAM_BYTES_PER_THREAD,
             tokenizer: tokenizer(model, entries),
             packed: packed + copied(spec, compute) + head.bytes,
             mapped,
