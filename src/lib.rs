@@ -55,6 +55,7 @@ mod files;
 mod flush;
 pub mod hub;
 mod model_folder;
+mod model_info;
 mod modules;
 #[cfg(feature = "write")]
 mod output_file;
@@ -72,15 +73,16 @@ mod vectors;
 
 pub use backbone::{MemoryEstimate, TruncationPolicy};
 pub use checkpoint::{Checkpoint, Tensor};
-pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, PairTokens, Predictions, RankedText, Ranking};
+pub use cross_encoder::{CrossEncoder, PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "write")]
 pub use embedder::Converted;
-pub use embedder::{Builder, Embedder, Embeddings, ModelInfo, Scores, Trace};
+pub use embedder::{Builder, Embedder, Embeddings, Scores, Trace};
 pub use encoder::Architecture;
 pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use model_folder::ModelKind;
+pub use model_info::{ModelInfo, ModelOutput};
 pub use modules::PoolingMode;
 #[cfg(feature = "write")]
 pub use output_file::OutputFile;

@@ -1,6 +1,6 @@
 //! An opened model of any kind.
 
-use likewise::{Builder, CrossEncoder, Embedder, ModelFiles, ModelKind};
+use likewise::{Builder, CrossEncoder, Embedder, ModelFiles, ModelInfo, ModelKind};
 
 use crate::outcome::Outcome;
 use crate::output;
@@ -18,6 +18,14 @@ impl Model {
             ModelKind::CrossEncoder => Self::CrossEncoder(Box::new(cross_encoder(files, builder)?)),
             _ => Self::Embedder(Box::new(embedder(files, builder)?)),
         })
+    }
+
+    /// Describes the model and how it is run.
+    pub(crate) fn info(&self) -> ModelInfo {
+        match self {
+            Self::Embedder(model) => model.info(),
+            Self::CrossEncoder(model) => model.info(),
+        }
     }
 }
 

@@ -21,7 +21,6 @@ mod results;
 #[cfg(feature = "serve")]
 mod staged;
 
-pub use info::CrossEncoderInfo;
 pub use model::CrossEncoder;
 pub use results::{PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "serve")]

@@ -16,7 +16,6 @@ mod tokenization;
 pub use builder::Builder;
 #[cfg(feature = "write")]
 pub use convert::Converted;
-pub use info::ModelInfo;
 pub use model::Embedder;
 pub use results::{Embeddings, Scores, Trace};
 #[cfg(feature = "serve")]

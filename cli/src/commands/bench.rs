@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use likewise::{Level, Precision};
+use likewise::{Level, ModelInfo, Precision};
 use serde_json::json;
 
 use crate::arguments::ModelArgs;
@@ -152,10 +152,7 @@ impl Workload {
     }
 
     fn settings(&self) -> Settings {
-        let (level, precision, threads) = match &self.model {
-            Model::Embedder(model) => (model.level(), model.precision(), model.info().threads),
-            Model::CrossEncoder(model) => (model.level(), model.precision(), model.info().threads),
-        };
+        let ModelInfo { level, precision, threads, .. } = self.model.info();
         Settings { level, precision, threads }
     }
 }

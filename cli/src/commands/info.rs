@@ -1,12 +1,9 @@
 //! `likewise info`: the architecture, sizes and memory of a model.
 
-use std::collections::BTreeMap;
-
-use likewise::{Architecture, CrossEncoderInfo, Level, MemoryEstimate, ModelInfo, Precision};
+use likewise::{MemoryEstimate, ModelInfo, ModelOutput};
 use serde_json::{Value, json};
 
 use crate::arguments::ModelArgs;
-use crate::model::Model;
 use crate::outcome::Outcome;
 use crate::{output, stdout};
 
@@ -22,104 +19,35 @@ pub(crate) struct Args {
     model: ModelArgs,
 }
 
-/// The description of a model of any kind.
-struct Description<'a> {
-    name: &'a str,
-    architecture: &'a Architecture,
-    parameters: usize,
-    dtype: &'a str,
-    modules: &'a [String],
-    max_length: usize,
-    prompts: &'a BTreeMap<String, String>,
-    level: Level,
-    precision: Precision,
-    threads: usize,
-    memory: &'a MemoryEstimate,
-    memory_by_precision: &'a [(Precision, MemoryEstimate)],
-    /// What the model computes: the name of the row and its value.
-    output: (&'static str, String),
-}
-
 pub(crate) fn run(args: &Args) -> Outcome {
-    match args.model.open_any()? {
-        Model::Embedder(model) => {
-            let info = model.info();
-            print(args, &Description::of_embedder(&info), embedder_json(&info))
-        }
-        Model::CrossEncoder(model) => {
-            let info = model.info();
-            print(args, &Description::of_cross_encoder(&info), cross_encoder_json(&info))
-        }
-    }
-}
-
-fn print(args: &Args, description: &Description<'_>, of_kind: Value) -> Outcome {
+    let info = args.model.open_any()?.info();
     stdout::write(|out| {
         if args.json {
-            return writeln!(out, "{}", as_json(description, of_kind));
+            return writeln!(out, "{}", as_json(&info));
         }
-        for (name, value) in rows(description) {
+        for (name, value) in rows(&info) {
             writeln!(out, "{name:<14} {value}")?;
         }
-        writeln!(out, "\n{}", precision_table(description))
+        writeln!(out, "\n{}", precision_table(&info))
     })?;
     Ok(())
 }
 
-impl<'a> Description<'a> {
-    fn of_embedder(info: &'a ModelInfo) -> Self {
-        Self {
-            name: &info.name,
-            architecture: &info.architecture,
-            parameters: info.parameters,
-            dtype: info.dtype,
-            modules: &info.modules,
-            max_length: info.max_length,
-            prompts: &info.prompts,
-            level: info.level,
-            precision: info.precision,
-            threads: info.threads,
-            memory: &info.memory,
-            memory_by_precision: &info.memory_by_precision,
-            output: ("vector", format!("{} numbers, compared by {}", info.width, info.similarity)),
-        }
-    }
-
-    fn of_cross_encoder(info: &'a CrossEncoderInfo) -> Self {
-        let labels = info.labels.join(", ");
-        Self {
-            name: &info.name,
-            architecture: &info.architecture,
-            parameters: info.parameters,
-            dtype: info.dtype,
-            modules: &info.modules,
-            max_length: info.max_length,
-            prompts: &info.prompts,
-            level: info.level,
-            precision: info.precision,
-            threads: info.threads,
-            memory: &info.memory,
-            memory_by_precision: &info.memory_by_precision,
-            output: ("scores of pairs", format!("{labels}; activation {}", info.activation)),
-        }
-    }
-}
-
 /// Formats the memory of the model in each precision as a table.
-fn precision_table(info: &Description<'_>) -> String {
+fn precision_table(info: &ModelInfo) -> String {
     let mut table = format!("{:<14} {:>13} {:>13} {:>13}", "precision", "weights", "once open", "at most");
-    for (precision, m) in info.memory_by_precision {
+    for (precision, m) in &info.memory_by_precision {
         let [weights, open, most] = [m.packed + m.mapped, m.resident(), m.peak()].map(output::mib);
         table += &format!("\n{:<14} {weights:>13} {open:>13} {most:>13}", precision.name());
     }
     table
 }
 
-fn rows(info: &Description<'_>) -> Vec<(&'static str, String)> {
-    let b = info.architecture;
+fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
+    let b = &info.architecture;
     let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
     let mut rows = vec![
-        ("model", info.name.to_owned()),
+        ("model", info.name.clone()),
         (
             "architecture",
             format!(
@@ -135,7 +63,7 @@ fn rows(info: &Description<'_>) -> Vec<(&'static str, String)> {
             "modules",
             std::iter::once("Transformer".to_owned()).chain(info.modules.to_vec()).collect::<Vec<_>>().join(" → "),
         ),
-        info.output.clone(),
+        output_row(&info.output),
         ("max length", format!("{} tokens", info.max_length)),
         ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
         (
@@ -149,7 +77,7 @@ fn rows(info: &Description<'_>) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
-    rows.extend(memory_rows(info.memory));
+    rows.extend(memory_rows(&info.memory));
     rows
 }
 
@@ -184,22 +112,35 @@ fn memory_rows(m: &MemoryEstimate) -> [(&'static str, String); 3] {
     ]
 }
 
-/// Returns the keys of an embedder only.
-fn embedder_json(info: &ModelInfo) -> Value {
-    json!({
-        "kind": "embedder", "dimension": info.width, "similarity": info.similarity.name(), "converted": info.converted,
-    })
+/// Returns the name and the value of the row of what a model computes.
+fn output_row(output: &ModelOutput) -> (&'static str, String) {
+    match output {
+        ModelOutput::Vector { width, similarity, .. } => {
+            ("vector", format!("{width} numbers, compared by {similarity}"))
+        }
+        ModelOutput::Scores { labels, activation } => {
+            ("scores of pairs", format!("{}; activation {activation}", labels.join(", ")))
+        }
+        _ => ("output", "of another kind".to_owned()),
+    }
 }
 
-/// Returns the keys of a cross-encoder only.
-fn cross_encoder_json(info: &CrossEncoderInfo) -> Value {
-    json!({ "kind": "cross-encoder", "labels": info.labels, "activation": info.activation })
+/// Returns the keys that depend on what the model computes.
+fn output_json(info: &ModelInfo) -> Value {
+    match &info.output {
+        ModelOutput::Vector { width, similarity, .. } => json!({
+            "kind": "embedder", "dimension": width, "similarity": similarity.name(), "converted": info.converted,
+        }),
+        ModelOutput::Scores { labels, activation } => {
+            json!({ "kind": "cross-encoder", "labels": labels, "activation": activation })
+        }
+        _ => json!({}),
+    }
 }
 
-/// Returns all keys; `of_kind` has those of the model's kind.
-fn as_json(info: &Description<'_>, of_kind: Value) -> Value {
-    let b = info.architecture;
-    let m = info.memory;
+fn as_json(info: &ModelInfo) -> Value {
+    let b = &info.architecture;
+    let m = &info.memory;
     let sizes = |m: &MemoryEstimate| json!({ "packed_bytes": m.packed + m.mapped, "resident_bytes": m.resident(), "peak_bytes": m.peak() });
     let precisions: serde_json::Map<String, Value> =
         info.memory_by_precision.iter().map(|(precision, m)| (precision.name().to_owned(), sizes(m))).collect();
@@ -212,8 +153,8 @@ fn as_json(info: &Description<'_>, of_kind: Value) -> Value {
         "resident_bytes": m.resident(), "peak_bytes": m.peak(), "tokenizing_bytes": m.tokenizing, "precisions": precisions,
         "instructions": info.level.dot_extensions(),
     });
-    if let (Some(all), Value::Object(of_kind)) = (all.as_object_mut(), of_kind) {
-        all.extend(of_kind);
+    if let (Some(all), Value::Object(output)) = (all.as_object_mut(), output_json(info)) {
+        all.extend(output);
     }
     all
 }

@@ -20,7 +20,7 @@ use super::response::{inference_response, json_response};
 use super::state::ApiState;
 use super::tei::check_prompt;
 use crate::embedder::{EncodeOptions, TextInput};
-use crate::server::inference::engine::AnyEngine;
+use crate::model_info::ModelOutput;
 use crate::server::inference::error::InferenceError;
 use crate::server::inference::models::{ModelState, ServedModel};
 use crate::server::inference::request::{EmbeddingJob, OutputKind};
@@ -184,7 +184,7 @@ fn model_object(state: &ApiState, (name, model): (&str, ModelState)) -> Value {
 
 /// How a model is built and computed.
 fn configuration(model: &ServedModel) -> JsonObject {
-    let info = &model.summary;
+    let info = model.engine.info();
     let b = &info.architecture;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let fields = json!({
@@ -194,12 +194,12 @@ fn configuration(model: &ServedModel) -> JsonObject {
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
     });
-    let of_kind = match &model.engine {
-        AnyEngine::Embedder(engine) => json!({
-            "kind": "embedder", "dimensions": engine.info.width, "similarity": engine.info.similarity.to_string(),
+    let of_kind = match &info.output {
+        ModelOutput::Vector { width, similarity, .. } => json!({
+            "kind": "embedder", "dimensions": width, "similarity": similarity.to_string(),
         }),
-        AnyEngine::CrossEncoder(engine) => json!({
-            "kind": "cross-encoder", "labels": engine.model.labels(), "activation": engine.info.activation,
+        ModelOutput::Scores { labels, activation } => json!({
+            "kind": "cross-encoder", "labels": labels, "activation": activation,
         }),
     };
     let objects = [fields, of_kind].into_iter().filter_map(|fields| match fields {

@@ -18,10 +18,10 @@ use super::response::{inference_response, json_response, json_text_response, to_
 use super::similarity::{similarity_fields, similarity_inputs};
 use super::state::ApiState;
 use crate::embedder::TextInput;
+use crate::model_info::{ModelInfo, ModelOutput};
 use crate::modules::PoolingMode;
 use crate::server::inference::blocking::Cancelled;
 use crate::server::inference::embedding::check_token_ids;
-use crate::server::inference::engine::AnyEngine;
 use crate::server::inference::error::InferenceError;
 use crate::server::inference::job::check_tokenizing_memory;
 use crate::server::inference::request::{EmbeddingJob, InferenceResponse, OutputKind, RequestOptions};
@@ -257,14 +257,14 @@ pub(in crate::server) async fn info(State(state): State<Arc<ApiState>>) -> Resul
 /// The response of `/info` for one model.
 pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<Response, ApiError> {
     let model = state.inference.models().get(model, false).await?;
-    let info = &model.summary;
+    let info = model.engine.info();
     let limits = state.inference.limits();
     Ok(json_response(&json!({
         "model_id": model.name,
         "model_sha": null,
         "model_dtype": dtype_name(info.precision),
         "served_model_name": model.name,
-        "model_type": model_type(&model.engine),
+        "model_type": model_type(info),
         "max_concurrent_requests": limits.max_concurrent_requests,
         "max_input_length": info.max_length,
         "max_batch_tokens": limits.max_batch_tokens.max(info.max_length),
@@ -279,14 +279,13 @@ pub(super) async fn model_info(state: &ApiState, model: Option<&str>) -> Result<
 }
 
 /// The kind of a model, as text-embeddings-inference writes it.
-fn model_type(engine: &AnyEngine) -> Value {
-    match engine {
-        AnyEngine::Embedder(engine) => {
-            let pooling: Vec<&str> = engine.info.pooling.iter().map(|&mode| pooling_name(mode)).collect();
+fn model_type(info: &ModelInfo) -> Value {
+    match &info.output {
+        ModelOutput::Vector { pooling, .. } => {
+            let pooling: Vec<&str> = pooling.iter().map(|&mode| pooling_name(mode)).collect();
             json!({ "embedding": { "pooling": pooling.join("+") } })
         }
-        AnyEngine::CrossEncoder(engine) => {
-            let labels = engine.model.labels();
+        ModelOutput::Scores { labels, .. } => {
             let names: JsonObject =
                 labels.iter().enumerate().map(|(id, label)| (id.to_string(), json!(label))).collect();
             let ids: JsonObject = labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect();

@@ -1,19 +1,18 @@
 //! What the queue needs from a model, whatever its kind.
 
 use crate::backbone::Backbone;
-use crate::cross_encoder::{CrossEncoder, CrossEncoderInfo, EncodedPair};
-use crate::embedder::{Embedder, EncodedText, ModelInfo};
+use crate::cross_encoder::{CrossEncoder, EncodedPair};
+use crate::embedder::{Embedder, EncodedText};
 use crate::error::Result;
+use crate::model_info::ModelInfo;
 use crate::tokenizer::TokenUsage;
 
 /// A model that computes batches of encoded inputs. A result has the same bits in any batch.
 pub(in crate::server) trait BatchModel: Send + Sync + 'static {
     /// A tokenized input.
     type Input: Send + 'static;
-    /// The description of the model.
-    type Info;
 
-    fn info(&self) -> Self::Info;
+    fn info(&self) -> ModelInfo;
 
     fn backbone(&self) -> &Backbone;
 
@@ -33,7 +32,6 @@ pub(in crate::server) trait BatchModel: Send + Sync + 'static {
 
 impl BatchModel for Embedder {
     type Input = EncodedText;
-    type Info = ModelInfo;
 
     fn info(&self) -> ModelInfo {
         self.info()
@@ -58,9 +56,8 @@ impl BatchModel for Embedder {
 
 impl BatchModel for CrossEncoder {
     type Input = EncodedPair;
-    type Info = CrossEncoderInfo;
 
-    fn info(&self) -> CrossEncoderInfo {
+    fn info(&self) -> ModelInfo {
         self.info()
     }
 

@@ -14,7 +14,7 @@ impl Job for EmbeddingJob {
 
     fn engine<'m>(&self, model: &'m ServedModel) -> Result<&'m Engine<Embedder>, InferenceError> {
         let engine = model.embedder()?;
-        let width = engine.info.width;
+        let width = engine.model.width();
         if let OutputKind::Embeddings { dimensions: Some(dimensions), .. } = self.output
             && !(1..=width).contains(&dimensions)
         {
@@ -73,7 +73,7 @@ pub(in crate::server) fn check_token_ids<'a>(
     model: &ServedModel,
     texts: impl IntoIterator<Item = &'a [u32]>,
 ) -> Result<(), InferenceError> {
-    let vocabulary = model.summary.architecture.vocabulary_size;
+    let vocabulary = model.engine.info().architecture.vocabulary_size;
     for (text, ids) in texts.into_iter().enumerate() {
         if let Some(position) = ids.iter().position(|&id| id as usize >= vocabulary) {
             let id = ids[position];

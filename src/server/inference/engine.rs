@@ -1,20 +1,16 @@
 //! A loaded model of any kind, with its queue.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use likewise_kernels::Level;
-use likewise_kernels::quant::Precision;
 
 use super::batch_model::BatchModel;
 use super::queue::{FirstWorker, Queue};
 use crate::backbone::{Backbone, TruncationPolicy};
-use crate::cross_encoder::{CrossEncoder, CrossEncoderInfo};
-use crate::embedder::{Builder, Embedder, ModelInfo};
-use crate::encoder::Architecture;
+use crate::cross_encoder::CrossEncoder;
+use crate::embedder::{Builder, Embedder};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::ModelKind;
+use crate::model_info::ModelInfo;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Limits;
 use crate::tokenizer::TokenSpan;
@@ -22,7 +18,7 @@ use crate::tokenizer::TokenSpan;
 /// A model of one kind, its description, and the queue of its inputs.
 pub(in crate::server) struct Engine<M: BatchModel> {
     pub(in crate::server) model: Arc<M>,
-    pub(in crate::server) info: M::Info,
+    info: ModelInfo,
     pub(super) queue: Arc<Queue<M>>,
 }
 
@@ -30,52 +26,6 @@ pub(in crate::server) struct Engine<M: BatchModel> {
 pub(in crate::server) enum AnyEngine {
     Embedder(Engine<Embedder>),
     CrossEncoder(Engine<CrossEncoder>),
-}
-
-/// What the descriptions of all kinds of models have in common.
-pub(in crate::server) struct ModelSummary {
-    pub(in crate::server) architecture: Architecture,
-    pub(in crate::server) modules: Vec<String>,
-    pub(in crate::server) max_length: usize,
-    pub(in crate::server) dtype: &'static str,
-    pub(in crate::server) level: Level,
-    pub(in crate::server) precision: Precision,
-    pub(in crate::server) threads: usize,
-    pub(in crate::server) prompts: BTreeMap<String, String>,
-    pub(in crate::server) prompt: String,
-    pub(in crate::server) parameters: usize,
-}
-
-impl ModelSummary {
-    fn of_embedder(info: &ModelInfo) -> Self {
-        Self {
-            architecture: info.architecture.clone(),
-            modules: info.modules.clone(),
-            max_length: info.max_length,
-            dtype: info.dtype,
-            level: info.level,
-            precision: info.precision,
-            threads: info.threads,
-            prompts: info.prompts.clone(),
-            prompt: info.prompt.clone(),
-            parameters: info.parameters,
-        }
-    }
-
-    fn of_cross_encoder(info: &CrossEncoderInfo) -> Self {
-        Self {
-            architecture: info.architecture.clone(),
-            modules: info.modules.clone(),
-            max_length: info.max_length,
-            dtype: info.dtype,
-            level: info.level,
-            precision: info.precision,
-            threads: info.threads,
-            prompts: info.prompts.clone(),
-            prompt: info.prompt.clone(),
-            parameters: info.parameters,
-        }
-    }
 }
 
 impl<M: BatchModel> Engine<M> {
@@ -114,18 +64,11 @@ impl AnyEngine {
         })
     }
 
-    pub(super) fn summary(&self) -> ModelSummary {
+    /// The description of the model.
+    pub(in crate::server) fn info(&self) -> &ModelInfo {
         match self {
-            Self::Embedder(engine) => ModelSummary::of_embedder(&engine.info),
-            Self::CrossEncoder(engine) => ModelSummary::of_cross_encoder(&engine.info),
-        }
-    }
-
-    /// The number of threads that were requested.
-    pub(super) fn requested_threads(&self) -> usize {
-        match self {
-            Self::Embedder(engine) => engine.info.requested_threads,
-            Self::CrossEncoder(engine) => engine.info.requested_threads,
+            Self::Embedder(engine) => &engine.info,
+            Self::CrossEncoder(engine) => &engine.info,
         }
     }
 

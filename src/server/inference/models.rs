@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::engine::{AnyEngine, Engine, ModelSummary};
+use super::engine::{AnyEngine, Engine};
 use super::error::{Failure, InferenceError, ServedKind, WrongKind};
 use super::queue::FirstWorker;
 use crate::cross_encoder::CrossEncoder;
@@ -47,7 +47,6 @@ pub(in crate::server) struct ServedModel {
     pub(in crate::server) name: String,
     /// The position among the models.
     pub(super) index: usize,
-    pub(in crate::server) summary: ModelSummary,
     pub(in crate::server) engine: AnyEngine,
 }
 
@@ -183,10 +182,10 @@ impl Models {
         let sample = |(name, state): (&str, ModelState)| {
             let model = state.loaded();
             let labels = |model: &Arc<ServedModel>| ModelLabels {
-                architecture: model.summary.architecture.family.to_string(),
-                precision: model.summary.precision.name().to_owned(),
-                simd: model.summary.level.to_string(),
-                threads: model.summary.threads.to_string(),
+                architecture: model.engine.info().architecture.family.to_string(),
+                precision: model.engine.info().precision.name().to_owned(),
+                simd: model.engine.info().level.to_string(),
+                threads: model.engine.info().threads.to_string(),
             };
             ModelSample {
                 name: name.to_owned(),
@@ -313,8 +312,7 @@ fn load_model(
         Err(_) => Err("opening it panicked".to_owned().into()),
     };
     let served = opened.map(|(engine, workers)| {
-        let summary = engine.summary();
-        let (threads, requested) = (summary.threads, engine.requested_threads());
+        let (threads, requested) = (engine.info().threads, engine.info().requested_threads);
         if workers < requested {
             tracing::warn!(
                 model = name,
@@ -324,7 +322,7 @@ fn load_model(
                 "the operating system does not allow more threads"
             );
         }
-        Arc::new(ServedModel { name: name.clone(), index, summary, engine })
+        Arc::new(ServedModel { name: name.clone(), index, engine })
     });
     match served {
         Ok(model) => {
