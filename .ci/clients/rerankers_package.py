@@ -1,10 +1,13 @@
 """Tests clients of rerankers and classifiers against a running server. Usage: rerankers_package.py URL URL_OF_A_SERVER_WITH_A_KEY
 The models are `org/reranker` and `org/classifier` of cross_encoder.py, and ID, which computes embeddings."""
 
+import json
+import struct
 import sys
 from importlib.metadata import version
 
 import cohere
+import numpy
 import requests
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,7 +18,27 @@ from llama_index.postprocessor.cohere_rerank import CohereRerank as LlamaCohereR
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 
 from checks import ID, KEY, UNKNOWN, Checks, near
-from cross_encoder import CLASSIFIER, RERANKER, golden, logits, sigmoid, softmax
+from cross_encoder import CLASSIFIER, GOLDENS, RERANKER, golden
+
+
+def logits(name):
+    """The numbers that sentence-transformers computes for the pairs, [pairs, labels]."""
+    data = GOLDENS.with_suffix(".safetensors").read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    entry = json.loads(data[8 : 8 + length])[f"{name}.logits"]
+    start, end = entry["data_offsets"]
+    types = {"F32": "<f4", "F64": "<f8"}
+    rows = numpy.frombuffer(data[8 + length :][start:end], types[entry["dtype"]]).astype(numpy.float64)
+    return rows.reshape(len(golden()["pairs"]), -1)
+
+
+def sigmoid(x):
+    return 1 / (1 + numpy.exp(-x))
+
+
+def softmax(x):
+    return numpy.exp(x) / numpy.exp(x).sum(axis=-1, keepdims=True)
+
 
 url, locked = sys.argv[1:]
 checks = Checks(f"cohere {version('cohere')}")

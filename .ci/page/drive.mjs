@@ -79,11 +79,11 @@ const status = (page) => text(page, '#status');
 const answering = (page, path) => page.waitForResponse((response) => new URL(response.url()).pathname === path);
 const fulfil = (body, code = 200, headers = {}) => (route) => route.fulfill({ status: code, json: body, headers });
 
-async function compare(page, source, sentences) {
+async function compare(page, source, sentences, route = '/similarity') {
   if (source !== undefined) await page.fill('#source', source);
   // `fill` types, which is too slow for thousands of lines.
   if (sentences) await page.locator('#sentences').evaluate((field, lines) => { field.value = lines; }, sentences.join('\n'));
-  const answer = answering(page, '/similarity');
+  const answer = answering(page, route);
   await page.click('#compare-form button[type=submit]');
   const response = await answer;
   await until('the results are there', () => page.locator('#results:not([aria-busy])').count());
@@ -127,6 +127,29 @@ check('scores and bars equal those of POST /similarity', async () => {
   const headers = response.headers();
   const word = headers['x-compute-type'] === 'cache' ? 'from the cache' : 'computed';
   equal(await status(page), `3 scores, ${word} in ${headers['x-compute-time']} s.`, 'the timing');
+  return page;
+});
+
+check('a reranker scores pairs, in the order of the sentences, and has no map of words', async () => {
+  const reranker = { id: 'org/reranker', state: 'ready', kind: 'cross-encoder', labels: ['LABEL_0'], activation: 'Sigmoid' };
+  const requests = [];
+  const page = await open('/', {
+    prepare: async (page) => {
+      await page.route('**/v1/models', fulfil({ object: 'list', data: [reranker] }));
+      await page.route('**/rerank', (route) => {
+        requests.push(route.request().postDataJSON());
+        return fulfil([{ index: 1, score: 0.9 }, { index: 0, score: 0.25 }, { index: 2, score: 0.01 }])(route);
+      });
+    },
+  });
+  await compare(page, undefined, undefined, '/rerank');
+  equal(requests, [{ model: 'org/reranker', query: SOURCE, texts: SENTENCES, truncate: true }], 'the request');
+  const rows = await shownScores(page);
+  equal(rows.map((row) => [row.sentence, row.digits]),
+    [[SENTENCES[1], '0.9000'], [SENTENCES[0], '0.2500'], [SENTENCES[2], '0.0100']], 'the scores');
+  equal(await page.locator('#scores button').count(), 0, 'sentences that open a map');
+  ok((await text(page, '#scores-hint')).startsWith('A cross-encoder'), 'the hint says why');
+  equal(await text(page, '[data-setting=activation]'), 'Sigmoid', 'the activation');
   return page;
 });
 

@@ -23,7 +23,7 @@ export async function until(what, condition, milliseconds = 20_000) {
 }
 
 /** The list of scores: sentence, digits, and where its bar lies in its track, in pixels. */
-export const shownScores = (page) => page.evaluate(() => [...document.querySelectorAll('#scores button')].map((button) => {
+export const shownScores = (page) => page.evaluate(() => [...document.querySelectorAll('#scores li > *')].map((button) => {
   const [bar, track] = ['.bar', '.track'].map((name) => button.querySelector(name));
   const [inner, outer] = [bar.getBoundingClientRect(), track.getBoundingClientRect()];
   return {

@@ -94,7 +94,7 @@ function timing(headers) {
 
 const SETTINGS = [
   ['architecture', 'Architecture'], ['layers', 'Layers'], ['heads', 'Heads'], ['width', 'Width'],
-  ['dimensions', 'Dimensions'], ['parameters', 'Parameters'], ['vocabulary', 'Vocabulary'],
+  ['kind', 'Kind'], ['dimensions', 'Dimensions'], ['labels', 'Labels'], ['activation', 'Activation'], ['parameters', 'Parameters'], ['vocabulary', 'Vocabulary'],
   ['max_length', 'Max tokens'], ['similarity', 'Similarity'], ['modules', 'Modules'], ['weights', 'Weights'],
   ['precision', 'Precision'], ['simd', 'SIMD level'], ['threads', 'Threads'], ['prompts', 'Prompts'],
   ['prompt', 'Prompt used'],
@@ -104,6 +104,8 @@ const POLL_MS = 1000;
 let models = [];
 let poll = 0;
 
+/** A cross-encoder reads both texts at once. It has scores of pairs, but no vectors to compare. */
+const scoresPairs = (model) => model?.kind === 'cross-encoder';
 const chosenModel = () => models.find((model) => model.id === byId('model').value) ?? models[0];
 
 async function loadModels() {
@@ -150,6 +152,19 @@ function showModel() {
 /** The comparison on the page: what was sent, and a score for each sentence. */
 let shown = null;
 
+/** The scores of the sentences, in their order. */
+async function requestScores(model, source, sentences, signal) {
+  if (!scoresPairs(model)) {
+    const inputs = { source_sentence: source, sentences };
+    const { answer, headers } = await ask('similarity', { model: model?.id, inputs, parameters: { truncate: true } }, signal);
+    return { scores: answer, headers };
+  }
+  const body = { model: model.id, query: source, texts: sentences, truncate: true };
+  const { answer, headers } = await ask('rerank', body, signal);
+  // The answer is in the order of the scores.
+  return { scores: answer.toSorted((a, b) => a.index - b.index).map(({ score }) => score), headers };
+}
+
 async function compare() {
   const source = byId('source').value.trim();
   const sentences = byId('sentences').value.split('\n').map((line) => line.trim()).filter(Boolean);
@@ -162,15 +177,15 @@ async function compare() {
     return;
   }
   byId('results').setAttribute('aria-busy', 'true');
-  const model = chosenModel()?.id;
-  const body = { model, inputs: { source_sentence: source, sentences }, parameters: { truncate: true } };
+  const model = chosenModel();
   try {
-    const { answer, headers } = await ask('similarity', body, signal);
+    const { scores, headers } = await requestScores(model, source, sentences, signal);
     if (signal.aborted) return;
-    shown = { source, model, items: sentences.map((text, i) => ({ text, score: answer[i] })) };
+    const items = sentences.map((text, i) => ({ text, score: scores[i] }));
+    shown = { source, model: model?.id, hasTokens: !scoresPairs(model), items };
     closeHeat();
     showScores();
-    byId('status').textContent = `${plural(answer.length, 'score')}, ${timing(headers)}.`;
+    byId('status').textContent = `${plural(scores.length, 'score')}, ${timing(headers)}.`;
     const cut = Number(headers.get('x-truncated-texts'));
     byId('cut').textContent = cut
       ? `${plural(cut, 'text')} had more tokens than the model reads; only the beginning was compared.` : '';
@@ -198,15 +213,18 @@ function showScores() {
     const bar = make('span', { class: item.score < 0 ? 'bar minus' : 'bar' });
     bar.style.left = percent(Math.min(0, item.score));
     bar.style.width = `${(Math.abs(item.score) / (high - low)) * 100}%`;
-    item.button = make('button', { type: 'button', 'aria-expanded': item === heat?.item, 'aria-controls': 'heat' },
-      make('span', { class: 'sentence' }, item.text), ' ',
-      make('span', { class: 'track' }, bar), make('span', { class: 'score' }, digits(item.score, 4)));
+    const row = [make('span', { class: 'sentence' }, item.text), ' ',
+      make('span', { class: 'track' }, bar), make('span', { class: 'score' }, digits(item.score, 4))];
+    if (!shown.hasTokens) return make('li', {}, make('div', { class: 'row' }, ...row));
+    item.button = make('button', { type: 'button', 'aria-expanded': item === heat?.item, 'aria-controls': 'heat' }, ...row);
     item.button.addEventListener('click', () => (heat?.item === item ? closeHeat() : openHeat(item)));
     return make('li', {}, item.button);
   }));
   byId('scores').style.setProperty('--zero', percent(0));
   byId('scores').classList.toggle('below-zero', low < 0);
   byId('empty').hidden = true;
+  byId('scores-hint').textContent = shown.hasTokens ? 'Choose a sentence to see which words are alike.'
+    : 'A cross-encoder reads both texts at once, so it has no words to compare.';
   byId('order').hidden = byId('scores-hint').hidden = false;
 }
 
