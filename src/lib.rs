@@ -65,6 +65,7 @@ mod quickstart;
 #[cfg(feature = "serve")]
 pub mod server;
 mod similarity;
+mod static_embedding;
 mod tokenizer;
 mod trace;
 mod vector_math;

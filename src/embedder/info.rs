@@ -25,11 +25,13 @@ pub struct ModelInfo {
     pub pooling: Vec<PoolingMode>,
     /// The similarity function.
     pub similarity: Similarity,
-    /// The maximum number of tokens of a text, special ones included.
+    /// The maximum number of tokens of a text, special ones included. [`u32::MAX`] if texts of any
+    /// length are read whole.
     pub max_length: usize,
     /// The number of elements of a sentence vector.
     pub width: usize,
-    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16".
+    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16"; in static
+    /// embeddings also "F64" or "I8".
     pub dtype: &'static str,
     /// The SIMD level of the computation.
     pub level: Level,
@@ -44,7 +46,7 @@ pub struct ModelInfo {
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is put before every text.
     pub prompt: String,
-    /// The number of parameters of the encoder, without unused tensors.
+    /// The number of parameters of the encoder or the table, without unused tensors.
     pub parameters: usize,
     /// The memory that the model takes.
     pub memory: MemoryEstimate,
@@ -58,27 +60,26 @@ pub struct ModelInfo {
 impl Embedder {
     /// Describes the model and how it is run.
     pub fn info(&self) -> ModelInfo {
-        let backbone = &self.backbone;
-        let spec = backbone.spec();
+        let runtime = self.runtime();
         ModelInfo {
-            name: backbone.name().to_owned(),
-            architecture: spec.architecture(),
-            parameters: spec.parameters(),
+            name: runtime.name().to_owned(),
+            architecture: self.token_vectors.architecture(),
+            parameters: self.token_vectors.parameters(),
             modules: self.head.describe(),
             pooling: self.head.pooling_modes().to_vec(),
             similarity: self.similarity,
-            max_length: backbone.tokenizer().max_tokens(),
+            max_length: runtime.tokenizer().max_tokens(),
             width: self.width(),
-            dtype: backbone.encoder().dtype(),
+            dtype: self.token_vectors.dtype(),
             level: self.level(),
             precision: self.precision(),
-            threads: backbone.thread_pool().size(),
-            requested_threads: backbone.thread_pool().requested_size(),
+            threads: runtime.thread_pool().size(),
+            requested_threads: runtime.thread_pool().requested_size(),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision()),
-            memory_by_precision: self.precisions().map(|precision| (precision, self.memory(precision))).collect(),
-            converted: self.backbone.is_converted(),
+            memory_by_precision: self.token_vectors.precisions().map(|precision| (precision, self.memory(precision))).collect(),
+            converted: self.token_vectors.is_converted(),
         }
     }
 
@@ -86,19 +87,13 @@ impl Embedder {
     fn memory(&self, precision: Precision) -> MemoryEstimate {
         // A text has at least three tokens, two of them special.
         let reads_one_token = self.head.single_token(3, 0).is_some();
-        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(), reads_one_token })
-    }
-
-    /// Returns the precisions in which the model's files can be opened.
-    fn precisions(&self) -> impl Iterator<Item = Precision> {
-        let only = self.backbone.is_converted().then_some(self.precision());
-        Precision::ALL.into_iter().filter(move |&precision| only.is_none_or(|only| only == precision))
+        self.token_vectors.memory(precision, HeadMemory { bytes: self.head.bytes(), reads_one_token })
     }
 
     /// Returns the floating-point operations of a pass over a text of so many tokens: its linear
     /// layers and the two matrix products of attention, a multiply-add being two. The rest is not
-    /// counted.
+    /// counted, so that static embeddings have none.
     pub fn operations(&self, tokens: usize) -> f64 {
-        self.backbone.spec().operations(tokens)
+        self.token_vectors.backbone().map_or(0.0, |backbone| backbone.spec().operations(tokens))
     }
 }
