@@ -78,7 +78,11 @@ impl Embedder {
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
             memory: self.memory(self.precision()),
-            memory_by_precision: self.token_vectors.precisions().map(|precision| (precision, self.memory(precision))).collect(),
+            memory_by_precision: self
+                .token_vectors
+                .precisions()
+                .map(|precision| (precision, self.memory(precision)))
+                .collect(),
             converted: self.token_vectors.is_converted(),
         }
     }

@@ -254,7 +254,9 @@ impl Module {
                 Ok(Self::Normalize)
             }
             "Dropout" => Ok(Self::Dropout),
-            _ => Err(entry.keys.invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling or StaticEmbedding")),
+            _ => Err(entry
+                .keys
+                .invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling or StaticEmbedding")),
         }
     }
 }

@@ -84,7 +84,8 @@ mod tests {
         let kept = |text, max, side| {
             ReadingRules { left_out: None, max_characters: Some(max) }.kept_characters(text, side).to_owned()
         };
-        for (max, right, left) in [(0, "", ""), (2, "aé", "🙂c"), (3, "aé🙂", "é🙂c"), (4, "aé🙂c", "aé🙂c"), (9, "aé🙂c", "aé🙂c")]
+        for (max, right, left) in
+            [(0, "", ""), (2, "aé", "🙂c"), (3, "aé🙂", "é🙂c"), (4, "aé🙂c", "aé🙂c"), (9, "aé🙂c", "aé🙂c")]
         {
             assert_eq!(kept("aé🙂c", max, TruncationSide::Right), right, "{max}");
             assert_eq!(kept("aé🙂c", max, TruncationSide::Left), left, "{max}");

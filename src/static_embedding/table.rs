@@ -118,7 +118,10 @@ impl Table {
             let token = id as usize;
             let row = self.mapping.as_ref().map_or(token, |mapping| mapping.integer(token) as usize);
             let weight = self.weights.as_ref().filter(|weights| !weights.float(token).is_finite());
-            Some(weight.map_or_else(|| self.embeddings.not_finite(row, value), |weights| weights.not_finite(token, value)))
+            Some(
+                weight
+                    .map_or_else(|| self.embeddings.not_finite(row, value), |weights| weights.not_finite(token, value)),
+            )
         })
     }
 }
@@ -127,34 +130,38 @@ const SAVE_AGAIN: &str = "save the model again, with all tensors from one source
 
 /// Finds the embeddings. Rejects tensors of unknown use.
 fn embeddings(checkpoint: &Checkpoint) -> Result<NumberTensor> {
-    let known = |name: &str| [EMBEDDING_WEIGHT, EMBEDDINGS, MAPPING, WEIGHTS].contains(&name);
-    let unknown: Vec<String> =
-        checkpoint.tensors().keys().filter(|name| !known(name)).map(|&name| name.to_owned()).collect();
-    if !unknown.is_empty() {
-        let file = checkpoint.label().to_owned();
-        return Err(Error::UnknownTensor { file, family: "StaticEmbedding", names: unknown });
-    }
-    let has = |name: &str| checkpoint.tensors().contains_key(name);
-    let error = |expected: &str, found: &str, advice| {
-        let [expected, found] = [expected, found].map(str::to_owned);
-        let file = checkpoint.label().to_owned();
-        Error::Content(Box::new(ContentError { file, place: None, expected, found, advice }))
-    };
-    let expected = "either a tensor `embedding.weight` (sentence-transformers) or `embeddings` (Model2Vec)";
+    let tensors = checkpoint.tensors();
+    let has = |name: &str| tensors.contains_key(name);
+    let file = || checkpoint.label().to_owned();
     let name = match (has(EMBEDDING_WEIGHT), has(EMBEDDINGS)) {
-        (true, true) => return Err(error(expected, "both", "remove the one that is not meant")),
-        (false, false) => return Err(error(expected, "neither", "use the weights of a StaticEmbedding or Model2Vec")),
+        (true, true) => {
+            let expected = "a tensor `embedding.weight` (sentence-transformers) or `embeddings` (Model2Vec)";
+            return Err(ambiguous(file(), expected, "both", "remove the one that is not meant"));
+        }
+        (false, false) => {
+            let similar = tensors.keys().take(3).map(|&name| name.to_owned()).collect();
+            let name = format!("{EMBEDDING_WEIGHT}` or `{EMBEDDINGS}");
+            return Err(Error::MissingTensor { file: file(), name, similar });
+        }
         // sentence-transformers would ignore these.
         (true, false) if has(MAPPING) || has(WEIGHTS) => {
             let expected = "no `mapping` and no `weights` beside `embedding.weight`, which has a row for each token";
-            let advice = "name the embeddings `embeddings` if the others apply to them; otherwise remove the others";
-            return Err(error(expected, if has(MAPPING) { "`mapping`" } else { "`weights`" }, advice));
+            let found = if has(MAPPING) { "`mapping`" } else { "`weights`" };
+            let advice = "name the table `embeddings` if they apply to it; otherwise remove them";
+            return Err(ambiguous(file(), expected, found, advice));
         }
         (true, false) => EMBEDDING_WEIGHT,
         (false, true) => EMBEDDINGS,
     };
-    let embeddings = checkpoint.number_tensor(name, AllowedTypes::EMBEDDINGS)?;
-    let embeddings = embeddings.ok_or_else(|| error(expected, "neither", SAVE_AGAIN))?;
+    let known = [name, MAPPING, WEIGHTS];
+    let unknown: Vec<String> =
+        tensors.keys().filter(|name| !known.contains(name)).map(|&name| name.to_owned()).collect();
+    if !unknown.is_empty() {
+        return Err(Error::UnknownTensor { file: file(), family: "StaticEmbedding", names: unknown });
+    }
+    let Some(embeddings) = checkpoint.number_tensor(name, AllowedTypes::EMBEDDINGS)? else {
+        return Err(Error::MissingTensor { file: file(), name: name.to_owned(), similar: Vec::new() });
+    };
     match embeddings.shape() {
         [rows, 1..=MAX_WIDTH] if *rows > 0 => Ok(embeddings),
         shape => {
@@ -162,6 +169,12 @@ fn embeddings(checkpoint: &Checkpoint) -> Result<NumberTensor> {
             Err(embeddings.unsuitable(expected, format!("shape {shape:?}"), SAVE_AGAIN))
         }
     }
+}
+
+/// Makes the error that the tensors of a file leave open what is meant.
+fn ambiguous(file: String, expected: &str, found: &str, advice: &'static str) -> Error {
+    let [expected, found] = [expected, found].map(str::to_owned);
+    Error::Content(Box::new(ContentError { file, place: None, expected, found, advice }))
 }
 
 /// Checks that every token has a row, and returns the number of tokens.

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use tokenizers::processors::byte_level::ByteLevel;
-use tokenizers::{ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer as Inner, TruncationDirection, TruncationStrategy,
+use tokenizers::{
+    ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer as Inner, TruncationDirection, TruncationStrategy,
 };
 
 use super::Tokenizer;
