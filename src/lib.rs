@@ -66,6 +66,7 @@ mod quickstart;
 #[cfg(feature = "serve")]
 pub mod server;
 mod similarity;
+mod static_embedding;
 mod tokenizer;
 mod trace;
 mod vector_math;

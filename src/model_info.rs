@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::backbone::{Backbone, HeadMemory, MemoryEstimate};
+use crate::backbone::{Backbone, HeadMemory, MemoryEstimate, Runtime};
 use crate::encoder::Architecture;
 use crate::modules::PoolingMode;
 use crate::similarity::Similarity;
@@ -24,8 +24,10 @@ pub struct ModelInfo {
     /// What the model computes.
     pub output: ModelOutput,
     /// The maximum number of tokens of a text or of a pair of texts, special ones included.
+    /// [`u32::MAX`] if texts of any length are read whole.
     pub max_length: usize,
-    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16".
+    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16"; in static
+    /// embeddings also "F64" or "I8".
     pub dtype: &'static str,
     /// The SIMD level of the computation.
     pub level: Level,
@@ -40,7 +42,7 @@ pub struct ModelInfo {
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is put before every text, or before the first text of every pair.
     pub prompt: String,
-    /// The number of parameters of the encoder, without unused tensors.
+    /// The number of parameters of the encoder or the table, without unused tensors.
     pub parameters: usize,
     /// The memory that the model takes.
     pub memory: MemoryEstimate,
@@ -73,40 +75,69 @@ pub enum ModelOutput {
     },
 }
 
-/// The parts of a description that depend on the modules after the encoder.
+/// The part of a description that depends on the modules after the token vectors.
 pub(crate) struct HeadInfo<'a> {
     pub(crate) modules: Vec<String>,
-    pub(crate) memory: HeadMemory,
     pub(crate) prompts: &'a BTreeMap<String, String>,
     pub(crate) prompt: &'a str,
     pub(crate) output: ModelOutput,
 }
 
-impl ModelInfo {
-    /// Describes a model with this backbone.
-    pub(crate) fn new(backbone: &Backbone, head: HeadInfo<'_>) -> Self {
-        let spec = backbone.spec();
+/// The part of a description that depends on where the token vectors come from.
+pub(crate) struct TokenVectorInfo<'a> {
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) architecture: Architecture,
+    pub(crate) parameters: usize,
+    pub(crate) dtype: &'static str,
+    pub(crate) precision: Precision,
+    pub(crate) converted: bool,
+    /// The memory with the modules after the token vectors, in each precision in which the files
+    /// can be opened.
+    pub(crate) memory_by_precision: Vec<(Precision, MemoryEstimate)>,
+    /// The memory in the precision of this model.
+    pub(crate) memory: MemoryEstimate,
+}
+
+impl<'a> TokenVectorInfo<'a> {
+    /// Describes an encoder. `head` is the memory of the modules after it.
+    pub(crate) fn of_encoder(backbone: &'a Backbone, head: HeadMemory) -> Self {
         let precision = backbone.precision();
-        let memory = |precision| backbone.memory(precision, head.memory);
         // A converted model can be opened in its own precision only.
-        let precisions = Precision::ALL.into_iter().filter(|&other| !backbone.is_converted() || other == precision);
+        let is_possible = |other: &Precision| !backbone.is_converted() || *other == precision;
+        let precisions = Precision::ALL.into_iter().filter(is_possible);
         Self {
-            name: backbone.name().to_owned(),
-            architecture: spec.architecture(),
+            runtime: backbone,
+            architecture: backbone.spec().architecture(),
+            parameters: backbone.spec().parameters(),
+            dtype: backbone.encoder().dtype(),
+            precision,
+            converted: backbone.is_converted(),
+            memory_by_precision: precisions.map(|precision| (precision, backbone.memory(precision, head))).collect(),
+            memory: backbone.memory(precision, head),
+        }
+    }
+}
+
+impl ModelInfo {
+    pub(crate) fn new(tokens: TokenVectorInfo<'_>, head: HeadInfo<'_>) -> Self {
+        let runtime = tokens.runtime;
+        Self {
+            name: runtime.name().to_owned(),
+            architecture: tokens.architecture,
             modules: head.modules,
             output: head.output,
-            max_length: backbone.tokenizer().max_tokens(),
-            dtype: backbone.encoder().dtype(),
-            level: backbone.level(),
-            precision,
-            threads: backbone.thread_pool().size(),
-            requested_threads: backbone.thread_pool().requested_size(),
+            max_length: runtime.tokenizer().max_tokens(),
+            dtype: tokens.dtype,
+            level: runtime.level(),
+            precision: tokens.precision,
+            threads: runtime.thread_pool().size(),
+            requested_threads: runtime.thread_pool().requested_size(),
             prompts: head.prompts.clone(),
             prompt: head.prompt.to_owned(),
-            parameters: spec.parameters(),
-            memory: memory(precision),
-            memory_by_precision: precisions.map(|precision| (precision, memory(precision))).collect(),
-            converted: backbone.is_converted(),
+            parameters: tokens.parameters,
+            memory: tokens.memory,
+            memory_by_precision: tokens.memory_by_precision,
+            converted: tokens.converted,
         }
     }
 }

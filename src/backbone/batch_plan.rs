@@ -1,7 +1,8 @@
 //! The division of a call's texts into batches, and who computes each.
 
 use super::model::Backbone;
-use super::tokenization::TokenizedText;
+use super::runtime::prefers_team;
+use super::tokenized_text::TokenizedText;
 use crate::error::Result;
 
 /// The number of tokens that a batch of one thread should have.
@@ -14,10 +15,6 @@ pub(crate) const TARGET_TOKENS_PER_BATCH: usize = 192;
 /// The number of tokens that a batch must not exceed, except for a single text that is longer. Half
 /// as many again as the target, so that two texts of medium length still share a batch.
 pub(super) const MAX_TOKENS_PER_BATCH: usize = TARGET_TOKENS_PER_BATCH * 3 / 2;
-
-/// With fewer tokens per thread, reading the weights takes longer than computing. All threads then
-/// share one pass, which reads them once.
-const TEAM_BELOW_TOKENS_PER_THREAD: usize = 96;
 
 /// The threads share a batch if otherwise the last thread would finish so much later than it would
 /// with equal shares: a ninth, in units of the shares. Sharing itself costs about as much.
@@ -33,13 +30,6 @@ struct BatchPlan {
 }
 
 impl Backbone {
-    /// Returns whether this many tokens are computed sooner by a team of all threads than by one
-    /// thread.
-    #[cfg(feature = "serve")]
-    pub(crate) fn prefers_team(&self, tokens: usize) -> bool {
-        prefers_team(tokens, self.thread_pool.size())
-    }
-
     /// Divides texts into batches, and runs `compute(texts, use_team)` for each: with `use_team`
     /// all threads should compute it together. Returns the texts of each batch with its result.
     ///
@@ -63,10 +53,6 @@ impl Backbone {
         }
         Ok(results)
     }
-}
-
-fn prefers_team(tokens: usize, threads: usize) -> bool {
-    threads > 1 && tokens < TEAM_BELOW_TOKENS_PER_THREAD * threads
 }
 
 impl BatchPlan {

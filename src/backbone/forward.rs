@@ -6,7 +6,7 @@ use likewise_kernels::view::MatRef;
 
 use super::batch_plan::MAX_TOKENS_PER_BATCH;
 use super::model::Backbone;
-use super::tokenization::TokenizedText;
+use super::tokenized_text::TokenizedText;
 use crate::batch::Batch;
 use crate::encoder::PassBuffers;
 use crate::error::Error;

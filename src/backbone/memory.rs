@@ -5,6 +5,7 @@ use tokenizers::ModelWrapper;
 
 use super::batch_plan::MAX_TOKENS_PER_BATCH;
 use super::model::Backbone;
+use super::runtime::Runtime;
 use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{ComputeConfig, Linear, RelativeKeyEmbeddings, RelativePositionBias, RotaryPositions, Workspace};
 
@@ -90,6 +91,25 @@ fn tokenizer(model: &ModelWrapper, entries: usize) -> usize {
             ModelWrapper::BPE(_) => 550,
             ModelWrapper::Unigram(_) => 970,
         }
+}
+
+impl Runtime {
+    /// Returns the memory of a model whose token vectors come from a table of so many bytes in the
+    /// file. `given` are the bytes of the file if it was given in memory.
+    pub(crate) fn memory_with_table(&self, table: usize, given: usize, head: HeadMemory) -> MemoryEstimate {
+        let (model, entries) = self.tokenizer.model_and_vocab_size();
+        MemoryEstimate {
+            program: PROGRAM_BYTES + self.thread_pool.size() * PROGRAM_BYTES_PER_THREAD,
+            tokenizer: tokenizer(model, entries),
+            packed: head.bytes,
+            mapped: 0,
+            given,
+            packing: 0,
+            tables: if given == 0 { table } else { 0 },
+            activations: 0,
+            tokenizing: self.thread_pool.size() * TOKENIZING_BYTES_PER_THREAD + UNSPLIT_TEXT_BYTES,
+        }
+    }
 }
 
 impl Backbone {

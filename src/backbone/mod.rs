@@ -10,7 +10,9 @@ mod forward;
 mod memory;
 mod model;
 mod open;
+mod runtime;
 mod tokenization;
+mod tokenized_text;
 
 #[cfg(feature = "serve")]
 pub(crate) use batch_plan::TARGET_TOKENS_PER_BATCH;
@@ -18,6 +20,7 @@ pub(crate) use folder::ModelFolder;
 pub(crate) use memory::HeadMemory;
 pub use memory::MemoryEstimate;
 pub(crate) use model::Backbone;
-pub use model::TruncationPolicy;
 pub(crate) use open::{BackboneSettings, LoadedBackbone, PreparedBackbone};
-pub(crate) use tokenization::{TokenizedText, prepend_prompt};
+pub use runtime::TruncationPolicy;
+pub(crate) use runtime::{Runtime, TEXTS_PER_TASK};
+pub(crate) use tokenized_text::{TokenizedText, prepend_prompt};

@@ -7,7 +7,8 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::{MAX_INT8_K, Precision};
 
 use super::folder::ModelFolder;
-use super::model::{Backbone, TruncationPolicy};
+use super::model::Backbone;
+use super::runtime::{Runtime, TruncationPolicy};
 use crate::checkpoint::{Checkpoint, ConvertedFormat, Tensor};
 use crate::config::JsonObject;
 use crate::encoder::spec::EncoderSpec;
@@ -102,17 +103,10 @@ impl PreparedBackbone {
         let Self { checkpoint, compute, spec, tokenizer, thread_pool, truncation, name } = self;
         let LoadedEncoder { encoder, stats: load_stats, unpacked } =
             Encoder::load(&checkpoint, spec, compute, &thread_pool)?;
-        let backbone = Backbone {
-            level: compute.level,
-            precision: compute.precision,
-            thread_pool,
-            tokenizer,
-            encoder,
-            load_stats,
-            truncation,
-            name,
-            pass_buffers: Mutex::default(),
-        };
+        let vocabulary = encoder.spec().embeddings.tokens.rows;
+        let runtime = Runtime { level: compute.level, thread_pool, tokenizer, truncation, name, vocabulary };
+        let precision = compute.precision;
+        let backbone = Backbone { runtime, precision, encoder, load_stats, pass_buffers: Mutex::default() };
         Ok(LoadedBackbone { backbone, checkpoint, unpacked })
     }
 }

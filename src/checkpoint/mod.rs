@@ -7,6 +7,7 @@
 mod converted;
 mod debug;
 mod format;
+mod number_tensor;
 mod open;
 mod pytorch;
 mod reader;
@@ -15,6 +16,7 @@ mod stored_tensor;
 mod tensor;
 
 pub(crate) use converted::{ConvertedFormat, VERSION as CONVERTED_VERSION};
+pub(crate) use number_tensor::{AllowedTypes, NumberTensor};
 pub use open::Checkpoint;
 pub(crate) use open::edit_distance;
 pub(crate) use reader::TensorReader;

@@ -258,6 +258,11 @@ impl Checkpoint {
         Ok(Tensor { name, shard, range, dtype, shape })
     }
 
+    /// Returns the tensor of that full name and its file.
+    pub(super) fn find(&self, full_name: &str) -> Option<(&Entry, Arc<Shard>)> {
+        self.entries.get(full_name).map(|entry| (entry, self.shards[entry.shard].clone()))
+    }
+
     /// Returns whether there is a tensor of that full name.
     pub(super) fn contains(&self, full_name: &str) -> bool {
         self.entries.contains_key(full_name)

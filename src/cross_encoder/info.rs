@@ -2,7 +2,7 @@
 
 use super::model::CrossEncoder;
 use crate::backbone::HeadMemory;
-use crate::model_info::{HeadInfo, ModelInfo, ModelOutput};
+use crate::model_info::{HeadInfo, ModelInfo, ModelOutput, TokenVectorInfo};
 use crate::modules::ClassificationHead;
 
 impl CrossEncoder {
@@ -17,8 +17,8 @@ impl CrossEncoder {
         let mut modules = self.pooling.describe();
         modules.extend(self.classifier.as_ref().map(ClassificationHead::describe));
         let output = ModelOutput::Scores { labels: self.labels.clone(), activation: self.activation.to_string() };
-        let head = HeadInfo { modules, memory, prompts: &self.prompts, prompt: &self.prompt, output };
-        ModelInfo::new(&self.backbone, head)
+        let head = HeadInfo { modules, prompts: &self.prompts, prompt: &self.prompt, output };
+        ModelInfo::new(TokenVectorInfo::of_encoder(&self.backbone, memory), head)
     }
 
     /// Returns the floating-point operations of a pass over a pair of so many tokens, as

@@ -6,7 +6,7 @@ use likewise_kernels::math::Activation;
 use super::activation::ScoreActivation;
 use super::model::CrossEncoder;
 use super::predict::Output;
-use crate::backbone::{Backbone, TokenizedText, prepend_prompt};
+use crate::backbone::{Runtime, TokenizedText, prepend_prompt};
 use crate::embedder::EncodeOptions;
 use crate::error::{Error, Result};
 use crate::tokenizer::{PairPart, TokenSpan, TokenUsage};
@@ -133,7 +133,7 @@ impl CrossEncoder {
         self.backbone.tokenizer().token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
     }
 
-    pub(crate) fn backbone(&self) -> &Backbone {
+    pub(crate) fn runtime(&self) -> &Runtime {
         &self.backbone
     }
 

@@ -7,6 +7,7 @@ use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
 use super::model::Embedder;
+use super::source::TokenVectors;
 use crate::backbone::{BackboneSettings, LoadedBackbone, ModelFolder, PreparedBackbone, TruncationPolicy};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::files::ModelFiles;
 use crate::model_folder::{Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
 use crate::modules::{ModuleOutput, OutputOptions, PoolingHead};
 use crate::similarity::Similarity;
+use crate::static_embedding::StaticFolder;
 
 /// The settings to open a model with. Created by [`Embedder::builder`].
 ///
@@ -34,6 +36,13 @@ pub struct Builder {
     pub(crate) prompt_name: Option<String>,
     pub(crate) truncate_dim: Option<usize>,
     pub(crate) normalize: bool,
+}
+
+/// What config_sentence_transformers.json and the builder say about texts and scores.
+pub(super) struct SentenceSettings {
+    pub(super) similarity: Similarity,
+    pub(super) prompts: BTreeMap<String, String>,
+    pub(super) prompt: String,
 }
 
 /// An open model, and what only a conversion needs.
@@ -60,7 +69,8 @@ impl Builder {
     /// bf16 takes half of the memory of f32, and int8 a quarter. Both take less time on CPUs with
     /// dot-product instructions for them. Their vectors are less accurate;
     /// [`guide::numerics`](crate::guide::numerics) has the figures. The weights of any checkpoint
-    /// are rounded when the model is opened.
+    /// are rounded when the model is opened. Static embeddings have no linear layers in the sense of
+    /// this setting: their table is read in the type of the file, and the setting changes nothing.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.backbone.precision = Some(precision);
         self
@@ -136,10 +146,13 @@ impl Builder {
     /// # Errors
     /// See [`Self::open`].
     pub fn open_files(self, files: &ModelFiles) -> Result<Embedder> {
-        self.load(files).map(|model| model.embedder)
+        match StaticFolder::detect(files)? {
+            Some(folder) => self.load_table(files, folder),
+            None => self.load(files).map(|model| model.embedder),
+        }
     }
 
-    /// Opens a model and keeps what only a conversion needs.
+    /// Opens a model with an encoder, and keeps what only a conversion needs.
     pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
         let mut folder = ModelFolder::read(files)?;
         let has_modules = folder.modules.is_some();
@@ -148,25 +161,35 @@ impl Builder {
         }
         let prepared = PreparedBackbone::read(&mut folder, &self.backbone, TransformerTask::FeatureExtraction)?;
         let sentence_config = SentenceConfig::load(files, &mut folder.manifest, has_modules, ModelKind::Embedder)?;
-        let similarity = Similarity::from_config(sentence_config.keys())?;
-        let prompts = sentence_config.prompts()?;
-        let prompt = match &self.prompt {
-            Some(prompt) => prompt.clone(),
-            None => sentence_config.prompt(self.prompt_name.clone(), &prompts)?,
-        };
+        let SentenceSettings { similarity, prompts, prompt } = self.sentence_settings(&sentence_config)?;
         if let Some(modules) = &folder.modules {
             folder.manifest.merge(modules.manifest(files)?);
         }
         let token_width = prepared.spec().hidden_size;
         let level = prepared.compute.level;
         let head = PoolingHead::load(files, folder.modules.as_ref(), level, token_width, ModuleOutput::Embedding)?;
-        let output_options = OutputOptions {
-            dimensions: self.output_dimensions(&sentence_config, head.width())?,
-            normalize: self.normalize.then_some(true),
-        };
+        let output_options = self.output_options(&sentence_config, head.width())?;
         let LoadedBackbone { backbone, checkpoint, unpacked } = prepared.load()?;
-        let embedder = Embedder { backbone, head, output_options, similarity, prompt, prompts };
+        let token_vectors = TokenVectors::Encoder(backbone);
+        let embedder = Embedder { token_vectors, head, output_options, similarity, prompt, prompts };
         Ok(LoadedModel { embedder, checkpoint, manifest: folder.manifest, unpacked })
+    }
+
+    /// Reads the similarity function and the prompts of a model, and chooses the prompt.
+    pub(super) fn sentence_settings(&self, config: &SentenceConfig) -> Result<SentenceSettings> {
+        let similarity = Similarity::from_config(config.keys())?;
+        let prompts = config.prompts()?;
+        let prompt = match &self.prompt {
+            Some(prompt) => prompt.clone(),
+            None => config.prompt(self.prompt_name.clone(), &prompts)?,
+        };
+        Ok(SentenceSettings { similarity, prompts, prompt })
+    }
+
+    /// Returns what to do with vectors of a width after the model's modules.
+    pub(super) fn output_options(&self, config: &SentenceConfig, width: usize) -> Result<OutputOptions> {
+        let dimensions = self.output_dimensions(config, width)?;
+        Ok(OutputOptions { dimensions, normalize: self.normalize.then_some(true) })
     }
 
     /// Returns how many elements of a vector are kept, or None for all.

@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 use super::builder::LoadedModel;
 use super::{Builder, Embedder};
 use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
-use crate::error::{Error, Result};
+use crate::error::{ContentError, Error, Result};
 use crate::files::{ModelFiles, resolve_inside};
 use crate::model_folder::{CONVERTED_WEIGHTS, file_in, size_limit};
 use crate::output_file::OutputFile;
+use crate::static_embedding::StaticFolder;
 
 /// A summary of a conversion with [`Builder::convert`].
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +47,11 @@ impl Builder {
     /// the number of threads applies.
     ///
     /// # Errors
-    /// If the model cannot be opened or is converted already, or the folder is not empty or cannot
-    /// be written.
+    /// If the model cannot be opened, is converted already or has no encoder, or the folder is not
+    /// empty or cannot be written.
     pub fn convert(self, files: &ModelFiles, folder: impl AsRef<Path>) -> Result<Converted> {
         let mut folder = NewFolder::prepare(folder.as_ref())?;
+        reject_table(files)?;
         let LoadedModel { embedder, checkpoint, mut manifest, unpacked } = self.load(files)?;
         reject_converted(&checkpoint)?;
         manifest.insert_license_and_readme_files(files)?;
@@ -98,6 +100,20 @@ fn reject_converted(checkpoint: &Checkpoint) -> Result<()> {
         expected: "model.safetensors, the weights of an original model".to_owned(),
         found: "those of one that was converted before".to_owned(),
     })
+}
+
+/// Rejects static embeddings, which have no matrices to pack.
+fn reject_table(files: &ModelFiles) -> Result<()> {
+    if StaticFolder::detect(files)?.is_none() {
+        return Ok(());
+    }
+    Err(Error::Content(Box::new(ContentError {
+        file: files.origin(),
+        place: None,
+        expected: "a model with an encoder, whose weights can be packed".to_owned(),
+        found: "static embeddings".to_owned(),
+        advice: "open this folder as it is: its table is memory-mapped without being computed or copied",
+    })))
 }
 
 /// A folder to create, with its files. Nothing exists before [`Self::commit`], so that a process
@@ -201,7 +217,8 @@ impl<'a> TensorEntry<'a> {
 
 /// Returns the matrices in the order in which a pass reads them, and then their scales and sums.
 fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
-    let encoder = embedder.backbone().encoder();
+    let Some(backbone) = embedder.token_vectors.backbone() else { return Vec::new() };
+    let encoder = backbone.encoder();
     let mut matrices = Vec::new();
     let mut scales_and_sums = Vec::new();
     for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {

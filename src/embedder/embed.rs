@@ -2,7 +2,8 @@
 
 use super::model::Embedder;
 use super::results::{Embeddings, Scores, Trace};
-use crate::backbone::TokenizedText;
+use super::source::TokenVectors;
+use crate::backbone::{Backbone, TokenizedText};
 use crate::error::{Error, Result};
 use crate::trace::Recorder;
 
@@ -67,9 +68,13 @@ impl Embedder {
         prompt: &str,
         progress: impl Fn(usize) + Sync,
     ) -> Result<Embeddings> {
+        let backbone = match &self.token_vectors {
+            TokenVectors::Encoder(backbone) => backbone,
+            TokenVectors::Table(model) => return self.embed_by_table(model, texts, prompt, progress),
+        };
         let encoded = self.tokenize_texts(texts, prompt)?;
-        let batches = self.backbone.run_batches(&encoded, |text_indices, use_team| {
-            let vectors = self.embed_batch(&encoded, text_indices, use_team)?;
+        let batches = backbone.run_batches(&encoded, |text_indices, use_team| {
+            let vectors = self.embed_batch(backbone, &encoded, text_indices, use_team)?;
             progress(text_indices.len());
             Ok(vectors)
         })?;
@@ -85,14 +90,22 @@ impl Embedder {
 
     /// Computes the vectors `[S, width]` of the S texts of one batch, by a team of all threads or
     /// by this thread.
-    fn embed_batch(&self, encoded: &[TokenizedText], text_indices: &[usize], use_team: bool) -> Result<Vec<f32>> {
+    fn embed_batch(
+        &self,
+        backbone: &Backbone,
+        encoded: &[TokenizedText],
+        text_indices: &[usize],
+        use_team: bool,
+    ) -> Result<Vec<f32>> {
         let texts: Vec<&TokenizedText> = text_indices.iter().map(|&i| &encoded[i]).collect();
-        let batch = self.backbone.batch(texts.iter().copied());
+        let batch = backbone.batch(texts.iter().copied());
         let mut pooled = Vec::with_capacity(texts.len() * self.head.pooled_width());
-        self.head.run(&self.backbone, &texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
+        self.head.run(backbone, &texts, &batch, use_team, |_, vector| pooled.extend_from_slice(vector));
         let vectors = self.head.apply_post_modules(pooled, self.output_options);
-        self.check_finite(&vectors, text_indices, &batch)?;
-        Ok(vectors)
+        match vectors.iter().position(|x| !x.is_finite()) {
+            None => Ok(vectors),
+            Some(element) => Err(backbone.not_finite(text_indices[element / self.width()], &batch)),
+        }
     }
 
     /// Scores each sentence against the source by the model's similarity function. A higher score
@@ -129,7 +142,8 @@ impl Embedder {
         Ok(Scores { values, source: embeddings.usage[0], sentences: embeddings.usage[1..].to_vec() })
     }
 
-    /// Records every intermediate result of one pass over the texts, by one thread.
+    /// Records every intermediate result of one pass over the texts, by one thread. Static
+    /// embeddings have no intermediate results but the pooled vectors.
     ///
     /// The vectors have the same bits as those of [`Self::embed`].
     ///
@@ -140,18 +154,27 @@ impl Embedder {
         if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
             return Err(Error::Empty("tokens to trace"));
         }
-        let batch = self.backbone.batch(&encoded);
         let mut activations = Recorder::default();
         let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        self.backbone.run_observed(&batch, &mut activations, |tokens| {
-            self.head.pool_texts(&encoded, &batch, tokens, &mut pooled)
-        });
+        match &self.token_vectors {
+            TokenVectors::Encoder(backbone) => {
+                let batch = backbone.batch(&encoded);
+                backbone.run_observed(&batch, &mut activations, |tokens| {
+                    self.head.pool_texts(&encoded, &batch, tokens, &mut pooled)
+                });
+            }
+            TokenVectors::Table(model) => {
+                let means = pooled.chunks_exact_mut(self.head.pooled_width());
+                encoded.iter().zip(means).for_each(|(text, mean)| model.mean_of(&text.ids, mean));
+            }
+        }
         let embeddings = Embeddings {
             data: self.head.apply_post_modules(pooled.clone(), self.output_options),
             width: self.width(),
             usage: encoded.iter().map(|text| text.usage).collect(),
         };
         let token_counts = encoded.iter().map(|text| text.ids.len()).collect();
-        Ok(Trace { activations, ids: batch.ids().to_vec(), token_counts, pooled, embeddings })
+        let ids = encoded.into_iter().flat_map(|text| text.ids).collect();
+        Ok(Trace { activations, ids, token_counts, pooled, embeddings })
     }
 }

@@ -4,11 +4,14 @@ mod builder;
 #[cfg(feature = "write")]
 mod convert;
 mod embed;
+mod embed_table;
 #[cfg(feature = "hub")]
 mod from_hub;
 mod info;
 mod model;
+mod open_table;
 mod results;
+mod source;
 #[cfg(feature = "serve")]
 mod staged;
 mod tokenization;

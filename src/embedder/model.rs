@@ -6,7 +6,8 @@ use std::fmt;
 use likewise_kernels::Level;
 use likewise_kernels::quant::Precision;
 
-use crate::backbone::Backbone;
+use super::source::TokenVectors;
+use crate::backbone::Runtime;
 use crate::error::Result;
 use crate::modules::{OutputOptions, PoolingHead};
 use crate::similarity::Similarity;
@@ -20,7 +21,7 @@ use crate::similarity::Similarity;
 /// In every precision a text's vector has the same bits alone and in any batch, in any order, with
 /// any number of threads, and on every level that has fused multiply-add.
 pub struct Embedder {
-    pub(super) backbone: Backbone,
+    pub(super) token_vectors: TokenVectors,
     pub(super) head: PoolingHead,
     pub(super) output_options: OutputOptions,
     pub(super) similarity: Similarity,
@@ -43,12 +44,13 @@ impl Embedder {
 
     /// Returns the SIMD level of the computation.
     pub fn level(&self) -> Level {
-        self.backbone.level()
+        self.runtime().level()
     }
 
-    /// Returns the type of the elements that the linear layers multiply.
+    /// Returns the type of the elements that the linear layers of the encoder multiply. Static
+    /// embeddings have none: then it is f32.
     pub fn precision(&self) -> Precision {
-        self.backbone.precision()
+        self.token_vectors.precision()
     }
 
     /// Scores two vectors of this model by its similarity function. A higher score means more
@@ -60,8 +62,9 @@ impl Embedder {
         self.similarity.score(self.level(), a, b)
     }
 
-    pub(crate) fn backbone(&self) -> &Backbone {
-        &self.backbone
+    /// Returns the tokenizer, the threads and the settings.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        self.token_vectors.runtime()
     }
 
     /// Returns the text of the prompt of this name, or "" if the model defines none.
@@ -74,12 +77,12 @@ impl fmt::Debug for Embedder {
     /// Formats the settings. Weights, vocabulary and buffers are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedder")
-            .field("name", &self.backbone.name())
+            .field("name", &self.runtime().name())
             .field("level", &self.level())
             .field("precision", &self.precision())
-            .field("threads", &self.backbone.thread_pool().size())
-            .field("max_length", &self.backbone.tokenizer().max_tokens())
-            .field("truncation", &self.backbone.truncation())
+            .field("threads", &self.runtime().thread_pool().size())
+            .field("max_length", &self.runtime().tokenizer().max_tokens())
+            .field("truncation", &self.runtime().truncation())
             .field("width", &self.width())
             .field("similarity", &self.similarity)
             .field("prompt", &self.prompt)

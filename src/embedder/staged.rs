@@ -2,9 +2,11 @@
 //! run a batch, apply the modules after pooling.
 
 use super::model::Embedder;
+use super::source::TokenVectors;
 use crate::backbone::{TokenizedText, TruncationPolicy, prepend_prompt};
 use crate::error::{Error, Result};
 use crate::modules::OutputOptions;
+use crate::static_embedding::StaticModel;
 use crate::tokenizer::{TokenSpan, TokenUsage, TruncationSide};
 
 /// The input of a request: a text or its token ids.
@@ -70,21 +72,20 @@ impl Embedder {
         options: &EncodeOptions,
         keep_token_vectors: bool,
     ) -> Result<EncodedText> {
-        let truncation = options.truncation(self.backbone.truncation());
+        let truncation = options.truncation(self.runtime().truncation());
         let encoded = match input {
             TextInput::Text(text) => {
                 let prompt = self.resolve_prompt(options.prompt_name.as_deref())?;
-                let encoded =
-                    self.backbone.tokenize_text(text_index, text, prompt, truncation, options.truncation_side)?;
+                let encoded = self.tokenize_text(text_index, text, prompt, truncation, options.truncation_side)?;
                 TokenizedText { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
-                let used = ids.len().min(self.backbone.tokenizer().max_tokens());
+                let used = ids.len().min(self.runtime().tokenizer().max_tokens());
                 let kept = match options.truncation_side {
                     None | Some(TruncationSide::Right) => &ids[..used],
                     Some(TruncationSide::Left) => &ids[ids.len() - used..],
                 };
-                self.backbone.validate_ids(
+                self.runtime().validate_ids(
                     text_index,
                     kept.to_vec(),
                     TokenUsage { total: ids.len(), used },
@@ -107,12 +108,12 @@ impl Embedder {
         special: bool,
         receive: impl FnMut(Vec<TokenSpan>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        self.backbone.tokenizer().token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
+        self.runtime().tokenizer().token_spans(&prepend_prompt(self.resolve_prompt(prompt)?, text), special, receive)
     }
 
     /// Returns the text of the prompt of this name, or without a name the embedder's own.
     fn resolve_prompt(&self, name: Option<&str>) -> Result<&str> {
-        self.backbone.resolve_prompt(name, &self.prompt, &self.prompts)
+        self.runtime().resolve_prompt(name, &self.prompt, &self.prompts)
     }
 
     /// Runs one batch, by a team of all threads or by this thread.
@@ -123,6 +124,10 @@ impl Embedder {
     /// # Errors
     /// If a vector is not finite.
     pub(crate) fn run_batch(&self, texts: &[&EncodedText], use_team: bool) -> Result<Vec<Vec<f32>>> {
+        let backbone = match &self.token_vectors {
+            TokenVectors::Encoder(backbone) => backbone,
+            TokenVectors::Table(model) => return run_table(model, texts),
+        };
         let width = self.head.pooled_width();
         // The encoder takes no empty texts: a text without tokens keeps a vector of zeros, or
         // no token vectors.
@@ -132,13 +137,13 @@ impl Embedder {
         if text_indices.is_empty() {
             return Ok(vectors);
         }
-        let batch = self.backbone.batch(text_indices.iter().map(|&i| &texts[i].encoded));
+        let batch = backbone.batch(text_indices.iter().map(|&i| &texts[i].encoded));
         if text_indices.iter().all(|&i| !texts[i].keep_token_vectors) {
             let encoded: Vec<_> = text_indices.iter().map(|&i| &texts[i].encoded).collect();
             let collect = |s: usize, vector: &[f32]| vectors[text_indices[s]].copy_from_slice(vector);
-            self.head.run(&self.backbone, &encoded, &batch, use_team, collect);
+            self.head.run(backbone, &encoded, &batch, use_team, collect);
         } else {
-            self.backbone.run(&batch, None, use_team, |tokens| {
+            backbone.run(&batch, None, use_team, |tokens| {
                 for (s, &i) in text_indices.iter().enumerate() {
                     let rows = tokens.rows_in(batch.token_range(s));
                     if texts[i].keep_token_vectors {
@@ -151,7 +156,7 @@ impl Embedder {
         }
         match vectors.iter().position(|vector| vector.iter().any(|x| !x.is_finite())) {
             None => Ok(vectors),
-            Some(text) => Err(self.backbone.not_finite(text, &batch)),
+            Some(text) => Err(backbone.not_finite(text, &batch)),
         }
     }
 
@@ -176,6 +181,25 @@ impl Embedder {
 
     /// Returns the width of a token vector, D.
     pub(crate) fn token_width(&self) -> usize {
-        self.backbone.spec().hidden_size
+        self.token_vectors.width()
     }
+}
+
+/// Returns for each text the mean of its tokens' vectors `[D]`, or the vectors `[L·D]`.
+///
+/// # Errors
+/// If a vector is not finite.
+fn run_table(model: &StaticModel, texts: &[&EncodedText]) -> Result<Vec<Vec<f32>>> {
+    let run = |(i, text): (usize, &&EncodedText)| {
+        let ids = &text.encoded.ids;
+        let vectors = if text.keep_token_vectors {
+            model.rows_of(ids)
+        } else {
+            let mut mean = vec![0.0; model.table().width()];
+            model.mean_of(ids, &mut mean);
+            mean
+        };
+        if vectors.iter().all(|x| x.is_finite()) { Ok(vectors) } else { Err(model.not_finite(i, ids)) }
+    };
+    texts.iter().enumerate().map(run).collect()
 }

@@ -10,7 +10,8 @@ use crate::encoder::spec::{EncoderSpec, FeedForwardSpec};
 pub struct Architecture {
     /// The published name, such as "BERT".
     pub family: &'static str,
-    /// Layers, each of attention and a feed-forward network.
+    /// Layers, each of attention and a feed-forward network. Static embeddings have none, and no
+    /// heads, positions and activation.
     pub layers: usize,
     /// Attention heads of a layer.
     pub heads: usize,
@@ -28,6 +29,24 @@ pub struct Architecture {
     pub activation: Activation,
     /// The epsilon that norms add to the variance or to the mean square.
     pub norm_epsilon: f32,
+}
+
+impl Architecture {
+    /// Returns the architecture of a table of token vectors, which has no layers.
+    pub(crate) fn of_table(family: &'static str, width: usize, tokens: usize) -> Self {
+        Self {
+            family,
+            layers: 0,
+            heads: 0,
+            hidden_size: width,
+            intermediate_size: 0,
+            vocabulary_size: tokens,
+            max_tokens: 0,
+            first_position: 0,
+            activation: Activation::Gelu,
+            norm_epsilon: 0.0,
+        }
+    }
 }
 
 impl EncoderSpec {

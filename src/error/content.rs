@@ -1,7 +1,8 @@
 //! The error of a file with other content than is expected.
 
 /// A file of a model has the content of another kind of file, such as a Git LFS pointer. Or it is a
-/// weight file of PyTorch that is damaged or contains anything else than tensors.
+/// weight file of PyTorch that is damaged or contains anything else than tensors. Or a tensor does
+/// not suit the others.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {}expected {expected}, found {found}; {advice}", prefix(place))]
 #[non_exhaustive]

@@ -46,7 +46,7 @@ pub(super) fn missing_files(folder: &Path) -> Result<MissingFiles> {
     let modules = snapshot.read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
     let required = snapshot.missing_required(modules.as_ref())?;
     let encoder = encoder_folder(modules.as_ref());
-    let optional = snapshot.missing_optional(encoder, &required)?;
+    let optional = snapshot.missing_optional(modules.as_ref(), &required)?;
     Ok(MissingFiles { other_weights: snapshot.other_weights(encoder, &required), required, optional })
 }
 
@@ -93,7 +93,8 @@ impl Snapshot<'_> {
         Ok(missing)
     }
 
-    fn missing_optional(&self, encoder: &str, required: &[String]) -> Result<Vec<String>> {
+    fn missing_optional(&self, modules: Option<&ModuleList>, required: &[String]) -> Result<Vec<String>> {
+        let encoder = encoder_folder(modules);
         let commit = CommitFiles::of_snapshot(self.folder);
         let lists_added_tokens = self.lists_added_tokens(encoder)?;
         let has_no_modules = commit.contains(MODULES) == Some(false);
@@ -106,7 +107,7 @@ impl Snapshot<'_> {
             let exists = self.contains(name) || required.contains(name);
             !exists && commit.contains(name) != Some(false)
         };
-        let used = optional_files(encoder).filter(|(_, condition)| !is_unused(*condition)).map(|(name, _)| name);
+        let used = optional_files(modules).filter(|(_, condition)| !is_unused(*condition)).map(|(name, _)| name);
         let mut missing: Vec<String> = used.filter(is_missing).collect();
         // The model must be rejected if the commit contains these files.
         let is_rejected = |name: &String| !self.contains(name) && commit.contains(name) == Some(true);

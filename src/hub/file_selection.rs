@@ -24,8 +24,12 @@ fn files_with(role: impl Fn(Role) -> bool, encoder: &str) -> impl Iterator<Item 
 
 /// Returns the files that a model opens without, but may give other vectors without, and when they
 /// are read.
-pub(super) fn optional_files(encoder: &str) -> impl Iterator<Item = (String, Condition)> {
-    files_with(|role| role == Role::Optional, encoder).map(|(name, file)| (name, file.condition))
+pub(super) fn optional_files(modules: Option<&ModuleList>) -> impl Iterator<Item = (String, Condition)> {
+    // A table of token vectors has no settings beside it.
+    let has_encoder = modules.is_none_or(|modules| modules.static_embedding().is_none());
+    files_with(|role| role == Role::Optional, encoder_folder(modules))
+        .filter(move |(_, file)| has_encoder || file.folder == Folder::Model)
+        .map(|(name, file)| (name, file.condition))
 }
 
 /// Returns the files because of which a model is rejected.
@@ -114,15 +118,25 @@ pub(super) fn parse_shard_names(label: &str, bytes: &[u8], ending: &str) -> Resu
 pub(super) fn missing_required_files(has: &dyn Fn(&str) -> bool, modules: Option<&ModuleList>) -> Vec<String> {
     let encoder = encoder_folder(modules);
     let has_in_encoder = |name: &str| has(&file_in(encoder, name));
-    let mut required = vec![file_in(encoder, CONFIG)];
-    if !VOCABULARIES.iter().any(|name| has_in_encoder(name)) {
+    let mut required = Vec::new();
+    if modules.is_some_and(|modules| modules.static_embedding().is_some()) {
         required.push(file_in(encoder, TOKENIZER));
-    } else if !has_in_encoder(TOKENIZER) && has_in_encoder(VOCAB_JSON) {
-        required.push(file_in(encoder, MERGES));
+    } else {
+        required.push(file_in(encoder, CONFIG));
+        required.extend(missing_vocabulary(has_in_encoder, encoder));
     }
     required.extend(modules.into_iter().flat_map(|modules| modules.required_files(has)));
     required.retain(|name| !has(name));
     required
+}
+
+/// Returns the file that an encoder's tokenizer lacks.
+fn missing_vocabulary(has: impl Fn(&str) -> bool, encoder: &str) -> Option<String> {
+    if !VOCABULARIES.iter().any(|name| has(name)) {
+        Some(file_in(encoder, TOKENIZER))
+    } else {
+        (!has(TOKENIZER) && has(VOCAB_JSON)).then(|| file_in(encoder, MERGES))
+    }
 }
 
 #[cfg(test)]
@@ -223,6 +237,40 @@ mod tests {
         let index = "0_Transformer/model.safetensors.index.json";
         names.insert(index.to_owned());
         assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(index.to_owned()));
+    }
+
+    #[test]
+    fn table_needs_no_config_and_no_other_tokenizer() {
+        let folder = "0_StaticEmbedding";
+        let names = set(&[
+            "0_StaticEmbedding/model.safetensors",
+            "0_StaticEmbedding/tokenizer.json",
+            "README.md",
+            "config_sentence_transformers.json",
+            "modules.json",
+            "onnx/model.onnx",
+        ]);
+        let json = br#"[{"path": "0_StaticEmbedding", "type": "a.StaticEmbedding"}, {"path": "1_Normalize", "type": "a.Normalize"}]"#;
+        let modules = parse_modules(MODULES, json).expect("modules");
+        let missing = |names: &BTreeSet<String>, modules| missing_required_files(&|name| names.contains(name), modules);
+        assert_eq!(encoder_folder(Some(&modules)), folder);
+        assert_eq!(select_module_files(&names, &modules), ["0_StaticEmbedding/tokenizer.json"]);
+        assert_eq!(select_weights(&names, folder), Ok(format!("{folder}/{WEIGHTS}")));
+        assert_eq!(missing(&names, Some(&modules)), [""; 0]);
+        assert_eq!(
+            missing(&set(&["0_StaticEmbedding/vocab.txt"]), Some(&modules)),
+            ["0_StaticEmbedding/tokenizer.json"]
+        );
+        let optional: Vec<String> = optional_files(Some(&modules)).map(|(name, _)| name).collect();
+        assert_eq!(optional, ["modules.json", "config_sentence_transformers.json"]);
+        // Model2Vec's own modules.json, and its folders without one.
+        let json = br#"[{"path": ".", "type": "sentence_transformers.models.StaticEmbedding"}]"#;
+        let modules = parse_modules(MODULES, json).expect("modules");
+        let names = set(&["config.json", "model.safetensors", "modules.json", "tokenizer.json"]);
+        assert_eq!(encoder_folder(Some(&modules)), "");
+        assert_eq!(select_model_files(&names), ["config.json", "modules.json", "tokenizer.json"]);
+        assert_eq!(missing(&names, Some(&modules)), [""; 0]);
+        assert_eq!(missing(&set(&["config.json", "tokenizer.json"]), None), [""; 0]);
     }
 
     #[test]

@@ -239,7 +239,9 @@ impl Hub {
             None
         };
         let encoder = file_selection::encoder_folder(modules.as_ref());
-        for (name, _) in file_selection::optional_files(encoder).filter(|(name, _)| !commit.files.contains(name)) {
+        for (name, _) in
+            file_selection::optional_files(modules.as_ref()).filter(|(name, _)| !commit.files.contains(name))
+        {
             // The marker only saves a later request, so a read-only cache is no failure.
             drop(cache.mark_missing(hash, &name));
         }

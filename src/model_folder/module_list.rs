@@ -87,6 +87,11 @@ impl ModuleList {
         Ok(())
     }
 
+    /// Returns the first module if it is a table of token vectors instead of an encoder.
+    pub(crate) fn static_embedding(&self) -> Option<&ModuleEntry> {
+        self.entries.first().filter(|first| first.class == "StaticEmbedding")
+    }
+
     /// Returns the subfolder of the encoder, which is "" except in the oldest models.
     ///
     /// # Errors
@@ -144,8 +149,9 @@ impl ModuleEntry {
         let class = class_path.rsplit('.').next().unwrap_or_default().to_owned();
         let path = keys.string("path")?.unwrap_or_default();
         let trimmed = path.trim_end_matches('/');
-        // Keep "/": it is not the model's folder.
-        let path = if trimmed.is_empty() { path } else { trimmed }.to_owned();
+        // Keep "/": it is not the model's folder. Model2Vec writes ".", which is.
+        let path = if trimmed.is_empty() { path } else { trimmed };
+        let path = if path == "." { "" } else { path }.to_owned();
         Ok(Self { class, path, keys })
     }
 

@@ -73,19 +73,47 @@ impl PoolingHead {
             return Err(pooling.keys.invalid_value("path", "the folder of the Pooling module"));
         }
         let mut head = Self::new(level, Pooling::load(files, &pooling.path, width)?, width);
-        let last = modules.entries.len() - 1;
-        for (i, entry) in modules.entries.iter().enumerate().skip(2) {
-            let output = if i == last { output } else { ModuleOutput::Embedding };
-            let module = Module::load(files, entry, level, head.width, output)?;
-            if let Module::Dense(dense) = &module {
-                head.width = dense.width();
-            }
-            head.post_modules.push(module);
-        }
+        head.load_post_modules(files, &modules.entries[2..], output)?;
         if output == ModuleOutput::Scores && !matches!(head.post_modules.last(), Some(Module::Dense(_))) {
-            return Err(modules.entries[last].keys.invalid_value("type", "Dense as the last module, for the scores"));
+            let last = &modules.entries[modules.entries.len() - 1];
+            return Err(last.keys.invalid_value("type", "Dense as the last module, for the scores"));
         }
         Ok(head)
+    }
+
+    /// Loads the modules after a table of token vectors, whose mean is the pooled vector. `width` is
+    /// the width of a token vector, D. Without modules.json, `normalizes` says whether there is a
+    /// Normalize.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub(crate) fn load_after_table(
+        files: &ModelFiles,
+        modules: Option<&ModuleList>,
+        level: Level,
+        width: usize,
+        normalizes: bool,
+    ) -> Result<Self> {
+        let mut head = Self::of_mode(PoolingMode::Mean, level, width);
+        if let Some(modules) = modules {
+            head.load_post_modules(files, &modules.entries[1..], ModuleOutput::Embedding)?;
+        } else if normalizes {
+            head.post_modules.push(Module::Normalize);
+        }
+        Ok(head)
+    }
+
+    /// Loads modules, the last of which computes `output`.
+    fn load_post_modules(&mut self, files: &ModelFiles, entries: &[ModuleEntry], output: ModuleOutput) -> Result<()> {
+        for (i, entry) in entries.iter().enumerate() {
+            let output = if i + 1 == entries.len() { output } else { ModuleOutput::Embedding };
+            let module = Module::load(files, entry, self.level, self.width, output)?;
+            if let Module::Dense(dense) = &module {
+                self.width = dense.width();
+            }
+            self.post_modules.push(module);
+        }
+        Ok(())
     }
 
     /// Makes a head that only pools token vectors.
@@ -226,7 +254,9 @@ impl Module {
                 Ok(Self::Normalize)
             }
             "Dropout" => Ok(Self::Dropout),
-            _ => Err(entry.keys.invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling")),
+            _ => Err(entry
+                .keys
+                .invalid_value("type", "Dense, LayerNorm, Normalize or Dropout after Pooling or StaticEmbedding")),
         }
     }
 }

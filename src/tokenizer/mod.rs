@@ -5,6 +5,7 @@
 //! contains a truncation and a padding from its last use, and sentence-transformers overrides both.
 
 mod around_text;
+mod as_written;
 mod build;
 mod caught_panics;
 mod charsmap;
@@ -29,6 +30,7 @@ mod tokens;
 mod truncation;
 mod vocabulary;
 
+pub(crate) use as_written::{UNLIMITED_TOKENS, WrittenTokenizer};
 pub use caught_panics::is_caught_panic;
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]

@@ -63,6 +63,20 @@ impl<'a> ParsedTokenizerJson<'a> {
     }
 }
 
+impl ParsedTokenizerJson<'_> {
+    /// Returns the id of the unknown token of a Unigram model.
+    pub(super) fn unigram_unknown_id(&self) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Model {
+            unk_id: Option<u32>,
+        }
+        match self {
+            Self::Tokenizer(tokenizer) => serde_json::from_str::<Model>(tokenizer.model.get()).ok()?.unk_id,
+            Self::Other(_) => None,
+        }
+    }
+}
+
 impl TokenizerJson<'_> {
     /// Parses the vocabulary in the form that a class needs.
     pub(super) fn vocabulary(&self, class: TokenizerClass) -> std::result::Result<Vocabulary, TokenizerError> {

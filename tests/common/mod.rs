@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
 pub(crate) mod matrix;
+pub(crate) mod static_models;
 pub(crate) mod synthetic_weights;
 pub(crate) mod torch_archive;
 

@@ -82,15 +82,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         writeln!(out, "{} texts, {tokens} tokens in {seconds:.4} s (median of {})", texts.len(), args.repeat)?;
         writeln!(out, "{:.1} texts/s, {:.0} tokens/s", rate(texts.len()), rate(tokens))?;
-        writeln!(
-            out,
-            "{:.1} % of the {:.0} G{}/s peak of {} on {} threads",
-            100.0 * fraction,
-            peak / 1e9,
-            if info.precision == Precision::Int8 { "op" } else { "FLOP" },
-            info.level,
-            info.threads
-        )?;
+        // Static embeddings have no products that the peak could be compared with.
+        if operations > 0.0 {
+            writeln!(
+                out,
+                "{:.1} % of the {:.0} G{}/s peak of {} on {} threads",
+                100.0 * fraction,
+                peak / 1e9,
+                if info.precision == Precision::Int8 { "op" } else { "FLOP" },
+                info.level,
+                info.threads
+            )?;
+        }
         let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
         let peak = memory_mib("VmHWM:");
         writeln!(out, "loaded in {load_seconds:.3} s, then {} resident, peak {}", mib(resident), mib(peak))

@@ -46,25 +46,20 @@ fn precision_table(info: &ModelInfo) -> String {
 fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
     let b = &info.architecture;
     let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
-    let mut rows = vec![
-        ("model", info.name.clone()),
-        (
-            "architecture",
-            format!(
-                "{}, {} layers, {} heads, width {}, inner width {}",
-                b.family, b.layers, b.heads, b.hidden_size, b.intermediate_size
-            ),
-        ),
-        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.norm_epsilon)),
-        ("positions", format!("from {}, {} in all", b.first_position, b.max_tokens)),
+    let mut rows = vec![("model", info.name.clone())];
+    rows.extend(architecture_rows(b));
+    rows.extend([
         ("vocabulary", b.vocabulary_size.to_string()),
         ("parameters", format!("{:.1} million, {} in the file", info.parameters as f64 / 1e6, info.dtype)),
         (
             "modules",
-            std::iter::once("Transformer".to_owned()).chain(info.modules.to_vec()).collect::<Vec<_>>().join(" → "),
+            std::iter::once(first_module(b))
+                .chain(info.modules.iter().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join(" → "),
         ),
         output_row(&info.output),
-        ("max length", format!("{} tokens", info.max_length)),
+        ("max length", max_length(info.max_length)),
         ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
         (
             "level",
@@ -76,9 +71,33 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
                 info.threads
             ),
         ),
-    ];
+    ]);
     rows.extend(memory_rows(&info.memory));
     rows
+}
+
+/// Returns the rows about the layers, of which static embeddings have none.
+fn architecture_rows(b: &Architecture) -> Vec<(&'static str, String)> {
+    if b.layers == 0 {
+        return vec![("architecture", format!("{}, a table of tokens, width {}", b.family, b.hidden_size))];
+    }
+    let sizes = format!(
+        "{}, {} layers, {} heads, width {}, inner width {}",
+        b.family, b.layers, b.heads, b.hidden_size, b.intermediate_size
+    );
+    vec![
+        ("architecture", sizes),
+        ("activation", format!("{:?}, layer norm epsilon {:e}", b.activation, b.norm_epsilon)),
+        ("positions", format!("from {}, {} in all", b.first_position, b.max_tokens)),
+    ]
+}
+
+fn first_module(b: &Architecture) -> &'static str {
+    if b.layers == 0 { "StaticEmbedding" } else { "Transformer" }
+}
+
+fn max_length(tokens: usize) -> String {
+    if tokens == u32::MAX as usize { "none".to_owned() } else { format!("{tokens} tokens") }
 }
 
 fn memory_rows(m: &MemoryEstimate) -> [(&'static str, String); 3] {

@@ -1,6 +1,6 @@
 //! What the queue needs from a model, whatever its kind.
 
-use crate::backbone::Backbone;
+use crate::backbone::Runtime;
 use crate::cross_encoder::{CrossEncoder, EncodedPair};
 use crate::embedder::{Embedder, EncodedText};
 use crate::error::Result;
@@ -14,7 +14,7 @@ pub(in crate::server) trait BatchModel: Send + Sync + 'static {
 
     fn info(&self) -> ModelInfo;
 
-    fn backbone(&self) -> &Backbone;
+    fn runtime(&self) -> &Runtime;
 
     /// Returns the number of tokens of an input in a batch.
     fn token_count(input: &Self::Input) -> usize;
@@ -37,8 +37,8 @@ impl BatchModel for Embedder {
         self.info()
     }
 
-    fn backbone(&self) -> &Backbone {
-        self.backbone()
+    fn runtime(&self) -> &Runtime {
+        self.runtime()
     }
 
     fn token_count(input: &EncodedText) -> usize {
@@ -61,8 +61,8 @@ impl BatchModel for CrossEncoder {
         self.info()
     }
 
-    fn backbone(&self) -> &Backbone {
-        self.backbone()
+    fn runtime(&self) -> &Runtime {
+        self.runtime()
     }
 
     fn token_count(input: &EncodedPair) -> usize {

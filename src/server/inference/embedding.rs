@@ -35,7 +35,7 @@ impl Job for EmbeddingJob {
         let encode = |(i, input): (usize, &TextInput)| {
             cancelled.check()?;
             if let TextInput::Text(text) = input {
-                check_tokenizing_memory(embedder.backbone(), limits, || format!("text {i}"), text)?;
+                check_tokenizing_memory(embedder.runtime(), limits, || format!("text {i}"), text)?;
             }
             Ok(embedder.encode_input(i, input, &self.encode, keep_tokens)?)
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::batch_model::BatchModel;
 use super::queue::{FirstWorker, Queue};
-use crate::backbone::{Backbone, TruncationPolicy};
+use crate::backbone::{Runtime, TruncationPolicy};
 use crate::cross_encoder::CrossEncoder;
 use crate::embedder::{Builder, Embedder};
 use crate::error::{Error, Result};
@@ -94,16 +94,16 @@ impl AnyEngine {
         }
     }
 
-    pub(in crate::server) fn backbone(&self) -> &Backbone {
+    pub(in crate::server) fn runtime(&self) -> &Runtime {
         match self {
-            Self::Embedder(engine) => engine.model.backbone(),
-            Self::CrossEncoder(engine) => engine.model.backbone(),
+            Self::Embedder(engine) => engine.model.runtime(),
+            Self::CrossEncoder(engine) => engine.model.runtime(),
         }
     }
 
     /// Whether a text that is too long is truncated if the request does not specify it.
     pub(in crate::server) fn truncates_by_default(&self) -> bool {
-        self.backbone().truncation() == TruncationPolicy::Allow
+        self.runtime().truncation() == TruncationPolicy::Allow
     }
 
     /// Passes all tokens of a text and its prompt, untruncated, to `receive`, a list at a time.

@@ -5,7 +5,7 @@ use super::blocking::Cancelled;
 use super::engine::Engine;
 use super::error::InferenceError;
 use super::models::ServedModel;
-use crate::backbone::Backbone;
+use crate::backbone::Runtime;
 use crate::server::settings::Limits;
 
 /// What a request asks of a model of one kind, in stages: the service runs the batches in between.
@@ -44,13 +44,13 @@ pub(super) trait Job: Send + Sync + 'static {
 /// # Errors
 /// [`InferenceError::Rejected`].
 pub(in crate::server) fn check_tokenizing_memory(
-    backbone: &Backbone,
+    runtime: &Runtime,
     limits: &Limits,
     subject: impl FnOnce() -> String,
     text: &str,
 ) -> Result<(), InferenceError> {
     let limit = limits.max_unsplit_characters;
-    let Some(characters) = backbone.tokenizer().longest_run(text, limit) else { return Ok(()) };
+    let Some(characters) = runtime.tokenizer().longest_run(text, limit) else { return Ok(()) };
     let subject = subject();
     Err(InferenceError::Rejected(format!(
         "{subject}: contains {characters} characters without a place where its tokenizer can be sure to begin a new \

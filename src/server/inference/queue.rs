@@ -122,7 +122,7 @@ impl<M: BatchModel> Queue<M> {
         metrics: Arc<Metrics>,
         first: &FirstWorker,
     ) -> (Arc<Self>, usize) {
-        let wanted = model.backbone().thread_pool().size();
+        let wanted = model.runtime().thread_pool().size();
         let state = QueueState { requests: VecDeque::new(), count: 0, tokens: 0, busy_workers: 0, closed: false };
         let queue = Arc::new(Self { model, metrics, state: Mutex::new(state), changed: Condvar::new(), limits });
         // The first worker waits for this.
@@ -219,7 +219,7 @@ impl<M: BatchModel> Queue<M> {
                 let tokens = inputs.iter().map(QueuedInput::token_count).sum();
                 let others_idle = state.busy_workers == 1 && state.requests.is_empty();
                 // A long input alone would leave the other threads idle.
-                let prefers_team = inputs.len() == 1 || self.model.backbone().prefers_team(tokens);
+                let prefers_team = inputs.len() == 1 || self.model.runtime().prefers_team(tokens);
                 return Some((inputs, others_idle && prefers_team));
             }
             if state.closed {

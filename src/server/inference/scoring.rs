@@ -27,7 +27,7 @@ impl Job for ScoringJob {
     ) -> Result<Vec<EncodedPair>, InferenceError> {
         let check = |text: &str, subject: &dyn Fn() -> String| {
             cancelled.check()?;
-            check_tokenizing_memory(model.backbone(), limits, subject, text)
+            check_tokenizing_memory(model.runtime(), limits, subject, text)
         };
         match &self.inputs {
             ScoredInputs::Ranking { query, texts } => {
