@@ -30,6 +30,9 @@ pub(crate) struct ModuleEntry {
     pub(crate) keys: JsonObject,
 }
 
+/// The classes of encoders. The second is that of sparse encoders saved before 5.4.
+const ENCODER_CLASSES: [&str; 2] = ["Transformer", "MLMTransformer"];
+
 /// The files in a module's subfolder.
 struct ClassFiles {
     class: &'static str,
@@ -75,6 +78,20 @@ impl ModuleList {
         Ok(Self { entries: entries.collect::<Result<_>>()?, label: label.to_owned() })
     }
 
+    /// Makes the list of the modules of a route. `modules` has their subfolders and class paths.
+    ///
+    /// # Errors
+    /// If a class is not sentence-transformers' own.
+    pub(crate) fn of_route(label: &str, modules: &[(String, String)]) -> Result<Self> {
+        let entry = |(i, (path, class)): (usize, &(String, String))| {
+            ModuleEntry::parse(label, i, &serde_json::json!({ "path": path, "type": class }))
+        };
+        let entries = modules.iter().enumerate().map(entry).collect::<Result<_>>()?;
+        let list = Self { entries, label: label.to_owned() };
+        list.validate()?;
+        Ok(list)
+    }
+
     fn validate(&self) -> Result<()> {
         for (i, entry) in self.entries.iter().enumerate() {
             entry.validate_class()?;
@@ -93,7 +110,7 @@ impl ModuleList {
     /// If the first module is not an encoder.
     pub(crate) fn encoder_path(&self) -> Result<&str> {
         match self.entries.first() {
-            Some(first) if first.class == "Transformer" => Ok(&first.path),
+            Some(first) if ENCODER_CLASSES.contains(&first.class.as_str()) => Ok(&first.path),
             Some(first) => Err(first.keys.invalid_value("type", "Transformer as the first module")),
             None => Err(self.too_few()),
         }

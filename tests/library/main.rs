@@ -21,4 +21,5 @@ mod models;
 mod mutants;
 mod precision;
 mod pytorch;
+mod sparse_encoders;
 mod tokenizers;

@@ -1,0 +1,88 @@
+//! The description of an opened sparse encoder.
+
+use std::collections::BTreeMap;
+
+use likewise_kernels::Level;
+use likewise_kernels::quant::Precision;
+
+use super::model::SparseEncoder;
+use super::route::{Route, Splade};
+use crate::backbone::{HeadMemory, MemoryEstimate};
+use crate::encoder::Architecture;
+use crate::similarity::Similarity;
+
+/// The description of a sparse encoder and of how it is run. Returned by [`SparseEncoder::info`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SparseEncoderInfo {
+    /// The model's name: its hub id, its folder's name, or the name that its files were given.
+    pub name: String,
+    /// The length of the vectors.
+    pub dimension: usize,
+    /// A description of the modules of each route.
+    pub routes: Vec<String>,
+    /// The function that scores two vectors.
+    pub similarity: Similarity,
+    /// How many elements of a vector are kept at most. None keeps all.
+    pub max_active_dims: Option<usize>,
+    /// The maximum number of tokens of a text without a task, or else of a document.
+    pub max_length: usize,
+    /// The network. None if the model has only weights of tokens, as for the keys below.
+    pub network: Option<SparseNetworkInfo>,
+    /// The texts of the prompts that the model defines, by name.
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt that is put before texts without a task.
+    pub prompt: String,
+}
+
+/// The network of a sparse encoder and how it is run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SparseNetworkInfo {
+    /// The architecture and its sizes.
+    pub architecture: Architecture,
+    /// The element type of the token embeddings in the file: "F32", "F16" or "BF16".
+    pub dtype: &'static str,
+    /// The SIMD level of the computation.
+    pub level: Level,
+    /// The type of the elements that the linear layers, and the product with the vocabulary,
+    /// multiply.
+    pub precision: Precision,
+    /// The number of threads.
+    pub threads: usize,
+    /// The number of parameters of the encoder, without the head and unused tensors.
+    pub parameters: usize,
+    /// The memory that the model takes.
+    pub memory: MemoryEstimate,
+}
+
+impl SparseEncoder {
+    /// Describes the model and how it is run.
+    pub fn info(&self) -> SparseEncoderInfo {
+        let default = self.route_of_task.iter().flatten().next().copied().unwrap_or(0);
+        SparseEncoderInfo {
+            name: self.name.clone(),
+            dimension: self.dimension(),
+            routes: self.routes.iter().map(Route::describe).collect(),
+            similarity: self.similarity,
+            max_active_dims: self.max_active_dims,
+            max_length: self.routes[default].tokenizer().max_tokens(),
+            network: self.routes.iter().find_map(Route::splade).map(network),
+            prompts: self.prompts.clone(),
+            prompt: self.prompt.clone(),
+        }
+    }
+}
+
+fn network(splade: &Splade) -> SparseNetworkInfo {
+    let backbone = &splade.backbone;
+    SparseNetworkInfo {
+        architecture: backbone.spec().architecture(),
+        dtype: backbone.encoder().dtype(),
+        level: backbone.level(),
+        precision: splade.precision(),
+        threads: backbone.thread_pool().size(),
+        parameters: backbone.spec().parameters(),
+        memory: backbone.memory(splade.precision(), HeadMemory { bytes: splade.head.bytes(), reads_one_token: false }),
+    }
+}
