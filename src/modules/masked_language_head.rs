@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, GemmOutput, PackedMatrix, PackedQuantizedMatrix, gemm, gemm_quantized};
 use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
@@ -97,15 +96,20 @@ impl MaskedLanguageHead {
         self.bias.len()
     }
 
-    /// Returns the bytes of the weights.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Returns the bytes of the weights in a precision.
+    pub(crate) fn bytes(&self, precision: Precision) -> usize {
         let elements = self.vocabulary() * self.hidden.output_width();
-        let decoder = match self.compute.precision {
+        let decoder = match precision {
             Precision::F32 => 4 * elements,
             Precision::Bf16 => 2 * elements,
             Precision::Int8 => elements,
         };
         self.hidden.bytes() + self.norm.bytes() + decoder + self.bias.len() * size_of::<f32>()
+    }
+
+    /// Returns the floating-point operations of the two products, a multiply-add being two.
+    pub(crate) fn operations_per_token(&self) -> usize {
+        2 * self.hidden.output_width() * (self.hidden.input_width() + self.vocabulary())
     }
 
     /// Describes the head, such as "masked-language head 384 → 384, Gelu, norm → 30522".

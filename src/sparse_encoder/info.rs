@@ -7,6 +7,7 @@ use likewise_kernels::quant::Precision;
 
 use super::model::SparseEncoder;
 use super::route::{Route, Splade};
+use super::router::Task;
 use crate::backbone::{HeadMemory, MemoryEstimate};
 use crate::encoder::Architecture;
 use crate::similarity::Similarity;
@@ -19,7 +20,8 @@ pub struct SparseEncoderInfo {
     pub name: String,
     /// The length of the vectors.
     pub dimension: usize,
-    /// A description of the modules of each route.
+    /// A description of the modules of each route, and of the texts that it encodes if there are
+    /// several routes.
     pub routes: Vec<String>,
     /// The function that scores two vectors.
     pub similarity: Similarity,
@@ -50,10 +52,15 @@ pub struct SparseNetworkInfo {
     pub precision: Precision,
     /// The number of threads.
     pub threads: usize,
+    /// The number of threads that were requested, or the default. It is larger than `threads` if
+    /// the operating system did not allow as many.
+    pub requested_threads: usize,
     /// The number of parameters of the encoder, without the head and unused tensors.
     pub parameters: usize,
     /// The memory that the model takes.
     pub memory: MemoryEstimate,
+    /// The memory that the model takes in each precision.
+    pub memory_by_precision: Vec<(Precision, MemoryEstimate)>,
 }
 
 impl SparseEncoder {
@@ -63,26 +70,56 @@ impl SparseEncoder {
         SparseEncoderInfo {
             name: self.name.clone(),
             dimension: self.dimension(),
-            routes: self.routes.iter().map(Route::describe).collect(),
+            routes: (0..self.routes.len()).map(|route| self.describe_route(route)).collect(),
             similarity: self.similarity,
             max_active_dims: self.max_active_dims,
             max_length: self.routes[default].tokenizer().max_tokens(),
-            network: self.routes.iter().find_map(Route::splade).map(network),
+            network: self.routes.iter().find_map(Route::splade).map(Splade::describe_network),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),
         }
     }
+
+    /// Returns the floating-point operations of a pass over a text of so many tokens, as
+    /// [`Embedder::operations`](crate::Embedder::operations) does, with those of the head. The
+    /// network is that of [`SparseEncoderInfo::network`]; without one there are none.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        let of_network = |splade: &Splade| {
+            splade.backbone.spec().operations(tokens) + (splade.head.operations_per_token() * tokens) as f64
+        };
+        self.routes.iter().find_map(Route::splade).map_or(0.0, of_network)
+    }
+
+    /// Describes the modules of a route, and the texts that it encodes if there are several.
+    fn describe_route(&self, route: usize) -> String {
+        let modules = self.routes[route].describe();
+        if self.routes.len() == 1 {
+            return modules;
+        }
+        let tasks = Task::ALL.iter().zip(self.route_of_task).filter(|(_, other)| *other == Some(route));
+        let texts: Vec<&str> = tasks.map(|(task, _)| task.description()).collect();
+        format!("{}: {modules}", if texts.is_empty() { "no texts".to_owned() } else { texts.join(", ") })
+    }
 }
 
-fn network(splade: &Splade) -> SparseNetworkInfo {
-    let backbone = &splade.backbone;
-    SparseNetworkInfo {
-        architecture: backbone.spec().architecture(),
-        dtype: backbone.encoder().dtype(),
-        level: backbone.level(),
-        precision: splade.precision(),
-        threads: backbone.thread_pool().size(),
-        parameters: backbone.spec().parameters(),
-        memory: backbone.memory(splade.precision(), HeadMemory { bytes: splade.head.bytes(), reads_one_token: false }),
+impl Splade {
+    fn describe_network(&self) -> SparseNetworkInfo {
+        let backbone = &self.backbone;
+        let memory = |precision| self.memory(precision);
+        SparseNetworkInfo {
+            architecture: backbone.spec().architecture(),
+            dtype: backbone.encoder().dtype(),
+            level: backbone.level(),
+            precision: backbone.precision(),
+            threads: backbone.thread_pool().size(),
+            requested_threads: backbone.thread_pool().requested_size(),
+            parameters: backbone.spec().parameters(),
+            memory: memory(backbone.precision()),
+            memory_by_precision: Precision::ALL.map(|precision| (precision, memory(precision))).into(),
+        }
+    }
+
+    fn memory(&self, precision: Precision) -> MemoryEstimate {
+        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(precision), reads_one_token: false })
     }
 }

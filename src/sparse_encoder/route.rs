@@ -1,7 +1,5 @@
 //! The modules that encode the texts of a task.
 
-use likewise_kernels::quant::Precision;
-
 use super::results::Encoded;
 use crate::backbone::{
     Backbone, BackboneSettings, LoadedBackbone, ModelFolder, PreparedBackbone, TokenizedText, TruncationPolicy,
@@ -144,11 +142,6 @@ impl Splade {
         let head = MaskedLanguageHead::load(&prepared.checkpoint, prepared.spec(), &spec, prepared.compute)?;
         let LoadedBackbone { backbone, .. } = prepared.load()?;
         Ok(Self { backbone, head, pooling })
-    }
-
-    /// Returns the precision of the matrix products, also of the last one.
-    pub(super) fn precision(&self) -> Precision {
-        self.backbone.precision()
     }
 
     fn encode<T: AsRef<str> + Sync>(

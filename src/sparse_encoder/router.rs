@@ -38,7 +38,7 @@ impl Task {
         }
     }
 
-    fn description(self) -> &'static str {
+    pub(super) fn description(self) -> &'static str {
         match self {
             Self::Unspecified => "texts without a task",
             Self::Query => "queries",

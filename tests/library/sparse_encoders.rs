@@ -109,17 +109,9 @@ fn every_family_and_folder_matches_sentence_transformers() {
         assert_eq!(kind, expected, "{name}");
         assert_eq!(json!(model.dimension()), case["dimension"], "{name}: dimension");
         assert_eq!(json!(model.similarity_function().name()), case["similarity"], "{name}: similarity");
-        let kinds: Vec<&str> = serde_json::from_value(Value::clone(&case["kinds"])).map_or_else(
-            |_| vec![],
-            |kinds: Vec<String>| {
-                ["encode", "encode_query", "encode_document"]
-                    .into_iter()
-                    .filter(|kind| kinds.iter().any(|k| k == kind))
-                    .collect()
-            },
-        );
+        let kinds: Vec<String> = serde_json::from_value(case["kinds"].clone()).expect("kinds");
         for kind in ["encode", "encode_query", "encode_document"] {
-            let recorded = if kinds.contains(&kind) { kind } else { "encode" };
+            let recorded = if kinds.iter().any(|other| other == kind) { kind } else { "encode" };
             let error = largest_error(&golden, &format!("{name}.{recorded}"), &embed(&model, kind, &texts));
             largest = largest.max(error);
             report.within(&format!("{name}: {kind}"), error, MAX_VALUE_ERROR);
@@ -135,4 +127,137 @@ fn every_family_and_folder_matches_sentence_transformers() {
     println!("{compared} models, largest error of a value {largest:.2e}");
     report.finish();
     assert_eq!(compared, 94);
+}
+
+/// Models with each pooling, another width, and a router.
+const SOME: [&str; 4] = [
+    "bert/sum/log1p_relu/F32/saved",
+    "albert/max/relu/BF16/plain",
+    "modernbert/sum/relu/F32/saved/router",
+    "distilbert/max/log1p_relu/F16/saved/router",
+];
+
+#[test]
+fn vectors_in_any_batch_order_and_threads_keep_bits() {
+    let golden = Golden::load("sparse");
+    let texts: Vec<String> = texts(&golden.json).into_iter().cycle().take(60).collect();
+    for name in SOME {
+        let files = case_files(&golden, name);
+        for precision in Precision::ALL {
+            let mut expected: Option<Vec<Vec<f32>>> = None;
+            for level in Level::available().into_iter().filter(|level| level.is_fused()) {
+                let builder = SparseEncoder::builder().level(level).precision(precision);
+                let one = open(builder.clone().threads(1), &files).expect("a model");
+                let row = |vectors: &SparseEmbeddings, i| dense(vectors.row(i), vectors.dimension());
+                let single = |text: &String| row(&one.embed(&[text]).expect("a vector"), 0);
+                let singly: Vec<Vec<f32>> = texts.iter().map(single).collect();
+                let first = expected.get_or_insert_with(|| singly.clone());
+                let what = format!("{name}, {}, {level}", precision.name());
+                assert!(first.iter().zip(&singly).all(|(a, b)| same_bits(a, b)), "{what}: levels differ");
+                for threads in [1, 2, 3] {
+                    let model = open(builder.clone().threads(threads), &files).expect("a model");
+                    let order: Vec<usize> = (0..texts.len()).map(|i| i * 7 % texts.len()).collect();
+                    let shuffled: Vec<&String> = order.iter().map(|&i| &texts[i]).collect();
+                    let vectors = model.embed(&shuffled).expect("vectors");
+                    let few = model.embed(&shuffled[..5]).expect("vectors");
+                    for (j, &i) in order.iter().enumerate() {
+                        assert!(same_bits(&row(&vectors, j), &singly[i]), "{what}, {threads} threads: text {i}");
+                        assert!(j >= 5 || same_bits(&row(&few, j), &singly[i]), "{what}: few texts");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Computes the error of a case after its files were changed. Files that no longer open count too.
+fn error_after(name: &str, kind: &str, change: impl FnOnce(&mut HashMap<String, Vec<u8>>)) -> f64 {
+    let golden = Golden::load("sparse");
+    let mut files = case_files(&golden, name);
+    change(&mut files);
+    let model = open(SparseEncoder::builder(), &files).expect("a model");
+    largest_error(&golden, &format!("{name}.{kind}"), &embed(&model, kind, &texts(&golden.json)))
+}
+
+#[test]
+fn mutants_of_head_and_pooling_are_noticed() {
+    const POOLING: &str = "1_SpladePooling/config.json";
+    let bert = "bert/max/relu/F32/saved";
+    let set = |file: &'static str, key: &'static str, value: Value| {
+        move |files: &mut HashMap<String, Vec<u8>>| edit_json(files, file, |json| json[key] = value)
+    };
+    let noticed = |what: &str, error: f64| assert!(error > 10.0 * MAX_VALUE_ERROR, "{what}: error {error:.1e}");
+    noticed("log1p twice", error_after(bert, "encode", set(POOLING, "activation_function", json!("log1p_relu"))));
+    noticed("sum", error_after(bert, "encode", set(POOLING, "pooling_strategy", json!("sum"))));
+    noticed(
+        "tanh GELU",
+        error_after("albert/max/relu/F32/saved/gelu", "encode", set("config.json", "hidden_act", json!("gelu_new"))),
+    );
+    noticed(
+        "all elements",
+        error_after("bert/max/relu/F32/saved/at most 9", "encode", |files| {
+            set("config_sentence_transformers.json", "max_active_dims", json!(null))(files);
+        }),
+    );
+    noticed(
+        "no prompt",
+        error_after("bert/max/relu/F32/saved/prompts", "encode_query", |files| {
+            set("config_sentence_transformers.json", "prompts", json!({}))(files);
+            set("config_sentence_transformers.json", "default_prompt_name", json!(null))(files);
+        }),
+    );
+    noticed(
+        "special tokens dropped",
+        error_after(bert, "encode", |files| {
+            set("tokenizer.json", "post_processor", json!(null))(files);
+            set("tokenizer_config.json", "tokenizer_class", json!("PreTrainedTokenizerFast"))(files);
+        }),
+    );
+    noticed(
+        "decoder ignored",
+        error_after("bert/max/relu/F32/plain/untied in the file", "encode", |files| {
+            without_tensor(files, "cls.predictions.decoder.weight");
+        }),
+    );
+}
+
+/// Removes a tensor from model.safetensors.
+fn without_tensor(files: &mut HashMap<String, Vec<u8>>, name: &str) {
+    let bytes = files["model.safetensors"].clone();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    assert!(tensors.names().contains(&name), "no tensor {name}");
+    let kept = tensors.tensors().into_iter().filter(|(other, _)| other != name);
+    files.insert("model.safetensors".to_owned(), safetensors::serialize(kept, None).expect("safetensors"));
+}
+
+#[test]
+fn unsuitable_model_or_setting_is_rejected_with_the_way_out() {
+    let golden = Golden::load("sparse");
+    let message = |result: likewise::Result<SparseEncoder>| error_chain(&result.expect_err("an error"));
+    let contains = |message: &str, parts: &[&str]| {
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    };
+    for name in
+        ["bert/max/relu/F32/saved", "bert/max/relu/F32/old/old length", SOME[2], "bert/max/relu/F32/saved/static"]
+    {
+        let files = case_files(&golden, name);
+        let error = Embedder::builder().open_files(&in_memory(&files)).expect_err(name);
+        contains(&error_chain(&error), &["`model_type`: expected SentenceTransformer", "SparseEncoder)"]);
+    }
+    let dense = crate::common::files("tiny-bert");
+    contains(&message(open(SparseEncoder::builder(), &dense)), &["`model_type`: expected SparseEncoder"]);
+    let untied = case_files(&golden, "bert/max/relu/F32/plain/untied");
+    for tensor in ["cls.predictions.decoder.weight", "cls.predictions.transform.dense.weight"] {
+        let mut files = untied.clone();
+        without_tensor(&mut files, tensor);
+        contains(&message(open(SparseEncoder::builder(), &files)), &[tensor]);
+    }
+    let mut files = untied.clone();
+    edit_json(&mut files, "config.json", |json| json["architectures"] = json!(["BertModel"]));
+    contains(&message(open(SparseEncoder::builder(), &files)), &["`architectures`", "BertForMaskedLM"]);
+    contains(&message(open(SparseEncoder::builder().truncate_dim(8), &untied)), &["truncate_dim", "max_active_dims"]);
+    let long = "a b c d e f g h ".repeat(40);
+    let strict = open(SparseEncoder::builder().truncation(TruncationPolicy::Error), &untied).expect("a model");
+    assert!(matches!(strict.embed(&["a", &long]), Err(Error::TooLong { text: 1, .. })));
+    assert!(matches!(strict.similarity("a", &[] as &[&str]), Err(Error::Empty(_))));
 }
