@@ -170,7 +170,7 @@ fn vectors_in_any_batch_order_and_threads_keep_bits() {
     }
 }
 
-/// Computes the error of a case after its files were changed. Files that no longer open count too.
+/// Returns the largest error of a case after its files were changed.
 fn error_after(name: &str, kind: &str, change: impl FnOnce(&mut HashMap<String, Vec<u8>>)) -> f64 {
     let golden = Golden::load("sparse");
     let mut files = case_files(&golden, name);
