@@ -25,9 +25,9 @@ impl ModelKind {
     /// Returns the kind of a model, without opening it.
     ///
     /// config_sentence_transformers.json says it if there is a modules.json, and otherwise
-    /// `architectures` in config.json. A model of no kind counts as an embedder; opening it fails and
-    /// says why. So does a model for masked language without modules.json, because
-    /// [`Embedder`](crate::Embedder) opens it as well as [`SparseEncoder`](crate::SparseEncoder).
+    /// `architectures` in config.json. A model of no kind counts as an embedder; opening it fails
+    /// and says why. A model for masked language without modules.json counts as an embedder too;
+    /// [`SparseEncoder`](crate::SparseEncoder) opens it as well.
     ///
     /// # Errors
     /// If one of these files is not valid.
