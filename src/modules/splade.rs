@@ -2,7 +2,8 @@
 //!
 //! A vector's element is log(1 + max(x, 0)) of the numbers x that the tokens have for a vocabulary
 //! entry, pooled by the maximum or the sum (Formal et al. 2021,
-//! <https://arxiv.org/abs/2109.10086>). Follows sentence-transformers 6.2.0, `sparse_encoder/modules/splade_pooling.py`.
+//! <https://arxiv.org/abs/2109.10086>). Follows sentence-transformers 6.2.0,
+//! `sparse_encoder/modules/splade_pooling.py`.
 
 use likewise_kernels::Level;
 use likewise_kernels::reduce::max_over_rows;
