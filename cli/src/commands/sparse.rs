@@ -23,8 +23,8 @@ pub(crate) fn embed(
         return Err(Box::new(UsageError("--quantize: expected none for a sparse model".to_owned())));
     }
     if format == VectorFormat::Npy {
-        let what = "--output: expected .jsonl or .safetensors for a sparse model: a .npy file is one array, and would \
-                    contain all zeros";
+        let what = "--output: expected .jsonl or .safetensors for a sparse model: a .npy file is one array, and most \
+                    of it would be zeros";
         return Err(Box::new(UsageError(what.to_owned())));
     }
     let bar = progress::text_bar(texts.len());
