@@ -2,7 +2,6 @@
 
 use super::model::SparseEncoder;
 use super::results::{Encoded, SparseEmbeddings};
-use super::route::Route;
 use super::router::Task;
 use crate::embedder::Scores;
 use crate::error::{Error, Result};
@@ -90,7 +89,7 @@ impl SparseEncoder {
         prompt: &str,
         progress: &(impl Fn(usize) + Sync),
     ) -> Result<SparseEmbeddings> {
-        let route = self.require_route(task)?;
+        let route = &self.routes[self.require_route_index(task)?];
         let mut encoded = route.encode(texts, prompt, progress)?;
         if let Some(count) = self.max_active_dims {
             encoded.iter_mut().for_each(|Encoded { vector, .. }| vector.keep_largest(count));
@@ -98,12 +97,13 @@ impl SparseEncoder {
         Ok(SparseEmbeddings::new(route.dimension(), encoded))
     }
 
-    fn require_route(&self, task: Task) -> Result<&Route> {
-        match (self.route(task), &self.router) {
+    /// Returns the index of the route of a task.
+    pub(super) fn require_route_index(&self, task: Task) -> Result<usize> {
+        match (self.route(task), &self.route_names) {
             (Some(route), _) => Ok(route),
-            (None, Some(router)) => router.route(task).map(|route| &self.routes[route]),
+            (None, Some(names)) => Err(names.no_route(task)),
             // Without a router one route is for all tasks.
-            (None, None) => Ok(&self.routes[0]),
+            (None, None) => Ok(0),
         }
     }
 

@@ -27,7 +27,7 @@ pub struct SparseEncoderInfo {
     pub similarity: Similarity,
     /// How many elements of a vector are kept at most. None keeps all.
     pub max_active_dims: Option<usize>,
-    /// The maximum number of tokens of a text without a task, or else of a document.
+    /// The maximum number of tokens of a text without a task, or else of a query.
     pub max_length: usize,
     /// The network. None if the model has only weights of tokens, as for the keys below.
     pub network: Option<SparseNetworkInfo>,
@@ -66,14 +66,13 @@ pub struct SparseNetworkInfo {
 impl SparseEncoder {
     /// Describes the model and how it is run.
     pub fn info(&self) -> SparseEncoderInfo {
-        let default = self.route_of_task.iter().flatten().next().copied().unwrap_or(0);
         SparseEncoderInfo {
             name: self.name.clone(),
             dimension: self.dimension(),
             routes: (0..self.routes.len()).map(|route| self.describe_route(route)).collect(),
             similarity: self.similarity,
             max_active_dims: self.max_active_dims,
-            max_length: self.routes[default].tokenizer().max_tokens(),
+            max_length: self.routes[self.default_route()].tokenizer().max_tokens(),
             network: self.routes.iter().find_map(Route::splade).map(Splade::describe_network),
             prompts: self.prompts.clone(),
             prompt: self.prompt.clone(),

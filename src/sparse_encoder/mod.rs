@@ -19,7 +19,11 @@ mod open;
 mod results;
 mod route;
 mod router;
+#[cfg(feature = "serve")]
+mod staged;
 
 pub use info::{SparseEncoderInfo, SparseNetworkInfo};
 pub use model::SparseEncoder;
 pub use results::{SparseEmbeddings, SparseRow};
+#[cfg(feature = "serve")]
+pub(crate) use staged::EncodedSparseText;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::results::SparseRow;
 use super::route::Route;
-use super::router::Task;
+use super::router::{RouteNames, Task};
 use crate::embedder::Builder;
 use crate::similarity::Similarity;
 
@@ -31,8 +31,8 @@ pub struct SparseEncoder {
     pub(super) routes: Vec<Route>,
     /// The index of the route of each task, by [`Task::ALL`]. None if there is no route.
     pub(super) route_of_task: [Option<usize>; 3],
-    /// The names of the routes, for errors.
-    pub(super) router: Option<super::router::Router>,
+    /// The names of the routes, for errors. None if there is no router.
+    pub(super) route_names: Option<RouteNames>,
     pub(super) similarity: Similarity,
     pub(super) max_active_dims: Option<usize>,
     /// The text that is put before texts without a task.
@@ -70,10 +70,15 @@ impl SparseEncoder {
         a.score(&b, self.similarity)
     }
 
-    /// Returns the route of a task.
-    pub(super) fn route(&self, task: Task) -> Option<&Route> {
+    /// Returns the index of the route of a task, if there is one.
+    pub(super) fn route(&self, task: Task) -> Option<usize> {
         let position = Task::ALL.iter().position(|other| *other == task)?;
-        self.route_of_task[position].map(|route| &self.routes[route])
+        self.route_of_task[position]
+    }
+
+    /// Returns the index of the route of texts without a task, or else of queries or documents.
+    pub(super) fn default_route(&self) -> usize {
+        self.route_of_task.iter().flatten().next().copied().unwrap_or(0)
     }
 }
 

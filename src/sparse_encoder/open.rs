@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::model::SparseEncoder;
 use super::route::Route;
-use super::router::{Router, Task};
+use super::router::{RouteNames, Router, Task};
 use crate::embedder::Builder;
 use crate::error::{Error, Result, SparseEncoderError};
 use crate::files::ModelFiles;
@@ -48,14 +48,14 @@ impl Builder {
         };
         let max_active_dims = config.keys().map_or(Ok(None), |keys| keys.positive_integer("max_active_dims"))?;
         let load = |modules, manifest| Route::load(files, modules, manifest, &self.backbone);
-        let (routes, route_of_task, router) = match modules {
+        let (routes, route_of_task, route_names) = match modules {
             Some(modules) if modules.entries.first().is_some_and(|first| first.class == "Router") => {
                 Self::open_router(files, &modules, &load)?
             }
             modules => (vec![load(modules, manifest)?], [Some(0); 3], None),
         };
         let name = files.name();
-        Ok(SparseEncoder { name, routes, route_of_task, router, similarity, max_active_dims, prompt, prompts })
+        Ok(SparseEncoder { name, routes, route_of_task, route_names, similarity, max_active_dims, prompt, prompts })
     }
 
     /// Opens the routes of a model whose only module is a Router.
@@ -64,7 +64,7 @@ impl Builder {
         files: &ModelFiles,
         modules: &ModuleList,
         load: &dyn Fn(Option<ModuleList>, Manifest) -> Result<Route>,
-    ) -> Result<(Vec<Route>, [Option<usize>; 3], Option<Router>)> {
+    ) -> Result<(Vec<Route>, [Option<usize>; 3], Option<RouteNames>)> {
         if let Some(other) = modules.entries.get(1) {
             return Err(other.keys.invalid_value("type", "no module after the Router"));
         }
@@ -86,7 +86,7 @@ impl Builder {
             let modules = std::mem::replace(modules, ModuleList::of_route("", &[])?);
             routes.push(load(Some(modules), Manifest::default())?);
         }
-        Ok((routes, route_of_task, Some(router)))
+        Ok((routes, route_of_task, Some(router.into_names())))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList, TransformerTask, file_in, require_masked_language};
 use crate::modules::{MaskedLanguageHead, SparseVector, SpladePooling};
-use crate::tokenizer::{EncoderLimits, Tokenizer};
+use crate::tokenizer::{EncoderLimits, Tokenizer, TruncationSide};
 
 /// Encodes texts as sparse vectors.
 pub(super) enum Route {
@@ -33,7 +33,7 @@ pub(super) struct Splade {
 pub(super) struct TokenWeights {
     tokenizer: Tokenizer,
     weights: Vec<f32>,
-    truncation: TruncationPolicy,
+    pub(super) truncation: TruncationPolicy,
 }
 
 impl Route {
@@ -101,7 +101,8 @@ impl Route {
             Self::Splade(splade) => splade.encode(texts, prompt, progress),
             Self::Static(weights) => {
                 let encode = |(i, text): (usize, &T)| {
-                    let encoded = weights.encode(i, &prepend_prompt(prompt, text.as_ref()))?;
+                    let text = prepend_prompt(prompt, text.as_ref());
+                    let encoded = weights.encode(i, &text, weights.truncation, None)?;
                     progress(1);
                     Ok(encoded)
                 };
@@ -155,7 +156,8 @@ impl Splade {
             backbone.tokenize_text(i, texts[i].as_ref(), prompt, backbone.truncation(), None)
         })?;
         let batches = backbone.run_batches(&tokenized, |indices, use_team| {
-            let vectors = self.encode_batch(&tokenized, indices, use_team)?;
+            let texts: Vec<&TokenizedText> = indices.iter().map(|&i| &tokenized[i]).collect();
+            let vectors = self.encode_batch(&texts, |s| indices[s], use_team)?;
             progress(indices.len());
             Ok(vectors)
         })?;
@@ -167,9 +169,15 @@ impl Splade {
         Ok(encoded)
     }
 
-    /// Encodes the texts of one batch, by all threads or by this one.
-    fn encode_batch(&self, texts: &[TokenizedText], indices: &[usize], use_team: bool) -> Result<Vec<SparseVector>> {
-        let batch = self.backbone.batch(indices.iter().map(|&i| &texts[i]));
+    /// Encodes the texts of one batch, by all threads or by this one. `index` returns a text's index
+    /// in the call, for errors.
+    pub(super) fn encode_batch(
+        &self,
+        texts: &[&TokenizedText],
+        index: impl Fn(usize) -> usize,
+        use_team: bool,
+    ) -> Result<Vec<SparseVector>> {
+        let batch = self.backbone.batch(texts.iter().copied());
         let width = self.backbone.spec().hidden_size;
         let mut tokens = Vec::with_capacity(batch.tokens() * width);
         self.backbone.run(&batch, None, use_team, |vectors| {
@@ -179,7 +187,7 @@ impl Splade {
         let vectors = self.head.pool(self.pooling, &tokens, batch.text_bounds(), pool);
         match vectors.iter().position(|vector| vector.values.iter().any(|x| !x.is_finite())) {
             None => Ok(vectors),
-            Some(text) => Err(self.backbone.not_finite(indices[text], &batch)),
+            Some(text) => Err(self.backbone.not_finite(index(text), &batch)),
         }
     }
 }
@@ -221,9 +229,15 @@ impl TokenWeights {
         Ok(Self { tokenizer, weights, truncation: settings.truncation })
     }
 
-    fn encode(&self, text_index: usize, text: &str) -> Result<Encoded> {
-        let (mut ids, usage) = self.tokenizer.encode_without_special_tokens(text)?;
-        if self.truncation == TruncationPolicy::Error && usage.truncated() {
+    pub(super) fn encode(
+        &self,
+        text_index: usize,
+        text: &str,
+        truncation: TruncationPolicy,
+        side: Option<TruncationSide>,
+    ) -> Result<Encoded> {
+        let (mut ids, usage) = self.tokenizer.encode_without_special_tokens(text, side)?;
+        if truncation == TruncationPolicy::Error && usage.truncated() {
             let limit = self.tokenizer.max_tokens();
             return Err(Error::TooLong { text: text_index, tokens: usage.total, limit });
         }

@@ -23,7 +23,21 @@ pub(super) struct Router {
     /// The names and modules of the routes.
     pub(super) routes: Vec<(String, ModuleList)>,
     keys: JsonObject,
+    names: RouteNames,
+}
+
+/// The names of the routes, for errors.
+pub(super) struct RouteNames {
     file: String,
+    routes: Vec<String>,
+}
+
+impl RouteNames {
+    /// Makes the error that texts have no route.
+    pub(super) fn no_route(&self, task: Task) -> Error {
+        let (file, routes) = (self.file.clone(), self.routes.clone());
+        Error::SparseEncoder(Box::new(SparseEncoderError::NoRoute { file, task: task.description(), routes }))
+    }
 }
 
 impl Task {
@@ -82,7 +96,13 @@ impl Router {
         }
         let parameters = keys.object("parameters")?;
         let empty = JsonObject::from_value(&file, &Value::Object(<_>::default()))?;
-        Ok(Self { routes, keys: parameters.unwrap_or(empty), file })
+        let names = RouteNames { file, routes: routes.iter().map(|(name, _)| name.clone()).collect() };
+        Ok(Self { routes, keys: parameters.unwrap_or(empty), names })
+    }
+
+    /// Returns the names of the routes, for errors.
+    pub(super) fn into_names(self) -> RouteNames {
+        self.names
     }
 
     /// Returns the index of the route of a task.
@@ -123,11 +143,7 @@ impl Router {
             Some(route) => Some(route),
             None => default()?,
         };
-        found.ok_or_else(|| {
-            let routes = self.routes.iter().map(|(name, _)| name.clone()).collect();
-            let error = SparseEncoderError::NoRoute { file: self.file.clone(), task: task.description(), routes };
-            Error::SparseEncoder(Box::new(error))
-        })
+        found.ok_or_else(|| self.names.no_route(task))
     }
 
     /// Reads `route_mappings`: from a pair of task and modality, written as a tuple of Python, to a

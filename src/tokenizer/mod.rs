@@ -131,9 +131,13 @@ impl Tokenizer {
     }
 
     /// Returns the token ids of a text without special tokens around it, truncated to the maximum
-    /// length.
-    pub(crate) fn encode_without_special_tokens(&self, text: &str) -> Result<(Vec<u32>, TokenUsage)> {
-        let side = self.truncation_side;
+    /// length. `side` overrides the side from which it is truncated.
+    pub(crate) fn encode_without_special_tokens(
+        &self,
+        text: &str,
+        side: Option<TruncationSide>,
+    ) -> Result<(Vec<u32>, TokenUsage)> {
+        let side = side.unwrap_or(self.truncation_side);
         let (encoding, total) = if self.chunker.is_long(text) {
             self.encode_chunks(text, side)?
         } else {

@@ -9,6 +9,7 @@ use likewise::{
 };
 use serde_json::{Value, json};
 
+use crate::common::matrix::sparse_files;
 use crate::common::{Golden, Report, edit_json, in_memory, max_error, same_bits};
 
 /// Maximum error of a value against float64.
@@ -21,26 +22,8 @@ fn cases(json: &Value) -> impl Iterator<Item = (&str, &Value)> {
     cases.iter().map(|case| (case["name"].as_str().expect("a name"), case))
 }
 
-/// Returns the files of a case. Those with a router have tokenizers in subfolders only.
-fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
-    let mut case = case.clone();
-    let has_own = !case["tokenizer"].is_null();
-    if !has_own {
-        case["tokenizer"] = json!("tiny-bert");
-    }
-    let mut files = crate::model_matrix::files(golden, &case);
-    if !has_own {
-        files.remove("tokenizer.json");
-    }
-    for (path, name) in case["tokenizers"].as_object().into_iter().flatten() {
-        let mut sibling = crate::common::files(name.as_str().expect("a name"));
-        files.insert(path.clone(), sibling.remove("tokenizer.json").expect("a tokenizer"));
-    }
-    files
-}
-
 fn case_files(golden: &Golden, name: &str) -> HashMap<String, Vec<u8>> {
-    files(golden, cases(&golden.json).find(|(other, _)| *other == name).expect(name).1)
+    sparse_files(golden, cases(&golden.json).find(|(other, _)| *other == name).expect(name).1)
 }
 
 fn texts(json: &Value) -> Vec<String> {
@@ -101,7 +84,7 @@ fn every_family_and_folder_matches_sentence_transformers() {
     let mut compared = 0;
     let mut largest = 0.0_f64;
     for (name, case) in cases(&golden.json) {
-        let files = files(&golden, case);
+        let files = sparse_files(&golden, case);
         let model =
             open(SparseEncoder::builder(), &files).unwrap_or_else(|error| panic!("{name}: {}", error_chain(&error)));
         let kind = ModelKind::detect(&in_memory(&files)).expect("a kind");

@@ -20,6 +20,7 @@ use super::response::{inference_response, json_response};
 use super::state::ApiState;
 use super::tei::check_prompt;
 use crate::embedder::{EncodeOptions, TextInput};
+use crate::encoder::Architecture;
 use crate::server::inference::engine::AnyEngine;
 use crate::server::inference::error::InferenceError;
 use crate::server::inference::models::{ModelState, ServedModel};
@@ -185,11 +186,11 @@ fn model_object(state: &ApiState, (name, model): (&str, ModelState)) -> Value {
 /// How a model is built and computed.
 fn configuration(model: &ServedModel) -> JsonObject {
     let info = &model.summary;
-    let b = &info.architecture;
+    let sizes = |size: fn(&Architecture) -> usize| info.architecture.as_ref().map(size);
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let fields = json!({
-        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
-        "vocabulary": b.vocabulary_size, "parameters": info.parameters,
+        "architecture": info.family(), "layers": sizes(|b| b.layers), "heads": sizes(|b| b.heads),
+        "width": sizes(|b| b.hidden_size), "vocabulary": info.vocabulary, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules,
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
@@ -200,6 +201,10 @@ fn configuration(model: &ServedModel) -> JsonObject {
         }),
         AnyEngine::CrossEncoder(engine) => json!({
             "kind": "cross-encoder", "labels": engine.model.labels(), "activation": engine.info.activation,
+        }),
+        AnyEngine::SparseEncoder(engine) => json!({
+            "kind": "sparse-encoder", "dimensions": engine.info.dimension,
+            "similarity": engine.info.similarity.to_string(), "max_active_dims": engine.info.max_active_dims,
         }),
     };
     let objects = [fields, of_kind].into_iter().filter_map(|fields| match fields {

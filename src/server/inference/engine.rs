@@ -8,7 +8,7 @@ use likewise_kernels::quant::Precision;
 
 use super::batch_model::BatchModel;
 use super::queue::{FirstWorker, Queue};
-use crate::backbone::{Backbone, TruncationPolicy};
+use crate::backbone::TruncationPolicy;
 use crate::cross_encoder::{CrossEncoder, CrossEncoderInfo};
 use crate::embedder::{Builder, Embedder, ModelInfo};
 use crate::encoder::Architecture;
@@ -17,7 +17,8 @@ use crate::files::ModelFiles;
 use crate::model_folder::ModelKind;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Limits;
-use crate::tokenizer::TokenSpan;
+use crate::sparse_encoder::{SparseEncoder, SparseEncoderInfo};
+use crate::tokenizer::{TokenSpan, Tokenizer};
 
 /// A model of one kind, its description, and the queue of its inputs.
 pub(in crate::server) struct Engine<M: BatchModel> {
@@ -30,11 +31,15 @@ pub(in crate::server) struct Engine<M: BatchModel> {
 pub(in crate::server) enum AnyEngine {
     Embedder(Engine<Embedder>),
     CrossEncoder(Engine<CrossEncoder>),
+    SparseEncoder(Engine<SparseEncoder>),
 }
 
 /// What the descriptions of all kinds of models have in common.
 pub(in crate::server) struct ModelSummary {
-    pub(in crate::server) architecture: Architecture,
+    /// None if the model has no network: only weights of tokens.
+    pub(in crate::server) architecture: Option<Architecture>,
+    /// The number of token ids.
+    pub(in crate::server) vocabulary: usize,
     pub(in crate::server) modules: Vec<String>,
     pub(in crate::server) max_length: usize,
     pub(in crate::server) dtype: &'static str,
@@ -47,9 +52,15 @@ pub(in crate::server) struct ModelSummary {
 }
 
 impl ModelSummary {
+    /// The family of the encoder, or what the model is without one.
+    pub(in crate::server) fn family(&self) -> String {
+        self.architecture.as_ref().map_or_else(|| "token weights".to_owned(), |b| b.family.to_string())
+    }
+
     fn of_embedder(info: &ModelInfo) -> Self {
         Self {
-            architecture: info.architecture.clone(),
+            architecture: Some(info.architecture.clone()),
+            vocabulary: info.architecture.vocabulary_size,
             modules: info.modules.clone(),
             max_length: info.max_length,
             dtype: info.dtype,
@@ -64,7 +75,8 @@ impl ModelSummary {
 
     fn of_cross_encoder(info: &CrossEncoderInfo) -> Self {
         Self {
-            architecture: info.architecture.clone(),
+            architecture: Some(info.architecture.clone()),
+            vocabulary: info.architecture.vocabulary_size,
             modules: info.modules.clone(),
             max_length: info.max_length,
             dtype: info.dtype,
@@ -74,6 +86,25 @@ impl ModelSummary {
             prompts: info.prompts.clone(),
             prompt: info.prompt.clone(),
             parameters: info.parameters,
+        }
+    }
+
+    /// Describes a sparse encoder. A model of weights of tokens alone counts as
+    /// one thread in f32.
+    fn of_sparse_encoder(info: &SparseEncoderInfo) -> Self {
+        let network = info.network.as_ref();
+        Self {
+            architecture: network.map(|network| network.architecture.clone()),
+            vocabulary: network.map_or(info.dimension, |network| network.architecture.vocabulary_size),
+            modules: info.routes.clone(),
+            max_length: info.max_length,
+            dtype: network.map_or("F32", |network| network.dtype),
+            level: network.map_or_else(Level::best, |network| network.level),
+            precision: network.map_or(Precision::F32, |network| network.precision),
+            threads: network.map_or(1, |network| network.threads),
+            prompts: info.prompts.clone(),
+            prompt: info.prompt.clone(),
+            parameters: network.map_or(info.dimension, |network| network.parameters),
         }
     }
 }
@@ -111,6 +142,11 @@ impl AnyEngine {
                 let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
                 (Self::CrossEncoder(engine), workers)
             }
+            ModelKind::SparseEncoder => {
+                let model = builder.open_sparse_encoder_files(files)?;
+                let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
+                (Self::SparseEncoder(engine), workers)
+            }
         })
     }
 
@@ -118,6 +154,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => ModelSummary::of_embedder(&engine.info),
             Self::CrossEncoder(engine) => ModelSummary::of_cross_encoder(&engine.info),
+            Self::SparseEncoder(engine) => ModelSummary::of_sparse_encoder(&engine.info),
         }
     }
 
@@ -126,6 +163,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.info.requested_threads,
             Self::CrossEncoder(engine) => engine.info.requested_threads,
+            Self::SparseEncoder(engine) => engine.info.network.as_ref().map_or(1, |network| network.requested_threads),
         }
     }
 
@@ -133,6 +171,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.queued_inputs(),
             Self::CrossEncoder(engine) => engine.queue.queued_inputs(),
+            Self::SparseEncoder(engine) => engine.queue.queued_inputs(),
         }
     }
 
@@ -140,6 +179,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.queued_tokens(),
             Self::CrossEncoder(engine) => engine.queue.queued_tokens(),
+            Self::SparseEncoder(engine) => engine.queue.queued_tokens(),
         }
     }
 
@@ -148,19 +188,38 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.close(),
             Self::CrossEncoder(engine) => engine.queue.close(),
+            Self::SparseEncoder(engine) => engine.queue.close(),
         }
     }
 
-    pub(in crate::server) fn backbone(&self) -> &Backbone {
+    /// Returns the tokenizer. If a sparse encoder has several, it is that of texts without a task.
+    pub(in crate::server) fn tokenizer(&self) -> &Tokenizer {
         match self {
-            Self::Embedder(engine) => engine.model.backbone(),
-            Self::CrossEncoder(engine) => engine.model.backbone(),
+            Self::Embedder(engine) => engine.model.backbone().tokenizer(),
+            Self::CrossEncoder(engine) => engine.model.backbone().tokenizer(),
+            Self::SparseEncoder(engine) => engine.model.tokenizer(),
+        }
+    }
+
+    /// Returns the tokenizer of texts with a prompt.
+    ///
+    /// # Errors
+    /// If a sparse encoder has no such prompt, or no modules for such texts.
+    pub(in crate::server) fn tokenizer_of_prompt(&self, prompt: Option<&str>) -> Result<&Tokenizer> {
+        match self {
+            Self::Embedder(_) | Self::CrossEncoder(_) => Ok(self.tokenizer()),
+            Self::SparseEncoder(engine) => engine.model.tokenizer_of_prompt(prompt),
         }
     }
 
     /// Whether a text that is too long is truncated if the request does not specify it.
     pub(in crate::server) fn truncates_by_default(&self) -> bool {
-        self.backbone().truncation() == TruncationPolicy::Allow
+        let truncation = match self {
+            Self::Embedder(engine) => engine.model.backbone().truncation(),
+            Self::CrossEncoder(engine) => engine.model.backbone().truncation(),
+            Self::SparseEncoder(engine) => engine.model.truncation(),
+        };
+        truncation == TruncationPolicy::Allow
     }
 
     /// Passes all tokens of a text and its prompt, untruncated, to `receive`, a list at a time.
@@ -178,6 +237,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.model.token_spans(text, prompt, special, receive),
             Self::CrossEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
+            Self::SparseEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
         }
     }
 }
