@@ -59,6 +59,7 @@ impl CrossEncoder {
             bytes: self.pooling.bytes() + classifier_bytes,
             // A pair has at least as many tokens.
             reads_one_token: self.pooling.single_token(3, 0).is_some(),
+            buffers: 0,
         };
         let mut modules = self.pooling.describe();
         modules.extend(self.classifier.as_ref().map(ClassificationHead::describe));

@@ -86,7 +86,7 @@ impl Embedder {
     fn memory(&self, precision: Precision) -> MemoryEstimate {
         // A text has at least three tokens, two of them special.
         let reads_one_token = self.head.single_token(3, 0).is_some();
-        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(), reads_one_token })
+        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(), reads_one_token, buffers: 0 })
     }
 
     /// Returns the precisions in which the model's files can be opened.

@@ -107,6 +107,18 @@ impl MaskedLanguageHead {
         self.hidden.bytes() + self.norm.bytes() + decoder + self.bias.len() * size_of::<f32>()
     }
 
+    /// Returns the bytes of the buffers that one thread needs for a batch of so many tokens, of texts
+    /// of three tokens at least.
+    pub(crate) fn buffer_bytes(&self, precision: Precision, pooling: SpladePooling, tokens: usize) -> usize {
+        const MIN_TOKENS: usize = 3;
+        let [width, inner] = [self.hidden.input_width(), self.hidden.output_width()];
+        let packed = if precision == Precision::F32 { 0 } else { precision.packed_row_len(inner) };
+        let logits = tokens.min(ROWS) * COLUMNS;
+        let pooled = Accumulator::bytes(pooling, tokens.div_ceil(MIN_TOKENS), COLUMNS);
+        // The token vectors, and the vectors before and after the norm.
+        (tokens * (width + 2 * inner + packed) + logits) * size_of::<f32>() + pooled
+    }
+
     /// Returns the floating-point operations of the two products, a multiply-add being two.
     pub(crate) fn operations_per_token(&self) -> usize {
         2 * self.hidden.output_width() * (self.hidden.input_width() + self.vocabulary())

@@ -93,6 +93,12 @@ impl Accumulator {
         Self { pooling, width, largest, sums: vec![0.0; of_sum], of_rows: vec![0.0; width] }
     }
 
+    /// Returns the bytes for so many texts.
+    pub(super) fn bytes(pooling: SpladePooling, texts: usize, width: usize) -> usize {
+        let element = if pooling.is_sum { size_of::<f64>() } else { size_of::<f32>() };
+        (texts * element + size_of::<f32>()) * width
+    }
+
     /// Adds the numbers of the next tokens of a text `[rows, width]`.
     pub(super) fn add(&mut self, level: Level, text: usize, logits: MatRef<'_>) {
         let columns = text * self.width..(text + 1) * self.width;

@@ -119,6 +119,8 @@ impl Splade {
     }
 
     fn memory(&self, precision: Precision) -> MemoryEstimate {
-        self.backbone.memory(precision, HeadMemory { bytes: self.head.bytes(precision), reads_one_token: false })
+        let buffers = self.head.buffer_bytes(precision, self.pooling, self.backbone.max_batch_tokens());
+        let head = HeadMemory { bytes: self.head.bytes(precision), reads_one_token: false, buffers };
+        self.backbone.memory(precision, head)
     }
 }

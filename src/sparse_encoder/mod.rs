@@ -13,6 +13,8 @@
 //! `sparse_encoder/model.py`.
 
 mod embed;
+#[cfg(feature = "hub")]
+mod from_hub;
 mod info;
 mod model;
 mod open;

@@ -11,8 +11,9 @@ use crate::similarity::Similarity;
 
 /// A model that computes a sparse vector for each text, open and ready to use.
 ///
-/// Open one with [`SparseEncoder::open`] or [`SparseEncoder::builder`]. The type is `Send` and
-/// `Sync`. All methods take `&self`, and any number of threads may call them at once.
+/// Open one with [`SparseEncoder::open`], [`SparseEncoder::builder`] or, with the feature `hub`,
+/// `SparseEncoder::from_hub`. The type is `Send` and `Sync`. All methods take `&self`, and any
+/// number of threads may call them at once.
 ///
 /// In every precision a vector has the same bits alone and in any batch, in any order, with any
 /// number of threads, and on every level that has fused multiply-add.

@@ -49,9 +49,7 @@ impl Builder {
         let max_active_dims = config.keys().map_or(Ok(None), |keys| keys.positive_integer("max_active_dims"))?;
         let load = |modules, manifest| Route::load(files, modules, manifest, &self.backbone);
         let (routes, route_of_task, route_names) = match modules {
-            Some(modules) if modules.entries.first().is_some_and(|first| first.class == "Router") => {
-                Self::open_router(files, &modules, &load)?
-            }
+            Some(modules) if modules.has_router() => Self::open_router(files, &modules, &load)?,
             modules => (vec![load(modules, manifest)?], [Some(0); 3], None),
         };
         let name = files.name();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::{self, JsonObject};
 use crate::error::{Error, Result, SparseEncoderError};
 use crate::files::ModelFiles;
-use crate::model_folder::{CONFIG, Manifest, ModuleList};
+use crate::model_folder::{CONFIG, Manifest, ModuleList, ROUTER_CONFIG};
 
 /// What a text is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +67,12 @@ impl Router {
     /// # Errors
     /// If the file does not exist, or is not valid.
     pub(super) fn read(files: &ModelFiles) -> Result<Self> {
-        const NAME: &str = "router_config.json";
         let mut manifest = Manifest::default();
-        let (name, bytes) = match manifest.read(files, NAME)? {
-            Some(bytes) => (NAME, Some(bytes)),
+        let (name, bytes) = match manifest.read(files, ROUTER_CONFIG)? {
+            Some(bytes) => (ROUTER_CONFIG, Some(bytes)),
             None => (CONFIG, manifest.read(files, CONFIG)?),
         };
-        let bytes = bytes.ok_or_else(|| files.missing_file(NAME, "the routes of the Router module"))?;
+        let bytes = bytes.ok_or_else(|| files.missing_file(ROUTER_CONFIG, "the routes of the Router module"))?;
         let file = files.label(name);
         let keys = JsonObject::parse(&file, &bytes)?;
         let types = keys.string_map("types")?;
