@@ -4,6 +4,7 @@ mod content;
 mod cross_encoder;
 mod hub;
 mod message;
+mod sparse_encoder;
 #[cfg(feature = "serve")]
 mod without_paths;
 
@@ -14,6 +15,7 @@ pub use cross_encoder::CrossEncoderError;
 pub use hub::HubErrorKind;
 pub use message::error_chain;
 use message::*;
+pub use sparse_encoder::SparseEncoderError;
 
 /// The error of the library: the file, the key or tensor, what was expected and what was found.
 ///
@@ -302,6 +304,10 @@ pub enum Error {
     /// A pair of texts, or a setting, does not suit a cross-encoder.
     #[error(transparent)]
     CrossEncoder(Box<CrossEncoderError>),
+
+    /// A text, or a setting, does not suit a sparse encoder.
+    #[error(transparent)]
+    SparseEncoder(Box<SparseEncoderError>),
 
     /// The ranges for quantization are missing or not valid.
     #[error("quantization ranges: {0}")]

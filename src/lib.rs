@@ -66,6 +66,7 @@ mod quickstart;
 #[cfg(feature = "serve")]
 pub mod server;
 mod similarity;
+mod sparse_encoder;
 mod static_embedding;
 mod tokenizer;
 mod trace;
@@ -79,7 +80,7 @@ pub use cross_encoder::{CrossEncoder, PairTokens, Predictions, RankedText, Ranki
 pub use embedder::Converted;
 pub use embedder::{Builder, Embedder, Embeddings, Scores, Trace};
 pub use encoder::Architecture;
-pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, error_chain};
+pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, SparseEncoderError, error_chain};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use model_folder::ModelKind;
@@ -89,6 +90,7 @@ pub use modules::PoolingMode;
 pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{Similarity, pearson, spearman};
+pub use sparse_encoder::{SparseEmbeddings, SparseEncoder, SparseRow};
 pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
 pub use trace::Recorder;
 pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};

@@ -11,7 +11,8 @@ use crate::modules::PoolingMode;
 use crate::similarity::Similarity;
 
 /// The description of a model and of how it is run. Returned by
-/// [`Embedder::info`](crate::Embedder::info) and [`CrossEncoder::info`](crate::CrossEncoder::info).
+/// [`Embedder::info`](crate::Embedder::info), [`CrossEncoder::info`](crate::CrossEncoder::info) and
+/// [`SparseEncoder::info`](crate::SparseEncoder::info).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ModelInfo {
@@ -66,6 +67,15 @@ pub enum ModelOutput {
         /// The function that compares two vectors.
         similarity: Similarity,
     },
+    /// A vector for each text, with an element for each vocabulary entry, most of them 0.
+    SparseVector {
+        /// The number of elements of a vector.
+        width: usize,
+        /// The function that compares two vectors.
+        similarity: Similarity,
+        /// How many elements of a vector are kept at most. None keeps all.
+        max_active_dims: Option<usize>,
+    },
     /// A score for each label of a pair of texts.
     Scores {
         /// The names of the labels.
@@ -99,12 +109,13 @@ pub(crate) struct TokenVectorInfo<'a> {
 }
 
 impl<'a> TokenVectorInfo<'a> {
-    /// Describes an encoder. `head` is the memory of the modules after it.
-    pub(crate) fn of_encoder(backbone: &'a Backbone, head: HeadMemory) -> Self {
+    /// Describes an encoder. `head` is the memory of the modules after it in a precision.
+    pub(crate) fn of_encoder(backbone: &'a Backbone, head: impl Fn(Precision) -> HeadMemory) -> Self {
         let precision = backbone.precision();
         // A converted model can be opened in its own precision only.
         let is_possible = |other: &Precision| !backbone.is_converted() || *other == precision;
         let precisions = Precision::ALL.into_iter().filter(is_possible);
+        let memory = |precision| backbone.memory(precision, head(precision));
         Self {
             runtime: backbone,
             architecture: backbone.spec().architecture(),
@@ -112,8 +123,8 @@ impl<'a> TokenVectorInfo<'a> {
             dtype: backbone.encoder().dtype(),
             precision,
             converted: backbone.is_converted(),
-            memory_by_precision: precisions.map(|precision| (precision, backbone.memory(precision, head))).collect(),
-            memory: backbone.memory(precision, head),
+            memory_by_precision: precisions.map(|precision| (precision, memory(precision))).collect(),
+            memory: memory(precision),
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValuePa
 use likewise::hub::DEFAULT_REVISION;
 use likewise::{Builder, CrossEncoder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
-use crate::model::Model;
+use crate::model::{Model, VectorModel};
 use crate::outcome::{Outcome, UsageError};
 use crate::{hub, model, output};
 
@@ -21,6 +21,15 @@ pub(crate) struct ModelArgs {
 
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// Which of its kinds a model is opened as.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct KindArgs {
+    /// Open a model for masked language without modules.json as SPLADE
+    #[arg(long)]
+    sparse: bool,
 }
 
 /// The name of one model.
@@ -189,19 +198,23 @@ fn default_model() -> Result<ModelFiles, UsageError> {
 }
 
 impl ModelArgs {
-    /// Opens the model, which must compute vectors.
-    pub(crate) fn open(&self) -> Outcome<Embedder> {
-        model::embedder(&self.name.files(&self.run.source)?, self.run.builder())
-    }
-
     /// Opens the model, which must score pairs of texts.
     pub(crate) fn open_cross_encoder(&self) -> Outcome<CrossEncoder> {
-        model::cross_encoder(&self.name.files(&self.run.source)?, self.run.builder())
+        model::cross_encoder(&self.files()?, self.run.builder())
     }
 
     /// Opens the model of any kind.
-    pub(crate) fn open_any(&self) -> Outcome<Model> {
-        Model::open(&self.name.files(&self.run.source)?, self.run.builder())
+    pub(crate) fn open_any(&self, kind: &KindArgs) -> Outcome<Model> {
+        Model::open(&self.files()?, self.run.builder(), kind.sparse)
+    }
+
+    /// Opens the model, which must compute vectors, dense or sparse.
+    pub(crate) fn open_vectors(&self, kind: &KindArgs) -> Outcome<VectorModel> {
+        VectorModel::open(&self.files()?, self.run.builder(), kind.sparse)
+    }
+
+    fn files(&self) -> Outcome<ModelFiles> {
+        self.name.files(&self.run.source)
     }
 }
 

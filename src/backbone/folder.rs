@@ -28,6 +28,14 @@ impl ModelFolder {
     pub(crate) fn read(files: &ModelFiles) -> Result<Self> {
         let mut manifest = Manifest::default();
         let modules = ModuleList::read(files, &mut manifest)?;
+        Self::of_modules(files, modules, manifest)
+    }
+
+    /// Reads config.json of a model with these modules.
+    ///
+    /// # Errors
+    /// See [`Self::read`].
+    pub(crate) fn of_modules(files: &ModelFiles, modules: Option<ModuleList>, mut manifest: Manifest) -> Result<Self> {
         let encoder_files = files.subfolder(modules.as_ref().map_or(Ok(""), ModuleList::encoder_path)?);
         Checkpoint::reject_other_formats(&encoder_files)?;
         let bytes = manifest.require(&encoder_files, CONFIG, "the architecture")?;

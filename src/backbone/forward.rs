@@ -86,7 +86,7 @@ impl Backbone {
     }
 
     /// Returns the largest number of tokens in a batch of one thread.
-    pub(super) fn max_batch_tokens(&self) -> usize {
+    pub(crate) fn max_batch_tokens(&self) -> usize {
         self.tokenizer.max_tokens().max(MAX_TOKENS_PER_BATCH)
     }
 

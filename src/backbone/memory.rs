@@ -66,6 +66,8 @@ pub(crate) struct HeadMemory {
     pub(crate) bytes: usize,
     /// Whether they read the vector of one token of each text only.
     pub(crate) reads_one_token: bool,
+    /// The bytes of their buffers for the largest batch of one thread, if they are large.
+    pub(crate) buffers: usize,
 }
 
 /// The command with its libraries and the heap's own overhead, measured: 9.5 MiB.
@@ -130,7 +132,7 @@ impl Backbone {
             packing: self.load_stats.largest_packed_source,
             tables: self.load_stats.table_bytes,
             activations: self.thread_pool.size() * Workspace::bytes(spec, precision, self.max_batch_tokens())
-                + self.thread_pool.size() * self.selected_bytes(precision, head)
+                + self.thread_pool.size() * (self.selected_bytes(precision, head) + head.buffers)
                 + RelativePositionBias::bytes(spec, self.tokenizer.max_tokens())
                 + RotaryPositions::bytes(spec, self.tokenizer.max_tokens()),
             tokenizing: self.thread_pool.size() * TOKENIZING_BYTES_PER_THREAD + UNSPLIT_TEXT_BYTES,

@@ -13,12 +13,13 @@ impl CrossEncoder {
             bytes: self.pooling.bytes() + classifier_bytes,
             // A pair has at least three tokens, as a text has.
             reads_one_token: self.pooling.single_token(3, 0).is_some(),
+            buffers: 0,
         };
         let mut modules = self.pooling.describe();
         modules.extend(self.classifier.as_ref().map(ClassificationHead::describe));
         let output = ModelOutput::Scores { labels: self.labels.clone(), activation: self.activation.to_string() };
         let head = HeadInfo { modules, prompts: &self.prompts, prompt: &self.prompt, output };
-        ModelInfo::new(TokenVectorInfo::of_encoder(&self.backbone, memory), head)
+        ModelInfo::new(TokenVectorInfo::of_encoder(&self.backbone, |_| memory), head)
     }
 
     /// Returns the floating-point operations of a pass over a pair of so many tokens, as

@@ -12,6 +12,8 @@
 //! Follows sentence-transformers 6.2.0, `cross_encoder/model.py`.
 
 mod activation;
+#[cfg(feature = "hub")]
+mod from_hub;
 mod info;
 mod labels;
 mod model;

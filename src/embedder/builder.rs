@@ -154,6 +154,7 @@ impl Builder {
 
     /// Opens a model with an encoder, and keeps what only a conversion needs.
     pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
+        reject_sparse_encoder(files)?;
         let mut folder = ModelFolder::read(files)?;
         let has_modules = folder.modules.is_some();
         if !has_modules {
@@ -200,6 +201,15 @@ impl Builder {
             None => Ok(config.truncate_dim()?.map(|dimensions| dimensions.min(width))),
         }
     }
+}
+
+/// Rejects a model that config_sentence_transformers.json says is a sparse encoder. Its modules are
+/// others, and the messages about them would not say what to do.
+fn reject_sparse_encoder(files: &ModelFiles) -> Result<()> {
+    if ModelKind::detect(files)? == ModelKind::SparseEncoder {
+        SentenceConfig::load(files, &mut Manifest::default(), true, ModelKind::Embedder)?;
+    }
+    Ok(())
 }
 
 impl Embedder {

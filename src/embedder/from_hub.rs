@@ -3,8 +3,7 @@
 use super::builder::Builder;
 use super::model::Embedder;
 use crate::error::Result;
-use crate::files::ModelFiles;
-use crate::hub::{self, DEFAULT_REVISION, Hub, Settings};
+use crate::hub::{self, DEFAULT_REVISION};
 
 impl Embedder {
     /// Opens a model of the Hugging Face hub with default settings.
@@ -44,7 +43,6 @@ impl Builder {
     /// - Offline, if the cache lacks a file.
     /// - If the model cannot be opened: see [`Builder::open`].
     pub fn open_hub(self, id: &str, revision: &str) -> Result<Embedder> {
-        let folder = Hub::new(Settings::from_env()).find_or_pull(id, revision, &mut |_| ())?;
-        self.open_files(&ModelFiles::folder(folder).named(id))
+        self.open_files(&hub::model_files(id, revision)?)
     }
 }

@@ -9,7 +9,7 @@ impl Embedder {
     pub fn info(&self) -> ModelInfo {
         // A text has at least three tokens, two of them special.
         let reads_one_token = self.head.single_token(3, 0).is_some();
-        let memory = HeadMemory { bytes: self.head.bytes(), reads_one_token };
+        let memory = HeadMemory { bytes: self.head.bytes(), reads_one_token, buffers: 0 };
         let output = ModelOutput::Vector {
             width: self.width(),
             pooling: self.head.pooling_modes().to_vec(),

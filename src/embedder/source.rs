@@ -51,7 +51,7 @@ impl TokenVectors {
     /// Describes the source. `head` is the memory of the modules after it.
     pub(super) fn info(&self, head: HeadMemory) -> TokenVectorInfo<'_> {
         match self {
-            Self::Encoder(backbone) => TokenVectorInfo::of_encoder(backbone, head),
+            Self::Encoder(backbone) => TokenVectorInfo::of_encoder(backbone, |_| head),
             Self::Table(model) => {
                 let table = model.table();
                 let memory = model.runtime().memory_with_table(table.bytes(), table.bytes_in_memory(), head);

@@ -11,10 +11,12 @@
 
 mod attention;
 mod classifier;
+mod masked_language;
 mod modules;
 
 pub(crate) use attention::{AttentionSpec, DistanceBuckets, RelativeBiasSpec, RelativeKeysSpec, RotarySpec, Window};
 pub(crate) use classifier::{ClassifierPooling, ClassifierSpec, HeadLinearSpec};
+pub(crate) use masked_language::{DecoderBias, MaskedLanguageSpec};
 pub(crate) use modules::{FeedForwardSpec, LinearPart, LinearSpec, NormKind, NormSpec, TableSpec};
 
 use std::collections::BTreeMap;

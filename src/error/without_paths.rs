@@ -58,6 +58,7 @@ impl Error {
             | Self::HubTlsUnsupported { .. }
             | Self::TooLong { .. }
             | Self::CrossEncoder(_)
+            | Self::SparseEncoder(_)
             | Self::InvalidRanges(_)
             | Self::TruncateDim { .. }
             | Self::MaxLength { .. }

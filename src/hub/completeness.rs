@@ -8,7 +8,8 @@ use serde::de::IgnoredAny;
 
 use super::cache::CachedRepository;
 use super::file_selection::{
-    encoder_folder, missing_required_files, optional_files, parse_modules, parse_shard_names, unsupported_files,
+    encoder_folders, missing_required_files, optional_files, parse_modules, parse_router, parse_shard_names,
+    router_file, unsupported_files,
 };
 use crate::checkpoint::Checkpoint;
 use crate::config::JsonObject;
@@ -43,11 +44,27 @@ impl MissingFiles {
 /// Returns the files that a snapshot lacks.
 pub(super) fn missing_files(folder: &Path) -> Result<MissingFiles> {
     let snapshot = Snapshot { folder };
-    let modules = snapshot.read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
+    let mut modules = snapshot.read(MODULES)?.map(|(label, bytes)| parse_modules(&label, &bytes)).transpose()?;
+    if modules.as_ref().is_some_and(ModuleList::has_router) {
+        let name = router_file(&|name| snapshot.contains(name));
+        let Some((label, bytes)) = snapshot.read(name)? else {
+            // Without it the other files are not known.
+            return Ok(MissingFiles { required: vec![name.to_owned()], ..MissingFiles::default() });
+        };
+        modules = Some(parse_router(&label, &bytes)?);
+    }
     let required = snapshot.missing_required(modules.as_ref())?;
-    let encoder = encoder_folder(modules.as_ref());
-    let optional = snapshot.missing_optional(modules.as_ref(), &required)?;
-    Ok(MissingFiles { other_weights: snapshot.other_weights(encoder, &required), required, optional })
+    let mut missing = MissingFiles::default();
+    for encoder in encoder_folders(modules.as_ref()) {
+        for name in snapshot.missing_optional(encoder, modules.as_ref(), &required)? {
+            // Files in the model's folder are among those of every encoder.
+            if !missing.optional.contains(&name) {
+                missing.optional.push(name);
+            }
+        }
+        missing.other_weights.extend(snapshot.other_weights(encoder, &required));
+    }
+    Ok(MissingFiles { required, ..missing })
 }
 
 /// A folder of a commit's files.
@@ -72,29 +89,39 @@ impl Snapshot<'_> {
     }
 
     fn missing_required(&self, modules: Option<&ModuleList>) -> Result<Vec<String>> {
-        let encoder = encoder_folder(modules);
-        let has = |name: &str| self.contains(name);
-        let mut missing = missing_required_files(&has, modules);
-        // A link to a removed blob is a file of the model: the model does not open without it.
-        let exists = |name: &str| has(name) || self.folder.join(name).is_symlink();
-        let Some(weights) = find_weights(|name| exists(&file_in(encoder, name))) else {
-            missing.push(file_in(encoder, WEIGHTS));
-            return Ok(missing);
-        };
-        let weights = file_in(encoder, weights);
-        if !has(&weights) {
-            missing.push(weights);
-        } else if let Some(ending) = shard_ending(&weights)
-            && let Some((label, bytes)) = self.read(&weights)?
-        {
-            let shards = parse_shard_names(&label, &bytes, ending)?.into_iter();
-            missing.extend(shards.map(|shard| file_in(encoder, &shard)).filter(|shard| !has(shard)));
+        let mut missing = missing_required_files(&|name| self.contains(name), modules);
+        for encoder in encoder_folders(modules) {
+            missing.extend(self.missing_weights(encoder)?);
         }
         Ok(missing)
     }
 
-    fn missing_optional(&self, modules: Option<&ModuleList>, required: &[String]) -> Result<Vec<String>> {
-        let encoder = encoder_folder(modules);
+    fn missing_weights(&self, encoder: &str) -> Result<Vec<String>> {
+        let has = |name: &str| self.contains(name);
+        // A link to a removed blob is a file of the model: the model does not open without it.
+        let exists = |name: &str| has(name) || self.folder.join(name).is_symlink();
+        let Some(weights) = find_weights(|name| exists(&file_in(encoder, name))) else {
+            return Ok(vec![file_in(encoder, WEIGHTS)]);
+        };
+        let weights = file_in(encoder, weights);
+        if !has(&weights) {
+            return Ok(vec![weights]);
+        }
+        if let Some(ending) = shard_ending(&weights)
+            && let Some((label, bytes)) = self.read(&weights)?
+        {
+            let shards = parse_shard_names(&label, &bytes, ending)?.into_iter();
+            return Ok(shards.map(|shard| file_in(encoder, &shard)).filter(|shard| !has(shard)).collect());
+        }
+        Ok(Vec::new())
+    }
+
+    fn missing_optional(
+        &self,
+        encoder: &str,
+        modules: Option<&ModuleList>,
+        required: &[String],
+    ) -> Result<Vec<String>> {
         let commit = CommitFiles::of_snapshot(self.folder);
         let lists_added_tokens = self.lists_added_tokens(encoder)?;
         let has_no_modules = commit.contains(MODULES) == Some(false);
@@ -107,7 +134,8 @@ impl Snapshot<'_> {
             let exists = self.contains(name) || required.contains(name);
             !exists && commit.contains(name) != Some(false)
         };
-        let used = optional_files(modules).filter(|(_, condition)| !is_unused(*condition)).map(|(name, _)| name);
+        let used =
+            optional_files(encoder, modules).filter(|(_, condition)| !is_unused(*condition)).map(|(name, _)| name);
         let mut missing: Vec<String> = used.filter(is_missing).collect();
         // The model must be rejected if the commit contains these files.
         let is_rejected = |name: &String| !self.contains(name) && commit.contains(name) == Some(true);

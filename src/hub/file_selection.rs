@@ -6,8 +6,8 @@ use super::cache::is_plain;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::model_folder::{
-    CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleList, Role, TOKENIZER, VOCAB_JSON, VOCABULARIES,
-    file_in, find_weights, is_license_or_readme, is_weights, module_weights,
+    CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleEntry, ModuleList, ROUTER_CONFIG, Role, TOKENIZER,
+    VOCAB_JSON, VOCABULARIES, file_in, find_weights, is_license_or_readme, is_weights, module_weights,
 };
 
 /// Limits the names of licenses and READMEs. All other names are known.
@@ -24,10 +24,10 @@ fn files_with(role: impl Fn(Role) -> bool, encoder: &str) -> impl Iterator<Item 
 
 /// Returns the files that a model opens without, but may give other vectors without, and when they
 /// are read.
-pub(super) fn optional_files(modules: Option<&ModuleList>) -> impl Iterator<Item = (String, Condition)> {
+pub(super) fn optional_files(encoder: &str, modules: Option<&ModuleList>) -> impl Iterator<Item = (String, Condition)> {
     // A table of token vectors has no settings beside it.
     let has_encoder = modules.is_none_or(|modules| modules.static_embedding().is_none());
-    files_with(|role| role == Role::Optional, encoder_folder(modules))
+    files_with(|role| role == Role::Optional, encoder)
         .filter(move |(_, file)| has_encoder || file.folder == Folder::Model)
         .map(|(name, file)| (name, file.condition))
 }
@@ -47,14 +47,15 @@ pub(super) fn select_model_files(names: &BTreeSet<String>) -> Vec<String> {
 
 /// Selects the files in the modules' subfolders, weights last.
 ///
-/// [`select_weights`] selects the encoder's weights.
+/// [`select_weights`] selects an encoder's weights.
 pub(super) fn select_module_files(names: &BTreeSet<String>, modules: &ModuleList) -> Vec<String> {
     let mut selected = Vec::new();
     for (i, module) in modules.entries.iter().enumerate().filter(|(_, module)| !module.path.is_empty()) {
+        let has_own_weights = !modules.is_encoder(i);
         let is_known = |name: &str| KNOWN_FILES.iter().any(|file| file.folder == Folder::Encoder && file.name == name);
         let is_selected = |name: &&String| {
             let rest = name.strip_prefix(module.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            let is_weights = i > 0 && **name == module_weights(|name| names.contains(name), &module.path);
+            let is_weights = has_own_weights && **name == module_weights(|name| names.contains(name), &module.path);
             rest.is_some_and(|rest| (is_known(rest) || is_weights) && is_plain(name))
         };
         selected.extend(names.iter().filter(is_selected).cloned());
@@ -68,7 +69,18 @@ pub(super) fn select_module_files(names: &BTreeSet<String>, modules: &ModuleList
 /// # Errors
 /// If the file is not a list of modules, or a path could leave the repository.
 pub(super) fn parse_modules(label: &str, bytes: &[u8]) -> Result<ModuleList> {
-    let modules = ModuleList::parse(label, bytes)?;
+    require_plain_paths(ModuleList::parse(label, bytes)?)
+}
+
+/// Parses the file of a Router: the modules of all routes.
+///
+/// # Errors
+/// If the file names no modules, or a path could leave the repository.
+pub(super) fn parse_router(label: &str, bytes: &[u8]) -> Result<ModuleList> {
+    require_plain_paths(ModuleList::of_router(label, bytes)?)
+}
+
+fn require_plain_paths(modules: ModuleList) -> Result<ModuleList> {
     let invalid = modules.entries.iter().find(|module| !module.path.is_empty() && !is_plain(&module.path));
     match invalid {
         Some(module) => {
@@ -79,12 +91,23 @@ pub(super) fn parse_modules(label: &str, bytes: &[u8]) -> Result<ModuleList> {
     }
 }
 
-/// Returns the subfolder of the encoder, which is the first module. It is "" in most repositories.
-pub(super) fn encoder_folder(modules: Option<&ModuleList>) -> &str {
-    modules.and_then(|modules| modules.entries.first()).map_or("", |module| &module.path)
+/// Returns the name of the file of the Router, which older versions call config.json.
+pub(super) fn router_file(has: &dyn Fn(&str) -> bool) -> &'static str {
+    if !has(ROUTER_CONFIG) && has(CONFIG) { CONFIG } else { ROUTER_CONFIG }
 }
 
-/// Selects the encoder's weights: a file, or the index of shards.
+/// Returns the subfolders of the encoders. Most repositories have one encoder, in "". The routes of
+/// a Router have one each.
+pub(super) fn encoder_folders(modules: Option<&ModuleList>) -> Vec<&str> {
+    let Some(modules) = modules.filter(|modules| !modules.entries.is_empty()) else { return vec![""] };
+    let encoders = (0..modules.entries.len()).filter(|&i| modules.is_encoder(i));
+    let mut folders: Vec<&str> = encoders.map(|i| modules.entries[i].path.as_str()).collect();
+    folders.sort_unstable();
+    folders.dedup();
+    folders
+}
+
+/// Selects an encoder's weights: a file, or the index of shards.
 ///
 /// # Errors
 /// Without weights that can be read: the weights in other formats.
@@ -114,15 +137,19 @@ pub(super) fn parse_shard_names(label: &str, bytes: &[u8], ending: &str) -> Resu
 /// Returns the files that do not exist and that a model cannot be opened without. `has`: whether a
 /// file exists.
 ///
-/// The encoder's weights are not among them: see [`find_weights`].
+/// The encoders' weights are not among them: see [`find_weights`].
 pub(super) fn missing_required_files(has: &dyn Fn(&str) -> bool, modules: Option<&ModuleList>) -> Vec<String> {
-    let encoder = encoder_folder(modules);
-    let has_in_encoder = |name: &str| has(&file_in(encoder, name));
     let mut required = Vec::new();
-    if modules.is_some_and(|modules| modules.static_embedding().is_some()) {
-        required.push(file_in(encoder, TOKENIZER));
-    } else {
-        required.push(file_in(encoder, CONFIG));
+    for encoder in encoder_folders(modules) {
+        let has_in_encoder = |name: &str| has(&file_in(encoder, name));
+        let module = modules.and_then(|modules| modules.entries.iter().find(|module| module.path == encoder));
+        if modules.is_some_and(|modules| modules.static_embedding().is_some()) {
+            required.push(file_in(encoder, TOKENIZER));
+            continue;
+        }
+        if module.is_none_or(ModuleEntry::encoder_needs_config) {
+            required.push(file_in(encoder, CONFIG));
+        }
         required.extend(missing_vocabulary(has_in_encoder, encoder));
     }
     required.extend(modules.into_iter().flat_map(|modules| modules.required_files(has)));
@@ -232,11 +259,59 @@ mod tests {
         ];
         assert_eq!(select_module_files(&names, &modules), expected);
         let single = "0_Transformer/model.safetensors";
-        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(single.to_owned()));
+        assert_eq!(select_weights(&names, encoder_folders(Some(&modules))[0]), Ok(single.to_owned()));
         names.remove(single);
         let index = "0_Transformer/model.safetensors.index.json";
         names.insert(index.to_owned());
-        assert_eq!(select_weights(&names, encoder_folder(Some(&modules))), Ok(index.to_owned()));
+        assert_eq!(select_weights(&names, encoder_folders(Some(&modules))[0]), Ok(index.to_owned()));
+    }
+
+    #[test]
+    fn routes_of_a_router_are_selected_with_all_their_tokenizers_and_weights() {
+        let names = set(&[
+            "config_sentence_transformers.json",
+            "document_0_Transformer/config.json",
+            "document_0_Transformer/model.safetensors",
+            "document_0_Transformer/onnx/model.onnx",
+            "document_0_Transformer/tokenizer.json",
+            "document_1_SpladePooling/config.json",
+            "modules.json",
+            "query_0_SparseStaticEmbedding/model.safetensors",
+            "query_0_SparseStaticEmbedding/tokenizer.json",
+            "router_config.json",
+        ]);
+        let modules = parse_modules(MODULES, br#"[{"path": "", "type": "a.Router"}]"#).expect("modules");
+        assert!(modules.has_router() && router_file(&|name| names.contains(name)) == ROUTER_CONFIG);
+        assert_eq!(router_file(&|name| name == CONFIG), CONFIG);
+        let classes = [
+            ("query_0_SparseStaticEmbedding", "SparseStaticEmbedding"),
+            ("document_0_Transformer", "Transformer"),
+            ("document_1_SpladePooling", "SpladePooling"),
+        ];
+        let types: serde_json::Map<String, serde_json::Value> = classes
+            .map(|(path, class)| (path.to_owned(), format!("sentence_transformers.{class}").into()))
+            .into_iter()
+            .collect();
+        let json = serde_json::json!({ "types": types }).to_string();
+        let routes = parse_router(ROUTER_CONFIG, json.as_bytes()).expect("routes");
+        let encoders: [&str; 2] = encoder_folders(Some(&routes)).try_into().expect("two encoders");
+        assert_eq!(encoders, ["document_0_Transformer", "query_0_SparseStaticEmbedding"]);
+        let expected = [
+            "document_0_Transformer/config.json",
+            "document_0_Transformer/tokenizer.json",
+            "document_1_SpladePooling/config.json",
+            "query_0_SparseStaticEmbedding/tokenizer.json",
+        ];
+        assert_eq!(select_module_files(&names, &routes), expected);
+        let weights: Vec<String> =
+            encoders.iter().map(|encoder| select_weights(&names, encoder).expect("weights")).collect();
+        assert_eq!(weights, encoders.map(|encoder| file_in(encoder, WEIGHTS)));
+        let without =
+            |name: &str| missing_required_files(&|other| other != name && names.contains(other), Some(&routes));
+        assert!(without("").is_empty());
+        for name in expected {
+            assert_eq!(without(name), [name]);
+        }
     }
 
     #[test]
@@ -253,7 +328,7 @@ mod tests {
         let json = br#"[{"path": "0_StaticEmbedding", "type": "a.StaticEmbedding"}, {"path": "1_Normalize", "type": "a.Normalize"}]"#;
         let modules = parse_modules(MODULES, json).expect("modules");
         let missing = |names: &BTreeSet<String>, modules| missing_required_files(&|name| names.contains(name), modules);
-        assert_eq!(encoder_folder(Some(&modules)), folder);
+        assert_eq!(encoder_folders(Some(&modules)), [folder]);
         assert_eq!(select_module_files(&names, &modules), ["0_StaticEmbedding/tokenizer.json"]);
         assert_eq!(select_weights(&names, folder), Ok(format!("{folder}/{WEIGHTS}")));
         assert_eq!(missing(&names, Some(&modules)), [""; 0]);
@@ -261,13 +336,13 @@ mod tests {
             missing(&set(&["0_StaticEmbedding/vocab.txt"]), Some(&modules)),
             ["0_StaticEmbedding/tokenizer.json"]
         );
-        let optional: Vec<String> = optional_files(Some(&modules)).map(|(name, _)| name).collect();
+        let optional: Vec<String> = optional_files(folder, Some(&modules)).map(|(name, _)| name).collect();
         assert_eq!(optional, ["modules.json", "config_sentence_transformers.json"]);
         // Model2Vec's own modules.json, and its folders without one.
         let json = br#"[{"path": ".", "type": "sentence_transformers.models.StaticEmbedding"}]"#;
         let modules = parse_modules(MODULES, json).expect("modules");
         let names = set(&["config.json", "model.safetensors", "modules.json", "tokenizer.json"]);
-        assert_eq!(encoder_folder(Some(&modules)), "");
+        assert_eq!(encoder_folders(Some(&modules)), [""]);
         assert_eq!(select_model_files(&names), ["config.json", "modules.json", "tokenizer.json"]);
         assert_eq!(missing(&names, Some(&modules)), [""; 0]);
         assert_eq!(missing(&set(&["config.json", "tokenizer.json"]), None), [""; 0]);

@@ -57,6 +57,8 @@ mod url;
 pub use progress::Progress;
 #[cfg(feature = "hub")]
 pub use pull::Hub;
+#[cfg(feature = "hub")]
+pub(crate) use resolve::model_files;
 pub use resolve::{DEFAULT_REVISION, resolve, split_revision};
 pub use settings::{Secret, Settings, TokenSource};
 #[cfg(feature = "hub")]

@@ -231,17 +231,10 @@ impl Hub {
         let hash = commit.hash.as_str();
         let client = self.client()?;
         let downloader = CommitDownloader { client, settings: &self.settings, cache: &cache, id, commit: hash };
-        let modules = if commit.files.contains(MODULES) {
-            downloader.fetch(MODULES, on_progress)?;
-            let (label, bytes) = read_snapshot_file(&cache, hash, MODULES)?;
-            Some(file_selection::parse_modules(&label, &bytes)?)
-        } else {
-            None
-        };
-        let encoder = file_selection::encoder_folder(modules.as_ref());
-        for (name, _) in
-            file_selection::optional_files(modules.as_ref()).filter(|(name, _)| !commit.files.contains(name))
-        {
+        let modules = fetch_modules(&downloader, commit, on_progress)?;
+        let encoders = file_selection::encoder_folders(modules.as_ref());
+        let optional = encoders.iter().flat_map(|encoder| file_selection::optional_files(encoder, modules.as_ref()));
+        for (name, _) in optional.filter(|(name, _)| !commit.files.contains(name)) {
             // The marker only saves a later request, so a read-only cache is no failure.
             drop(cache.mark_missing(hash, &name));
         }
@@ -257,8 +250,9 @@ impl Hub {
                 other => other?,
             }
         }
-        downloader.fetch(&weights, on_progress)?;
-        if let Some(ending) = shard_ending(&weights) {
+        for (encoder, weights) in encoders.into_iter().zip(weights) {
+            downloader.fetch(&weights, on_progress)?;
+            let Some(ending) = shard_ending(&weights) else { continue };
             let (label, bytes) = read_snapshot_file(&cache, hash, &weights)?;
             for name in file_selection::parse_shard_names(&label, &bytes, ending)? {
                 downloader.fetch(&file_in(encoder, &name), on_progress)?;
@@ -293,17 +287,46 @@ impl Hub {
     }
 }
 
-/// Selects the weights of a commit: a file, or the index of shards.
+/// Downloads the files that name the modules of a commit, and returns the modules: with a Router
+/// those of its routes. Returns None if there is no modules.json.
+fn fetch_modules(
+    downloader: &CommitDownloader<'_>,
+    commit: &Commit,
+    on_progress: ProgressCallback<'_>,
+) -> Result<Option<ModuleList>> {
+    if !commit.files.contains(MODULES) {
+        return Ok(None);
+    }
+    downloader.fetch(MODULES, on_progress)?;
+    let (label, bytes) = read_snapshot_file(downloader.cache, &commit.hash, MODULES)?;
+    let modules = file_selection::parse_modules(&label, &bytes)?;
+    if !modules.has_router() {
+        return Ok(Some(modules));
+    }
+    let name = file_selection::router_file(&|name| commit.files.contains(name));
+    if !commit.files.contains(name) {
+        let origin = downloader.client.url(downloader.id)?.without_query();
+        let why = "the Router of modules.json requires it, and the repository does not contain it";
+        return Err(Error::MissingFile { origin, name: name.to_owned(), why });
+    }
+    downloader.fetch(name, on_progress)?;
+    let (label, bytes) = read_snapshot_file(downloader.cache, &commit.hash, name)?;
+    file_selection::parse_router(&label, &bytes).map(Some)
+}
+
+/// Selects the weights of a commit, for each encoder: a file, or the index of shards.
 ///
 /// # Errors
 /// If the commit lacks weights that can be read, or another required file. This check comes before
 /// the download of anything large.
-fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&ModuleList>) -> Result<String> {
-    let encoder = file_selection::encoder_folder(modules);
-    let weights = match file_selection::select_weights(&commit.files, encoder) {
-        Ok(weights) => weights,
-        Err(found) => return Err(Error::UnsupportedWeights { origin: client.url(id)?.without_query(), found }),
-    };
+fn select_weights(client: &Client, id: &str, commit: &Commit, modules: Option<&ModuleList>) -> Result<Vec<String>> {
+    let mut weights = Vec::new();
+    for encoder in file_selection::encoder_folders(modules) {
+        match file_selection::select_weights(&commit.files, encoder) {
+            Ok(name) => weights.push(name),
+            Err(found) => return Err(Error::UnsupportedWeights { origin: client.url(id)?.without_query(), found }),
+        }
+    }
     let missing = file_selection::missing_required_files(&|name| commit.files.contains(name), modules);
     if !missing.is_empty() {
         let origin = client.url(id)?.without_query();

@@ -59,6 +59,16 @@ pub fn resolve(
     }
 }
 
+/// Returns the files of a model of the hub, with the settings of the environment.
+///
+/// # Errors
+/// See [`Hub::find_or_pull`](super::Hub::find_or_pull).
+#[cfg(feature = "hub")]
+pub(crate) fn model_files(id: &str, revision: &str) -> Result<ModelFiles> {
+    let folder = super::Hub::new(Settings::from_env()).find_or_pull(id, revision, &mut |_| ())?;
+    Ok(ModelFiles::folder(folder).named(id))
+}
+
 /// Returns whether a path is a folder.
 ///
 /// # Errors

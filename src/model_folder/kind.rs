@@ -16,14 +16,18 @@ pub enum ModelKind {
     Embedder,
     /// A score, or one for each label, for a pair of texts: [`CrossEncoder`](crate::CrossEncoder).
     CrossEncoder,
+    /// A vector with an element for each vocabulary entry, most of them 0, for each text:
+    /// [`SparseEncoder`](crate::SparseEncoder).
+    SparseEncoder,
 }
 
 impl ModelKind {
     /// Returns the kind of a model, without opening it.
     ///
     /// config_sentence_transformers.json says it if there is a modules.json, and otherwise
-    /// `architectures` in config.json. A model of neither kind counts as an embedder; opening it
-    /// fails and says why.
+    /// `architectures` in config.json. A model of no kind counts as an embedder; opening it fails
+    /// and says why. A model for masked language without modules.json counts as an embedder too;
+    /// [`SparseEncoder`](crate::SparseEncoder) opens it as well.
     ///
     /// # Errors
     /// If one of these files is not valid.
@@ -43,13 +47,14 @@ impl ModelKind {
     }
 
     /// All kinds.
-    const ALL: [Self; 2] = [Self::Embedder, Self::CrossEncoder];
+    const ALL: [Self; 3] = [Self::Embedder, Self::CrossEncoder, Self::SparseEncoder];
 
     /// Returns the name of the class in sentence-transformers.
     pub(super) fn model_type(self) -> &'static str {
         match self {
             Self::Embedder => "SentenceTransformer",
             Self::CrossEncoder => "CrossEncoder",
+            Self::SparseEncoder => "SparseEncoder",
         }
     }
 
@@ -61,13 +66,25 @@ impl ModelKind {
         if found == self.model_type() && !keys.is_null(KEY) {
             return Ok(());
         }
-        Err(keys.invalid_value(KEY, format!("{}, {}", self.model_type(), self.purpose())))
+        let other = Self::ALL.into_iter().find(|kind| kind.model_type() == found && *kind != self);
+        let hint = other.map_or(String::new(), |kind| format!(" (open this one as {})", kind.type_name()));
+        Err(keys.invalid_value(KEY, format!("{}, {}{hint}", self.model_type(), self.purpose())))
+    }
+
+    /// Returns the name of the type that opens such a model.
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::Embedder => "Embedder",
+            Self::CrossEncoder => "CrossEncoder",
+            Self::SparseEncoder => "SparseEncoder",
+        }
     }
 
     fn purpose(self) -> &'static str {
         match self {
             Self::Embedder => "a model that computes a vector for each text",
             Self::CrossEncoder => "a model that scores pairs of texts",
+            Self::SparseEncoder => "a model that computes a sparse vector for each text",
         }
     }
 }

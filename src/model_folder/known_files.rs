@@ -17,6 +17,9 @@ pub(crate) const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 pub(crate) const CONVERTED_WEIGHTS: &str = "likewise.safetensors";
 /// The modules of the model and their subfolders.
 pub(crate) const MODULES: &str = "modules.json";
+/// The routes of a Router module, and the subfolders of their modules. Older versions call it
+/// [`CONFIG`].
+pub(crate) const ROUTER_CONFIG: &str = "router_config.json";
 /// Prompts, the similarity function and the number of dimensions.
 pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: &str = "config_sentence_transformers.json";
 /// Maximum length and lower-casing. The first of these files that exists and is not empty counts.

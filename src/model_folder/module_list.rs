@@ -30,6 +30,15 @@ pub(crate) struct ModuleEntry {
     pub(crate) keys: JsonObject,
 }
 
+/// The classes of encoders. The second is that of sparse encoders saved before 5.4.
+const ENCODER_CLASSES: [&str; 2] = ["Transformer", "MLMTransformer"];
+
+/// The class of weights of tokens, which has a tokenizer and weights of its own, like an encoder.
+const TOKEN_WEIGHTS_CLASS: &str = "SparseStaticEmbedding";
+
+/// The class whose own file names further modules.
+const ROUTER_CLASS: &str = "Router";
+
 /// The files in a module's subfolder.
 struct ClassFiles {
     class: &'static str,
@@ -39,8 +48,9 @@ struct ClassFiles {
 }
 
 /// The classes that read files. Dropout has a configuration that only training reads.
-const CLASS_FILES: [ClassFiles; 4] = [
+const CLASS_FILES: [ClassFiles; 5] = [
     ClassFiles { class: "Pooling", needs_config: true, has_weights: false },
+    ClassFiles { class: "SpladePooling", needs_config: true, has_weights: false },
     ClassFiles { class: "Dense", needs_config: true, has_weights: true },
     ClassFiles { class: "LayerNorm", needs_config: true, has_weights: true },
     // Models from before 5.4 name a subfolder that most repositories do not have.
@@ -75,6 +85,44 @@ impl ModuleList {
         Ok(Self { entries: entries.collect::<Result<_>>()?, label: label.to_owned() })
     }
 
+    /// Makes the list of the modules of a route. `modules` has their subfolders and class paths.
+    ///
+    /// # Errors
+    /// If a class is not sentence-transformers' own.
+    pub(crate) fn of_route(label: &str, modules: &[(String, String)]) -> Result<Self> {
+        let entry = |(i, (path, class)): (usize, &(String, String))| {
+            ModuleEntry::parse(label, i, &serde_json::json!({ "path": path, "type": class }))
+        };
+        let entries = modules.iter().enumerate().map(entry).collect::<Result<_>>()?;
+        let list = Self { entries, label: label.to_owned() };
+        list.validate()?;
+        Ok(list)
+    }
+
+    /// Lists the modules of all routes of a Router, without their order. `bytes` is the content of
+    /// [`ROUTER_CONFIG`](super::ROUTER_CONFIG).
+    ///
+    /// # Errors
+    /// If the file has no map from subfolders to classes.
+    #[cfg(feature = "hub")]
+    pub(crate) fn of_router(label: &str, bytes: &[u8]) -> Result<Self> {
+        let types: Vec<(String, String)> = JsonObject::parse(label, bytes)?.string_map("types")?.into_iter().collect();
+        Self::of_route(label, &types)
+    }
+
+    /// Whether the first module is a Router.
+    pub(crate) fn has_router(&self) -> bool {
+        self.entries.first().is_some_and(|first| first.class == ROUTER_CLASS)
+    }
+
+    /// Whether a module has a tokenizer and weights of its own. In a list without such a class it is
+    /// the first one.
+    pub(crate) fn is_encoder(&self, index: usize) -> bool {
+        let has_class =
+            |entry: &ModuleEntry| ENCODER_CLASSES.contains(&entry.class.as_str()) || entry.class == TOKEN_WEIGHTS_CLASS;
+        has_class(&self.entries[index]) || (index == 0 && !self.entries.iter().any(has_class))
+    }
+
     fn validate(&self) -> Result<()> {
         for (i, entry) in self.entries.iter().enumerate() {
             entry.validate_class()?;
@@ -98,7 +146,7 @@ impl ModuleList {
     /// If the first module is not an encoder.
     pub(crate) fn encoder_path(&self) -> Result<&str> {
         match self.entries.first() {
-            Some(first) if first.class == "Transformer" => Ok(&first.path),
+            Some(first) if ENCODER_CLASSES.contains(&first.class.as_str()) => Ok(&first.path),
             Some(first) => Err(first.keys.invalid_value("type", "Transformer as the first module")),
             None => Err(self.too_few()),
         }
@@ -137,12 +185,19 @@ impl ModuleList {
     }
 
     fn modules_with_files(&self) -> impl Iterator<Item = (&ModuleEntry, &'static ClassFiles)> {
-        let after_encoder = self.entries.iter().skip(1).filter(|module| !module.path.is_empty());
-        after_encoder.filter_map(|module| Some((module, CLASS_FILES.iter().find(|files| files.class == module.class)?)))
+        let others = (0..self.entries.len()).filter(|&i| !self.is_encoder(i)).map(|i| &self.entries[i]);
+        let others = others.filter(|module| !module.path.is_empty());
+        others.filter_map(|module| Some((module, CLASS_FILES.iter().find(|files| files.class == module.class)?)))
     }
 }
 
 impl ModuleEntry {
+    /// Whether the module cannot be loaded without a config.json, if it is an encoder.
+    #[cfg(feature = "hub")]
+    pub(crate) fn encoder_needs_config(&self) -> bool {
+        self.class != TOKEN_WEIGHTS_CLASS
+    }
+
     fn parse(label: &str, index: usize, value: &Value) -> Result<Self> {
         let keys = JsonObject::from_value(&format!("{label}: element {index}"), value)?;
         let class_path = keys.string("type")?.unwrap_or_default();

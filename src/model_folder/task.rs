@@ -14,6 +14,8 @@ pub(crate) enum TransformerTask {
     FeatureExtraction,
     /// Scores, by the head of a class for sequence classification.
     SequenceClassification,
+    /// Numbers of vocabulary entries for each token, by the head of a class for masked language.
+    FillMask,
 }
 
 impl TransformerTask {
@@ -22,13 +24,14 @@ impl TransformerTask {
         match self {
             Self::FeatureExtraction => "feature-extraction",
             Self::SequenceClassification => "sequence-classification",
+            Self::FillMask => "fill-mask",
         }
     }
 
     /// Returns the name of the module's output (`module_output_name`).
     pub(crate) fn module_output(self) -> &'static str {
         match self {
-            Self::FeatureExtraction => "token_embeddings",
+            Self::FeatureExtraction | Self::FillMask => "token_embeddings",
             Self::SequenceClassification => "scores",
         }
     }
@@ -37,7 +40,7 @@ impl TransformerTask {
     pub(crate) fn method_output(self) -> &'static str {
         match self {
             Self::FeatureExtraction => "last_hidden_state",
-            Self::SequenceClassification => "logits",
+            Self::SequenceClassification | Self::FillMask => "logits",
         }
     }
 }
@@ -115,6 +118,19 @@ pub(crate) fn require_sequence_classifier(config: &JsonObject) -> Result<()> {
     }
     let expected = "a model for sequence classification, such as BertForSequenceClassification, because the folder \
                     has no modules.json that says it is a cross-encoder";
+    Err(config.invalid_value(ARCHITECTURES, expected))
+}
+
+/// Rejects a model whose class is not one for masked language.
+///
+/// # Errors
+/// If it is another one, or not known.
+pub(crate) fn require_masked_language(config: &JsonObject) -> Result<()> {
+    if model_class(config)?.is_some_and(|name| name.ends_with("ForMaskedLM")) {
+        return Ok(());
+    }
+    let expected = "a model for masked language, such as BertForMaskedLM, because the folder has no modules.json that \
+                    says it is a sparse encoder";
     Err(config.invalid_value(ARCHITECTURES, expected))
 }
 

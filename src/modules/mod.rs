@@ -8,13 +8,17 @@ mod affine;
 mod classification_head;
 mod dense;
 mod head;
+mod masked_language_head;
 mod module_config;
 mod pooled_pass;
 mod pooling;
+mod splade;
 mod torch_class;
 
 pub(crate) use classification_head::ClassificationHead;
 pub(crate) use head::{OutputOptions, PoolingHead};
+pub(crate) use masked_language_head::MaskedLanguageHead;
 pub(crate) use module_config::ModuleOutput;
 pub use pooling::PoolingMode;
+pub(crate) use splade::{SparseVector, SpladePooling};
 pub(crate) use torch_class::torch_activation;

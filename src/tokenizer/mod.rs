@@ -132,6 +132,30 @@ impl Tokenizer {
         self.encode_long(text, side)
     }
 
+    /// Returns the token ids of a text without special tokens around it, truncated to the maximum
+    /// length. `side` overrides the side from which it is truncated.
+    pub(crate) fn encode_without_special_tokens(
+        &self,
+        text: &str,
+        side: Option<TruncationSide>,
+    ) -> Result<(Vec<u32>, TokenUsage)> {
+        let side = side.unwrap_or(self.truncation_side);
+        let (encoding, total) = if self.chunker.is_long(text) {
+            self.encode_chunks(text, side)?
+        } else {
+            let encoding = self.run(text, || self.inner.encode_fast(text, false))?;
+            let total = encoding.len();
+            (encoding, total)
+        };
+        let ids = encoding.get_ids();
+        let used = ids.len().min(self.max_tokens);
+        let ids = match side {
+            TruncationSide::Right => &ids[..used],
+            TruncationSide::Left => &ids[ids.len() - used..],
+        };
+        Ok((ids.to_vec(), TokenUsage { total, used }))
+    }
+
     /// Returns the token ids of a long text.
     fn encode_long(&self, text: &str, side: TruncationSide) -> Result<(Vec<u32>, TokenUsage)> {
         let (encoding, total) = self.encode_chunks(text, side)?;

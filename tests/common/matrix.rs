@@ -52,3 +52,21 @@ fn tensor(rule: &Value, weights: &Value) -> (String, Dtype, Vec<usize>, Vec<u8>)
     };
     (format!("{}{name}", weights["prefix"].as_str().expect("a prefix")), dtype, shape, bytes)
 }
+
+/// Returns the files of a sparse encoder. Those with a router have tokenizers in subfolders only.
+pub(crate) fn sparse_files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
+    let mut case = case.clone();
+    let has_own = !case["tokenizer"].is_null();
+    if !has_own {
+        case["tokenizer"] = "tiny-bert".into();
+    }
+    let mut files = files(golden, &case);
+    if !has_own {
+        files.remove("tokenizer.json");
+    }
+    for (path, name) in case["tokenizers"].as_object().into_iter().flatten() {
+        let mut sibling = super::files(name.as_str().expect("a name"));
+        files.insert(path.clone(), sibling.remove("tokenizer.json").expect("a tokenizer"));
+    }
+    files
+}

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use crate::common::{files, in_memory, model};
 use likewise::{
-    Builder, Checkpoint, Embedder, Embeddings, Error, ModelFiles, ModelInfo, Ranges, Recorder, Scores, Tensor, Trace,
-    Vectors,
+    Builder, Checkpoint, Embedder, Embeddings, Error, ModelFiles, ModelInfo, Ranges, Recorder, Scores,
+    SparseEmbeddings, SparseEncoder, Tensor, Trace, Vectors,
 };
 
 const TEXTS: [&str; 3] = ["a dog", "a happy person", "the sun"];
@@ -28,6 +28,8 @@ fn public_types_are_send_sync_and_debug() {
     check::<Ranges>();
     check::<Recorder>();
     check::<Scores>();
+    check::<SparseEmbeddings>();
+    check::<SparseEncoder>();
     check::<Tensor>();
     check::<Trace>();
     check::<Vectors>();

@@ -21,5 +21,6 @@ mod models;
 mod mutants;
 mod precision;
 mod pytorch;
+mod sparse_encoders;
 mod static_embeddings;
 mod tokenizers;

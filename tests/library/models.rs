@@ -74,6 +74,39 @@ fn add_modules(files: &mut HashMap<String, Vec<u8>>, modules: &[Value]) {
     files.insert("modules.json".to_owned(), Value::from(list).to_string().into_bytes());
 }
 
+/// Adds the files of a Router. Each route has its modules in subfolders, and the encoder's files are
+/// in the subfolder of the Transformer.
+fn add_router(files: &mut HashMap<String, Vec<u8>>, routes: &serde_json::Map<String, Value>) {
+    let (mut types, mut structure) = (serde_json::Map::new(), serde_json::Map::new());
+    let encoder: HashMap<String, Vec<u8>> =
+        files.extract_if(|name, _| name != "config_sentence_transformers.json").collect();
+    for (route, modules) in routes {
+        let mut paths = Vec::new();
+        for (i, module) in modules.as_array().expect("modules").iter().enumerate() {
+            let (class, config) = module.as_object().and_then(|keys| keys.iter().next()).expect("a class");
+            let path = format!("{route}_{i}_{class}");
+            types.insert(path.clone(), format!("sentence_transformers.models.{class}").into());
+            if class == "Transformer" {
+                files.extend(encoder.iter().map(|(name, bytes)| (format!("{path}/{name}"), bytes.clone())));
+            } else {
+                files.insert(format!("{path}/config.json"), config.to_string().into_bytes());
+            }
+            if class == "SparseStaticEmbedding" {
+                for name in ["tokenizer.json", "tokenizer_config.json"] {
+                    files.insert(format!("{path}/{name}"), encoder[name].clone());
+                }
+                files.insert(format!("{path}/model.safetensors"), zeros(&[("weight", vec![30522])]));
+            }
+            paths.push(path);
+        }
+        structure.insert(route.clone(), paths.into());
+    }
+    let router = json!({"types": types, "structure": structure, "parameters": {"default_route": "document"}});
+    files.insert("router_config.json".to_owned(), router.to_string().into_bytes());
+    let modules = json!([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}]);
+    files.insert("modules.json".to_owned(), modules.to_string().into_bytes());
+}
+
 /// Returns the files that decide whether a model is supported.
 fn deciding_files(model: &Value) -> HashMap<String, Vec<u8>> {
     let mut files = HashMap::new();
@@ -101,6 +134,9 @@ fn deciding_files(model: &Value) -> HashMap<String, Vec<u8>> {
         let tensors: Vec<_> = names.into_iter().map(|name| (name, vec![1])).collect();
         files.insert("model.safetensors".to_owned(), zeros(&tensors));
     }
+    if let Some(routes) = model["router"].as_object() {
+        add_router(&mut files, routes);
+    }
     files
 }
 
@@ -120,6 +156,7 @@ fn every_model_of_the_table_is_opened_or_rejected_as_it_says() {
         let builder = Embedder::builder().threads(1);
         let error = match ModelKind::detect(&files) {
             Ok(ModelKind::CrossEncoder) => builder.open_cross_encoder_files(&files).expect_err("no weights"),
+            Ok(ModelKind::SparseEncoder) => builder.open_sparse_encoder_files(&files).expect_err("no weights"),
             _ => builder.open_files(&files).expect_err("no weights"),
         };
         let message = error_chain(&error);

@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 26] = [
+const LIBRARY: [&str; 27] = [
     "error",
     "bytes",
     "config",
@@ -32,6 +32,7 @@ const LIBRARY: [&str; 26] = [
     "hub",
     "embedder",
     "cross_encoder",
+    "sparse_encoder",
     "quickstart",
     "server",
 ];

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use likewise::{Level, ModelInfo, Precision};
+use likewise::{Level, ModelInfo, Precision, SparseRow};
 use serde_json::json;
 
-use crate::arguments::ModelArgs;
+use crate::arguments::{KindArgs, ModelArgs};
 use crate::model::Model;
 use crate::outcome::{Outcome, UsageError};
 use crate::{input, progress, stdout};
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     json: bool,
 
     #[command(flatten)]
+    kind: KindArgs,
+
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -46,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(format!("{}: expected at least one text, found none", input::label(&args.input)).into());
     }
     let start = Instant::now();
-    let workload = Workload::new(args.model.open_any()?, args.query.clone())?;
+    let workload = Workload::new(args.model.open_any(&args.kind)?, args.query.clone())?;
     let load_seconds = start.elapsed().as_secs_f64();
     let resident = memory_mib("VmRSS:");
     let bar = progress::text_bar(texts.len());
@@ -122,7 +125,7 @@ impl Workload {
             (Model::CrossEncoder(_), None) => {
                 Err(UsageError("no query: a cross-encoder needs --query TEXT, to score the texts against".to_owned()))
             }
-            (Model::Embedder(_), Some(_)) => {
+            (Model::Embedder(_) | Model::SparseEncoder(_), Some(_)) => {
                 Err(UsageError("--query: only for a cross-encoder, and this model computes vectors".to_owned()))
             }
             _ => Ok(Self { model, query }),
@@ -144,6 +147,15 @@ impl Workload {
                 let rows = (0..scores.len()).map(|i| scores.row(i).to_vec()).collect();
                 Ok((rows, scores.token_counts().to_vec()))
             }
+            Model::SparseEncoder(model) => {
+                let vectors = model.embed_with_progress(texts, progress)?;
+                let tokens = vectors.usage().iter().map(|usage| usage.used).collect();
+                // An index has other bits than another index, also as a float.
+                let elements = |row: SparseRow<'_>| {
+                    row.indices.iter().map(|&index| f32::from_bits(index)).chain(row.values.iter().copied()).collect()
+                };
+                Ok((vectors.rows().map(elements).collect(), tokens))
+            }
         }
     }
 
@@ -151,6 +163,7 @@ impl Workload {
         match &self.model {
             Model::Embedder(model) => model.operations(tokens),
             Model::CrossEncoder(model) => model.operations(tokens),
+            Model::SparseEncoder(model) => model.operations(tokens),
         }
     }
 

@@ -8,8 +8,10 @@ use likewise::{
     VectorRows, Vectors, quantize,
 };
 
-use crate::arguments::ModelArgs;
+use super::sparse;
+use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
+use crate::model::VectorModel;
 use crate::outcome::{Outcome, UsageError};
 use crate::{input, output, progress, stdout};
 
@@ -20,6 +22,8 @@ use crate::{input, output, progress, stdout};
     likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
     likewise embed --model all-MiniLM-L6-v2 --output out.npy --input - < in.txt\n\n\
     A .npy file contains a float32 array [texts, width] for numpy.load.\n\
+    Vectors of sparse models: JSON lines with indices and values, or .safetensors in CSR\n\
+    (indptr, indices, values; the shape is in the metadata).\n\
     An existing file keeps its mode, owner and links, and is replaced only by a complete one.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Texts to embed; '-' for the lines of stdin
@@ -41,6 +45,9 @@ pub(crate) struct Args {
     /// Calibration vectors (.npy, .safetensors) for int8 and uint8 [default: outputs]
     #[arg(long, value_name = "FILE", requires = "quantize")]
     calibration: Option<PathBuf>,
+
+    #[command(flatten)]
+    kind: KindArgs,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -66,7 +73,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let path = args.output.as_deref().filter(|path| !stdout::is_stdout(path));
     let file = path.map(OutputFile::create).transpose()?;
     let is_streamed = file.is_none() && args.quantize.is_none() && format == VectorFormat::Jsonl;
-    let model = args.model.open()?;
+    let model = match args.model.open_vectors(&args.kind)? {
+        VectorModel::Dense(model) => model,
+        VectorModel::Sparse(model) => return sparse::embed(&model, &texts, format, file, args.quantize.is_some()),
+    };
     let mut all = Collected::default();
     embed_in_parts(&model, &texts, |texts, part| {
         if is_streamed {

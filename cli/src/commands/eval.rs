@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use likewise::{CrossEncoder, Embedder, Error, pearson, spearman};
+use likewise::{CrossEncoder, Embedder, Error, SparseEncoder, pearson, spearman};
 use serde_json::json;
 
-use crate::arguments::ModelArgs;
+use crate::arguments::{KindArgs, ModelArgs};
 use crate::model::Model;
 use crate::outcome::Outcome;
 use crate::{input, output, progress, stdout};
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Print a JSON list of objects: file, pairs, pearson, spearman
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    kind: KindArgs,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -53,7 +56,7 @@ const SCORE_ERROR: f64 = 1e-6;
 pub(crate) fn run(args: &Args) -> Outcome {
     input::reject_second_stdin(args.files.iter().map(|path| path.as_os_str()))?;
     let files = args.files.iter().map(|path| Ok((path, read_pairs(path)?))).collect::<Outcome<Vec<_>>>()?;
-    let model = args.model.open_any()?;
+    let model = args.model.open_any(&args.kind)?;
     let mut results = Vec::new();
     for (path, pairs) in files {
         results.push(evaluate(&model, path, &pairs)?);
@@ -89,6 +92,7 @@ fn evaluate(model: &Model, path: &Path, pairs: &[Pair]) -> Outcome<Agreement> {
     let scores = match model {
         Model::Embedder(model) => similarities(model, path, pairs)?,
         Model::CrossEncoder(model) => predictions(model, pairs)?,
+        Model::SparseEncoder(model) => sparse_similarities(model, pairs)?,
     };
     let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
     Ok(correlate(path, &judgements, &scores))
@@ -108,24 +112,40 @@ fn predictions(model: &CrossEncoder, pairs: &[Pair]) -> Outcome<Vec<f64>> {
     Ok(predictions.as_slice().iter().map(|&score| f64::from(score)).collect())
 }
 
+/// The texts of all pairs. A text that is in several pairs is embedded once.
+struct DistinctTexts<'a> {
+    texts: Vec<&'a str>,
+    indices: HashMap<&'a str, usize>,
+}
+
+impl<'a> DistinctTexts<'a> {
+    fn of(pairs: &'a [Pair]) -> Self {
+        let mut all = Self { texts: Vec::new(), indices: HashMap::new() };
+        for text in pairs.iter().flat_map(|pair| &pair.texts) {
+            all.indices.entry(text).or_insert_with(|| {
+                all.texts.push(text);
+                all.texts.len() - 1
+            });
+        }
+        all
+    }
+
+    /// Returns the indices of the texts of a pair.
+    fn of_pair(&self, pair: &Pair) -> [usize; 2] {
+        pair.texts.each_ref().map(|text| self.indices[text.as_str()])
+    }
+}
+
 /// Returns the similarity of the vectors of each pair.
 fn similarities(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Vec<f64>> {
-    // A text that is in several pairs is embedded once.
-    let mut indices: HashMap<&str, usize> = HashMap::new();
-    let mut texts: Vec<&str> = Vec::new();
-    for text in pairs.iter().flat_map(|pair| &pair.texts) {
-        indices.entry(text).or_insert_with(|| {
-            texts.push(text);
-            texts.len() - 1
-        });
-    }
-    let bar = progress::text_bar(texts.len());
-    let vectors = model.embed_with_progress(&texts, |done| bar.inc(done as u64))?;
+    let distinct = DistinctTexts::of(pairs);
+    let bar = progress::text_bar(distinct.texts.len());
+    let vectors = model.embed_with_progress(&distinct.texts, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     output::note_truncation(vectors.usage());
     let mut scores = Vec::with_capacity(pairs.len());
     for pair in pairs {
-        let [a, b] = pair.texts.each_ref().map(|text| vectors.row(indices[text.as_str()]));
+        let [a, b] = distinct.of_pair(pair).map(|i| vectors.row(i));
         let score = model.score(a, b)?;
         if !score.is_finite() {
             return Err(format!(
@@ -138,6 +158,20 @@ fn similarities(model: &Embedder, path: &Path, pairs: &[Pair]) -> Outcome<Vec<f6
         scores.push(f64::from(score));
     }
     Ok(scores)
+}
+
+/// Returns the similarity of the sparse vectors of each pair.
+fn sparse_similarities(model: &SparseEncoder, pairs: &[Pair]) -> Outcome<Vec<f64>> {
+    let distinct = DistinctTexts::of(pairs);
+    let bar = progress::text_bar(distinct.texts.len());
+    let vectors = model.embed_with_progress(&distinct.texts, |done| bar.inc(done as u64))?;
+    bar.finish_and_clear();
+    output::note_truncation(vectors.usage());
+    let score = |pair: &Pair| {
+        let [a, b] = distinct.of_pair(pair).map(|i| vectors.row(i));
+        f64::from(model.score(a, b))
+    };
+    Ok(pairs.iter().map(score).collect())
 }
 
 /// Correlates judgements and scores. A note on stderr says why a correlation is undefined.

@@ -1,9 +1,9 @@
 //! `likewise info`: the architecture, sizes and memory of a model.
 
-use likewise::{MemoryEstimate, ModelInfo, ModelOutput};
+use likewise::{Architecture, MemoryEstimate, ModelInfo, ModelOutput};
 use serde_json::{Value, json};
 
-use crate::arguments::ModelArgs;
+use crate::arguments::{KindArgs, ModelArgs};
 use crate::outcome::Outcome;
 use crate::{output, stdout};
 
@@ -16,11 +16,14 @@ pub(crate) struct Args {
     json: bool,
 
     #[command(flatten)]
+    kind: KindArgs,
+
+    #[command(flatten)]
     model: ModelArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let info = args.model.open_any()?.info();
+    let info = args.model.open_any(&args.kind)?.info();
     stdout::write(|out| {
         if args.json {
             return writeln!(out, "{}", as_json(&info));
@@ -51,13 +54,7 @@ fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
     rows.extend([
         ("vocabulary", b.vocabulary_size.to_string()),
         ("parameters", format!("{:.1} million, {} in the file", info.parameters as f64 / 1e6, info.dtype)),
-        (
-            "modules",
-            std::iter::once(first_module(b))
-                .chain(info.modules.iter().map(String::as_str))
-                .collect::<Vec<_>>()
-                .join(" → "),
-        ),
+        ("modules", modules(info)),
         output_row(&info.output),
         ("max length", max_length(info.max_length)),
         ("prompts", if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") }),
@@ -92,8 +89,13 @@ fn architecture_rows(b: &Architecture) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn first_module(b: &Architecture) -> &'static str {
-    if b.layers == 0 { "StaticEmbedding" } else { "Transformer" }
+fn modules(info: &ModelInfo) -> String {
+    if let ModelOutput::SparseVector { .. } = info.output {
+        // A description for each kind of texts, such as queries.
+        return info.modules.join("; ");
+    }
+    let first = if info.architecture.layers == 0 { "StaticEmbedding" } else { "Transformer" };
+    std::iter::once(first).chain(info.modules.iter().map(String::as_str)).collect::<Vec<_>>().join(" → ")
 }
 
 fn max_length(tokens: usize) -> String {
@@ -140,6 +142,10 @@ fn output_row(output: &ModelOutput) -> (&'static str, String) {
         ModelOutput::Scores { labels, activation } => {
             ("scores of pairs", format!("{}; activation {activation}", labels.join(", ")))
         }
+        ModelOutput::SparseVector { width, similarity, max_active_dims, .. } => {
+            let most = max_active_dims.map_or(String::new(), |count| format!(", at most {count} of them not 0"));
+            ("sparse vector", format!("{width} numbers{most}, compared by {similarity}"))
+        }
         _ => ("output", "of another kind".to_owned()),
     }
 }
@@ -153,6 +159,9 @@ fn output_json(info: &ModelInfo) -> Value {
         ModelOutput::Scores { labels, activation } => {
             json!({ "kind": "cross-encoder", "labels": labels, "activation": activation })
         }
+        ModelOutput::SparseVector { width, similarity, max_active_dims, .. } => json!({
+            "kind": "sparse-encoder", "dimension": width, "similarity": similarity.name(), "max_active_dims": max_active_dims,
+        }),
         _ => json!({}),
     }
 }

@@ -11,6 +11,7 @@ mod rerank;
 #[cfg(feature = "serve")]
 mod serve;
 mod similarity;
+mod sparse;
 
 use crate::outcome::Outcome;
 

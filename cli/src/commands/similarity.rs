@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use likewise::Similarity;
 
-use crate::arguments::ModelArgs;
+use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
+use crate::model::VectorModel;
 use crate::outcome::{Outcome, UsageError};
 use crate::{input, output, progress, stdout};
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     json: bool,
 
     #[command(flatten)]
+    kind: KindArgs,
+
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -47,9 +51,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         };
         return Err(if args.input.is_some() { what.into() } else { Box::new(UsageError(what)) });
     }
-    let model = args.model.open()?;
+    let model = args.model.open_vectors(&args.kind)?;
     let bar = progress::text_bar(sentences.len());
-    let scores = model.similarity_with_progress(source, sentences, |done| bar.inc(done as u64))?;
+    let count = |done: usize| bar.inc(done as u64);
+    let (scores, function) = match &model {
+        VectorModel::Dense(model) => {
+            (model.similarity_with_progress(source, sentences, count)?, model.similarity_function())
+        }
+        VectorModel::Sparse(model) => {
+            (model.similarity_with_progress(source, sentences, count)?, model.similarity_function())
+        }
+    };
     bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
@@ -57,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let json = args.json.then(|| serde_json::to_string(&scores.values)).transpose()?;
     stdout::write(|out| match json {
         Some(json) => writeln!(out, "{json}"),
-        None => print_table(out, model.similarity_function(), &scores, sentences),
+        None => print_table(out, function, &scores, sentences),
     })?;
     Ok(())
 }

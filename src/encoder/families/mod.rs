@@ -26,6 +26,7 @@ mod gte;
 mod inert_keys;
 mod jina_bert_v2;
 mod jina_v3;
+mod masked_language;
 mod modernbert;
 mod mpnet;
 mod nomic_bert;
@@ -35,6 +36,7 @@ mod sizes;
 mod t5;
 
 pub(crate) use classifiers::classifier_spec;
+pub(crate) use masked_language::masked_language_spec;
 
 use crate::config::{InertKeys, JsonObject};
 use crate::encoder::spec::{EncoderSpec, Family};

@@ -211,6 +211,7 @@ impl ApiError {
             ServedKind::Embedder => "Model is not an embedding model",
             ServedKind::Reranker => "model is not a re-ranker model",
             ServedKind::Classifier => "Model is not a classifier model",
+            ServedKind::SparseEncoder => "Model is not an embedding model with SPLADE pooling",
         };
         let message = format!("Backend error: {text}; {}", describe_wrong_kind(&wrong));
         Self::new(StatusCode::FAILED_DEPENDENCY, "backend", message)
@@ -270,11 +271,13 @@ fn describe_wrong_kind(WrongKind { model, kind, needed }: &WrongKind) -> String 
         ServedKind::Embedder => "an embedding model",
         ServedKind::Reranker => "a reranker, which has one label",
         ServedKind::Classifier => "a reranker or classifier",
+        ServedKind::SparseEncoder => "a sparse encoder",
     };
     let (found, routes) = match kind {
         ServedKind::Embedder => ("an embedding model", "/similarity or /embed"),
         ServedKind::Reranker => ("a reranker", "/rerank"),
         ServedKind::Classifier => ("a classifier with several labels", "/predict"),
+        ServedKind::SparseEncoder => ("a sparse encoder", "/embed_sparse"),
     };
     format!("model {model}: expected {needed}, found {found}; use {routes}")
 }

@@ -61,6 +61,9 @@ impl KnownKeys {
     pub(super) const TEI_EMBED_ALL: Self =
         Self { root: &["inputs", "model"], options: &[TOKENIZATION], has_objects: true, inputs: &[] };
 
+    /// `/embed_sparse`.
+    pub(super) const TEI_EMBED_SPARSE: Self = Self::TEI_EMBED_ALL;
+
     /// `/tokenize`.
     pub(super) const TEI_TOKENIZE: Self = Self {
         root: &["inputs", "model"],

@@ -18,6 +18,7 @@ pub(in crate::server) mod rerank;
 mod response;
 mod scores;
 mod similarity;
+pub(in crate::server) mod sparse;
 pub(in crate::server) mod state;
 mod surrogates;
 pub(in crate::server) mod tei;

@@ -188,8 +188,8 @@ fn configuration(model: &ServedModel) -> JsonObject {
     let b = &info.architecture;
     let prompts: Vec<&String> = info.prompts.keys().collect();
     let fields = json!({
-        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads, "width": b.hidden_size,
-        "vocabulary": b.vocabulary_size, "parameters": info.parameters,
+        "architecture": b.family.to_string(), "layers": b.layers, "heads": b.heads,
+        "width": b.hidden_size, "vocabulary": b.vocabulary_size, "parameters": info.parameters,
         "max_length": info.max_length, "modules": info.modules,
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
@@ -200,6 +200,10 @@ fn configuration(model: &ServedModel) -> JsonObject {
         }),
         ModelOutput::Scores { labels, activation } => json!({
             "kind": "cross-encoder", "labels": labels, "activation": activation,
+        }),
+        ModelOutput::SparseVector { width, similarity, max_active_dims } => json!({
+            "kind": "sparse-encoder", "dimensions": width,
+            "similarity": similarity.to_string(), "max_active_dims": max_active_dims,
         }),
     };
     let objects = [fields, of_kind].into_iter().filter_map(|fields| match fields {

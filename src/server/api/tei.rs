@@ -196,9 +196,10 @@ pub(in crate::server) async fn tokenize(
     let _admission = inference.admit()?;
     let limits = *inference.limits();
     let work = move |cancelled: &Cancelled| {
+        let tokenizer = model.engine.tokenizer_of_prompt(prompt.as_deref())?;
         let mut json = TokenLists::new(limits.max_response_floats / FLOATS_PER_TOKEN);
         for (i, text) in texts.iter().enumerate() {
-            check_tokenizing_memory(model.engine.runtime(), &limits, || format!("text {i}"), text)?;
+            check_tokenizing_memory(tokenizer, &limits, || format!("text {i}"), text)?;
             json.start_list();
             model.engine.token_spans(text, prompt.as_deref(), add_special_tokens, |spans| {
                 cancelled.check()?;
@@ -241,7 +242,7 @@ pub(in crate::server) async fn decode(
     let work = move |cancelled: &Cancelled| {
         let text = |ids: &Vec<u32>| {
             cancelled.check()?;
-            Ok::<_, ApiError>(model.engine.runtime().tokenizer().decode(ids, skip_special_tokens)?)
+            Ok::<_, ApiError>(model.engine.tokenizer().decode(ids, skip_special_tokens)?)
         };
         let texts = lists.iter().map(text).collect::<Result<Vec<String>, ApiError>>()?;
         Ok::<_, ApiError>(to_json(&texts)?)
@@ -292,6 +293,7 @@ fn model_type(info: &ModelInfo) -> Value {
             let kind = if labels.len() == 1 { "reranker" } else { "classifier" };
             json!({ kind: { "id2label": names, "label2id": ids } })
         }
+        ModelOutput::SparseVector { .. } => json!({ "embedding": { "pooling": "splade" } }),
     }
 }
 

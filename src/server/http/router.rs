@@ -17,7 +17,7 @@ use super::middleware::request_timeout::{RequestTimeout, enforce_timeout};
 use crate::server::api::hugging_face::{metadata, pipeline};
 use crate::server::api::model_path::ID_PATTERNS;
 use crate::server::api::state::ApiState;
-use crate::server::api::{openai, operations, predict, rerank, tei};
+use crate::server::api::{openai, operations, predict, rerank, sparse, tei};
 use crate::server::demo_page;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Settings;
@@ -65,6 +65,7 @@ fn inference_routes() -> Router<Arc<ApiState>> {
         .route("/predict", post(predict::predict))
         .route("/embed", post(tei::embed))
         .route("/embed_all", post(tei::embed_all))
+        .route("/embed_sparse", post(sparse::embed_sparse))
         .route("/tokenize", post(tei::tokenize))
         .route("/decode", post(tei::decode))
         .route("/embeddings", post(openai::embeddings))

@@ -5,12 +5,16 @@ use crate::cross_encoder::{CrossEncoder, EncodedPair};
 use crate::embedder::{Embedder, EncodedText};
 use crate::error::Result;
 use crate::model_info::ModelInfo;
+use crate::modules::SparseVector;
+use crate::sparse_encoder::{EncodedSparseText, SparseEncoder};
 use crate::tokenizer::TokenUsage;
 
-/// A model that computes batches of encoded inputs. A result has the same bits in any batch.
+/// A model that computes batches of encoded inputs. The result of an input has the same bits in any batch.
 pub(in crate::server) trait BatchModel: Send + Sync + 'static {
     /// A tokenized input.
     type Input: Send + 'static;
+    /// What the model computes from an input.
+    type Row: Default + Send + 'static;
 
     fn info(&self) -> ModelInfo;
 
@@ -22,16 +26,16 @@ pub(in crate::server) trait BatchModel: Send + Sync + 'static {
     /// Returns how many tokens of an input are used.
     fn usage(input: &Self::Input) -> TokenUsage;
 
-    /// Computes one batch, by a team of all threads or by this thread. Returns the floats of each
-    /// input.
+    /// Computes one batch, by a team of all threads or by this thread.
     ///
     /// # Errors
-    /// If a float is not finite.
-    fn run_batch(&self, inputs: &[&Self::Input], use_team: bool) -> Result<Vec<Vec<f32>>>;
+    /// If a result is not finite.
+    fn run_batch(&self, inputs: &[&Self::Input], use_team: bool) -> Result<Vec<Self::Row>>;
 }
 
 impl BatchModel for Embedder {
     type Input = EncodedText;
+    type Row = Vec<f32>;
 
     fn info(&self) -> ModelInfo {
         self.info()
@@ -56,6 +60,7 @@ impl BatchModel for Embedder {
 
 impl BatchModel for CrossEncoder {
     type Input = EncodedPair;
+    type Row = Vec<f32>;
 
     fn info(&self) -> ModelInfo {
         self.info()
@@ -74,6 +79,31 @@ impl BatchModel for CrossEncoder {
     }
 
     fn run_batch(&self, inputs: &[&EncodedPair], use_team: bool) -> Result<Vec<Vec<f32>>> {
+        self.run_batch(inputs, use_team)
+    }
+}
+
+impl BatchModel for SparseEncoder {
+    type Input = EncodedSparseText;
+    type Row = SparseVector;
+
+    fn info(&self) -> ModelInfo {
+        self.info()
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime()
+    }
+
+    fn token_count(input: &EncodedSparseText) -> usize {
+        input.token_count()
+    }
+
+    fn usage(input: &EncodedSparseText) -> TokenUsage {
+        input.usage()
+    }
+
+    fn run_batch(&self, inputs: &[&EncodedSparseText], use_team: bool) -> Result<Vec<SparseVector>> {
         self.run_batch(inputs, use_team)
     }
 }

@@ -58,8 +58,10 @@ impl Weighter<Key, Arc<InferenceResult>> for ByteWeighter {
         /// The header of the vector that holds a text or a row, and its allocation.
         const VECTOR_OVERHEAD_BYTES: usize = 48;
         let inputs = request.memory(VECTOR_OVERHEAD_BYTES);
-        let rows: usize = result.rows.iter().map(|row| row.capacity() * 4 + VECTOR_OVERHEAD_BYTES).sum();
-        (ENTRY_OVERHEAD_BYTES + inputs + rows + result.usage.len() * 16) as u64
+        let vector = |capacity: usize| capacity * 4 + VECTOR_OVERHEAD_BYTES;
+        let rows: usize = result.rows.iter().map(|row| vector(row.capacity())).sum();
+        let indices: usize = result.indices.iter().map(|row| vector(row.capacity())).sum();
+        (ENTRY_OVERHEAD_BYTES + inputs + rows + indices + result.usage.len() * 16) as u64
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
     }
 
     fn result(x: f32) -> Arc<InferenceResult> {
-        Arc::new(InferenceResult { rows: vec![vec![x; 1000]], usage: Vec::new() })
+        Arc::new(InferenceResult { rows: vec![vec![x; 1000]], indices: Vec::new(), usage: Vec::new() })
     }
 
     const EMBEDDINGS: OutputKind = OutputKind::Embeddings { normalize: None, dimensions: None };

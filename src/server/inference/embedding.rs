@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::error::{InferenceError, UnknownTokenId};
 use super::job::{Job, check_tokenizing_memory};
 use super::models::ServedModel;
-use super::request::{EmbeddingJob, OutputKind};
+use super::request::{EmbeddingJob, OutputKind, ResultRows};
 use crate::embedder::{Embedder, EncodedText, TextInput};
 use crate::server::settings::Limits;
 
@@ -35,7 +35,7 @@ impl Job for EmbeddingJob {
         let encode = |(i, input): (usize, &TextInput)| {
             cancelled.check()?;
             if let TextInput::Text(text) = input {
-                check_tokenizing_memory(embedder.runtime(), limits, || format!("text {i}"), text)?;
+                check_tokenizing_memory(embedder.runtime().tokenizer(), limits, || format!("text {i}"), text)?;
             }
             Ok(embedder.encode_input(i, input, &self.encode, keep_tokens)?)
         };
@@ -52,8 +52,8 @@ impl Job for EmbeddingJob {
         }
     }
 
-    fn finish(&self, embedder: &Embedder, vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, InferenceError> {
-        Ok(match self.output {
+    fn finish(&self, embedder: &Embedder, vectors: Vec<Vec<f32>>) -> Result<ResultRows, InferenceError> {
+        let rows = match self.output {
             OutputKind::TokenEmbeddings => vectors,
             OutputKind::Embeddings { normalize, dimensions } => {
                 vectors.into_iter().map(|vector| embedder.apply_post_modules(vector, normalize, dimensions)).collect()
@@ -64,7 +64,8 @@ impl Job for EmbeddingJob {
                 let score = |vector: &Vec<f32>| embedder.score(&vectors[0], vector);
                 vec![vectors[1..].iter().map(score).collect::<crate::Result<Vec<f32>>>()?]
             }
-        })
+        };
+        Ok(ResultRows::of_floats(rows))
     }
 }
 

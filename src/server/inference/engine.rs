@@ -13,7 +13,8 @@ use crate::model_folder::ModelKind;
 use crate::model_info::ModelInfo;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Limits;
-use crate::tokenizer::TokenSpan;
+use crate::sparse_encoder::SparseEncoder;
+use crate::tokenizer::{TokenSpan, Tokenizer};
 
 /// A model of one kind, its description, and the queue of its inputs.
 pub(in crate::server) struct Engine<M: BatchModel> {
@@ -26,6 +27,7 @@ pub(in crate::server) struct Engine<M: BatchModel> {
 pub(in crate::server) enum AnyEngine {
     Embedder(Engine<Embedder>),
     CrossEncoder(Engine<CrossEncoder>),
+    SparseEncoder(Engine<SparseEncoder>),
 }
 
 impl<M: BatchModel> Engine<M> {
@@ -61,6 +63,11 @@ impl AnyEngine {
                 let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
                 (Self::CrossEncoder(engine), workers)
             }
+            ModelKind::SparseEncoder => {
+                let model = builder.open_sparse_encoder_files(files)?;
+                let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
+                (Self::SparseEncoder(engine), workers)
+            }
         })
     }
 
@@ -69,6 +76,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => &engine.info,
             Self::CrossEncoder(engine) => &engine.info,
+            Self::SparseEncoder(engine) => &engine.info,
         }
     }
 
@@ -76,6 +84,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.queued_inputs(),
             Self::CrossEncoder(engine) => engine.queue.queued_inputs(),
+            Self::SparseEncoder(engine) => engine.queue.queued_inputs(),
         }
     }
 
@@ -83,6 +92,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.queued_tokens(),
             Self::CrossEncoder(engine) => engine.queue.queued_tokens(),
+            Self::SparseEncoder(engine) => engine.queue.queued_tokens(),
         }
     }
 
@@ -91,6 +101,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.queue.close(),
             Self::CrossEncoder(engine) => engine.queue.close(),
+            Self::SparseEncoder(engine) => engine.queue.close(),
         }
     }
 
@@ -98,6 +109,27 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.model.runtime(),
             Self::CrossEncoder(engine) => engine.model.runtime(),
+            Self::SparseEncoder(engine) => engine.model.runtime(),
+        }
+    }
+
+    /// Returns the tokenizer. If a sparse encoder has several, it is that of texts without a task.
+    pub(in crate::server) fn tokenizer(&self) -> &Tokenizer {
+        match self {
+            Self::Embedder(engine) => engine.model.runtime().tokenizer(),
+            Self::CrossEncoder(engine) => engine.model.runtime().tokenizer(),
+            Self::SparseEncoder(engine) => engine.model.tokenizer(),
+        }
+    }
+
+    /// Returns the tokenizer of texts with a prompt.
+    ///
+    /// # Errors
+    /// If a sparse encoder has no such prompt, or no modules for such texts.
+    pub(in crate::server) fn tokenizer_of_prompt(&self, prompt: Option<&str>) -> Result<&Tokenizer> {
+        match self {
+            Self::Embedder(_) | Self::CrossEncoder(_) => Ok(self.tokenizer()),
+            Self::SparseEncoder(engine) => engine.model.tokenizer_of_prompt(prompt),
         }
     }
 
@@ -121,6 +153,7 @@ impl AnyEngine {
         match self {
             Self::Embedder(engine) => engine.model.token_spans(text, prompt, special, receive),
             Self::CrossEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
+            Self::SparseEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
         }
     }
 }

@@ -62,6 +62,8 @@ pub(in crate::server) enum ServedKind {
     Reranker,
     /// Scores labels for a text or a pair: a cross-encoder. One label is enough.
     Classifier,
+    /// Computes a sparse vector for each text.
+    SparseEncoder,
 }
 
 /// A token id that a model does not have, and where the request has it.

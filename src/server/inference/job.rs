@@ -5,8 +5,9 @@ use super::blocking::Cancelled;
 use super::engine::Engine;
 use super::error::InferenceError;
 use super::models::ServedModel;
-use crate::backbone::Runtime;
+use super::request::ResultRows;
 use crate::server::settings::Limits;
+use crate::tokenizer::Tokenizer;
 
 /// What a request asks of a model of one kind, in stages: the service runs the batches in between.
 pub(super) trait Job: Send + Sync + 'static {
@@ -29,14 +30,18 @@ pub(super) trait Job: Send + Sync + 'static {
         cancelled: &Cancelled,
     ) -> Result<Vec<<Self::Model as BatchModel>::Input>, InferenceError>;
 
-    /// Returns the number of floats in the response.
+    /// Returns the number of floats in the response, as far as the inputs tell.
     fn response_floats(&self, model: &Self::Model, inputs: &[<Self::Model as BatchModel>::Input]) -> usize;
 
-    /// Turns the floats of the inputs into the rows of the response.
+    /// Turns what the model computed from the inputs into the rows of the response.
     ///
     /// # Errors
     /// If the model rejects them.
-    fn finish(&self, model: &Self::Model, rows: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, InferenceError>;
+    fn finish(
+        &self,
+        model: &Self::Model,
+        rows: Vec<<Self::Model as BatchModel>::Row>,
+    ) -> Result<ResultRows, InferenceError>;
 }
 
 /// Rejects a text that takes too much memory to tokenize. `subject` names the text in the error.
@@ -44,13 +49,13 @@ pub(super) trait Job: Send + Sync + 'static {
 /// # Errors
 /// [`InferenceError::Rejected`].
 pub(in crate::server) fn check_tokenizing_memory(
-    runtime: &Runtime,
+    tokenizer: &Tokenizer,
     limits: &Limits,
     subject: impl FnOnce() -> String,
     text: &str,
 ) -> Result<(), InferenceError> {
     let limit = limits.max_unsplit_characters;
-    let Some(characters) = runtime.tokenizer().longest_run(text, limit) else { return Ok(()) };
+    let Some(characters) = tokenizer.longest_run(text, limit) else { return Ok(()) };
     let subject = subject();
     Err(InferenceError::Rejected(format!(
         "{subject}: contains {characters} characters without a place where its tokenizer can be sure to begin a new \

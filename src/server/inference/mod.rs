@@ -14,3 +14,4 @@ mod queue;
 pub(in crate::server) mod request;
 mod scoring;
 pub(in crate::server) mod service;
+mod sparse;

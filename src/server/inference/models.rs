@@ -16,6 +16,7 @@ use crate::files::ModelFiles;
 use crate::model_folder::ModelKind;
 use crate::server::metrics::{Metrics, ModelLabels, ModelSample};
 use crate::server::settings::{Limits, ModelNames, Settings};
+use crate::sparse_encoder::SparseEncoder;
 
 /// How long loading a model is expected to take. It only serves to estimate the time that remains.
 const EXPECTED_LOADING_TIME: Duration = Duration::from_secs(2);
@@ -57,6 +58,7 @@ impl ServedModel {
             AnyEngine::Embedder(_) => ServedKind::Embedder,
             AnyEngine::CrossEncoder(engine) if engine.model.labels().len() == 1 => ServedKind::Reranker,
             AnyEngine::CrossEncoder(_) => ServedKind::Classifier,
+            AnyEngine::SparseEncoder(_) => ServedKind::SparseEncoder,
         }
     }
 
@@ -64,7 +66,15 @@ impl ServedModel {
     pub(in crate::server) fn embedder(&self) -> Result<&Engine<Embedder>, InferenceError> {
         match &self.engine {
             AnyEngine::Embedder(engine) => Ok(engine),
-            AnyEngine::CrossEncoder(_) => Err(self.is_no(ServedKind::Embedder)),
+            _ => Err(self.is_no(ServedKind::Embedder)),
+        }
+    }
+
+    /// The model, if it computes sparse vectors.
+    pub(in crate::server) fn sparse_encoder(&self) -> Result<&Engine<SparseEncoder>, InferenceError> {
+        match &self.engine {
+            AnyEngine::SparseEncoder(engine) => Ok(engine),
+            _ => Err(self.is_no(ServedKind::SparseEncoder)),
         }
     }
 

@@ -1,9 +1,10 @@
-//! Batches the inputs of many requests: texts for an embedder, pairs of texts for a cross-encoder.
+//! Batches the inputs of many requests: texts for an embedder or a sparse encoder, pairs of texts
+//! for a cross-encoder.
 //!
-//! A request puts its inputs into the model's queue and waits for their floats: vectors or scores.
+//! A request puts its inputs into the model's queue and waits for their rows: vectors or scores.
 //! The model has as many workers as threads. Each worker takes the inputs of one batch out of the
-//! queue, whichever requests they belong to. Batching never changes a response, because the floats
-//! of an input have the same bits in any batch.
+//! queue, whichever requests they belong to. Batching never changes a response, because the row of
+//! an input has the same bits in any batch.
 //!
 //! Requests take turns. In each turn a request may add about [`TOKENS_PER_TURN`] tokens to the next
 //! batch, so a request with ten thousand sentences does not delay one with a single sentence.
@@ -56,34 +57,34 @@ struct QueuedRequest<M: BatchModel> {
     inputs: VecDeque<QueuedInput<M>>,
 }
 
-/// An input, and where its floats go.
+/// An input, and where its row goes.
 struct QueuedInput<M: BatchModel> {
     input: M::Input,
     index: usize,
-    output: Arc<Mutex<PendingOutput>>,
+    output: Arc<Mutex<PendingOutput<M::Row>>>,
 }
 
-/// The floats of a request, as they arrive.
-struct PendingOutput {
-    rows: Vec<Vec<f32>>,
+/// The rows of a request, as they arrive.
+struct PendingOutput<R> {
+    rows: Vec<R>,
     missing: usize,
     submitted: Instant,
     /// When a worker took the first input.
     taken: Option<Instant>,
     /// `None` once the output is sent.
-    sender: Option<oneshot::Sender<Result<QueueOutput>>>,
+    sender: Option<oneshot::Sender<Result<QueueOutput<R>>>>,
 }
 
 /// The handle of a waiting request. Dropping it removes the inputs that no worker has taken.
 struct Ticket<'q, M: BatchModel> {
     queue: &'q Queue<M>,
     number: u64,
-    receiver: oneshot::Receiver<Result<QueueOutput>>,
+    receiver: oneshot::Receiver<Result<QueueOutput<M::Row>>>,
 }
 
-/// The floats of a request in the order of its inputs.
-pub(super) struct QueueOutput {
-    pub(super) rows: Vec<Vec<f32>>,
+/// The rows of a request in the order of its inputs.
+pub(super) struct QueueOutput<R> {
+    pub(super) rows: Vec<R>,
     /// From submission until a worker took the first input.
     pub(super) queueing: Duration,
     /// From then until the last row.
@@ -136,13 +137,16 @@ impl<M: BatchModel> Queue<M> {
         (queue, 1 + others)
     }
 
-    /// Computes the floats of some inputs. If the caller stops waiting, inputs that no worker has
+    /// Computes the rows of some inputs. If the caller stops waiting, inputs that no worker has
     /// taken leave the queue.
     ///
     /// # Errors
     /// If the request has more tokens than the queue may hold, if the queue is full or closed, or
     /// if the computation fails.
-    pub(super) async fn compute(&self, inputs: Vec<M::Input>) -> std::result::Result<QueueOutput, InferenceError> {
+    pub(super) async fn compute(
+        &self,
+        inputs: Vec<M::Input>,
+    ) -> std::result::Result<QueueOutput<M::Row>, InferenceError> {
         let mut ticket = self.submit(inputs)?;
         match (&mut ticket.receiver).await {
             Ok(output) => Ok(output?),
@@ -163,7 +167,7 @@ impl<M: BatchModel> Queue<M> {
     fn submit(&self, inputs: Vec<M::Input>) -> std::result::Result<Ticket<'_, M>, InferenceError> {
         let (sender, receiver) = oneshot::channel();
         let output = PendingOutput {
-            rows: vec![Vec::new(); inputs.len()],
+            rows: inputs.iter().map(|_| M::Row::default()).collect(),
             missing: inputs.len(),
             submitted: Instant::now(),
             taken: None,
@@ -321,12 +325,12 @@ impl<M: BatchModel> QueuedInput<M> {
         M::token_count(&self.input)
     }
 
-    fn lock_output(&self) -> MutexGuard<'_, PendingOutput> {
+    fn lock_output(&self) -> MutexGuard<'_, PendingOutput<M::Row>> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the input's floats in the output, and sends the output if it is complete.
-    fn deliver(&self, row: Vec<f32>) {
+    /// Stores the input's row in the output, and sends the output if it is complete.
+    fn deliver(&self, row: M::Row) {
         let mut output = self.lock_output();
         output.rows[self.index] = row;
         output.missing -= 1;

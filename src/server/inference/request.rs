@@ -15,6 +15,7 @@ use crate::tokenizer::TokenUsage;
 pub(in crate::server) enum InferenceRequest {
     Embedding(Arc<EmbeddingJob>),
     Scoring(Arc<ScoringJob>),
+    Sparse(Arc<SparseJob>),
 }
 
 /// A request to an embedder.
@@ -51,6 +52,13 @@ pub(in crate::server) enum ScoredInput {
     Pair([String; 2]),
 }
 
+/// A request to a sparse encoder.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) struct SparseJob {
+    pub(in crate::server) inputs: Vec<String>,
+    pub(in crate::server) encode: EncodeOptions,
+}
+
 impl From<EmbeddingJob> for InferenceRequest {
     fn from(job: EmbeddingJob) -> Self {
         Self::Embedding(Arc::new(job))
@@ -69,12 +77,19 @@ impl From<Arc<ScoringJob>> for InferenceRequest {
     }
 }
 
+impl From<SparseJob> for InferenceRequest {
+    fn from(job: SparseJob) -> Self {
+        Self::Sparse(Arc::new(job))
+    }
+}
+
 impl InferenceRequest {
     /// The kind of model that the request needs.
     pub(super) fn kind(&self) -> ModelKind {
         match self {
             Self::Embedding(_) => ModelKind::Embedder,
             Self::Scoring(_) => ModelKind::CrossEncoder,
+            Self::Sparse(_) => ModelKind::SparseEncoder,
         }
     }
 
@@ -86,6 +101,7 @@ impl InferenceRequest {
                 ScoredInputs::Ranking { texts, .. } => texts.len(),
                 ScoredInputs::Each(inputs) => inputs.len(),
             },
+            Self::Sparse(job) => job.inputs.len(),
         }
     }
 
@@ -107,6 +123,7 @@ impl InferenceRequest {
                     ScoredInput::Pair(pair) => pair.iter().for_each(|text| use_text(text)),
                 }),
             },
+            Self::Sparse(job) => job.inputs.iter().for_each(|text| use_text(text)),
         }
     }
 
@@ -115,7 +132,7 @@ impl InferenceRequest {
         let count = |input: &TextInput| if let TextInput::Ids(ids) = input { ids.len() } else { 0 };
         match self {
             Self::Embedding(job) => job.inputs.iter().map(count).sum(),
-            Self::Scoring(_) => 0,
+            Self::Scoring(_) | Self::Sparse(_) => 0,
         }
     }
 
@@ -136,7 +153,7 @@ impl InferenceRequest {
                 ScoredInputs::Ranking { query, texts } => query.len() * texts.len(),
                 ScoredInputs::Each(_) => 0,
             },
-            Self::Embedding(_) => 0,
+            Self::Embedding(_) | Self::Sparse(_) => 0,
         };
         bytes + copies + self.id_count()
     }
@@ -179,8 +196,24 @@ pub(in crate::server) struct RequestOptions {
 pub(in crate::server) struct InferenceResult {
     /// One row of scores, or one row of floats for each input.
     pub(in crate::server) rows: Vec<Vec<f32>>,
+    /// The index of each float in its vector, if the vectors are sparse; otherwise empty.
+    pub(in crate::server) indices: Vec<Vec<u32>>,
     /// The number of tokens of each input, and how many were used.
     pub(in crate::server) usage: Vec<TokenUsage>,
+}
+
+/// The rows of a result, before the tokens are counted.
+pub(super) struct ResultRows {
+    pub(super) floats: Vec<Vec<f32>>,
+    /// See [`InferenceResult::indices`].
+    pub(super) indices: Vec<Vec<u32>>,
+}
+
+impl ResultRows {
+    /// Makes the rows of vectors that are not sparse, or of scores.
+    pub(super) fn of_floats(floats: Vec<Vec<f32>>) -> Self {
+        Self { floats, indices: Vec::new() }
+    }
 }
 
 /// A result with the model and the statistics of the request.

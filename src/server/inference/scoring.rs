@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::error::{InferenceError, ServedKind};
 use super::job::{Job, check_tokenizing_memory};
 use super::models::ServedModel;
-use super::request::{ScoredInput, ScoredInputs, ScoringJob};
+use super::request::{ResultRows, ScoredInput, ScoredInputs, ScoringJob};
 use crate::cross_encoder::{CrossEncoder, EncodedPair};
 use crate::server::settings::Limits;
 
@@ -27,7 +27,7 @@ impl Job for ScoringJob {
     ) -> Result<Vec<EncodedPair>, InferenceError> {
         let check = |text: &str, subject: &dyn Fn() -> String| {
             cancelled.check()?;
-            check_tokenizing_memory(model.runtime(), limits, subject, text)
+            check_tokenizing_memory(model.runtime().tokenizer(), limits, subject, text)
         };
         match &self.inputs {
             ScoredInputs::Ranking { query, texts } => {
@@ -61,8 +61,8 @@ impl Job for ScoringJob {
         pairs.len() * model.labels().len()
     }
 
-    fn finish(&self, model: &CrossEncoder, mut rows: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, InferenceError> {
+    fn finish(&self, model: &CrossEncoder, mut rows: Vec<Vec<f32>>) -> Result<ResultRows, InferenceError> {
         rows.iter_mut().for_each(|row| model.apply(self.function, row));
-        Ok(rows)
+        Ok(ResultRows::of_floats(rows))
     }
 }

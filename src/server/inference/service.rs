@@ -13,7 +13,7 @@ use super::error::InferenceError;
 use super::job::Job;
 use super::models::{Models, ServedModel};
 use super::request::{InferenceRequest, InferenceResponse, InferenceResult};
-use super::request::{RequestOptions, ResponseStats, StageTimes};
+use super::request::{RequestOptions, ResponseStats, ResultRows, StageTimes};
 use crate::server::metrics::Metrics;
 use crate::server::settings::{Limits, Settings};
 
@@ -150,6 +150,7 @@ impl InferenceService {
         let result = match request {
             InferenceRequest::Embedding(job) => self.run(job, job.engine(model)?, is_long, times).await,
             InferenceRequest::Scoring(job) => self.run(job, job.engine(model)?, is_long, times).await,
+            InferenceRequest::Sparse(job) => self.run(job, job.engine(model)?, is_long, times).await,
         }?;
         self.record(&model.name, &result, times);
         Ok(result)
@@ -173,15 +174,21 @@ impl InferenceService {
         };
         times.tokenizing = started.elapsed();
         let usage = inputs.iter().map(J::Model::usage).collect();
-        self.check_response_size(job.response_floats(&engine.model, &inputs))?;
+        let expected_floats = job.response_floats(&engine.model, &inputs);
+        self.check_response_size(expected_floats)?;
         let output = engine.queue.compute(inputs).await?;
         times.queueing = output.queueing;
         times.computing = output.computing;
-        let floats: usize = output.rows.iter().map(Vec::len).sum();
-        let rows = run_inline(floats > MAX_INLINE_FLOATS, || job.finish(&engine.model, output.rows))?;
+        let is_large = expected_floats > MAX_INLINE_FLOATS;
+        let ResultRows { floats: rows, indices } = run_inline(is_large, || job.finish(&engine.model, output.rows))?;
+        // The number of elements of a sparse vector was not known before. An index counts as a
+        // float.
+        self.check_response_size(
+            rows.iter().map(Vec::len).sum::<usize>() + indices.iter().map(Vec::len).sum::<usize>(),
+        )?;
         // JSON cannot represent a float that is not finite.
         if rows.iter().flatten().all(|x| x.is_finite()) {
-            Ok(InferenceResult { rows, usage })
+            Ok(InferenceResult { rows, indices, usage })
         } else {
             Err(InferenceError::Failed("the response contains floats that are not finite".to_owned().into()))
         }

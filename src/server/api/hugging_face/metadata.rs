@@ -39,17 +39,17 @@ async fn model(State(state): State<Arc<ApiState>>, path: ModelPath) -> Result<Re
     let id = path.id().unwrap_or_default();
     let name = resolve(&state, &id)?;
     let tasks = tasks_of(&state, name)?;
-    let tags: Vec<&str> = std::iter::once("sentence-transformers").chain(tasks).collect();
-    let task = tasks[0];
+    let tags: Vec<&str> = std::iter::once("sentence-transformers").chain(tasks.iter().copied()).collect();
+    let task = tasks.first();
     // All client versions read an object by provider; some do not read a list.
-    let provider = json!({ "status": "live", "providerId": id, "task": task });
+    let provider = |task| json!({ "hf-inference": { "status": "live", "providerId": id, "task": task } });
     Ok(json_response(&json!({
         "id": id,
         "modelId": id,
         "pipeline_tag": task,
         "library_name": "sentence-transformers",
         "tags": tags,
-        "inferenceProviderMapping": { "hf-inference": provider },
+        "inferenceProviderMapping": task.map_or_else(|| json!({}), provider),
     }))?)
 }
 
@@ -59,24 +59,26 @@ async fn tasks(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError>
     for name in state.inference.models().names() {
         for task in tasks_of(&state, name)? {
             // Python reads `widgetModels`, JavaScript reads `models`.
-            tasks.entry(task).or_insert_with(|| json!({ "models": [{ "id": name }], "widgetModels": [name] }));
+            tasks.entry(*task).or_insert_with(|| json!({ "models": [{ "id": name }], "widgetModels": [name] }));
         }
     }
     Ok(json_response(&tasks)?)
 }
 
 /// Returns the tasks of a model, the main one first. A cross-encoder that is loading counts as a
-/// reranker.
-fn tasks_of(state: &ApiState, name: &str) -> Result<[&'static str; 2], ApiError> {
+/// reranker. The Inference API has no task for sparse vectors.
+fn tasks_of(state: &ApiState, name: &str) -> Result<&'static [&'static str], ApiError> {
     let models = state.inference.models();
-    if models.kind(Some(name))? == ModelKind::Embedder {
-        return Ok(["sentence-similarity", "feature-extraction"]);
+    match models.kind(Some(name))? {
+        ModelKind::Embedder => return Ok(&["sentence-similarity", "feature-extraction"]),
+        ModelKind::SparseEncoder => return Ok(&[]),
+        ModelKind::CrossEncoder => {}
     }
     let is_classifier = |(other, model): (&str, ModelState)| {
         other == name && model.loaded().is_some_and(|model| model.kind() == ServedKind::Classifier)
     };
     let is_classifier = models.states().any(is_classifier);
-    Ok(if is_classifier { ["text-classification"; 2] } else { ["text-ranking", "text-classification"] })
+    Ok(if is_classifier { &["text-classification"] } else { &["text-ranking", "text-classification"] })
 }
 
 /// GET `/api/agent-harnesses`: huggingface_hub requests a list of programs that it might run under.

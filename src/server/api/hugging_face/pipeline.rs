@@ -16,7 +16,7 @@ use crate::server::api::options::request_options;
 use crate::server::api::response::inference_response;
 use crate::server::api::scores::{ranked_labels, ranked_texts};
 use crate::server::api::state::ApiState;
-use crate::server::api::{predict, rerank};
+use crate::server::api::{predict, rerank, sparse};
 use crate::server::inference::request::{InferenceRequest, InferenceResponse};
 
 /// The routes that exist at the root and below `/hf-inference`.
@@ -45,7 +45,11 @@ pub(in crate::server) async fn infer(
     let task = match named.or_else(|| Task::of_body(&body.root)) {
         Some(task) => task,
         // Without such a model the body is checked first, and then `infer` fails.
-        None => Task::of_kind(state.inference.models().kind(id.as_deref()).unwrap_or(ModelKind::Embedder)),
+        None => match state.inference.models().kind(id.as_deref()).unwrap_or(ModelKind::Embedder) {
+            // text-embeddings-inference answers `/` by the kind of its model.
+            ModelKind::SparseEncoder if id.is_none() => return sparse::embed_sparse(State(state), body).await,
+            kind => Task::of_kind(kind),
+        },
     };
     body.report_unused_keys(task.known_keys());
     let ParsedRequest { request, shape } = ParsedRequest::parse(&body.root, task)?;

@@ -81,7 +81,8 @@ impl Task {
     /// Returns what a model of a kind does with texts alone.
     pub(super) fn of_kind(kind: ModelKind) -> Self {
         match kind {
-            ModelKind::Embedder => Self::FeatureExtraction,
+            // A sparse encoder then fails with the route to use.
+            ModelKind::Embedder | ModelKind::SparseEncoder => Self::FeatureExtraction,
             ModelKind::CrossEncoder => Self::TextClassification,
         }
     }

@@ -1,0 +1,37 @@
+//! Cross-encoders of the Hugging Face hub by their ids.
+
+use super::model::CrossEncoder;
+use crate::embedder::Builder;
+use crate::error::Result;
+use crate::hub::{self, DEFAULT_REVISION};
+
+impl CrossEncoder {
+    /// Opens a cross-encoder of the Hugging Face hub with default settings.
+    ///
+    /// `id` is `organisation/name`, optionally with `@revision`.
+    ///
+    /// ```no_run
+    /// # fn main() -> likewise::Result<()> {
+    /// let model = likewise::CrossEncoder::from_hub("cross-encoder/ms-marco-MiniLM-L6-v2")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Builder::open_cross_encoder_hub`].
+    pub fn from_hub(id: &str) -> Result<Self> {
+        let (id, revision) = hub::split_revision(id, DEFAULT_REVISION);
+        Self::builder().open_cross_encoder_hub(id, revision)
+    }
+}
+
+impl Builder {
+    /// Opens a cross-encoder of the Hugging Face hub. [`Self::open_hub`] documents where the model
+    /// comes from.
+    ///
+    /// # Errors
+    /// See [`Self::open_hub`] and [`Self::open_cross_encoder`].
+    pub fn open_cross_encoder_hub(self, id: &str, revision: &str) -> Result<CrossEncoder> {
+        self.open_cross_encoder_files(&hub::model_files(id, revision)?)
+    }
+}
