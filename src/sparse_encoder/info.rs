@@ -29,7 +29,7 @@ impl SparseEncoder {
             },
         };
         let info = ModelInfo::new(tokens, head);
-        ModelInfo { max_length: self.tokenizer().max_tokens(), ..info }
+        ModelInfo { max_length: self.routes[self.default_route()].tokenizer().max_tokens(), ..info }
     }
 
     /// Returns the floating-point operations of a pass over a text of so many tokens, as

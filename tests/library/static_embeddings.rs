@@ -192,7 +192,7 @@ fn tokens_and_their_number_follow_the_rules_of_the_folder() {
     }
     let unlimited = model("saved, words").info();
     assert_eq!((unlimited.max_length, unlimited.architecture.layers), (u32::MAX as usize, 0));
-    assert_eq!((unlimited.width, unlimited.architecture.vocabulary_size), (24, 14));
+    assert_eq!((model("saved, words").width(), unlimited.architecture.vocabulary_size), (24, 14));
     // The builder's maximum replaces the folder's.
     for name in ["saved, words", "Model2Vec, no modules.json, words", "saved, tokenizer.json truncates and pads"] {
         let files = files(case(&golden.json, name));
