@@ -20,5 +20,6 @@ mod private_paths;
 mod request_forms;
 mod reranking;
 mod shutdown;
+mod static_embeddings;
 mod tei_and_openai_api;
 mod token_ids;

@@ -13,6 +13,7 @@ mod option_values;
 mod output_files;
 mod rerank;
 mod similarity;
+mod static_embeddings;
 #[cfg(target_os = "linux")]
 mod stdout;
 
