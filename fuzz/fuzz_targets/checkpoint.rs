@@ -1,4 +1,4 @@
-//! A safetensors file: all its tensors are read, and it becomes the weights of a model, or its table
+//! A safetensors file: all its tensors are read, and it becomes the weights of a model, or a table
 //! of static embeddings.
 #![no_main]
 
