@@ -1,4 +1,5 @@
-//! A safetensors file: all its tensors are read, and it becomes the weights of a model.
+//! A safetensors file: all its tensors are read, and it becomes the weights of a model, or a table
+//! of static embeddings.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,6 +13,9 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&[("model.safetensors", data)]));
+        let modules = br#"[{"path": "", "type": "sentence_transformers.models.StaticEmbedding"}]"#;
+        let table = [("modules.json", modules.as_slice()), ("model.safetensors", data)];
+        likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&table));
     }
     likewise_fuzz::open_and_embed(&likewise_fuzz::model_with(&[("likewise.safetensors", data)]));
 });

@@ -69,8 +69,8 @@ impl Builder {
     /// bf16 takes half of the memory of f32, and int8 a quarter. Both take less time on CPUs with
     /// dot-product instructions for them. Their vectors are less accurate;
     /// [`guide::numerics`](crate::guide::numerics) has the figures. The weights of any checkpoint
-    /// are rounded when the model is opened. Static embeddings have no linear layers in the sense of
-    /// this setting: their table is read in the type of the file, and the setting changes nothing.
+    /// are rounded when the model is opened. For static embeddings, whose table is read in the type
+    /// of the file, this changes nothing.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.backbone.precision = Some(precision);
         self

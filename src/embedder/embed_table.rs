@@ -36,8 +36,8 @@ impl Embedder {
         Ok(Embeddings { data, width, usage: usage.concat() })
     }
 
-    /// Writes the vectors of some texts to `out` `[S, width]`. `first` is the index of the first text
-    /// in the call, for errors.
+    /// Writes the vectors of some texts to `out` `[S, width]`. `first` is the index of the first
+    /// text in the call, for errors.
     fn embed_part<T: AsRef<str>>(
         &self,
         model: &StaticModel,

@@ -81,9 +81,9 @@ impl PoolingHead {
         Ok(head)
     }
 
-    /// Loads the modules after a table of token vectors, whose mean is the pooled vector. `width` is
-    /// the width of a token vector, D. Without modules.json, `normalizes` says whether there is a
-    /// Normalize.
+    /// Loads the modules after a table of token vectors, whose mean is the pooled vector. `width`
+    /// is the width of a token vector, D. Without modules.json, `normalizes` says whether there is
+    /// a Normalize.
     ///
     /// # Errors
     /// See [`Self::load`].

@@ -43,8 +43,8 @@ impl EncodedSparseText {
 impl SparseEncoder {
     /// Tokenizes a text. `text_index` is its index in the request, for errors.
     ///
-    /// The prompt names `query` and `document` also select the modules for such texts, and the model
-    /// need not define these prompts, as in sentence-transformers.
+    /// The prompt names `query` and `document` also select the modules for such texts, and the
+    /// model need not define these prompts, as in sentence-transformers.
     ///
     /// # Errors
     /// - If the text cannot be tokenized, or if it is too long and truncation is off.
@@ -133,7 +133,8 @@ impl SparseEncoder {
         self.routes[self.default_route()].tokenizer()
     }
 
-    /// Returns the tokenizer, threads and settings of the route with an encoder, or else of another.
+    /// Returns the tokenizer, threads and settings of the route with an encoder, or else of the
+    /// first.
     pub(crate) fn runtime(&self) -> &Runtime {
         self.routes.iter().find(|route| route.splade().is_some()).unwrap_or(&self.routes[0]).runtime()
     }

@@ -72,8 +72,8 @@ impl StaticModel {
         self.rules.tokens(&self.runtime.tokenizer, text)
     }
 
-    /// Writes the mean of the vectors of the tokens in the buffers to `out` `[D]`, or zeros if there
-    /// are none.
+    /// Writes the mean of the vectors of the tokens in the buffers to `out` `[D]`, or zeros if
+    /// there are none.
     ///
     /// The sum is in f64, in the order of the text. It is rounded once, so that a text of a million
     /// tokens is as exact as a short one.

@@ -11,6 +11,7 @@ use tokenizers::{
 };
 
 use super::Tokenizer;
+use super::ascii_words::AsciiWords;
 use super::charsmap;
 use super::chunking::TextChunker;
 use super::error::{TokenizerError, catch_tokenizer_panic};
@@ -55,6 +56,7 @@ impl WrittenTokenizer {
         let unknown_id = unknown_id(&inner, &parsed);
         let tokenizer = Tokenizer {
             chunker: TextChunker::for_tokenizer(&inner),
+            ascii_words: AsciiWords::of(&inner),
             inner,
             label,
             max_tokens,
@@ -87,6 +89,15 @@ impl Tokenizer {
 
     /// Appends all token ids of a text, without truncation and special tokens.
     pub(crate) fn append_ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        if let Some(words) = &self.ascii_words
+            && words.append(text, ids, |part, ids| self.append_ids_by_crate(part, ids))?
+        {
+            return Ok(());
+        }
+        self.append_ids_by_crate(text, ids)
+    }
+
+    fn append_ids_by_crate(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         for chunk in self.chunker.chunks(&self.inner, text, false) {
             let encoding = self.run(chunk, || self.inner.encode_fast(chunk, false))?;
             ids.extend_from_slice(encoding.get_ids());

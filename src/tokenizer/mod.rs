@@ -6,6 +6,7 @@
 
 mod around_text;
 mod as_written;
+mod ascii_words;
 mod build;
 mod caught_panics;
 mod charsmap;
@@ -47,6 +48,7 @@ use tokenizers::{Encoding, ModelWrapper, Tokenizer as Inner};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{Manifest, TransformerTask};
+use ascii_words::AsciiWords;
 use chunking::TextChunker;
 use error::{CrateError, catch_tokenizer_panic};
 use load::load_tokenizer;
@@ -68,6 +70,8 @@ pub(crate) struct Tokenizer {
     passes_token_types: bool,
     /// Splits long texts.
     chunker: TextChunker,
+    /// Tokenizes ASCII. None for encoders, which take far longer than their tokenizer.
+    ascii_words: Option<AsciiWords>,
     /// Held while a long text without a boundary is tokenized, which takes much memory.
     whole_text: Mutex<()>,
 }
@@ -100,6 +104,7 @@ impl Tokenizer {
             truncation_side: loaded.truncation_side,
             passes_token_types: loaded.passes_token_types,
             chunker,
+            ascii_words: None,
             whole_text: Mutex::new(()),
         };
         Ok((tokenizer, manifest))

@@ -117,6 +117,7 @@ mod tests {
             truncation_side: TruncationSide::Right,
             passes_token_types: false,
             chunker: chunk_bytes.map_or(whole.clone(), |bytes| whole.with_chunk_bytes(bytes)),
+            ascii_words: None,
             whole_text: Mutex::new(()),
         }
     }

@@ -221,28 +221,31 @@ fn precision_changes_nothing() {
     }
 }
 
+/// Opens a model, which must fail with a message of these parts.
+fn fails(what: &str, files: &Files, parts: &[&str]) {
+    let error = Embedder::builder().open_files(&in_memory(files)).map(drop).expect_err(what);
+    let message = error_chain(&error);
+    println!("{what}: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{what}: {parts:?} in {message}");
+}
+
+/// Edits a tensor of the folder of a case.
+fn edit(case: &Value, name: &str, edit: &dyn Fn(&mut StoredTensor)) -> Files {
+    with_tensors(case, |tensors| edit(tensors.iter_mut().find(|(found, ..)| found == name).expect("a tensor")))
+}
+
 #[test]
-fn mistakes_are_errors_that_name_the_tensor_and_what_to_do() {
-    const ALL: &str = "Model2Vec, I8, mapping I64";
+fn tensors_that_do_not_fit_are_errors_that_name_them_and_what_to_do() {
     let golden = golden();
-    let fails = |what: &str, files: Files, parts: &[&str]| {
-        let error = Embedder::builder().open_files(&in_memory(&files)).map(drop).expect_err(what);
-        let message = error_chain(&error);
-        println!("{what}: {message}");
-        assert!(parts.iter().all(|part| message.contains(part)), "{what}: {parts:?} in {message}");
-    };
-    let all = case(&golden.json, ALL);
+    let all = case(&golden.json, "Model2Vec, I8, mapping I64");
     let saved = case(&golden.json, "saved, F32");
-    let edit = |case: &Value, name: &'static str, edit: &dyn Fn(&mut StoredTensor)| {
-        with_tensors(case, |tensors| edit(tensors.iter_mut().find(|(found, ..)| found == name).expect(name)))
-    };
     let entry = |row: i64| move |tensor: &mut StoredTensor| tensor.3[24..32].copy_from_slice(&row.to_le_bytes());
     let file = "model.safetensors";
-    fails("row 40 of 40", edit(all, "mapping", &entry(40)), &[file, "`mapping`", "0 to 39", "40 for token 3", "save"]);
-    fails("row −1", edit(all, "mapping", &entry(-1)), &["`mapping`", "-1 for token 3"]);
+    fails("row 40 of 40", &edit(all, "mapping", &entry(40)), &[file, "`mapping`", "0 to 39", "40 for token 3", "save"]);
+    fails("row −1", &edit(all, "mapping", &entry(-1)), &["`mapping`", "-1 for token 3"]);
     fails(
         "a weight too few",
-        edit(all, "weights", &|tensor| {
+        &edit(all, "weights", &|tensor| {
             tensor.2 = vec![359];
             tensor.3.truncate(359 * 4);
         }),
@@ -250,49 +253,61 @@ fn mistakes_are_errors_that_name_the_tensor_and_what_to_do() {
     );
     fails(
         "a mapping in two dimensions",
-        edit(all, "mapping", &|tensor| tensor.2 = vec![36, 10]),
+        &edit(all, "mapping", &|tensor| tensor.2 = vec![36, 10]),
         &["`mapping`", "[36, 10]"],
     );
     fails(
         "embeddings in one dimension",
-        edit(all, "embeddings", &|tensor| tensor.2 = vec![960]),
+        &edit(all, "embeddings", &|tensor| tensor.2 = vec![960]),
         &["`embeddings`", "matrix", "[960]"],
     );
     fails(
         "a mapping of floats",
-        edit(all, "mapping", &|tensor| tensor.1 = Dtype::F64),
+        &edit(all, "mapping", &|tensor| tensor.1 = Dtype::F64),
         &["`mapping`", "I64 or I32", "F64"],
     );
     fails(
         "embeddings of I32",
-        edit(saved, "embedding.weight", &|tensor| tensor.1 = Dtype::I32),
+        &edit(saved, "embedding.weight", &|tensor| tensor.1 = Dtype::I32),
         &["F64, F32, F16, BF16 or I8", "I32"],
-    );
-    let rename = |case: &Value, from: &'static str, to: &str| edit(case, from, &|tensor| tensor.0 = to.to_owned());
-    fails(
-        "no embeddings",
-        rename(all, "embeddings", "vectors"),
-        &[file, "`embedding.weight` or `embeddings`", "vectors"],
-    );
-    fails("another tensor", rename(all, "weights", "factors"), &["factors", "StaticEmbedding"]);
-    fails("a mapping beside embedding.weight", rename(all, "embeddings", "embedding.weight"), &["`mapping`", "remove"]);
-    fails(
-        "both",
-        with_tensors(saved, |tensors| {
-            let (_, dtype, shape, bytes) = tensors[0].clone();
-            tensors.push(("embeddings".to_owned(), dtype, shape, bytes));
-        }),
-        &["`embedding.weight`", "`embeddings`", "both", "remove"],
     );
     let alone = case(&golden.json, "Model2Vec, no modules.json, F32");
     let short = |tensor: &mut StoredTensor| {
         tensor.2 = vec![359, 24];
         tensor.3.truncate(359 * 24 * 4);
     };
-    fails("a row too few for Model2Vec", edit(alone, "embeddings", &short), &["`embeddings`", "360 rows", "359"]);
+    fails("a row too few for Model2Vec", &edit(alone, "embeddings", &short), &["`embeddings`", "360 rows", "359"]);
+}
+
+#[test]
+fn ambiguous_or_missing_tensors_and_files_are_errors_that_name_them() {
+    let golden = golden();
+    let all = case(&golden.json, "Model2Vec, I8, mapping I64");
+    let saved = case(&golden.json, "saved, F32");
+    let rename = |case: &Value, from: &str, to: &str| edit(case, from, &|tensor| tensor.0 = to.to_owned());
+    fails(
+        "no embeddings",
+        &rename(all, "embeddings", "vectors"),
+        &["model.safetensors", "`embedding.weight` or `embeddings`", "vectors"],
+    );
+    fails("another tensor", &rename(all, "weights", "factors"), &["factors", "StaticEmbedding"]);
+    fails(
+        "a mapping beside embedding.weight",
+        &rename(all, "embeddings", "embedding.weight"),
+        &["`mapping`", "remove"],
+    );
+    fails(
+        "both",
+        &with_tensors(saved, |tensors| {
+            let (_, dtype, shape, bytes) = tensors[0].clone();
+            tensors.push(("embeddings".to_owned(), dtype, shape, bytes));
+        }),
+        &["`embedding.weight`", "`embeddings`", "both", "remove"],
+    );
+    let alone = case(&golden.json, "Model2Vec, no modules.json, F32");
     let mut files = files(saved);
     files.remove("tokenizer.json");
-    fails("no tokenizer", files, &["no tokenizer.json"]);
+    fails("no tokenizer", &files, &["no tokenizer.json"]);
     for (key, value, parts) in [
         ("max_length", json!(0), &["`max_length`", "at least 1", "0"][..]),
         ("normalize", json!("yes"), &["`normalize`", "true or false"]),
@@ -300,12 +315,12 @@ fn mistakes_are_errors_that_name_the_tensor_and_what_to_do() {
     ] {
         let mut files = self::files(alone);
         edit_json(&mut files, "config.json", |config| config[key] = value);
-        fails(key, files, &[&["config.json"], parts].concat());
+        fails(key, &files, &[&["config.json"], parts].concat());
     }
     let mut only_second = self::files(saved);
     let truncation = json!({"direction": "Right", "max_length": 9, "strategy": "OnlySecond", "stride": 0});
     edit_json(&mut only_second, "tokenizer.json", |tokenizer| tokenizer["truncation"] = truncation);
-    fails("truncation of the second", only_second, &["`truncation`", "OnlySecond"]);
+    fails("truncation of the second", &only_second, &["`truncation`", "OnlySecond"]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn normalized_character(normalizer: Option<&NormalizerWrapper>, kind: Kind, c: c
 }
 
 /// Normalizes a text. Returns None if the normalizer fails.
-pub(super) fn normalize(normalizer: Option<&NormalizerWrapper>, text: &str) -> Option<String> {
+pub(in crate::tokenizer) fn normalize(normalizer: Option<&NormalizerWrapper>, text: &str) -> Option<String> {
     let mut normalized = NormalizedString::from(text);
     if let Some(normalizer) = normalizer {
         catch_tokenizer_panic::<_, CrateError>(|| normalizer.normalize(&mut normalized)).ok()?;

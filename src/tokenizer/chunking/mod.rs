@@ -33,8 +33,7 @@ mod tests;
 use tokenizers::Tokenizer;
 
 use characters::Classifier;
-#[cfg(any(feature = "serve", test))]
-use characters::normalize;
+pub(super) use characters::normalize;
 use rules::{BoundaryRules, Neighbours, expands};
 
 /// The chunks of long texts have at least this many bytes.

@@ -21,5 +21,6 @@ mod request_forms;
 mod reranking;
 mod shutdown;
 mod sparse_encoders;
+mod static_embeddings;
 mod tei_and_openai_api;
 mod token_ids;

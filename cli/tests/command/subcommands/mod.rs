@@ -14,6 +14,7 @@ mod output_files;
 mod rerank;
 mod similarity;
 mod sparse;
+mod static_embeddings;
 #[cfg(target_os = "linux")]
 mod stdout;
 
