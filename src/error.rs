@@ -8,14 +8,10 @@ mod sparse_encoder;
 #[cfg(feature = "serve")]
 mod without_paths;
 
-use std::path::PathBuf;
-
-pub use content::ContentError;
-pub use cross_encoder::CrossEncoderError;
-pub use hub::HubErrorKind;
-pub use message::error_chain;
 use message::*;
-pub use sparse_encoder::SparseEncoderError;
+pub use message::{Result, error_chain};
+pub use {content::ContentError, cross_encoder::CrossEncoderError};
+pub use {hub::HubErrorKind, sparse_encoder::SparseEncoderError};
 
 /// The error of the library: the file, the key or tensor, what was expected and what was found.
 ///
@@ -27,7 +23,7 @@ pub enum Error {
     #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
-        path: PathBuf,
+        path: std::path::PathBuf,
         /// The action that failed: "read", "map", "write".
         action: &'static str,
         /// The error of the operating system.
@@ -401,6 +397,3 @@ pub enum Error {
         found: String,
     },
 }
-
-/// A result whose error is [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, SparseEncoderError};
 
 impl Error {
     /// Shortens every path. A file in `folder`, the folder of a model, keeps its name there. Of any
@@ -41,14 +41,15 @@ impl Error {
             | Self::TokenId { file, .. }
             | Self::Vectors { file, .. }
             | Self::Line { file, .. } => *file = short(file),
-            Self::Config { file, key, .. } => {
+            Self::Config { file, key: name, .. } | Self::Shard { file, shard: name, .. } => {
                 *file = short(file);
                 // The name of a file that another file lists.
-                *key = short_if_absolute(key);
+                *name = short_if_absolute(name);
             }
-            Self::Shard { file, shard, .. } => {
-                *file = short(file);
-                *shard = short_if_absolute(shard);
+            Self::SparseEncoder(error) => {
+                if let SparseEncoderError::NoRoute { file, .. } = &mut **error {
+                    *file = short(file);
+                }
             }
             Self::HubStatus { .. }
             | Self::HubUnreachable { .. }
@@ -58,7 +59,6 @@ impl Error {
             | Self::HubTlsUnsupported { .. }
             | Self::TooLong { .. }
             | Self::CrossEncoder(_)
-            | Self::SparseEncoder(_)
             | Self::InvalidRanges(_)
             | Self::TruncateDim { .. }
             | Self::MaxLength { .. }

@@ -107,8 +107,8 @@ impl MaskedLanguageHead {
         self.hidden.bytes() + self.norm.bytes() + decoder + self.bias.len() * size_of::<f32>()
     }
 
-    /// Returns the bytes of the buffers that one thread needs for a batch of so many tokens, of texts
-    /// of three tokens at least.
+    /// Returns the bytes of the buffers that one thread needs for a batch of so many tokens, of
+    /// texts of three tokens at least.
     pub(crate) fn buffer_bytes(&self, precision: Precision, pooling: SpladePooling, tokens: usize) -> usize {
         const MIN_TOKENS: usize = 3;
         let [width, inner] = [self.hidden.input_width(), self.hidden.output_width()];

@@ -43,8 +43,8 @@ impl EncodedSparseText {
 impl SparseEncoder {
     /// Tokenizes a text. `text_index` is its index in the request, for errors.
     ///
-    /// The prompt names `query` and `document` also select the modules for such texts, and the model
-    /// need not define these prompts, as in sentence-transformers.
+    /// The prompt names `query` and `document` also select the modules for such texts, and the
+    /// model need not define these prompts, as in sentence-transformers.
     ///
     /// # Errors
     /// - If the text cannot be tokenized, or if it is too long and truncation is off.

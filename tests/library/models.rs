@@ -74,8 +74,8 @@ fn add_modules(files: &mut HashMap<String, Vec<u8>>, modules: &[Value]) {
     files.insert("modules.json".to_owned(), Value::from(list).to_string().into_bytes());
 }
 
-/// Adds the files of a Router. Each route has its modules in subfolders, and the encoder's files are
-/// in the subfolder of the Transformer.
+/// Adds the files of a Router. Each route has its modules in subfolders, and the encoder's files
+/// are in the subfolder of the Transformer.
 fn add_router(files: &mut HashMap<String, Vec<u8>>, routes: &serde_json::Map<String, Value>) {
     let (mut types, mut structure) = (serde_json::Map::new(), serde_json::Map::new());
     let encoder: HashMap<String, Vec<u8>> =

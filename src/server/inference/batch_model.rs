@@ -8,7 +8,8 @@ use crate::modules::SparseVector;
 use crate::sparse_encoder::{EncodedSparseText, SparseEncoder, SparseEncoderInfo};
 use crate::tokenizer::TokenUsage;
 
-/// A model that computes batches of encoded inputs. The result of an input has the same bits in any batch.
+/// A model that computes batches of encoded inputs. The result of an input has the same bits in any
+/// batch.
 pub(in crate::server) trait BatchModel: Send + Sync + 'static {
     /// A tokenized input.
     type Input: Send + 'static;
