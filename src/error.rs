@@ -9,12 +9,10 @@ mod sparse_encoder;
 mod without_paths;
 
 use message::*;
-pub use message::{Result, error_chain};
-pub use {content::ContentError, cross_encoder::CrossEncoderError};
+pub use {content::ContentError, cross_encoder::CrossEncoderError, message::error_chain};
 pub use {hub::HubErrorKind, sparse_encoder::SparseEncoderError};
 
 /// The error of the library: the file, the key or tensor, what was expected and what was found.
-///
 /// [`error_chain`] adds all its causes. Writers of vectors return [`std::io::Error`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -397,3 +395,6 @@ pub enum Error {
         found: String,
     },
 }
+
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

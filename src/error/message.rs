@@ -1,8 +1,5 @@
 //! Parts of error messages.
 
-/// A result whose error is [`Error`](super::Error).
-pub type Result<T> = std::result::Result<T, super::Error>;
-
 /// Returns an error and its causes on one line.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, SparseEncoderError};
+use super::Error;
 
 impl Error {
     /// Shortens every path. A file in `folder`, the folder of a model, keeps its name there. Of any
@@ -46,11 +46,7 @@ impl Error {
                 // The name of a file that another file lists.
                 *name = short_if_absolute(name);
             }
-            Self::SparseEncoder(error) => {
-                if let SparseEncoderError::NoRoute { file, .. } = &mut **error {
-                    *file = short(file);
-                }
-            }
+            Self::SparseEncoder(error) => error.shorten_file(short),
             Self::HubStatus { .. }
             | Self::HubUnreachable { .. }
             | Self::HubProtocol { .. }
