@@ -8,17 +8,11 @@ mod sparse_encoder;
 #[cfg(feature = "serve")]
 mod without_paths;
 
-use std::path::PathBuf;
-
-pub use content::ContentError;
-pub use cross_encoder::CrossEncoderError;
-pub use hub::HubErrorKind;
-pub use message::error_chain;
 use message::*;
-pub use sparse_encoder::SparseEncoderError;
+pub use {content::ContentError, cross_encoder::CrossEncoderError, message::error_chain};
+pub use {hub::HubErrorKind, sparse_encoder::SparseEncoderError};
 
 /// The error of the library: the file, the key or tensor, what was expected and what was found.
-///
 /// [`error_chain`] adds all its causes. Writers of vectors return [`std::io::Error`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -27,7 +21,7 @@ pub enum Error {
     #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
-        path: PathBuf,
+        path: std::path::PathBuf,
         /// The action that failed: "read", "map", "write".
         action: &'static str,
         /// The error of the operating system.

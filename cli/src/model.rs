@@ -66,7 +66,7 @@ pub(crate) fn embedder(files: &ModelFiles, builder: Builder) -> Outcome<Embedder
             return Ok(model);
         }
     };
-    Err(format!("{}: expected a model that computes a dense vector for each text, found {found}", files.name()).into())
+    Err(format!("{}: expected a model that computes a vector for each text, found {found}", files.name()).into())
 }
 
 /// Opens a model that scores pairs of texts.

@@ -22,3 +22,13 @@ pub enum SparseEncoderError {
         routes: Vec<String>,
     },
 }
+
+impl SparseEncoderError {
+    /// Shortens the path of the file that the error names, if there is one.
+    #[cfg(feature = "serve")]
+    pub(super) fn shorten_file(&mut self, short: impl Fn(&str) -> String) {
+        if let Self::NoRoute { file, .. } = self {
+            *file = short(file);
+        }
+    }
+}

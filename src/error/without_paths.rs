@@ -41,15 +41,12 @@ impl Error {
             | Self::TokenId { file, .. }
             | Self::Vectors { file, .. }
             | Self::Line { file, .. } => *file = short(file),
-            Self::Config { file, key, .. } => {
+            Self::Config { file, key: name, .. } | Self::Shard { file, shard: name, .. } => {
                 *file = short(file);
                 // The name of a file that another file lists.
-                *key = short_if_absolute(key);
+                *name = short_if_absolute(name);
             }
-            Self::Shard { file, shard, .. } => {
-                *file = short(file);
-                *shard = short_if_absolute(shard);
-            }
+            Self::SparseEncoder(error) => error.shorten_file(short),
             Self::HubStatus { .. }
             | Self::HubUnreachable { .. }
             | Self::HubProtocol { .. }
@@ -58,7 +55,6 @@ impl Error {
             | Self::HubTlsUnsupported { .. }
             | Self::TooLong { .. }
             | Self::CrossEncoder(_)
-            | Self::SparseEncoder(_)
             | Self::InvalidRanges(_)
             | Self::TruncateDim { .. }
             | Self::MaxLength { .. }

@@ -33,7 +33,7 @@ pub(crate) struct ModuleEntry {
 /// The classes of encoders. The second is that of sparse encoders saved before 5.4.
 const ENCODER_CLASSES: [&str; 2] = ["Transformer", "MLMTransformer"];
 
-/// The class of weights of tokens, which has a tokenizer and weights, like an encoder.
+/// The class of weights of tokens, which has its own tokenizer and weights, like an encoder.
 const TOKEN_WEIGHTS_CLASS: &str = "SparseStaticEmbedding";
 
 /// The class whose own file names further modules.
@@ -115,8 +115,8 @@ impl ModuleList {
         self.entries.first().is_some_and(|first| first.class == ROUTER_CLASS)
     }
 
-    /// Whether a module has a tokenizer and an encoder's weights. In a list without such a class it
-    /// is the first one.
+    /// Whether a module has its own tokenizer and weights. In a list without such a class it is the
+    /// first one.
     pub(crate) fn is_encoder(&self, index: usize) -> bool {
         let has_class =
             |entry: &ModuleEntry| ENCODER_CLASSES.contains(&entry.class.as_str()) || entry.class == TOKEN_WEIGHTS_CLASS;

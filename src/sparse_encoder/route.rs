@@ -176,8 +176,8 @@ impl Splade {
         Ok(encoded)
     }
 
-    /// Encodes the texts of one batch, by all threads or by this one. `index` returns the index of a
-    /// text in the call, for errors.
+    /// Encodes the texts of one batch, by all threads or by this one. `index` returns a text's
+    /// index in the call, for errors.
     pub(super) fn encode_batch(
         &self,
         texts: &[&TokenizedText],

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::response::to_json;
-use crate::error::{CrossEncoderError, Error};
+use crate::error::{CrossEncoderError, Error, SparseEncoderError};
 use crate::server::inference::error::{Failure, InferenceError, ServedKind, UnknownTokenId, WrongKind};
 
 /// A response whose status is not 200.
@@ -323,6 +323,9 @@ impl From<Error> for ApiError {
         let status = match error {
             Error::TooLong { .. } | Error::Prompt { .. } | Error::TokenId { .. } => Self::unprocessable,
             Error::CrossEncoder(ref error) if matches!(**error, CrossEncoderError::PairTooLong { .. }) => {
+                Self::unprocessable
+            }
+            Error::SparseEncoder(ref error) if matches!(**error, SparseEncoderError::NoRoute { .. }) => {
                 Self::unprocessable
             }
             Error::Empty(_) => Self::bad_request,

@@ -7,5 +7,6 @@ mod faults;
 mod other_weights;
 mod repository;
 mod responses;
+mod routers;
 mod server;
 mod shared_cache;
