@@ -132,19 +132,20 @@ impl Workload {
         }
     }
 
-    /// Returns the elements of the results, text after text, and the tokens of each pass.
-    fn run(&self, texts: &[String], progress: impl Fn(usize) + Sync) -> Outcome<(Vec<f32>, Vec<usize>)> {
+    /// Returns the results of the texts, and the tokens of each pass.
+    fn run(&self, texts: &[String], progress: impl Fn(usize) + Sync) -> Outcome<(Results, Vec<usize>)> {
         match &self.model {
             Model::Embedder(model) => {
                 let vectors = model.embed_with_progress(texts, progress)?;
                 let tokens = vectors.usage().iter().map(|usage| usage.used).collect();
-                Ok((vectors.into_vec(), tokens))
+                Ok((Results::of_equal_length(vectors.into_vec(), texts.len()), tokens))
             }
             Model::CrossEncoder(model) => {
                 let query = self.query.as_deref().unwrap_or_default();
                 let pairs: Vec<(&str, &str)> = texts.iter().map(|text| (query, text.as_str())).collect();
                 let scores = model.predict_with_progress(&pairs, progress)?;
-                Ok((scores.as_slice().to_vec(), scores.token_counts().to_vec()))
+                let results = Results::of_equal_length(scores.as_slice().to_vec(), texts.len());
+                Ok((results, scores.token_counts().to_vec()))
             }
             Model::SparseEncoder(model) => {
                 let vectors = model.embed_with_progress(texts, progress)?;
@@ -172,12 +173,43 @@ impl Workload {
     }
 }
 
+/// The elements of the results of texts, in one list: copying each result would take longer than
+/// computing those of static embeddings.
+struct Results {
+    elements: Vec<f32>,
+    /// Where each result ends.
+    ends: Vec<usize>,
+}
+
+impl Results {
+    fn of_equal_length(elements: Vec<f32>, texts: usize) -> Self {
+        let length = elements.len() / texts.max(1);
+        Self { elements, ends: (1..=texts).map(|text| text * length).collect() }
+    }
+
+    fn row(&self, i: usize) -> &[f32] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.elements[start..self.ends[i]]
+    }
+}
+
+impl FromIterator<Vec<f32>> for Results {
+    fn from_iter<T: IntoIterator<Item = Vec<f32>>>(rows: T) -> Self {
+        let mut results = Self { elements: Vec::new(), ends: Vec::new() };
+        for row in rows {
+            results.elements.extend(row);
+            results.ends.push(results.elements.len());
+        }
+        results
+    }
+}
+
 /// Fails if the first, the middle or the last text has other bits alone than in the batch.
-fn check_batch_invariance(workload: &Workload, texts: &[String], results: &[f32]) -> Outcome {
-    let width = results.len() / texts.len();
+fn check_batch_invariance(workload: &Workload, texts: &[String], results: &Results) -> Outcome {
     for i in [0, texts.len() / 2, texts.len() - 1] {
         let (alone, _) = workload.run(&texts[i..=i], |_| ())?;
-        let same = alone.iter().zip(&results[i * width..]).all(|(a, b)| a.to_bits() == b.to_bits());
+        let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        let same = bits(alone.row(0)) == bits(results.row(i));
         if !same {
             return Err(format!(
                 "text {i}: expected the same result alone and in a batch of {}, found different bits",
