@@ -56,6 +56,7 @@ mod flush;
 pub mod hub;
 mod model_folder;
 mod modules;
+mod multi_vector;
 #[cfg(feature = "write")]
 mod output_file;
 mod parallel;
@@ -82,6 +83,7 @@ pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use model_folder::ModelKind;
 pub use modules::PoolingMode;
+pub use multi_vector::{MultiVectorEncoder, MultiVectorInfo, MultiVectorSimilarity, TokenRows, TokenVectors};
 #[cfg(feature = "write")]
 pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};

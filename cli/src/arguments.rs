@@ -6,11 +6,11 @@ use std::path::Path;
 use clap::ValueEnum;
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use likewise::hub::DEFAULT_REVISION;
-use likewise::{Builder, CrossEncoder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
 use crate::model::Model;
 use crate::outcome::{Outcome, UsageError};
-use crate::{hub, model, output};
+use crate::{hub, output};
 
 /// The model, and how to run it.
 #[derive(clap::Args)]
@@ -189,14 +189,14 @@ fn default_model() -> Result<ModelFiles, UsageError> {
 }
 
 impl ModelArgs {
-    /// Opens the model, which must compute vectors.
-    pub(crate) fn open(&self) -> Outcome<Embedder> {
-        model::embedder(&self.name.files(&self.run.source)?, self.run.builder())
+    /// Opens the model, which must compute vectors: of texts or of tokens.
+    pub(crate) fn open_with_vectors(&self) -> Outcome<Model> {
+        Model::open_with_vectors(&self.name.files(&self.run.source)?, self.run.builder())
     }
 
-    /// Opens the model, which must score pairs of texts.
-    pub(crate) fn open_cross_encoder(&self) -> Outcome<CrossEncoder> {
-        model::cross_encoder(&self.name.files(&self.run.source)?, self.run.builder())
+    /// Opens the model, which must rank texts.
+    pub(crate) fn open_ranker(&self) -> Outcome<Model> {
+        Model::open_ranker(&self.name.files(&self.run.source)?, self.run.builder())
     }
 
     /// Opens the model of any kind.

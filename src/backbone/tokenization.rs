@@ -20,6 +20,8 @@ pub(crate) struct TokenizedText {
     pub(crate) usage: TokenUsage,
     /// The number of leading tokens that pooling excludes: those of the prompt.
     pub(crate) excluded_tokens: usize,
+    /// The number of tokens at the end that no token attends to.
+    pub(crate) unattended_tokens: usize,
 }
 
 impl Backbone {
@@ -121,7 +123,7 @@ impl Backbone {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { file: self.tokenizer.label().to_owned(), id, vocabulary });
         }
-        Ok(TokenizedText { ids, types: Vec::new(), usage, excluded_tokens: 0 })
+        Ok(TokenizedText { ids, types: Vec::new(), usage, excluded_tokens: 0, unattended_tokens: 0 })
     }
 }
 

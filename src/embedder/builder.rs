@@ -11,7 +11,7 @@ use crate::backbone::{BackboneSettings, LoadedBackbone, ModelFolder, PreparedBac
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
+use crate::model_folder::{MODULES, Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
 use crate::modules::{ModuleOutput, OutputOptions, PoolingHead};
 use crate::similarity::Similarity;
 
@@ -141,6 +141,7 @@ impl Builder {
 
     /// Opens a model and keeps what only a conversion needs.
     pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
+        reject_multi_vector_encoder(files)?;
         let mut folder = ModelFolder::read(files)?;
         let has_modules = folder.modules.is_some();
         if !has_modules {
@@ -177,6 +178,16 @@ impl Builder {
             None => Ok(config.truncate_dim()?.map(|dimensions| dimensions.min(width))),
         }
     }
+}
+
+/// Rejects a model that config_sentence_transformers.json says computes a vector for each token. Its
+/// modules are others, and the messages about them would not say what to do.
+fn reject_multi_vector_encoder(files: &ModelFiles) -> Result<()> {
+    let mut manifest = Manifest::default();
+    if ModelKind::detect(files)? == ModelKind::MultiVector && files.contains(MODULES) {
+        SentenceConfig::load(files, &mut manifest, true, ModelKind::Embedder)?;
+    }
+    Ok(())
 }
 
 impl Embedder {

@@ -9,7 +9,8 @@ use crate::checkpoint::TensorReader;
 use crate::error::Result;
 
 /// A map from vectors of width `input_width` to vectors of width `output_width`, in f32 in every
-/// precision: a text takes one product here, whereas the encoder takes one for each token.
+/// precision: a text takes one product here, or each token one, whereas the encoder takes some for
+/// each token and layer.
 pub(super) struct Affine {
     level: Level,
     input_width: usize,

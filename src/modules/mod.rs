@@ -1,4 +1,5 @@
-//! The sentence head: the modules that modules.json lists after the encoder.
+//! The modules that modules.json lists after the encoder: the sentence head, or the token head of a
+//! late-interaction model.
 //!
 //! The first module is the encoder, and the second pools its token vectors. The others change the
 //! sentence vector, in the order of the list. [`ModuleList`](crate::model_folder::ModuleList) says
@@ -11,10 +12,14 @@ mod head;
 mod module_config;
 mod pooled_pass;
 mod pooling;
+mod token_head;
+mod token_mask;
 mod torch_class;
 
 pub(crate) use classification_head::ClassificationHead;
 pub(crate) use head::{OutputOptions, PoolingHead};
 pub(crate) use module_config::ModuleOutput;
 pub use pooling::PoolingMode;
+pub(crate) use token_head::TokenHead;
+pub(crate) use token_mask::{ScoredTokens, TokenMask};
 pub(crate) use torch_class::torch_activation;

@@ -18,6 +18,7 @@ mod invariance;
 mod malformed;
 mod model_matrix;
 mod models;
+mod multi_vector;
 mod mutants;
 mod precision;
 mod pytorch;

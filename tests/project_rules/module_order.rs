@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 24] = [
+const LIBRARY: [&str; 25] = [
     "error",
     "bytes",
     "config",
@@ -30,6 +30,7 @@ const LIBRARY: [&str; 24] = [
     "hub",
     "embedder",
     "cross_encoder",
+    "multi_vector",
     "quickstart",
     "server",
 ];

@@ -119,7 +119,7 @@ impl Workload {
             (Model::CrossEncoder(_), None) => {
                 Err(UsageError("no query: a cross-encoder needs --query TEXT, to score the texts against".to_owned()))
             }
-            (Model::Embedder(_), Some(_)) => {
+            (Model::Embedder(_) | Model::MultiVector(_), Some(_)) => {
                 Err(UsageError("--query: only for a cross-encoder, and this model computes vectors".to_owned()))
             }
             _ => Ok(Self { model, query }),
@@ -141,6 +141,11 @@ impl Workload {
                 let rows = (0..scores.len()).map(|i| scores.row(i).to_vec()).collect();
                 Ok((rows, scores.token_counts().to_vec()))
             }
+            Model::MultiVector(model) => {
+                let vectors = model.encode_documents_with_progress(texts, progress)?;
+                let tokens = vectors.usage().iter().map(|usage| usage.used).collect();
+                Ok((vectors.iter().map(|rows| rows.as_slice().to_vec()).collect(), tokens))
+            }
         }
     }
 
@@ -148,6 +153,7 @@ impl Workload {
         match &self.model {
             Model::Embedder(model) => model.operations(tokens),
             Model::CrossEncoder(model) => model.operations(tokens),
+            Model::MultiVector(model) => model.operations(tokens),
         }
     }
 
@@ -155,6 +161,7 @@ impl Workload {
         let (level, precision, threads) = match &self.model {
             Model::Embedder(model) => (model.level(), model.precision(), model.info().threads),
             Model::CrossEncoder(model) => (model.level(), model.precision(), model.info().threads),
+            Model::MultiVector(model) => (model.level(), model.precision(), model.info().threads),
         };
         Settings { level, precision, threads }
     }

@@ -8,8 +8,10 @@ use likewise::{
     VectorRows, Vectors, quantize,
 };
 
+use super::token_vectors;
 use crate::arguments::ModelArgs;
 use crate::command_line::TEXT_RULE;
+use crate::model::Model;
 use crate::outcome::{Outcome, UsageError};
 use crate::{input, output, progress, stdout};
 
@@ -20,6 +22,8 @@ use crate::{input, output, progress, stdout};
     likewise embed --model all-MiniLM-L6-v2 --input in.txt --output out.npy\n  \
     likewise embed --model all-MiniLM-L6-v2 --output out.npy --input - < in.txt\n\n\
     A .npy file contains a float32 array [texts, width] for numpy.load.\n\
+    Late-interaction models compute vectors of tokens: .safetensors has all of them (vectors) and the\n\
+    index of each text's first one (offsets), and JSON lines have a list for each text.\n\
     An existing file keeps its mode, owner and links, and is replaced only by a complete one.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Texts to embed; '-' for the lines of stdin
@@ -41,6 +45,14 @@ pub(crate) struct Args {
     /// Calibration vectors (.npy, .safetensors) for int8 and uint8 [default: outputs]
     #[arg(long, value_name = "FILE", requires = "quantize")]
     calibration: Option<PathBuf>,
+
+    /// Texts are queries, for late-interaction models
+    #[arg(long, conflicts_with = "document")]
+    query: bool,
+
+    /// Texts are documents, for late-interaction models [default]
+    #[arg(long)]
+    document: bool,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -66,7 +78,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let path = args.output.as_deref().filter(|path| !stdout::is_stdout(path));
     let file = path.map(OutputFile::create).transpose()?;
     let is_streamed = file.is_none() && args.quantize.is_none() && format == VectorFormat::Jsonl;
-    let model = args.model.open()?;
+    let model = match args.model.open_with_vectors()? {
+        Model::Embedder(model) => model,
+        Model::MultiVector(model) => {
+            if args.quantize.is_some() {
+                return Err(Box::new(UsageError("--quantize: expected none for a late-interaction model".to_owned())));
+            }
+            return token_vectors::embed(&model, &texts, args.query, format, file);
+        }
+        Model::CrossEncoder(_) => return Err("expected a model that computes vectors".into()),
+    };
+    if args.query || args.document {
+        let what = "--query and --document: only for a late-interaction model; --prompt-name chooses a prompt";
+        return Err(Box::new(UsageError(what.to_owned())));
+    }
     let mut all = Collected::default();
     embed_in_parts(&model, &texts, |texts, part| {
         if is_streamed {

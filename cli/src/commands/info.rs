@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use likewise::{Architecture, CrossEncoderInfo, Level, MemoryEstimate, ModelInfo, Precision};
+use likewise::{Architecture, CrossEncoderInfo, Level, MemoryEstimate, ModelInfo, MultiVectorInfo, Precision};
 use serde_json::{Value, json};
 
 use crate::arguments::ModelArgs;
@@ -49,6 +49,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Model::CrossEncoder(model) => {
             let info = model.info();
             print(args, &Description::of_cross_encoder(&info), cross_encoder_json(&info))
+        }
+        Model::MultiVector(model) => {
+            let info = model.info();
+            print(args, &Description::of_multi_vector_encoder(&info), multi_vector_json(&info))
         }
     }
 }
@@ -101,6 +105,31 @@ impl<'a> Description<'a> {
             memory: &info.memory,
             memory_by_precision: &info.memory_by_precision,
             output: ("scores of pairs", format!("{labels}; activation {}", info.activation)),
+        }
+    }
+
+    fn of_multi_vector_encoder(info: &'a MultiVectorInfo) -> Self {
+        let queries = match info.expanded_query_length {
+            Some(length) => format!("expanded to {length} tokens"),
+            None => format!("at most {} tokens", info.max_query_length),
+        };
+        Self {
+            name: &info.name,
+            architecture: &info.architecture,
+            parameters: info.parameters,
+            dtype: info.dtype,
+            modules: &info.modules,
+            max_length: info.max_length,
+            prompts: &info.prompts,
+            level: info.level,
+            precision: info.precision,
+            threads: info.threads,
+            memory: &info.memory,
+            memory_by_precision: &info.memory_by_precision,
+            output: (
+                "token vectors",
+                format!("{} numbers each, compared by {}; queries {queries}", info.width, info.similarity),
+            ),
         }
     }
 }
@@ -194,6 +223,15 @@ fn embedder_json(info: &ModelInfo) -> Value {
 /// Returns the keys of a cross-encoder only.
 fn cross_encoder_json(info: &CrossEncoderInfo) -> Value {
     json!({ "kind": "cross-encoder", "labels": info.labels, "activation": info.activation })
+}
+
+/// Returns the keys of a multi-vector encoder only.
+fn multi_vector_json(info: &MultiVectorInfo) -> Value {
+    json!({
+        "kind": "multi-vector", "dimension": info.width, "similarity": info.similarity.name(),
+        "max_query_length": info.max_query_length, "expanded_query_length": info.expanded_query_length,
+        "query_prompt": info.query_prompt, "document_prompt": info.document_prompt,
+    })
 }
 
 /// Returns all keys; `of_kind` has those of the model's kind.

@@ -11,6 +11,7 @@ mod rerank;
 #[cfg(feature = "serve")]
 mod serve;
 mod similarity;
+mod token_vectors;
 
 use crate::outcome::Outcome;
 

@@ -81,7 +81,7 @@ impl Task {
     /// Returns what a model of a kind does with texts alone.
     pub(super) fn of_kind(kind: ModelKind) -> Self {
         match kind {
-            ModelKind::Embedder => Self::FeatureExtraction,
+            ModelKind::Embedder | ModelKind::MultiVector => Self::FeatureExtraction,
             ModelKind::CrossEncoder => Self::TextClassification,
         }
     }
