@@ -17,6 +17,4 @@ pub(crate) use known_files::*;
 pub(crate) use manifest::{Manifest, reject_unsupported_files};
 pub(crate) use module_list::{ModuleEntry, ModuleList};
 pub(crate) use sentence_config::SentenceConfig;
-pub(crate) use task::{
-    TransformerTask, reject_other_tasks, require_sequence_classifier, require_stanford_colbert,
-};
+pub(crate) use task::{TransformerTask, reject_other_tasks, require_sequence_classifier, require_stanford_colbert};

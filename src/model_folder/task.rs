@@ -71,7 +71,10 @@ const OTHER_TASKS: [OtherTask; 8] = [
         names: &["ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "EncoderDecoderModel"],
         description: "a model that generates text",
     },
-    OtherTask { names: &["ColBERT"],  description: "a late-interaction model, which compares the vectors of tokens and opens as MultiVectorEncoder" },
+    OtherTask {
+        names: &["ColBERT"],
+        description: "a late-interaction model, which compares the vectors of tokens and opens as MultiVectorEncoder",
+    },
     OtherTask {
         names: &["CLIP", "Vision", "Image", "Audio", "Speech", "ForCTC"],
         description: "a model of images or sound",

@@ -27,7 +27,7 @@ pub(crate) struct TokenHead {
 }
 
 enum TokenModule {
-    Dense(Dense),
+    Dense(Box<Dense>),
     Normalize,
     /// Has an effect in training only.
     Dropout,
@@ -49,7 +49,7 @@ impl TokenHead {
                     require_folder(entry)?;
                     let dense = Dense::load(files, level, path, head.width, ModuleOutput::Tokens)?;
                     head.width = dense.width();
-                    head.modules.push(TokenModule::Dense(dense));
+                    head.modules.push(TokenModule::Dense(Box::new(dense)));
                 }
                 "Normalize" => {
                     check_normalize(files, entry)?;
@@ -75,7 +75,11 @@ impl TokenHead {
     pub(crate) fn inside(tensors: &mut TensorReader<'_>, level: Level, width: usize) -> Result<Self> {
         let dense = Dense::inside(tensors, level, "linear", width)?;
         let head = Self::new(level, width);
-        Ok(Self { width: dense.width(), modules: vec![TokenModule::Dense(dense), TokenModule::Normalize], ..head })
+        Ok(Self {
+            width: dense.width(),
+            modules: vec![TokenModule::Dense(Box::new(dense)), TokenModule::Normalize],
+            ..head
+        })
     }
 
     fn new(level: Level, width: usize) -> Self {

@@ -152,7 +152,8 @@ impl MultiVectorEncoder {
         let has_scores = |token: usize| {
             token < own_tokens || self.head.mask().is_some() || expansion.is_some_and(|expansion| expansion.attend)
         };
-        let is_scored = |&token: &usize| has_scores(token) && self.scored.contains(text.ids[token], role == Role::Query);
+        let is_scored =
+            |&token: &usize| has_scores(token) && self.scored.contains(text.ids[token], role == Role::Query);
         let scored = (0..text.ids.len()).filter(is_scored).collect();
         Ok(EncodedText { text, scored })
     }

@@ -86,8 +86,7 @@ impl FolderSettings {
             expansion: Setting::Value(expansion),
         };
         let skips_punctuation = keys.boolean("mask_punctuation")?.unwrap_or(!keys.is_null("mask_punctuation"));
-        let mask =
-            if skips_punctuation { TokenMask::skipping_punctuation() } else { TokenMask::skipping(Vec::new()) };
+        let mask = if skips_punctuation { TokenMask::skipping_punctuation() } else { TokenMask::skipping(Vec::new()) };
         let similarity = MultiVectorSimilarity::MaxSim;
         Ok(Self { lengths, prefixes, prompts, unlisted_mask: Some(mask), similarity })
     }
@@ -114,14 +113,15 @@ fn pylate_lengths(keys: &JsonObject, min: usize) -> Result<TextLengths> {
         }
     }
     let has = |key: &&str| keys.get(key).is_some() || keys.is_null(key);
-    if lengths.expansion != Setting::Absent || !OTHER_KEYS.iter().any(|key| has(&key)) {
+    if lengths.expansion != Setting::Absent || !OTHER_KEYS.iter().any(has) {
         return Ok(lengths);
     }
     if keys.boolean("do_query_expansion")? == Some(false) {
         lengths.expansion = Setting::Null;
         return Ok(lengths);
     }
-    let attend = if has(&"attend_to_expansion_tokens") { "attend_to_expansion_tokens" } else { "attend_to_mask_tokens" };
+    let attend =
+        if has(&"attend_to_expansion_tokens") { "attend_to_expansion_tokens" } else { "attend_to_mask_tokens" };
     let expansion = expansion_of(keys, "query_length", min, keys.boolean(attend)?)?;
     Ok(TextLengths { query: Setting::Absent, expansion: Setting::Value(expansion), ..lengths })
 }

@@ -163,12 +163,14 @@ mod tests {
         const WIDTH: usize = 48;
         for (queries, documents) in [(1, 1), (3, 5), (32, 119), (33, 120), (32, 121), (7, 500)] {
             let (query, document) = (numbers(1, queries * WIDTH), numbers(2, documents * WIDTH));
-            let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let product =
+                |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             let largest = |a: &[f32]| document.chunks(WIDTH).map(|b| product(a, b)).fold(f64::MIN, f64::max);
             let expected: f64 = query.chunks(WIDTH).map(largest).sum();
             for level in Level::available() {
-                let [sum, mean] = MultiVectorSimilarity::ALL
-                    .map(|function| function.score(level, rows(&query, WIDTH), rows(&document, WIDTH)).expect("a score"));
+                let [sum, mean] = MultiVectorSimilarity::ALL.map(|function| {
+                    function.score(level, rows(&query, WIDTH), rows(&document, WIDTH)).expect("a score")
+                });
                 assert!((f64::from(sum) - expected).abs() < 1e-6 * expected, "{level}: {sum}, {expected}");
                 assert_eq!(mean, sum / queries as f32);
             }

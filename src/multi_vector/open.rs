@@ -74,17 +74,7 @@ impl Builder {
         let scored = head.mask().map_or(ScoredTokens::default(), |mask| mask.scored_tokens(token_id));
         let LoadedBackbone { backbone, .. } = prepared.load()?;
         let normalize = self.normalize;
-        Ok(MultiVectorEncoder {
-            backbone,
-            head,
-            scored,
-            queries,
-            documents,
-            similarity,
-            prompts,
-            width,
-            normalize,
-        })
+        Ok(MultiVectorEncoder { backbone, head, scored, queries, documents, similarity, prompts, width, normalize })
     }
 }
 

@@ -82,7 +82,8 @@ pub(super) fn load_tokenizer(
     inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
     let passes_token_types = config.passes_token_types(class.passes_token_types(&config, limits.family)?);
     let token = |role| config.token(role, class.default_token(role));
-    let text_lengths = of_module.map_or(Ok(TextLengths::default()), |keys| TextLengths::read(keys, special_tokens + 1))?;
+    let text_lengths =
+        of_module.map_or(Ok(TextLengths::default()), |keys| TextLengths::read(keys, special_tokens + 1))?;
     let expansion_token = token("mask_token")?.or(token("eos_token")?).map(|token| token.content);
     Ok(LoadedTokenizer {
         inner,

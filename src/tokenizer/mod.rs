@@ -140,7 +140,8 @@ impl Tokenizer {
         side: Option<TruncationSide>,
     ) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.truncation_side);
-        let truncate = |encoding: &Encoding| truncate(encoding.get_ids(), encoding, max_tokens, self.special_tokens, side);
+        let truncate =
+            |encoding: &Encoding| truncate(encoding.get_ids(), encoding, max_tokens, self.special_tokens, side);
         if !self.chunker.is_long(text) {
             let encoding = self.run(text, || self.inner.encode_fast(text, true))?;
             let ids = truncate(&encoding);

@@ -59,8 +59,7 @@ fn write_lines(texts: &[String], vectors: &TokenVectors, out: &mut dyn Write) ->
     for ((text, rows), usage) in texts.iter().zip(vectors.iter()).zip(vectors.usage()) {
         let rows: Vec<&[f32]> = rows.rows().collect();
         let (tokens, used, truncated) = (usage.total, usage.used, usage.truncated());
-        let line =
-            json!({ "text": text, "vectors": rows, "tokens": tokens, "used": used, "truncated": truncated });
+        let line = json!({ "text": text, "vectors": rows, "tokens": tokens, "used": used, "truncated": truncated });
         writeln!(out, "{line}")?;
     }
     Ok(())
