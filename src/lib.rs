@@ -43,6 +43,7 @@
 
 mod backbone;
 mod batch;
+mod bge_m3;
 mod bytes;
 mod checkpoint;
 mod config;
@@ -72,6 +73,7 @@ mod vector_math;
 mod vectors;
 
 pub use backbone::{MemoryEstimate, TruncationPolicy};
+pub use bge_m3::{BgeM3, BgeM3Scores, BgeM3Vectors, SparseRow};
 pub use checkpoint::{Checkpoint, Tensor};
 pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "write")]

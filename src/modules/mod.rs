@@ -9,6 +9,7 @@ mod affine;
 mod classification_head;
 mod dense;
 mod head;
+mod linear_file;
 mod module_config;
 mod pooled_pass;
 mod pooling;
@@ -18,6 +19,7 @@ mod torch_class;
 
 pub(crate) use classification_head::ClassificationHead;
 pub(crate) use head::{OutputOptions, PoolingHead};
+pub(crate) use linear_file::LinearFile;
 pub(crate) use module_config::ModuleOutput;
 pub use pooling::PoolingMode;
 pub(crate) use token_head::TokenHead;

@@ -84,6 +84,23 @@ impl TokenVectors {
     }
 }
 
+impl TokenVectors {
+    /// Makes the vectors of texts one after another, from the ids and the elements of each.
+    pub(crate) fn of_texts<'a>(
+        width: usize,
+        texts: impl IntoIterator<Item = (&'a [u32], &'a [f32])>,
+        usage: Vec<TokenUsage>,
+    ) -> Self {
+        let mut all = Self { data: Vec::new(), width, offsets: vec![0], ids: Vec::new(), usage };
+        for (ids, elements) in texts {
+            all.ids.extend_from_slice(ids);
+            all.data.extend_from_slice(elements);
+            all.offsets.push(all.ids.len());
+        }
+        all
+    }
+}
+
 impl<'a> TokenRows<'a> {
     /// Divides elements into vectors. Returns None if `width` is 0 or does not divide their number.
     pub fn new(data: &'a [f32], width: usize) -> Option<Self> {

@@ -140,7 +140,12 @@ impl Tokenizer {
 
     /// Returns the mask token, or without one the token at the end of a text.
     pub(crate) fn expansion_token(&self) -> Option<&str> {
-        self.expansion_token.as_deref()
+        self.roles.get("mask_token").or(self.roles.get("eos_token"))
+    }
+
+    /// Returns the id of the token with a role, such as "eos_token", if there is one.
+    pub(crate) fn id_of_role(&self, role: &str) -> Option<u32> {
+        self.token_id(self.roles.get(role)?)
     }
 
     /// Returns the id of a token by its exact text.

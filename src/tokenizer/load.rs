@@ -13,6 +13,7 @@ use super::error::{CrateError, TokenizerError, catch_tokenizer_panic};
 use super::late_interaction::TextLengths;
 use super::max_length::{EncoderLimits, max_tokens};
 use super::normalizer_expansion::check_normalizer_expansion;
+use super::roles::TokensByRole;
 use super::sentence_bert_config::read_sentence_bert_config;
 use super::special_tokens::{ExtraSpecialTokens, ListedToken};
 use super::tokenizer_config::TokenizerConfig;
@@ -37,8 +38,7 @@ pub(super) struct LoadedTokenizer {
     pub(super) truncation_side: TruncationSide,
     /// Whether the model reads the types of the tokens of a pair.
     pub(super) passes_token_types: bool,
-    /// The mask token, or without one the token at the end of a text.
-    pub(super) expansion_token: Option<String>,
+    pub(super) roles: TokensByRole,
     pub(super) text_lengths: TextLengths,
 }
 
@@ -81,10 +81,9 @@ pub(super) fn load_tokenizer(
     // The crate's own truncation stops at the maximum, so the length of the text would be unknown.
     inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
     let passes_token_types = config.passes_token_types(class.passes_token_types(&config, limits.family)?);
-    let token = |role| config.token(role, class.default_token(role));
     let text_lengths =
         of_module.map_or(Ok(TextLengths::default()), |keys| TextLengths::read(keys, special_tokens + 1))?;
-    let expansion_token = token("mask_token")?.or(token("eos_token")?).map(|token| token.content);
+    let roles = TokensByRole::read(|role| config.token(role, class.default_token(role)))?;
     Ok(LoadedTokenizer {
         inner,
         special,
@@ -93,7 +92,7 @@ pub(super) fn load_tokenizer(
         special_tokens,
         truncation_side,
         passes_token_types,
-        expansion_token,
+        roles,
         text_lengths,
     })
 }

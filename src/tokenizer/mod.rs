@@ -16,6 +16,7 @@ mod load;
 mod max_length;
 mod normalizer_expansion;
 mod pair;
+mod roles;
 mod sentence_bert_config;
 mod sentencepiece;
 mod sentinels;
@@ -50,6 +51,7 @@ use crate::model_folder::{Manifest, TransformerTask};
 use chunking::TextChunker;
 use error::{CrateError, catch_tokenizer_panic};
 use load::load_tokenizer;
+use roles::TokensByRole;
 use truncation::truncate;
 
 /// The tokenizer of a model.
@@ -66,8 +68,7 @@ pub(crate) struct Tokenizer {
     truncation_side: TruncationSide,
     /// Whether the model reads the types of the tokens of a pair.
     passes_token_types: bool,
-    /// The mask token, or without one the token at the end of a text.
-    expansion_token: Option<String>,
+    roles: TokensByRole,
     /// The lengths that the settings of the encoder's module define.
     text_lengths: TextLengths,
     /// Splits long texts.
@@ -103,7 +104,7 @@ impl Tokenizer {
             special_ids,
             truncation_side: loaded.truncation_side,
             passes_token_types: loaded.passes_token_types,
-            expansion_token: loaded.expansion_token,
+            roles: loaded.roles,
             text_lengths: loaded.text_lengths,
             chunker,
             whole_text: Mutex::new(()),

@@ -9,6 +9,7 @@
 mod common;
 
 mod api;
+mod bge_m3;
 #[cfg(feature = "write")]
 mod convert;
 mod cross_encoders;
