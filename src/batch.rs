@@ -55,6 +55,9 @@ pub(crate) struct Batch {
     token_types: Vec<u32>,
     /// Text s has the tokens `text_bounds[s]..text_bounds[s + 1]`: `[S + 1]`.
     text_bounds: Vec<usize>,
+    /// The number of tokens at the end of each text that no token attends to `[S]`. Empty if all
+    /// are 0.
+    unattended: Vec<usize>,
 }
 
 impl Batch {
@@ -80,6 +83,19 @@ impl Batch {
             batch.token_types.resize(batch.ids.len(), 0);
         }
         batch
+    }
+
+    /// Sets the number of tokens at the end of each text whose keys and values nothing reads, not
+    /// even their own queries: expanded queries of late interaction have such tokens.
+    ///
+    /// # Panics
+    /// If the numbers are not one for each text, or all tokens of a text are such.
+    pub(crate) fn with_unattended(self, unattended: Vec<usize>) -> Self {
+        assert_eq!(unattended.len() + 1, self.text_bounds.len(), "numbers of texts");
+        let is_less = |(s, &count): (usize, &usize)| count < self.token_range(s).len();
+        assert!(unattended.iter().enumerate().all(is_less), "a text without attended tokens");
+        let any = unattended.iter().any(|&count| count > 0);
+        Self { unattended: if any { unattended } else { Vec::new() }, ..self }
     }
 
     /// Returns T, the number of tokens.
@@ -110,6 +126,11 @@ impl Batch {
     /// Returns the number of tokens of the longest text.
     pub(crate) fn longest_text(&self) -> usize {
         self.text_bounds.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0)
+    }
+
+    /// Returns the number of tokens of text s that have keys and values: the first ones.
+    pub(crate) fn attended_tokens(&self, s: usize) -> usize {
+        self.token_range(s).len() - self.unattended.get(s).copied().unwrap_or(0)
     }
 
     /// Returns the range of the tokens of text s.

@@ -157,6 +157,11 @@ impl JsonObject {
         Err(self.invalid_value(first, expected))
     }
 
+    /// Returns the file, and the key of a nested object, for messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.file
+    }
+
     /// Returns whether the object has no keys.
     pub(crate) fn is_empty(&self) -> bool {
         self.map.is_empty()

@@ -43,6 +43,7 @@
 
 mod backbone;
 mod batch;
+mod bge_m3;
 mod bytes;
 mod checkpoint;
 mod config;
@@ -57,6 +58,7 @@ pub mod hub;
 mod model_folder;
 mod model_info;
 mod modules;
+mod multi_vector;
 #[cfg(feature = "write")]
 mod output_file;
 mod parallel;
@@ -74,6 +76,7 @@ mod vector_math;
 mod vectors;
 
 pub use backbone::{MemoryEstimate, TruncationPolicy};
+pub use bge_m3::{BgeM3, BgeM3Scores, BgeM3Vectors};
 pub use checkpoint::{Checkpoint, Tensor};
 pub use cross_encoder::{CrossEncoder, PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "write")]
@@ -86,10 +89,11 @@ pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Pre
 pub use model_folder::ModelKind;
 pub use model_info::{ModelInfo, ModelOutput};
 pub use modules::PoolingMode;
+pub use multi_vector::{MultiVectorEncoder, TokenRows, TokenVectors};
 #[cfg(feature = "write")]
 pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};
-pub use similarity::{Similarity, pearson, spearman};
+pub use similarity::{MultiVectorSimilarity, Similarity, pearson, spearman};
 pub use sparse_encoder::{SparseEmbeddings, SparseEncoder, SparseRow};
 pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
 pub use trace::Recorder;

@@ -8,7 +8,7 @@ use likewise_kernels::quant::Precision;
 use crate::backbone::{Backbone, HeadMemory, MemoryEstimate, Runtime};
 use crate::encoder::Architecture;
 use crate::modules::PoolingMode;
-use crate::similarity::Similarity;
+use crate::similarity::{MultiVectorSimilarity, Similarity};
 
 /// The description of a model and of how it is run. Returned by
 /// [`Embedder::info`](crate::Embedder::info), [`CrossEncoder::info`](crate::CrossEncoder::info) and
@@ -75,6 +75,19 @@ pub enum ModelOutput {
         similarity: Similarity,
         /// How many elements of a vector are kept at most. None keeps all.
         max_active_dims: Option<usize>,
+    },
+    /// A vector for each token of a text.
+    TokenVectors {
+        /// The number of elements of a token's vector.
+        width: usize,
+        /// The function that scores a query and a document.
+        similarity: MultiVectorSimilarity,
+        /// The maximum number of tokens of a query, special ones included.
+        max_query_length: usize,
+        /// The number of tokens that shorter queries are expanded to. None if they are not.
+        expanded_query_length: Option<usize>,
+        /// The prompt that is put before every query.
+        query_prompt: String,
     },
     /// A score for each label of a pair of texts.
     Scores {

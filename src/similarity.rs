@@ -159,6 +159,43 @@ fn ranks(x: &[f64]) -> Vec<f64> {
     ranks
 }
 
+/// How the scores of a query's tokens become that of the query. A higher score means more similar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum MultiVectorSimilarity {
+    /// Their sum.
+    #[default]
+    MaxSim,
+    /// Their mean.
+    MeanMaxSim,
+}
+
+impl MultiVectorSimilarity {
+    /// All functions.
+    pub const ALL: [Self; 2] = [Self::MaxSim, Self::MeanMaxSim];
+
+    /// Returns the name in sentence-transformers: "maxsim" or "meanmaxsim".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxSim => "maxsim",
+            Self::MeanMaxSim => "meanmaxsim",
+        }
+    }
+
+    /// Reads `similarity_fn_name` of config_sentence_transformers.json. Without the key it is the
+    /// sum, and so it is for the functions of other kinds of models, as in sentence-transformers.
+    pub(crate) fn from_config(keys: Option<&JsonObject>) -> Result<Self> {
+        let name = keys.map_or(Ok(None), |keys| keys.string("similarity_fn_name"))?;
+        Ok(Self::ALL.into_iter().find(|function| Some(function.name()) == name).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for MultiVectorSimilarity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,11 @@ use std::path::Path;
 use clap::ValueEnum;
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use likewise::hub::DEFAULT_REVISION;
-use likewise::{Builder, CrossEncoder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
-use crate::model::{Model, VectorModel};
+use crate::model::{Model, Ranker, VectorModel};
 use crate::outcome::{Outcome, UsageError};
-use crate::{hub, model, output};
+use crate::{hub, output};
 
 /// The model, and how to run it.
 #[derive(clap::Args)]
@@ -198,9 +198,9 @@ fn default_model() -> Result<ModelFiles, UsageError> {
 }
 
 impl ModelArgs {
-    /// Opens the model, which must score pairs of texts.
-    pub(crate) fn open_cross_encoder(&self) -> Outcome<CrossEncoder> {
-        model::cross_encoder(&self.files()?, self.run.builder())
+    /// Opens the model, which must rank texts.
+    pub(crate) fn open_ranker(&self) -> Outcome<Ranker> {
+        Ranker::open(&self.files()?, self.run.builder())
     }
 
     /// Opens the model of any kind.
@@ -208,7 +208,7 @@ impl ModelArgs {
         Model::open(&self.files()?, self.run.builder(), kind.sparse)
     }
 
-    /// Opens the model, which must compute vectors, dense or sparse.
+    /// Opens the model, which must compute vectors: dense, sparse, or of tokens.
     pub(crate) fn open_vectors(&self, kind: &KindArgs) -> Outcome<VectorModel> {
         VectorModel::open(&self.files()?, self.run.builder(), kind.sparse)
     }

@@ -1,6 +1,6 @@
 //! An opened model of any kind.
 
-use likewise::{Builder, CrossEncoder, Embedder, ModelFiles, ModelInfo, ModelKind, SparseEncoder};
+use likewise::{Builder, CrossEncoder, Embedder, ModelFiles, ModelInfo, ModelKind, MultiVectorEncoder, SparseEncoder};
 
 use crate::outcome::Outcome;
 use crate::output;
@@ -10,12 +10,21 @@ pub(crate) enum Model {
     Embedder(Box<Embedder>),
     CrossEncoder(Box<CrossEncoder>),
     SparseEncoder(Box<SparseEncoder>),
+    MultiVector(Box<MultiVectorEncoder>),
 }
 
 /// A model that computes vectors.
 pub(crate) enum VectorModel {
     Dense(Box<Embedder>),
     Sparse(Box<SparseEncoder>),
+    /// It computes a vector for each token.
+    MultiVector(Box<MultiVectorEncoder>),
+}
+
+/// A model that ranks texts.
+pub(crate) enum Ranker {
+    CrossEncoder(Box<CrossEncoder>),
+    MultiVector(Box<MultiVectorEncoder>),
 }
 
 impl Model {
@@ -25,6 +34,7 @@ impl Model {
             _ if is_sparse => Self::SparseEncoder(Box::new(sparse_encoder(files, builder)?)),
             ModelKind::CrossEncoder => Self::CrossEncoder(Box::new(cross_encoder(files, builder)?)),
             ModelKind::SparseEncoder => Self::SparseEncoder(Box::new(sparse_encoder(files, builder)?)),
+            ModelKind::MultiVector => Self::MultiVector(Box::new(multi_vector_encoder(files, builder)?)),
             _ => Self::Embedder(Box::new(embedder(files, builder)?)),
         })
     }
@@ -35,18 +45,51 @@ impl Model {
             Self::Embedder(model) => model.info(),
             Self::CrossEncoder(model) => model.info(),
             Self::SparseEncoder(model) => model.info(),
+            Self::MultiVector(model) => model.info(),
         }
     }
 }
 
 impl VectorModel {
-    /// Opens a model as a sparse encoder if its files say that it is one, or if `is_sparse` is set.
+    /// Opens a model that computes vectors, as a sparse encoder also if `is_sparse` is set.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is a cross-encoder.
     pub(crate) fn open(files: &ModelFiles, builder: Builder, is_sparse: bool) -> Outcome<Self> {
-        if is_sparse || ModelKind::detect(files)? == ModelKind::SparseEncoder {
-            return Ok(Self::Sparse(Box::new(sparse_encoder(files, builder)?)));
-        }
-        Ok(Self::Dense(Box::new(embedder(files, builder)?)))
+        Ok(match ModelKind::detect(files)? {
+            ModelKind::CrossEncoder => return Err(is_cross_encoder("a model that computes vectors", files).into()),
+            ModelKind::SparseEncoder => Self::Sparse(Box::new(sparse_encoder(files, builder)?)),
+            _ if is_sparse => Self::Sparse(Box::new(sparse_encoder(files, builder)?)),
+            ModelKind::MultiVector => Self::MultiVector(Box::new(multi_vector_encoder(files, builder)?)),
+            _ => Self::Dense(Box::new(embedder(files, builder)?)),
+        })
     }
+}
+
+impl Ranker {
+    /// Opens a model that ranks texts.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or computes one vector for each text.
+    pub(crate) fn open(files: &ModelFiles, builder: Builder) -> Outcome<Self> {
+        match ModelKind::detect(files)? {
+            ModelKind::CrossEncoder => Ok(Self::CrossEncoder(Box::new(cross_encoder(files, builder)?))),
+            ModelKind::MultiVector => Ok(Self::MultiVector(Box::new(multi_vector_encoder(files, builder)?))),
+            _ => Err(format!(
+                "{}: expected a cross-encoder or a late-interaction model, found a model that computes a vector for each \
+                 text; use `likewise similarity` with it, or --model cross-encoder/ms-marco-MiniLM-L6-v2",
+                files.name()
+            )
+            .into()),
+        }
+    }
+}
+
+fn is_cross_encoder(expected: &str, files: &ModelFiles) -> String {
+    format!(
+        "{}: expected {expected}, found a cross-encoder, which scores pairs of texts; use `likewise rerank` with it",
+        files.name()
+    )
 }
 
 /// Opens a model that computes a dense vector for each text.
@@ -54,37 +97,26 @@ impl VectorModel {
 /// # Errors
 /// If it cannot be opened, or is of another kind.
 pub(crate) fn embedder(files: &ModelFiles, builder: Builder) -> Outcome<Embedder> {
+    const EXPECTED: &str = "a model that computes a vector for each text";
     let found = match ModelKind::detect(files)? {
-        ModelKind::CrossEncoder => "a cross-encoder, which scores pairs of texts; use `likewise rerank` with it",
-        ModelKind::SparseEncoder => {
-            "a sparse encoder, which computes sparse vectors; use `likewise embed` or `likewise similarity` with it"
-        }
+        ModelKind::CrossEncoder => return Err(is_cross_encoder(EXPECTED, files).into()),
+        ModelKind::SparseEncoder => "a sparse encoder, which computes sparse vectors",
+        ModelKind::MultiVector => "a late-interaction model, which computes a vector for each token",
         _ => {
             let model = builder.open_files(files)?;
-            let info = model.info();
-            output::note_fewer_threads(info.threads, info.requested_threads);
+            note_threads(&model.info());
             return Ok(model);
         }
     };
-    Err(format!("{}: expected a model that computes a vector for each text, found {found}", files.name()).into())
+    let name = files.name();
+    Err(format!("{name}: expected {EXPECTED}, found {found}; use `likewise embed` or `likewise similarity` with it")
+        .into())
 }
 
 /// Opens a model that scores pairs of texts.
-///
-/// # Errors
-/// If it cannot be opened, or is of another kind.
-pub(crate) fn cross_encoder(files: &ModelFiles, builder: Builder) -> Outcome<CrossEncoder> {
-    if ModelKind::detect(files)? != ModelKind::CrossEncoder {
-        return Err(format!(
-            "{}: expected a cross-encoder, which scores pairs of texts, found a model that computes vectors; use \
-             `likewise similarity` with it, or --model cross-encoder/ms-marco-MiniLM-L6-v2",
-            files.name()
-        )
-        .into());
-    }
+fn cross_encoder(files: &ModelFiles, builder: Builder) -> Outcome<CrossEncoder> {
     let model = builder.open_cross_encoder_files(files)?;
-    let info = model.info();
-    output::note_fewer_threads(info.threads, info.requested_threads);
+    note_threads(&model.info());
     Ok(model)
 }
 
@@ -93,17 +125,22 @@ pub(crate) fn cross_encoder(files: &ModelFiles, builder: Builder) -> Outcome<Cro
 ///
 /// # Errors
 /// If it cannot be opened, or is of another kind.
-pub(crate) fn sparse_encoder(files: &ModelFiles, builder: Builder) -> Outcome<SparseEncoder> {
+fn sparse_encoder(files: &ModelFiles, builder: Builder) -> Outcome<SparseEncoder> {
     if ModelKind::detect(files)? == ModelKind::CrossEncoder {
-        return Err(format!(
-            "{}: expected a model that computes vectors, found a cross-encoder, which scores pairs of texts; use \
-             `likewise rerank` with it",
-            files.name()
-        )
-        .into());
+        return Err(is_cross_encoder("a model that computes vectors", files).into());
     }
     let model = builder.open_sparse_encoder_files(files)?;
-    let info = model.info();
-    output::note_fewer_threads(info.threads, info.requested_threads);
+    note_threads(&model.info());
     Ok(model)
+}
+
+/// Opens a model that computes a vector for each token.
+fn multi_vector_encoder(files: &ModelFiles, builder: Builder) -> Outcome<MultiVectorEncoder> {
+    let model = builder.open_multi_vector_encoder_files(files)?;
+    note_threads(&model.info());
+    Ok(model)
+}
+
+fn note_threads(info: &ModelInfo) {
+    output::note_fewer_threads(info.threads, info.requested_threads);
 }

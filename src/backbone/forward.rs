@@ -17,7 +17,15 @@ impl Backbone {
     /// Concatenates the ids of texts to a batch.
     pub(crate) fn batch<'a>(&self, texts: impl IntoIterator<Item = &'a TokenizedText>) -> Batch {
         let positions = self.encoder.spec().embeddings.position_ids;
-        Batch::new(texts.into_iter().map(|text| (text.ids.as_slice(), text.types.as_slice())), positions)
+        let mut unattended = Vec::new();
+        let batch = Batch::new(
+            texts.into_iter().map(|text| {
+                unattended.push(text.unattended_tokens);
+                (text.ids.as_slice(), text.types.as_slice())
+            }),
+            positions,
+        );
+        batch.with_unattended(unattended)
     }
 
     /// Runs one pass by a team of all threads or by this thread, and gives the vectors of all

@@ -79,6 +79,24 @@ impl PreparedBackbone {
         &self.spec
     }
 
+    /// Returns the model's name, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the tokenizer.
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Makes markers before queries and documents one token each.
+    ///
+    /// # Errors
+    /// If the tokenizer is damaged.
+    pub(crate) fn register_markers(&mut self, prefixes: &[&str]) -> Result<()> {
+        self.tokenizer.register_markers(prefixes)
+    }
+
     /// Rejects a maximum length that leaves less than one token of each text of a pair, and a table
     /// of token types with fewer rows than the tokenizer gives types.
     pub(crate) fn require_room_for_pairs(&self, config: &JsonObject) -> Result<()> {

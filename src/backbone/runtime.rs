@@ -113,7 +113,7 @@ impl Runtime {
         truncation: TruncationPolicy,
     ) -> Result<TokenizedText> {
         self.check_ids(text_index, &ids, usage, truncation)?;
-        Ok(TokenizedText { ids, types: Vec::new(), usage, excluded_tokens: 0 })
+        Ok(TokenizedText { ids, types: Vec::new(), usage, excluded_tokens: 0, unattended_tokens: 0 })
     }
 
     /// Checks what [`Self::validate_ids`] does.

@@ -12,6 +12,8 @@ pub(crate) struct TokenizedText {
     pub(crate) usage: TokenUsage,
     /// The number of leading tokens that pooling excludes: those of the prompt.
     pub(crate) excluded_tokens: usize,
+    /// The number of tokens at the end that no token attends to.
+    pub(crate) unattended_tokens: usize,
 }
 
 /// Returns the text with the prompt before it.

@@ -263,6 +263,11 @@ impl Checkpoint {
         self.entries.get(full_name).map(|entry| (entry, self.shards[entry.shard].clone()))
     }
 
+    /// Returns the shape of the tensor of that full name, if there is one.
+    pub(super) fn shape(&self, full_name: &str) -> Option<&[usize]> {
+        self.entries.get(full_name).map(|entry| entry.tensor.shape.as_slice())
+    }
+
     /// Returns whether there is a tensor of that full name.
     pub(super) fn contains(&self, full_name: &str) -> bool {
         self.entries.contains_key(full_name)

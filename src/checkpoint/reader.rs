@@ -75,6 +75,11 @@ impl<'a> TensorReader<'a> {
         self.checkpoint.contains(&format!("{}{name}", self.prefix))
     }
 
+    /// Returns the shape of a tensor, if there is one of that name.
+    pub(crate) fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.checkpoint.shape(&format!("{}{name}", self.prefix))
+    }
+
     /// Returns a tensor, which must have the given shape. Layer norms of old checkpoints call their
     /// weight and bias gamma and beta; both are found.
     ///
@@ -184,7 +189,7 @@ fn without_wrappers(prefix: &str) -> String {
 /// head of pre-training or of another task, or a buffer that holds 0, 1, 2, …
 fn is_known_unused(name: &str) -> bool {
     // Heads for other tasks, and T5's decoder.
-    const HEADS: [&str; 14] = [
+    const HEADS: [&str; 15] = [
         "pooler.",
         "lm_head.",
         "cls.",
@@ -199,6 +204,8 @@ fn is_known_unused(name: &str) -> bool {
         "sop_classifier.",
         "discriminator_predictions.",
         "generator_",
+        // ColBERT's projection.
+        "linear.",
     ];
     // T5's encoder repeats the table of tokens that it shares with the decoder.
     const COPIES: [&str; 3] = ["embeddings.position_ids", "embeddings.token_type_ids", "encoder.embed_tokens.weight"];

@@ -1,7 +1,7 @@
 //! Scores of pairs, and ranking.
 
 use super::model::CrossEncoder;
-use super::results::{PairTokens, Predictions, RankedText, Ranking};
+use super::results::{PairTokens, Predictions, Ranking};
 use crate::backbone::{TokenizedText, prepend_prompt};
 use crate::error::{CrossEncoderError, Error, Result};
 use crate::modules::OutputOptions;
@@ -89,11 +89,7 @@ impl CrossEncoder {
         }
         let pairs: Vec<[&str; 2]> = texts.iter().map(|text| [query, text.as_ref()]).collect();
         let Predictions { scores, usage, .. } = self.run(&pairs, Output::Scores, &progress)?;
-        let ranked = scores.into_iter().enumerate().map(|(index, score)| RankedText { index, score });
-        let mut texts: Vec<RankedText> = ranked.collect();
-        // All scores are finite, and the sort is stable. 0 and −0 are equal.
-        texts.sort_by(|a, b| (b.score + 0.0).total_cmp(&(a.score + 0.0)));
-        Ok(Ranking { texts, usage })
+        Ok(Ranking::of_scores(scores, usage))
     }
 
     /// Tokenizes a pair as [`Self::predict`] does, with the prompt before the first text.

@@ -33,7 +33,8 @@ pub struct RankedText {
     pub score: f32,
 }
 
-/// The texts of a list, best first. Returned by [`CrossEncoder::rank`](crate::CrossEncoder::rank).
+/// The texts of a list, best first. Returned by [`CrossEncoder::rank`](crate::CrossEncoder::rank)
+/// and [`MultiVectorEncoder::rank`](crate::MultiVectorEncoder::rank).
 ///
 /// Dereferences to the slice of texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,17 @@ pub struct Ranking {
     pub texts: Vec<RankedText>,
     /// The tokens used of the query and of each text, in the order of the list that was ranked.
     pub usage: Vec<[TokenUsage; 2]>,
+}
+
+impl Ranking {
+    /// Sorts texts by their scores, which are finite. Equal ones keep their order.
+    pub(crate) fn of_scores(scores: Vec<f32>, usage: Vec<[TokenUsage; 2]>) -> Self {
+        let ranked = scores.into_iter().enumerate().map(|(index, score)| RankedText { index, score });
+        let mut texts: Vec<RankedText> = ranked.collect();
+        // The sort is stable. 0 and −0 are equal.
+        texts.sort_by(|a, b| (b.score + 0.0).total_cmp(&(a.score + 0.0)));
+        Self { texts, usage }
+    }
 }
 
 impl std::ops::Deref for Ranking {

@@ -12,7 +12,7 @@ use crate::backbone::{BackboneSettings, LoadedBackbone, ModelFolder, PreparedBac
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
+use crate::model_folder::{MODULES, Manifest, ModelKind, SentenceConfig, TransformerTask, reject_other_tasks};
 use crate::modules::{ModuleOutput, OutputOptions, PoolingHead};
 use crate::similarity::Similarity;
 use crate::static_embedding::StaticFolder;
@@ -154,7 +154,7 @@ impl Builder {
 
     /// Opens a model with an encoder, and keeps what only a conversion needs.
     pub(super) fn load(self, files: &ModelFiles) -> Result<LoadedModel> {
-        reject_sparse_encoder(files)?;
+        reject_other_vectors(files)?;
         let mut folder = ModelFolder::read(files)?;
         let has_modules = folder.modules.is_some();
         if !has_modules {
@@ -203,10 +203,11 @@ impl Builder {
     }
 }
 
-/// Rejects a model that config_sentence_transformers.json says is a sparse encoder. Its modules are
-/// others, and the messages about them would not say what to do.
-fn reject_sparse_encoder(files: &ModelFiles) -> Result<()> {
-    if ModelKind::detect(files)? == ModelKind::SparseEncoder {
+/// Rejects a model that config_sentence_transformers.json says computes sparse vectors or a vector
+/// for each token. Its modules are others, and the messages about them would not say what to do.
+fn reject_other_vectors(files: &ModelFiles) -> Result<()> {
+    let kind = ModelKind::detect(files)?;
+    if matches!(kind, ModelKind::SparseEncoder | ModelKind::MultiVector) && files.contains(MODULES) {
         SentenceConfig::load(files, &mut Manifest::default(), true, ModelKind::Embedder)?;
     }
     Ok(())

@@ -14,9 +14,10 @@
 //! mapped once more. In some models q and k are rotated by their positions first (`rotary.rs`), or
 //! a term for i − j is added to the score (`relative_position.rs`).
 //!
-//! Texts are handled one at a time, so none reads another and nothing is masked. Each block of rows
-//! goes through all three formulas before the next block starts, while its scores are in the caches
-//! (12 rows of as many elements as the block sees keys).
+//! Texts are handled one at a time, so none reads another and nothing is masked. (The last tokens
+//! of a text may be without keys: `Batch::with_unattended`.) Each block of rows goes through all
+//! three formulas before the next block starts, while its scores are in the caches (12 rows of as
+//! many elements as the block sees keys).
 //!
 //! # Windows
 //!
@@ -77,7 +78,9 @@ struct HeadInput<'a> {
     q: MatRef<'a>,
     /// The index of the first query in the text.
     first_query: usize,
-    /// Keys and values `[L, d]`.
+    /// L, the tokens of the text.
+    tokens: usize,
+    /// Keys and values `[attended, d]`: of all L tokens, or of the first ones.
     k: MatRef<'a>,
     v: MatRef<'a>,
     rotations: Option<&'a Rotations>,
@@ -152,9 +155,11 @@ impl Attention {
                     (row.cols_in(columns(0)), selected.rows[text] - tokens.start)
                 }
             };
-            let [k, v] = [1, 2].map(|part| qkv.cols_in(columns(part)));
+            let attended = 0..batch.attended_tokens(text);
+            let [k, v] = [1, 2].map(|part| qkv.cols_in(columns(part)).rows_in(attended.clone()));
             let bias = relative_bias.map(|bias| bias.head(head));
-            let input = HeadInput { q, first_query, k, v, rotations: rotations.as_deref(), bias };
+            let rotations = rotations.as_deref();
+            let input = HeadInput { q, first_query, tokens: tokens.len(), k, v, rotations, bias };
             let mut observer = HeadObserver { observer: *observer, layer: *layer, tokens: tokens.len() };
             self.attend_head(&input, context, &mut scratch, &mut observer);
         });
@@ -170,7 +175,7 @@ impl Attention {
     ) {
         let Scratch { rotated_keys, rotated_queries, keys, values, scores, relative_keys } = scratch;
         let &HeadInput { q: queries, first_query, k, v, .. } = input;
-        let tokens = k.rows();
+        let key_count = k.rows();
         let k = match input.rotations {
             Some(rotations) => rotations.rotate(self.level, k, 0, rotated_keys),
             None => k,
@@ -179,15 +184,21 @@ impl Attention {
         // The values of a head are some columns of a row-major matrix. If they are whole panels,
         // they need no copy; but the rows of a long text are in more pages than the CPU has address
         // translations for.
-        let in_place = if tokens <= SHORT_TEXT_TOKENS { Panels::in_place(self.level, v) } else { None };
+        let in_place = if key_count <= SHORT_TEXT_TOKENS { Panels::in_place(self.level, v) } else { None };
         let values = in_place.unwrap_or_else(|| Panels::copied(self.level, v, values));
-        let relative_keys = self.relative_keys.as_ref().map(|keys| keys.for_keys(k, relative_keys));
-        let block = self.block_rows(tokens);
+        let relative_keys = self.relative_keys.as_ref().map(|keys| keys.for_keys(k, input.tokens, relative_keys));
+        let block = self.block_rows(key_count);
         for row in (0..queries.rows()).step_by(block) {
             let rows = row..(row + block).min(queries.rows());
             // The index of the block's first query in the text.
             let first = first_query + row;
-            let seen = self.keys_of_block(&(first..first + rows.len()), tokens);
+            let seen = self.keys_of_block(&(first..first + rows.len()), key_count);
+            if seen.is_empty() {
+                // As PyTorch's scaled_dot_product_attention.
+                let mut rows = context.rows_in(rows);
+                (0..rows.rows()).for_each(|row| rows.row_mut(row).fill(0.0));
+                continue;
+            }
             // Rows are padded to whole panels, so that the product has no ragged edge; the softmax
             // leaves the padding zero.
             let columns = seen.len().next_multiple_of(self.level.panel_width());
@@ -208,7 +219,7 @@ impl Attention {
                 None => ScoreTransform { scale: self.scale, bias: &[], start: 0 },
             };
             let visible = |row: usize| {
-                let keys = self.window.keys(first + row, tokens);
+                let keys = self.window.keys(first + row, key_count);
                 keys.start - seen.start..keys.end - seen.start
             };
             softmax(self.level, scores, visible, transform);

@@ -126,11 +126,16 @@ impl RelativeKeyEmbeddings {
         attention.relative_keys.as_ref().map_or(0, elements) * size_of::<f32>()
     }
 
-    /// Prepares one head of one text, whose keys are k `[L, d]`.
-    pub(crate) fn for_keys<'a>(&'a self, k: MatRef<'_>, memory: &'a mut Vec<f32>) -> RelativeScores<'a> {
+    /// Prepares one head of one text of so many queries, whose keys are k `[attended, d]`.
+    pub(crate) fn for_keys<'a>(
+        &'a self,
+        k: MatRef<'_>,
+        queries: usize,
+        memory: &'a mut Vec<f32>,
+    ) -> RelativeScores<'a> {
         let tokens = k.rows();
         let key_products = self.multiply_keys.then(|| {
-            let window = self.window(0..tokens, tokens);
+            let window = self.window(0..queries, tokens);
             memory.resize(tokens * window.len(), 0.0);
             self.multiply(k, &window, memory);
             (window, memory.as_slice())
@@ -158,12 +163,12 @@ impl RelativeKeyEmbeddings {
 pub(crate) struct RelativeScores<'a> {
     embeddings: &'a RelativeKeyEmbeddings,
     tokens: usize,
-    /// The window of all keys, and k_j times each vector of it `[L, window]`.
+    /// The window of all keys, and k_j times each vector of it `[attended, window]`.
     key_products: Option<(Range<usize>, &'a [f32])>,
 }
 
 impl RelativeScores<'_> {
-    /// Adds to the scores `[rows, ≥ L]` of some queries q `[rows, d]`, of which the first has the
+    /// Adds to the scores `[rows, ≥ attended]` of some queries q `[rows, d]`, of which the first has the
     /// index `first`.
     pub(crate) fn add(&self, q: MatRef<'_>, first: usize, mut scores: MatMut<'_>) {
         let embeddings = self.embeddings;

@@ -50,6 +50,8 @@ pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(crate) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// Added tokens and their ids.
 pub(crate) const ADDED_TOKENS: &str = "added_tokens.json";
+/// Markers and lengths of Stanford's ColBERT, in JSON.
+pub(crate) const ARTIFACT_METADATA: &str = "artifact.metadata";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
@@ -122,7 +124,7 @@ const UNSUPPORTED_ADAPTER: Role =
 const UNSUPPORTED_CHAT_TEMPLATE: Role = Role::Unsupported { expected: NO_CHAT_TEMPLATE, found: "a template" };
 
 /// All files other than weights, licenses and READMEs that are read.
-pub(crate) const KNOWN_FILES: [KnownFile; 21] = {
+pub(crate) const KNOWN_FILES: [KnownFile; 22] = {
     use Condition::{WithModules, WithoutModules, WithoutTokenList};
     use Folder::{Encoder, Model};
     use Role::{Fallback, Optional, Required};
@@ -130,6 +132,7 @@ pub(crate) const KNOWN_FILES: [KnownFile; 21] = {
     [
         KnownFile::new(Model, Optional, MODULES),
         KnownFile::new(Model, Optional, SENTENCE_TRANSFORMERS_CONFIG).when(WithModules),
+        KnownFile::new(Model, Optional, ARTIFACT_METADATA).when(WithoutModules),
         KnownFile::new(Encoder, Required, CONFIG),
         KnownFile::new(Encoder, Optional, bert).when(WithModules),
         KnownFile::new(Encoder, Fallback, roberta).when(WithModules),

@@ -17,4 +17,6 @@ pub(crate) use known_files::*;
 pub(crate) use manifest::{Manifest, reject_unsupported_files};
 pub(crate) use module_list::{ModuleEntry, ModuleList};
 pub(crate) use sentence_config::SentenceConfig;
-pub(crate) use task::{TransformerTask, reject_other_tasks, require_masked_language, require_sequence_classifier};
+pub(crate) use task::{
+    TransformerTask, reject_other_tasks, require_masked_language, require_sequence_classifier, require_stanford_colbert,
+};

@@ -48,13 +48,14 @@ struct ClassFiles {
 }
 
 /// The classes that read files. Dropout has a configuration that only training reads.
-const CLASS_FILES: [ClassFiles; 5] = [
+const CLASS_FILES: [ClassFiles; 6] = [
     ClassFiles { class: "Pooling", needs_config: true, has_weights: false },
     ClassFiles { class: "SpladePooling", needs_config: true, has_weights: false },
     ClassFiles { class: "Dense", needs_config: true, has_weights: true },
     ClassFiles { class: "LayerNorm", needs_config: true, has_weights: true },
     // Models from before 5.4 name a subfolder that most repositories do not have.
     ClassFiles { class: "Normalize", needs_config: false, has_weights: false },
+    ClassFiles { class: "MultiVectorMask", needs_config: false, has_weights: false },
 ];
 
 impl ModuleList {
@@ -216,6 +217,8 @@ impl ModuleEntry {
         let class_path = self.keys.string("type")?.unwrap_or_default();
         match class_path.split_once('.') {
             Some(("sentence_transformers", _)) => Ok(()),
+            // The Dense of sentence-transformers, under the name of the library it was trained with.
+            Some(("pylate", "models.Dense.Dense")) => Ok(()),
             _ => Err(self.keys.invalid_value("type", "a class of the package sentence_transformers")),
         }
     }

@@ -16,13 +16,15 @@ pub(crate) enum TransformerTask {
     SequenceClassification,
     /// Numbers of vocabulary entries for each token, by the head of a class for masked language.
     FillMask,
+    /// Token vectors of queries or of documents, which may have lengths of their own.
+    LateInteraction,
 }
 
 impl TransformerTask {
     /// Returns its name in sentence_bert_config.json (`transformer_task`).
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::FeatureExtraction => "feature-extraction",
+            Self::FeatureExtraction | Self::LateInteraction => "feature-extraction",
             Self::SequenceClassification => "sequence-classification",
             Self::FillMask => "fill-mask",
         }
@@ -31,7 +33,7 @@ impl TransformerTask {
     /// Returns the name of the module's output (`module_output_name`).
     pub(crate) fn module_output(self) -> &'static str {
         match self {
-            Self::FeatureExtraction | Self::FillMask => "token_embeddings",
+            Self::FeatureExtraction | Self::FillMask | Self::LateInteraction => "token_embeddings",
             Self::SequenceClassification => "scores",
         }
     }
@@ -39,7 +41,7 @@ impl TransformerTask {
     /// Returns the name of that output in transformers (`method_output_name`).
     pub(crate) fn method_output(self) -> &'static str {
         match self {
-            Self::FeatureExtraction => "last_hidden_state",
+            Self::FeatureExtraction | Self::LateInteraction => "last_hidden_state",
             Self::SequenceClassification | Self::FillMask => "logits",
         }
     }
@@ -72,7 +74,10 @@ const OTHER_TASKS: [OtherTask; 8] = [
         names: &["ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "EncoderDecoderModel"],
         description: "a model that generates text",
     },
-    OtherTask { names: &["ColBERT"], description: "a late-interaction model, which compares the vectors of tokens" },
+    OtherTask {
+        names: &["ColBERT"],
+        description: "a late-interaction model, which compares the vectors of tokens and opens as MultiVectorEncoder",
+    },
     OtherTask {
         names: &["CLIP", "Vision", "Image", "Audio", "Speech", "ForCTC"],
         description: "a model of images or sound",
@@ -108,6 +113,14 @@ pub(super) fn is_sequence_classifier(config: &JsonObject) -> Result<bool> {
     Ok(model_class(config)?.is_some_and(|name| name.ends_with("ForSequenceClassification")))
 }
 
+/// Returns whether a model's class is that of Stanford's ColBERT.
+///
+/// # Errors
+/// If the key is neither a name nor a list of names.
+pub(crate) fn is_stanford_colbert(config: &JsonObject) -> Result<bool> {
+    Ok(model_class(config)? == Some("HF_ColBERT"))
+}
+
 /// Rejects a model whose class is not one for sequence classification.
 ///
 /// # Errors
@@ -116,8 +129,27 @@ pub(crate) fn require_sequence_classifier(config: &JsonObject) -> Result<()> {
     if is_sequence_classifier(config)? {
         return Ok(());
     }
-    let expected = "a model for sequence classification, such as BertForSequenceClassification, because the folder \
-                    has no modules.json that says it is a cross-encoder";
+    let hint = if is_stanford_colbert(config)? { " (open this one as MultiVectorEncoder)" } else { "" };
+    let expected = format!(
+        "a model for sequence classification, such as BertForSequenceClassification, because the folder has no \
+         modules.json that says it is a cross-encoder{hint}"
+    );
+    Err(config.invalid_value(ARCHITECTURES, expected))
+}
+
+/// Rejects a model whose class is not that of Stanford's ColBERT.
+///
+/// # Errors
+/// If it is another one: the reference would project its token vectors by random weights.
+pub(crate) fn require_stanford_colbert(config: &JsonObject) -> Result<()> {
+    if is_stanford_colbert(config)? {
+        return Ok(());
+    }
+    let hint = if is_sequence_classifier(config)? { " (open this one as CrossEncoder)" } else { "" };
+    let expected = format!(
+        "HF_ColBERT, because the folder has no modules.json that says it is a late-interaction model; an encoder alone \
+         has no projection of its token vectors{hint}"
+    );
     Err(config.invalid_value(ARCHITECTURES, expected))
 }
 

@@ -9,7 +9,8 @@ use crate::checkpoint::TensorReader;
 use crate::error::Result;
 
 /// A map from vectors of width `input_width` to vectors of width `output_width`, in f32 in every
-/// precision: a text takes one product here, whereas the encoder takes one for each token.
+/// precision: a text takes one product here, or each token one, whereas the encoder takes some for
+/// each token and layer.
 pub(super) struct Affine {
     level: Level,
     input_width: usize,
@@ -20,7 +21,8 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// Loads `{module}.weight` `[output, input]` and, if it has one, `{module}.bias` `[output]`.
+    /// Loads `{module}.weight` `[output, input]` and, if it has one, `{module}.bias` `[output]`; of
+    /// the module "" `weight` and `bias`.
     pub(super) fn load(
         tensors: &mut TensorReader<'_>,
         level: Level,
@@ -28,10 +30,11 @@ impl Affine {
         [output_width, input_width]: [usize; 2],
         has_bias: bool,
     ) -> Result<Self> {
-        let elements = tensors.tensor(&format!("{module}.weight"), &[output_width, input_width])?.to_f32_vec()?;
+        let name = |leaf: &str| if module.is_empty() { leaf.to_owned() } else { format!("{module}.{leaf}") };
+        let elements = tensors.tensor(&name("weight"), &[output_width, input_width])?.to_f32_vec()?;
         let weight = PackedMatrix::pack(level, MatRef::new(&elements, output_width, input_width));
         let bias = match has_bias {
-            true => Some(tensors.tensor(&format!("{module}.bias"), &[output_width])?.to_f32_vec()?),
+            true => Some(tensors.tensor(&name("bias"), &[output_width])?.to_f32_vec()?),
             false => None,
         };
         Ok(Self { level, input_width, output_width, weight, bias, activation: None })

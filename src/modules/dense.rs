@@ -1,4 +1,4 @@
-//! Dense: a linear map of the sentence vector and an activation.
+//! Dense: a linear map of a sentence vector, or of token vectors, and an activation.
 //!
 //! y = activation(W x + b). With `use_residual` the input is added: y + x if the widths are equal,
 //! otherwise y + R x. Follows sentence-transformers 6.2.0, `base/modules/dense.py`.
@@ -14,7 +14,7 @@ use crate::config::JsonObject;
 use crate::error::Result;
 use crate::files::ModelFiles;
 
-/// A linear map of the sentence vector with an activation.
+/// A linear map of vectors with an activation.
 pub(super) struct Dense {
     map: Affine,
     residual: Residual,
@@ -44,7 +44,7 @@ impl Dense {
         output: ModuleOutput,
     ) -> Result<Self> {
         let keys = module_config(files, path, "the configuration of a Dense module")?;
-        ModuleOutput::Embedding.require(&keys, "module_input_name")?;
+        output.input().require(&keys, "module_input_name")?;
         output.require(&keys, "module_output_name")?;
         if keys.positive_integer("in_features")? != Some(width) {
             return Err(keys.invalid_value("in_features", format!("{width}, the width of the vectors before it")));
@@ -69,6 +69,17 @@ impl Dense {
         };
         tensors.reject_unknown_tensors("Dense")?;
         Ok(Self { map, residual })
+    }
+
+    /// Loads a map without bias and activation, whose weight is among the tensors of the encoder.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or has another width.
+    pub(super) fn inside(tensors: &mut TensorReader<'_>, level: Level, module: &str, width: usize) -> Result<Self> {
+        let name = format!("{module}.weight");
+        let output_width = tensors.shape(&name).and_then(|shape| shape.first().copied()).unwrap_or(width);
+        let map = Affine::load(tensors, level, module, [output_width, width], false)?;
+        Ok(Self { map, residual: Residual::None })
     }
 
     /// Returns the width of the output vectors.

@@ -248,7 +248,7 @@ impl Module {
                 if !path.is_empty()
                     && let Some(keys) = files.json(&file_in(path, CONFIG))?
                 {
-                    reject_other_features(&keys)?;
+                    reject_other_features(&keys, ModuleOutput::Embedding)?;
                     keys.reject_unread(&[])?;
                 }
                 Ok(Self::Normalize)
@@ -262,7 +262,7 @@ impl Module {
 }
 
 /// Rejects a module without a folder if it needs one.
-fn require_folder(entry: &ModuleEntry) -> Result<()> {
+pub(super) fn require_folder(entry: &ModuleEntry) -> Result<()> {
     if entry.path.is_empty() {
         return Err(entry.keys.invalid_value("path", format!("the folder of the {} module", entry.class)));
     }

@@ -19,6 +19,8 @@ pub(crate) enum ModuleOutput {
     Embedding,
     /// One number for each label, of the last module of a cross-encoder.
     Scores,
+    /// Vectors of tokens.
+    Tokens,
 }
 
 impl ModuleOutput {
@@ -26,20 +28,29 @@ impl ModuleOutput {
         match self {
             Self::Embedding => "sentence_embedding",
             Self::Scores => "scores",
+            Self::Tokens => "token_embeddings",
+        }
+    }
+
+    /// Returns what a module reads that computes this.
+    pub(super) fn input(self) -> Self {
+        match self {
+            Self::Embedding | Self::Scores => Self::Embedding,
+            Self::Tokens => Self::Tokens,
         }
     }
 
     /// Rejects a module whose input or output, by a key, is anything else. Without the key it is
-    /// the embedding.
+    /// what the module reads.
     pub(super) fn require(self, keys: &JsonObject, key: &str) -> Result<()> {
-        if keys.string(key)?.unwrap_or(Self::Embedding.name()) != self.name() {
+        if keys.string(key)?.unwrap_or(self.input().name()) != self.name() {
             return Err(keys.invalid_value(key, self.name()));
         }
         Ok(())
     }
 }
 
-/// Rejects a module whose input or output is anything but vectors of texts.
-pub(super) fn reject_other_features(keys: &JsonObject) -> Result<()> {
-    ["module_input_name", "module_output_name"].iter().try_for_each(|key| ModuleOutput::Embedding.require(keys, key))
+/// Rejects a module whose input or output is anything but vectors of a kind.
+pub(super) fn reject_other_features(keys: &JsonObject, vectors: ModuleOutput) -> Result<()> {
+    ["module_input_name", "module_output_name"].iter().try_for_each(|key| vectors.require(keys, key))
 }

@@ -97,7 +97,7 @@ impl SparseEmbeddings {
 impl SparseRow<'_> {
     /// Scores two vectors. A higher score means more similar. Sums are in f64 and by ascending
     /// index, so the result depends on nothing else.
-    pub(super) fn score(&self, other: &Self, similarity: Similarity) -> f32 {
+    pub(crate) fn score(&self, other: &Self, similarity: Similarity) -> f32 {
         let norm = |row: &Self| row.values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12);
         let score = match similarity {
             Similarity::Dot => self.sum(other, |a, b| a * b),

@@ -64,7 +64,7 @@ impl StaticModel {
     ) -> Result<TokenizedText> {
         let mut buffers = Buffers::default();
         let usage = self.read(text_index, text, prompt, truncation, side, &mut buffers)?;
-        Ok(TokenizedText { ids: buffers.ids, types: Vec::new(), usage, excluded_tokens: 0 })
+        Ok(TokenizedText { ids: buffers.ids, types: Vec::new(), usage, excluded_tokens: 0, unattended_tokens: 0 })
     }
 
     /// Returns the tokens of a text with their offsets.

@@ -15,7 +15,9 @@ use super::ascii_words::AsciiWords;
 use super::charsmap;
 use super::chunking::TextChunker;
 use super::error::{TokenizerError, catch_tokenizer_panic};
+use super::late_interaction::TextLengths;
 use super::normalizer_expansion::check_normalizer_expansion;
+use super::roles::TokensByRole;
 use super::tokenizer_json::ParsedTokenizerJson;
 use super::tokens::TokenUsage;
 use super::truncation::TruncationSide;
@@ -63,6 +65,8 @@ impl WrittenTokenizer {
             special_tokens: 0,
             special_ids: HashSet::new(),
             truncation_side,
+            roles: TokensByRole::default(),
+            text_lengths: TextLengths::default(),
             passes_token_types: false,
             whole_text: Mutex::new(()),
         };

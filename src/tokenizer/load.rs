@@ -10,8 +10,10 @@ use super::build::{BuiltTokenizer, VocabularyParts, build_tokenizer};
 use super::charsmap;
 use super::class::TokenizerClass;
 use super::error::{CrateError, TokenizerError, catch_tokenizer_panic};
+use super::late_interaction::TextLengths;
 use super::max_length::{EncoderLimits, max_tokens};
 use super::normalizer_expansion::check_normalizer_expansion;
+use super::roles::TokensByRole;
 use super::sentence_bert_config::read_sentence_bert_config;
 use super::special_tokens::{ExtraSpecialTokens, ListedToken};
 use super::tokenizer_config::TokenizerConfig;
@@ -36,6 +38,8 @@ pub(super) struct LoadedTokenizer {
     pub(super) truncation_side: TruncationSide,
     /// Whether the model reads the types of the tokens of a pair.
     pub(super) passes_token_types: bool,
+    pub(super) roles: TokensByRole,
+    pub(super) text_lengths: TextLengths,
 }
 
 /// Reads a tokenizer, and adjusts it to the model's settings.
@@ -66,8 +70,8 @@ pub(super) fn load_tokenizer(
         prepend_lowercase_step(&mut inner).map_err(failed("cannot put lower-casing before its normalizer"))?;
     }
     let special_tokens = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-    let sentence_bert_config = sentence_bert_config.as_ref();
-    let max_tokens = max_tokens(files, requested_max_tokens, sentence_bert_config, &config, limits, special_tokens)?;
+    let of_module = sentence_bert_config.as_ref();
+    let max_tokens = max_tokens(files, requested_max_tokens, of_module, &config, limits, special_tokens)?;
     let truncation_side = config.truncation_side()?.or(truncation_side).unwrap_or(TruncationSide::Right);
     check_normalizer_expansion(&inner, &label)?;
     if class.takes_post_processor() {
@@ -77,7 +81,20 @@ pub(super) fn load_tokenizer(
     // The crate's own truncation stops at the maximum, so the length of the text would be unknown.
     inner.with_truncation(None).map_err(failed("cannot lift its maximum length"))?;
     let passes_token_types = config.passes_token_types(class.passes_token_types(&config, limits.family)?);
-    Ok(LoadedTokenizer { inner, special, label, max_tokens, special_tokens, truncation_side, passes_token_types })
+    let text_lengths =
+        of_module.map_or(Ok(TextLengths::default()), |keys| TextLengths::read(keys, special_tokens + 1))?;
+    let roles = TokensByRole::read(|role| config.token(role, class.default_token(role)))?;
+    Ok(LoadedTokenizer {
+        inner,
+        special,
+        label,
+        max_tokens,
+        special_tokens,
+        truncation_side,
+        passes_token_types,
+        roles,
+        text_lengths,
+    })
 }
 
 /// A tokenizer as the vocabulary's file defines it.

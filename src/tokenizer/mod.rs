@@ -13,10 +13,12 @@ mod charsmap;
 mod chunking;
 mod class;
 mod error;
+mod late_interaction;
 mod load;
 mod max_length;
 mod normalizer_expansion;
 mod pair;
+mod roles;
 mod sentence_bert_config;
 mod sentencepiece;
 mod sentinels;
@@ -33,6 +35,7 @@ mod vocabulary;
 
 pub(crate) use as_written::{UNLIMITED_TOKENS, WrittenTokenizer};
 pub use caught_panics::is_caught_panic;
+pub(crate) use late_interaction::{QueryExpansion, Setting, TextLengths, length};
 pub(crate) use max_length::EncoderLimits;
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;
@@ -52,6 +55,7 @@ use ascii_words::AsciiWords;
 use chunking::TextChunker;
 use error::{CrateError, catch_tokenizer_panic};
 use load::load_tokenizer;
+use roles::TokensByRole;
 use truncation::truncate;
 
 /// The tokenizer of a model.
@@ -68,6 +72,9 @@ pub(crate) struct Tokenizer {
     truncation_side: TruncationSide,
     /// Whether the model reads the types of the tokens of a pair.
     passes_token_types: bool,
+    roles: TokensByRole,
+    /// The lengths that the settings of the encoder's module define.
+    text_lengths: TextLengths,
     /// Splits long texts.
     chunker: TextChunker,
     /// Tokenizes ASCII. None for encoders, which take far longer than their tokenizer.
@@ -103,6 +110,8 @@ impl Tokenizer {
             special_ids,
             truncation_side: loaded.truncation_side,
             passes_token_types: loaded.passes_token_types,
+            roles: loaded.roles,
+            text_lengths: loaded.text_lengths,
             chunker,
             ascii_words: None,
             whole_text: Mutex::new(()),
@@ -127,14 +136,27 @@ impl Tokenizer {
 
     /// Returns the token ids of a text, truncated to the maximum length. `side` overrides the side.
     pub(crate) fn encode(&self, text: &str, side: Option<TruncationSide>) -> Result<(Vec<u32>, TokenUsage)> {
+        self.encode_up_to(self.max_tokens, text, side)
+    }
+
+    /// Returns the token ids of a text, truncated to another maximum length. `side` overrides the
+    /// side.
+    pub(crate) fn encode_up_to(
+        &self,
+        max_tokens: usize,
+        text: &str,
+        side: Option<TruncationSide>,
+    ) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.truncation_side);
+        let truncate =
+            |encoding: &Encoding| truncate(encoding.get_ids(), encoding, max_tokens, self.special_tokens, side);
         if !self.chunker.is_long(text) {
             let encoding = self.run(text, || self.inner.encode_fast(text, true))?;
-            let ids = self.truncate(encoding.get_ids(), &encoding, side);
+            let ids = truncate(&encoding);
             let usage = TokenUsage { total: encoding.len(), used: ids.len() };
             return Ok((ids, usage));
         }
-        self.encode_long(text, side)
+        self.encode_long(text, max_tokens, side, truncate)
     }
 
     /// Returns the token ids of a text without special tokens around it, truncated to the maximum
@@ -146,7 +168,7 @@ impl Tokenizer {
     ) -> Result<(Vec<u32>, TokenUsage)> {
         let side = side.unwrap_or(self.truncation_side);
         let (encoding, total) = if self.chunker.is_long(text) {
-            self.encode_chunks(text, side)?
+            self.encode_chunks(text, self.max_tokens, side)?
         } else {
             let encoding = self.run(text, || self.inner.encode_fast(text, false))?;
             let total = encoding.len();
@@ -161,32 +183,38 @@ impl Tokenizer {
         Ok((ids.to_vec(), TokenUsage { total, used }))
     }
 
-    /// Returns the token ids of a long text.
-    fn encode_long(&self, text: &str, side: TruncationSide) -> Result<(Vec<u32>, TokenUsage)> {
-        let (encoding, total) = self.encode_chunks(text, side)?;
+    /// Returns the token ids of a long text. `truncate` returns those of the kept tokens.
+    fn encode_long(
+        &self,
+        text: &str,
+        max_tokens: usize,
+        side: TruncationSide,
+        truncate: impl Fn(&Encoding) -> Vec<u32>,
+    ) -> Result<(Vec<u32>, TokenUsage)> {
+        let (encoding, total) = self.encode_chunks(text, max_tokens, side)?;
         let left_out = total - encoding.len();
         let encoding = self.run("", || self.inner.post_process(encoding, None, true))?;
-        let ids = self.truncate(encoding.get_ids(), &encoding, side);
+        let ids = truncate(&encoding);
         let usage = TokenUsage { total: encoding.len() + left_out, used: ids.len() };
         Ok((ids, usage))
     }
 
     /// Tokenizes a text in chunks, and keeps the chunks with the tokens that the model reads.
     /// Returns these, without special tokens, and the number of all tokens.
-    fn encode_chunks(&self, text: &str, side: TruncationSide) -> Result<(Encoding, usize)> {
+    fn encode_chunks(&self, text: &str, max_tokens: usize, side: TruncationSide) -> Result<(Encoding, usize)> {
         let mut kept = VecDeque::new();
         let mut kept_tokens = 0;
         let mut total = 0;
         for chunk in self.chunker.chunks(&self.inner, text, false) {
             let encoding = self.run(chunk, || self.inner.encode_fast(chunk, false))?;
             total += encoding.len();
-            if side == TruncationSide::Left || kept_tokens < self.max_tokens {
+            if side == TruncationSide::Left || kept_tokens < max_tokens {
                 kept_tokens += encoding.len();
                 kept.push_back(encoding);
             }
             while side == TruncationSide::Left
                 && let Some(first) = kept.front()
-                && kept_tokens - first.len() >= self.max_tokens
+                && kept_tokens - first.len() >= max_tokens
             {
                 kept_tokens -= first.len();
                 kept.pop_front();

@@ -37,7 +37,7 @@ impl Tokenizer {
         let side = side.unwrap_or(self.truncation_side);
         if self.chunker.is_long(text) {
             // Some tokens that are beyond the maximum length are left out.
-            let (encoding, total) = self.encode_chunks(text, side)?;
+            let (encoding, total) = self.encode_chunks(text, self.max_tokens, side)?;
             return Ok(PairPart { encoding, total });
         }
         let encoding = self.run(text, || self.inner.encode_fast(text, false))?;

@@ -13,6 +13,9 @@ use crate::model_folder::{Manifest, NO_CHAT_TEMPLATE, SENTENCE_BERT_CONFIGS, TOK
 const OTHER_KEYS: InertKeys =
     InertKeys { any_value: &["do_lower_case", "max_seq_length", "unpad_inputs"], one_value: &[] };
 
+/// The keys that a model of late interaction reads later.
+const TEXT_LENGTHS: [&str; 3] = ["query_length", "document_length", "query_expansion"];
+
 /// Reads the file under any of its names.
 ///
 /// `task` is what the encoder's module computes, or None without modules.json. Returns None if the
@@ -58,8 +61,8 @@ fn reject_unsupported_settings(keys: &JsonObject, task: TransformerTask) -> Resu
             return Err(keys.invalid_value(key, supported));
         }
     }
-    for key in ["query_length", "document_length", "query_expansion"] {
-        if keys.get(key).is_some() {
+    for key in TEXT_LENGTHS {
+        if keys.get(key).is_some() && task != TransformerTask::LateInteraction {
             return Err(keys.invalid_value(key, "null: queries and documents are encoded alike"));
         }
     }

@@ -97,6 +97,7 @@ mod tests {
 
     use super::*;
     use crate::tokenizer::chunking::TextChunker;
+    use crate::tokenizer::roles::TokensByRole;
     use crate::tokenizer::{Inner, TruncationSide};
 
     const MPNET: &[u8] = include_bytes!("../../fixtures/models/tiny-mpnet/tokenizer.json");
@@ -115,6 +116,8 @@ mod tests {
             special_tokens: 2,
             special_ids: HashSet::new(),
             truncation_side: TruncationSide::Right,
+            roles: TokensByRole::default(),
+            text_lengths: Default::default(),
             passes_token_types: false,
             chunker: chunk_bytes.map_or(whole.clone(), |bytes| whole.with_chunk_bytes(bytes)),
             ascii_words: None,

@@ -9,6 +9,7 @@
 mod common;
 
 mod api;
+mod bge_m3;
 #[cfg(feature = "write")]
 mod convert;
 mod cross_encoders;
@@ -18,6 +19,7 @@ mod invariance;
 mod malformed;
 mod model_matrix;
 mod models;
+mod multi_vector;
 mod mutants;
 mod precision;
 mod pytorch;

@@ -62,7 +62,7 @@ fn add_modules(files: &mut HashMap<String, Vec<u8>>, modules: &[Value]) {
         if i > 0 {
             files.insert(format!("{path}/config.json"), config.to_string().into_bytes());
         }
-        if class == "Dense" {
+        if class.rsplit('.').next() == Some("Dense") {
             let [inputs, outputs] =
                 ["in_features", "out_features"].map(|key| config[key].as_u64().expect("a width") as usize);
             let mut tensors = vec![("linear.weight", vec![outputs, inputs])];
@@ -157,6 +157,7 @@ fn every_model_of_the_table_is_opened_or_rejected_as_it_says() {
         let error = match ModelKind::detect(&files) {
             Ok(ModelKind::CrossEncoder) => builder.open_cross_encoder_files(&files).expect_err("no weights"),
             Ok(ModelKind::SparseEncoder) => builder.open_sparse_encoder_files(&files).expect_err("no weights"),
+            Ok(ModelKind::MultiVector) => builder.open_multi_vector_encoder_files(&files).expect_err("no weights"),
             _ => builder.open_files(&files).expect_err("no weights"),
         };
         let message = error_chain(&error);

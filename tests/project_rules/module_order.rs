@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 27] = [
+const LIBRARY: [&str; 29] = [
     "error",
     "bytes",
     "config",
@@ -33,6 +33,8 @@ const LIBRARY: [&str; 27] = [
     "embedder",
     "cross_encoder",
     "sparse_encoder",
+    "multi_vector",
+    "bge_m3",
     "quickstart",
     "server",
 ];

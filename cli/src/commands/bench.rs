@@ -125,7 +125,7 @@ impl Workload {
             (Model::CrossEncoder(_), None) => {
                 Err(UsageError("no query: a cross-encoder needs --query TEXT, to score the texts against".to_owned()))
             }
-            (Model::Embedder(_) | Model::SparseEncoder(_), Some(_)) => {
+            (Model::Embedder(_) | Model::SparseEncoder(_) | Model::MultiVector(_), Some(_)) => {
                 Err(UsageError("--query: only for a cross-encoder, and this model computes vectors".to_owned()))
             }
             _ => Ok(Self { model, query }),
@@ -156,6 +156,11 @@ impl Workload {
                 };
                 Ok((vectors.rows().map(elements).collect(), tokens))
             }
+            Model::MultiVector(model) => {
+                let vectors = model.encode_documents_with_progress(texts, progress)?;
+                let tokens = vectors.usage().iter().map(|usage| usage.used).collect();
+                Ok((vectors.iter().map(|rows| rows.as_slice().to_vec()).collect(), tokens))
+            }
         }
     }
 
@@ -164,6 +169,7 @@ impl Workload {
             Model::Embedder(model) => model.operations(tokens),
             Model::CrossEncoder(model) => model.operations(tokens),
             Model::SparseEncoder(model) => model.operations(tokens),
+            Model::MultiVector(model) => model.operations(tokens),
         }
     }
 

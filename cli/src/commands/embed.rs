@@ -8,7 +8,7 @@ use likewise::{
     VectorRows, Vectors, quantize,
 };
 
-use super::sparse;
+use super::{sparse, token_vectors};
 use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
 use crate::model::VectorModel;
@@ -24,6 +24,8 @@ use crate::{input, output, progress, stdout};
     A .npy file contains a float32 array [texts, width] for numpy.load.\n\
     Vectors of sparse models: JSON lines with indices and values, or .safetensors in CSR\n\
     (indptr, indices, values; the shape is in the metadata).\n\
+    Late-interaction models compute vectors of tokens: .safetensors has all of them (vectors) and the\n\
+    index of each text's first one (offsets), and JSON lines have a list for each text.\n\
     An existing file keeps its mode, owner and links, and is replaced only by a complete one.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Texts to embed; '-' for the lines of stdin
@@ -45,6 +47,14 @@ pub(crate) struct Args {
     /// Calibration vectors (.npy, .safetensors) for int8 and uint8 [default: outputs]
     #[arg(long, value_name = "FILE", requires = "quantize")]
     calibration: Option<PathBuf>,
+
+    /// Texts are queries, for late-interaction models
+    #[arg(long, conflicts_with = "document")]
+    query: bool,
+
+    /// Texts are documents, for late-interaction models [default]
+    #[arg(long)]
+    document: bool,
 
     #[command(flatten)]
     kind: KindArgs,
@@ -76,7 +86,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = match args.model.open_vectors(&args.kind)? {
         VectorModel::Dense(model) => model,
         VectorModel::Sparse(model) => return sparse::embed(&model, &texts, format, file, args.quantize.is_some()),
+        VectorModel::MultiVector(model) => {
+            if args.quantize.is_some() {
+                return Err(Box::new(UsageError("--quantize: expected none for a late-interaction model".to_owned())));
+            }
+            return token_vectors::embed(&model, &texts, args.query, format, file);
+        }
     };
+    if args.query || args.document {
+        let what = "--query and --document: only for a late-interaction model; --prompt-name chooses a prompt";
+        return Err(Box::new(UsageError(what.to_owned())));
+    }
     let mut all = Collected::default();
     embed_in_parts(&model, &texts, |texts, part| {
         if is_streamed {

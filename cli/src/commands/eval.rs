@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use likewise::{CrossEncoder, Embedder, Error, SparseEncoder, pearson, spearman};
+use likewise::{CrossEncoder, Embedder, Error, MultiVectorEncoder, SparseEncoder, pearson, spearman};
 use serde_json::json;
 
 use crate::arguments::{KindArgs, ModelArgs};
@@ -93,6 +93,7 @@ fn evaluate(model: &Model, path: &Path, pairs: &[Pair]) -> Outcome<Agreement> {
         Model::Embedder(model) => similarities(model, path, pairs)?,
         Model::CrossEncoder(model) => predictions(model, pairs)?,
         Model::SparseEncoder(model) => sparse_similarities(model, pairs)?,
+        Model::MultiVector(model) => token_scores(model, pairs)?,
     };
     let judgements: Vec<f64> = pairs.iter().map(|pair| pair.judgement).collect();
     Ok(correlate(path, &judgements, &scores))
@@ -110,6 +111,19 @@ fn predictions(model: &CrossEncoder, pairs: &[Pair]) -> Outcome<Vec<f64>> {
     bar.finish_and_clear();
     output::note_truncated_pairs(predictions.usage());
     Ok(predictions.as_slice().iter().map(|&score| f64::from(score)).collect())
+}
+
+/// Returns the score of each pair by the vectors of tokens: the first text is the query.
+fn token_scores(model: &MultiVectorEncoder, pairs: &[Pair]) -> Outcome<Vec<f64>> {
+    let bar = progress::text_bar(2 * pairs.len());
+    let texts = |i: usize| pairs.iter().map(|pair| pair.texts[i].as_str()).collect::<Vec<&str>>();
+    let count = |done: usize| bar.inc(done as u64);
+    let queries = model.encode_queries_with_progress(&texts(0), count)?;
+    let documents = model.encode_documents_with_progress(&texts(1), count)?;
+    bar.finish_and_clear();
+    output::note_truncation(&[queries.usage(), documents.usage()].concat());
+    let score = |(query, document)| Ok(f64::from(model.maxsim(query, document)?));
+    queries.iter().zip(documents.iter()).map(score).collect()
 }
 
 /// The texts of all pairs. A text that is in several pairs is embedded once.

@@ -146,6 +146,13 @@ fn output_row(output: &ModelOutput) -> (&'static str, String) {
             let most = max_active_dims.map_or(String::new(), |count| format!(", at most {count} of them not 0"));
             ("sparse vector", format!("{width} numbers{most}, compared by {similarity}"))
         }
+        ModelOutput::TokenVectors { width, similarity, max_query_length, expanded_query_length, .. } => {
+            let queries = match expanded_query_length {
+                Some(length) => format!("expanded to {length} tokens"),
+                None => format!("at most {max_query_length} tokens"),
+            };
+            ("token vectors", format!("{width} numbers each, compared by {similarity}; queries {queries}"))
+        }
         _ => ("output", "of another kind".to_owned()),
     }
 }
@@ -162,6 +169,13 @@ fn output_json(info: &ModelInfo) -> Value {
         ModelOutput::SparseVector { width, similarity, max_active_dims, .. } => json!({
             "kind": "sparse-encoder", "dimension": width, "similarity": similarity.name(), "max_active_dims": max_active_dims,
         }),
+        ModelOutput::TokenVectors { width, similarity, max_query_length, expanded_query_length, query_prompt } => {
+            json!({
+                "kind": "multi-vector", "dimension": width, "similarity": similarity.name(),
+                "max_query_length": max_query_length, "expanded_query_length": expanded_query_length,
+                "query_prompt": query_prompt, "document_prompt": info.prompt,
+            })
+        }
         _ => json!({}),
     }
 }

@@ -12,6 +12,7 @@ mod rerank;
 mod serve;
 mod similarity;
 mod sparse;
+mod token_vectors;
 
 use crate::outcome::Outcome;
 

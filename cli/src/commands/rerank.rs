@@ -1,4 +1,5 @@
-//! `likewise rerank`: the texts that answer a query best, by a cross-encoder.
+//! `likewise rerank`: the texts that answer a query best, by a cross-encoder or by the vectors of
+//! tokens.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,16 +9,17 @@ use serde::Serialize;
 
 use crate::arguments::ModelArgs;
 use crate::command_line::TEXT_RULE;
+use crate::model::Ranker;
 use crate::outcome::{Outcome, UsageError};
 use crate::{input, output, progress, stdout};
 
-/// Rank texts by their relevance to a query, with a cross-encoder.
+/// Rank texts by their relevance to a query.
 #[derive(clap::Args)]
 #[command(after_help = format!("Examples:\n  \
     likewise rerank --model ms-marco-MiniLM-L6-v2 \"a query\" --input in.txt\n  \
     likewise rerank --model reranker --top-k 3 --json \"a query\" \"a text\" \"more\"\n\n\
-    The model must be a cross-encoder: it reads the query and a text together. For models that compute\n\
-    vectors, use `likewise similarity`.\n\n{TEXT_RULE}"))]
+    The model must be a cross-encoder, which reads the query and a text together, or a late-interaction\n\
+    model such as ColBERT, which compares their tokens. For other models, use `likewise similarity`.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Query that the texts should answer
     query: String,
@@ -52,9 +54,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
             None => Box::new(UsageError("no texts: pass at least one after QUERY, or --input FILE".to_owned())),
         });
     }
-    let model = args.model.open_cross_encoder()?;
+    let model = args.model.open_ranker()?;
     let bar = progress::text_bar(texts.len());
-    let mut ranking = model.rank_with_progress(query, texts, |done| bar.inc(done as u64))?;
+    let count = |done: usize| bar.inc(done as u64);
+    let mut ranking = match &model {
+        Ranker::CrossEncoder(model) => model.rank_with_progress(query, texts, count)?,
+        Ranker::MultiVector(model) => model.rank_with_progress(query, texts, count)?,
+    };
     bar.finish_and_clear();
     output::note_truncated_pairs(&ranking.usage);
     ranking.texts.truncate(args.top_k.map_or(usize::MAX, |k| k as usize));

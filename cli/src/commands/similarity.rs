@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use likewise::Similarity;
+use likewise::{Scores, Similarity};
 
 use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
@@ -53,15 +53,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let model = args.model.open_vectors(&args.kind)?;
     let bar = progress::text_bar(sentences.len());
-    let count = |done: usize| bar.inc(done as u64);
-    let (scores, function) = match &model {
-        VectorModel::Dense(model) => {
-            (model.similarity_with_progress(source, sentences, count)?, model.similarity_function())
-        }
-        VectorModel::Sparse(model) => {
-            (model.similarity_with_progress(source, sentences, count)?, model.similarity_function())
-        }
-    };
+    let (scores, is_cosine) = scores(&model, source, sentences, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     let mut usage = vec![scores.source];
     usage.extend(&scores.sentences);
@@ -69,22 +61,42 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let json = args.json.then(|| serde_json::to_string(&scores.values)).transpose()?;
     stdout::write(|out| match json {
         Some(json) => writeln!(out, "{json}"),
-        None => print_table(out, function, &scores, sentences),
+        None => print_table(out, is_cosine, &scores, sentences),
     })?;
     Ok(())
 }
 
+/// Scores sentences by the vectors of texts, or by those of tokens. Returns also whether the scores
+/// are cosines.
+fn scores(
+    model: &VectorModel,
+    source: &str,
+    sentences: &[String],
+    count: impl Fn(usize) + Sync,
+) -> Outcome<(Scores, bool)> {
+    let is_cosine = |function| function == Similarity::Cosine;
+    Ok(match model {
+        VectorModel::Dense(model) => {
+            (model.similarity_with_progress(source, sentences, count)?, is_cosine(model.similarity_function()))
+        }
+        VectorModel::Sparse(model) => {
+            (model.similarity_with_progress(source, sentences, count)?, is_cosine(model.similarity_function()))
+        }
+        VectorModel::MultiVector(model) => (model.similarity_with_progress(source, sentences, count)?, false),
+    })
+}
+
 /// Prints a line per sentence: its score, a bar, the sentence.
-fn print_table(out: &mut dyn Write, function: Similarity, scores: &[f32], sentences: &[String]) -> std::io::Result<()> {
+fn print_table(out: &mut dyn Write, is_cosine: bool, scores: &[f32], sentences: &[String]) -> std::io::Result<()> {
     const BAR_WIDTH: usize = 30;
     // A cosine is at most 1. The bars of other scores range from the smallest score to the
     // largest.
     let min = scores.iter().copied().fold(f32::INFINITY, f32::min);
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let share = |score: f32| match function {
-        Similarity::Cosine => score,
-        _ if max > min => (score - min) / (max - min),
-        _ => 1.0,
+    let share = |score: f32| match is_cosine {
+        true => score,
+        false if max > min => (score - min) / (max - min),
+        false => 1.0,
     };
     for (&score, sentence) in scores.iter().zip(sentences) {
         writeln!(out, "{score:8.4}  {}  {}", output::bar(share(score), BAR_WIDTH), output::one_line(sentence))?;

@@ -93,9 +93,11 @@ impl Window {
     #[cfg_attr(not(test), expect(dead_code, reason = "decoders are not supported yet; tests cover it"))]
     pub(crate) const CAUSAL: Self = Self { before: usize::MAX, after: 0 };
 
-    /// Returns the keys that query i sees, in a text of so many tokens.
+    /// Returns the keys that query i sees, of the keys of so many tokens. Query i may be beyond
+    /// them, and then perhaps sees none.
     pub(crate) fn keys(self, i: usize, tokens: usize) -> Range<usize> {
-        i.saturating_sub(self.before)..i.saturating_add(self.after).saturating_add(1).min(tokens)
+        let end = i.saturating_add(self.after).saturating_add(1).min(tokens);
+        i.saturating_sub(self.before).min(end)..end
     }
 
     /// Returns the number of pairs of a query and a key that it sees.

@@ -198,6 +198,9 @@ fn configuration(model: &ServedModel) -> JsonObject {
         ModelOutput::Vector { width, similarity, .. } => json!({
             "kind": "embedder", "dimensions": width, "similarity": similarity.to_string(),
         }),
+        ModelOutput::TokenVectors { width, similarity, .. } => json!({
+            "kind": "multi-vector", "dimensions": width, "similarity": similarity.to_string(),
+        }),
         ModelOutput::Scores { labels, activation } => json!({
             "kind": "cross-encoder", "labels": labels, "activation": activation,
         }),

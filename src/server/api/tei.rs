@@ -293,6 +293,7 @@ fn model_type(info: &ModelInfo) -> Value {
             let kind = if labels.len() == 1 { "reranker" } else { "classifier" };
             json!({ kind: { "id2label": names, "label2id": ids } })
         }
+        ModelOutput::TokenVectors { .. } => json!({ "embedding": { "pooling": "none" } }),
         ModelOutput::SparseVector { .. } => json!({ "embedding": { "pooling": "splade" } }),
     }
 }

@@ -54,7 +54,8 @@ impl AnyEngine {
         first_worker: &FirstWorker,
     ) -> Result<(Self, usize)> {
         Ok(match kind {
-            ModelKind::Embedder => {
+            // A multi-vector encoder is not served; opening it as an embedder fails and says so.
+            ModelKind::Embedder | ModelKind::MultiVector => {
                 let (engine, workers) = Engine::start(builder.open_files(files)?, limits, metrics, first_worker);
                 (Self::Embedder(engine), workers)
             }

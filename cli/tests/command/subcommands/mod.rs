@@ -8,6 +8,7 @@ mod hyphens;
 mod measures;
 mod model_errors;
 mod models;
+mod multi_vector;
 mod option_values;
 #[cfg(unix)]
 mod output_files;

@@ -81,8 +81,8 @@ impl Task {
     /// Returns what a model of a kind does with texts alone.
     pub(super) fn of_kind(kind: ModelKind) -> Self {
         match kind {
-            // A sparse encoder then fails with the route to use.
-            ModelKind::Embedder | ModelKind::SparseEncoder => Self::FeatureExtraction,
+            // Models of the other kinds then fail with what to use.
+            ModelKind::Embedder | ModelKind::SparseEncoder | ModelKind::MultiVector => Self::FeatureExtraction,
             ModelKind::CrossEncoder => Self::TextClassification,
         }
     }
