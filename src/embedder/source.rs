@@ -9,9 +9,9 @@ use crate::static_embedding::StaticModel;
 /// Where the vectors of a text's tokens come from.
 pub(crate) enum TokenVectors {
     /// An encoder computes them.
-    Encoder(Backbone),
+    Encoder(Box<Backbone>),
     /// A table has one for each token.
-    Table(StaticModel),
+    Table(Box<StaticModel>),
 }
 
 impl TokenVectors {
