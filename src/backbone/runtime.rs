@@ -1,4 +1,4 @@
-//! What the models of all kinds have in addition to their weights: tokenizer, threads and settings.
+//! What the models of all kinds share: tokenizer, threads and settings.
 
 #[cfg(feature = "serve")]
 use std::collections::BTreeMap;

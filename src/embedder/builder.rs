@@ -171,7 +171,7 @@ impl Builder {
         let head = PoolingHead::load(files, folder.modules.as_ref(), level, token_width, ModuleOutput::Embedding)?;
         let output_options = self.output_options(&sentence_config, head.width())?;
         let LoadedBackbone { backbone, checkpoint, unpacked } = prepared.load()?;
-        let token_vectors = TokenVectors::Encoder(backbone);
+        let token_vectors = TokenVectors::Encoder(Box::new(backbone));
         let embedder = Embedder { token_vectors, head, output_options, similarity, prompt, prompts };
         Ok(LoadedModel { embedder, checkpoint, manifest: folder.manifest, unpacked })
     }

@@ -18,7 +18,7 @@ impl Builder {
         let head = PoolingHead::load_after_table(files, modules, level, width, folder.normalizes())?;
         let SentenceSettings { similarity, prompts, prompt } = self.sentence_settings(&config)?;
         let output_options = self.output_options(&config, head.width())?;
-        let token_vectors = TokenVectors::Table(model);
+        let token_vectors = TokenVectors::Table(Box::new(model));
         Ok(Embedder { token_vectors, head, output_options, similarity, prompt, prompts })
     }
 }

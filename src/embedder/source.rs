@@ -11,9 +11,9 @@ use crate::static_embedding::StaticModel;
 #[expect(clippy::large_enum_variant, reason = "a model has one, which is moved only when it opens")]
 pub(crate) enum TokenVectors {
     /// An encoder computes them.
-    Encoder(Backbone),
+    Encoder(Box<Backbone>),
     /// A table has one for each token.
-    Table(StaticModel),
+    Table(Box<StaticModel>),
 }
 
 impl TokenVectors {

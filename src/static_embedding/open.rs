@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList};
 use crate::parallel::Pool;
-use crate::tokenizer::{TruncationSide, UNLIMITED_TOKENS, WrittenTokenizer};
+use crate::tokenizer::{Tokenizer, TruncationSide, UNLIMITED_TOKENS};
 
 /// A folder with a static model.
 pub(crate) struct StaticFolder {
@@ -92,11 +92,11 @@ impl StaticFolder {
     /// # Errors
     /// If a file is missing or damaged, or the tensors do not fit each other.
     pub(crate) fn open(&mut self, settings: &BackboneSettings) -> Result<StaticModel> {
-        let written = WrittenTokenizer::read(&self.table_files, &mut self.manifest)?;
+        let (mut tokenizer, unknown_id) = Tokenizer::as_written(&self.table_files, &mut self.manifest)?;
         let checkpoint = Checkpoint::of_module(&self.table_files, "")?;
         let table = Table::load(&checkpoint)?;
         if self.model2vec.is_some() {
-            table.require_row_of_each_token(written.tokenizer.model_and_vocab_size().1)?;
+            table.require_row_of_each_token(tokenizer.model_and_vocab_size().1)?;
         }
         let requested = settings.max_length;
         if let Some(requested) = requested
@@ -104,7 +104,6 @@ impl StaticFolder {
         {
             return Err(Error::MaxLength { requested, min: 1, max: UNLIMITED_TOKENS });
         }
-        let WrittenTokenizer { mut tokenizer, unknown_id } = written;
         let mut rules = ReadingRules::default();
         if let Some(config) = self.model2vec {
             // The maximum of config.json replaces that of tokenizer.json, also if it is null.

@@ -16,6 +16,7 @@ use super::charsmap;
 use super::chunking::TextChunker;
 use super::error::{TokenizerError, catch_tokenizer_panic};
 use super::late_interaction::TextLengths;
+use super::max_length::UNLIMITED_TOKENS;
 use super::normalizer_expansion::check_normalizer_expansion;
 use super::roles::TokensByRole;
 use super::tokenizer_json::ParsedTokenizerJson;
@@ -25,22 +26,13 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{Manifest, TOKENIZER};
 
-/// The maximum length of a tokenizer without one. No text has as many tokens.
-pub(crate) const UNLIMITED_TOKENS: usize = u32::MAX as usize;
-
-/// A tokenizer that truncates as tokenizer.json says, and what else the file says.
-pub(crate) struct WrittenTokenizer {
-    pub(crate) tokenizer: Tokenizer,
-    /// The id of the unknown token: `unk_token` or `unk_id` of the model.
-    pub(crate) unknown_id: Option<u32>,
-}
-
-impl WrittenTokenizer {
-    /// Reads tokenizer.json.
+impl Tokenizer {
+    /// Reads tokenizer.json, with its truncation. Also returns the id of the unknown token:
+    /// `unk_token` or `unk_id` of the model.
     ///
     /// # Errors
     /// If the file does not exist, or is not a valid tokenizer.
-    pub(crate) fn read(files: &ModelFiles, manifest: &mut Manifest) -> Result<Self> {
+    pub(crate) fn as_written(files: &ModelFiles, manifest: &mut Manifest) -> Result<(Self, Option<u32>)> {
         let why = "the tokenizer of the table; no other file replaces it";
         let bytes = manifest.require(files, TOKENIZER, why)?;
         let label = files.label(TOKENIZER);
@@ -56,7 +48,7 @@ impl WrittenTokenizer {
         let post_processor = inner.get_post_processor().and_then(without_special_tokens);
         inner.with_post_processor(post_processor);
         let unknown_id = unknown_id(&inner, &parsed);
-        let tokenizer = Tokenizer {
+        let tokenizer = Self {
             chunker: TextChunker::for_tokenizer(&inner),
             ascii_words: AsciiWords::of(&inner),
             inner,
@@ -70,11 +62,9 @@ impl WrittenTokenizer {
             passes_token_types: false,
             whole_text: Mutex::new(()),
         };
-        Ok(Self { tokenizer, unknown_id })
+        Ok((tokenizer, unknown_id))
     }
-}
 
-impl Tokenizer {
     /// Truncates texts to another maximum length.
     pub(crate) fn with_truncation(self, max_tokens: usize, truncation_side: TruncationSide) -> Self {
         Self { max_tokens, truncation_side, ..self }

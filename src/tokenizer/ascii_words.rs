@@ -5,8 +5,8 @@
 //! BERT's normalizer at most lower-cases a letter, its pre-tokenizer splits at whitespace and at
 //! punctuation, and WordPiece takes the longest entries of the vocabulary from the left.
 //!
-//! The crate tokenizes what lies between two whitespace characters and is not ASCII. Neither the
-//! normalizer nor the pre-tokenizer look beyond whitespace.
+//! The crate tokenizes the words that are not ASCII, up to the whitespace on both sides. Neither
+//! the normalizer nor the pre-tokenizer looks beyond whitespace.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

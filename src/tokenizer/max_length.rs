@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::CONFIG;
 
+/// The maximum length of a tokenizer without one. No text has as many tokens.
+pub(crate) const UNLIMITED_TOKENS: usize = u32::MAX as usize;
+
 /// The properties of an encoder that limit its tokenizer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EncoderLimits {

@@ -33,10 +33,9 @@ mod tokens;
 mod truncation;
 mod vocabulary;
 
-pub(crate) use as_written::{UNLIMITED_TOKENS, WrittenTokenizer};
 pub use caught_panics::is_caught_panic;
 pub(crate) use late_interaction::{QueryExpansion, Setting, TextLengths, length};
-pub(crate) use max_length::EncoderLimits;
+pub(crate) use max_length::{EncoderLimits, UNLIMITED_TOKENS};
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;
 pub(crate) use tokens::{PairPart, TokenizedPair};
