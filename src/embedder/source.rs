@@ -8,7 +8,6 @@ use crate::model_info::TokenVectorInfo;
 use crate::static_embedding::StaticModel;
 
 /// Where the vectors of a text's tokens come from.
-#[expect(clippy::large_enum_variant, reason = "a model has one, which is moved only when it opens")]
 pub(crate) enum TokenVectors {
     /// An encoder computes them.
     Encoder(Box<Backbone>),
