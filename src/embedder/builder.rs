@@ -180,8 +180,8 @@ impl Builder {
     }
 }
 
-/// Rejects a model that config_sentence_transformers.json says computes a vector for each token. Its
-/// modules are others, and the messages about them would not say what to do.
+/// Rejects a model that config_sentence_transformers.json says computes a vector for each token.
+/// Its modules are others, and the messages about them would not say what to do.
 fn reject_multi_vector_encoder(files: &ModelFiles) -> Result<()> {
     let mut manifest = Manifest::default();
     if ModelKind::detect(files)? == ModelKind::MultiVector && files.contains(MODULES) {

@@ -14,7 +14,7 @@ pub(crate) enum TransformerTask {
     FeatureExtraction,
     /// Scores, by the head of a class for sequence classification.
     SequenceClassification,
-    /// Token vectors of queries or of documents, which may have lengths of their own.
+    /// Token vectors of queries or of documents, which may have different maximum lengths.
     LateInteraction,
 }
 

@@ -63,8 +63,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Scores sentences by the vectors of texts, or by those of tokens. Returns also whether the scores are
-/// cosines.
+/// Scores sentences by the vectors of texts, or by those of tokens. Returns also whether the scores
+/// are cosines.
 fn scores(model: &Model, source: &str, sentences: &[String], count: impl Fn(usize) + Sync) -> Outcome<(Scores, bool)> {
     Ok(match model {
         Model::Embedder(model) => {
