@@ -193,12 +193,6 @@ impl Attention {
             // The index of the block's first query in the text.
             let first = first_query + row;
             let seen = self.keys_of_block(&(first..first + rows.len()), key_count);
-            if seen.is_empty() {
-                // As PyTorch's scaled_dot_product_attention.
-                let mut rows = context.rows_in(rows);
-                (0..rows.rows()).for_each(|row| rows.row_mut(row).fill(0.0));
-                continue;
-            }
             // Rows are padded to whole panels, so that the product has no ragged edge; the softmax
             // leaves the padding zero.
             let columns = seen.len().next_multiple_of(self.level.panel_width());
@@ -242,9 +236,11 @@ impl Attention {
     }
 
     /// Returns the keys that a block of queries is multiplied with: those that any of them sees,
-    /// from a whole run and to a whole panel (see the module documentation).
+    /// from a whole run and to a whole panel (see the module documentation). There is at least one,
+    /// also for queries after the last key that see none: their context is 0, as in PyTorch's
+    /// `scaled_dot_product_attention`.
     fn keys_of_block(&self, queries: &Range<usize>, tokens: usize) -> Range<usize> {
-        let start = self.window.keys(queries.start, tokens).start / F32_K_RUN * F32_K_RUN;
+        let start = self.window.keys(queries.start, tokens).start.min(tokens - 1) / F32_K_RUN * F32_K_RUN;
         let end = self.window.keys(queries.end - 1, tokens).end;
         start..end.next_multiple_of(self.level.panel_width()).min(tokens)
     }

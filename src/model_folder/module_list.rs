@@ -217,7 +217,7 @@ impl ModuleEntry {
         let class_path = self.keys.string("type")?.unwrap_or_default();
         match class_path.split_once('.') {
             Some(("sentence_transformers", _)) => Ok(()),
-            // The Dense of sentence-transformers, under the name of the library it was trained with.
+            // The Dense of sentence-transformers, by its name in the library of the training.
             Some(("pylate", "models.Dense.Dense")) => Ok(()),
             _ => Err(self.keys.invalid_value("type", "a class of the package sentence_transformers")),
         }

@@ -16,7 +16,7 @@ pub(crate) enum TransformerTask {
     SequenceClassification,
     /// Numbers of vocabulary entries for each token, by the head of a class for masked language.
     FillMask,
-    /// Token vectors of queries or of documents, which may have lengths of their own.
+    /// Token vectors of queries or of documents, which may have different maximum lengths.
     LateInteraction,
 }
 

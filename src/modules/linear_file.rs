@@ -1,4 +1,4 @@
-//! A linear layer in a file of its own: a state dict with `weight` and `bias`.
+//! A linear layer in a separate file: a state dict with `weight` and `bias`.
 
 use likewise_kernels::Level;
 

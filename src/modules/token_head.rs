@@ -34,8 +34,8 @@ enum TokenModule {
 }
 
 impl TokenHead {
-    /// Loads the modules of modules.json after the encoder, with their weights. `width` is the width
-    /// of the encoder's token vectors.
+    /// Loads the modules of modules.json after the encoder, with their weights. `width` is that of
+    /// the encoder's token vectors.
     ///
     /// # Errors
     /// If a module is not supported, its weights are missing, or the widths of two modules do not
@@ -67,8 +67,8 @@ impl TokenHead {
         Ok(head)
     }
 
-    /// Loads the projection that Stanford's ColBERT has among the encoder's tensors: `linear.weight`.
-    /// The vectors are normalized.
+    /// Loads the projection that Stanford's ColBERT has among the encoder's tensors:
+    /// `linear.weight`. The vectors are normalized.
     ///
     /// # Errors
     /// If the tensor is missing or has another width.

@@ -1,9 +1,9 @@
 //! MaxSim: the score of a query and a document, from the vectors of their tokens.
 //!
-//! The tokens of a document are multiplied with those of the query, `[n, D] · [D, queries]`, and the
-//! maximum over the rows is taken of each column. The bits of a product depend on its two vectors
-//! alone, a maximum on no order, and the maxima are added in the order of the query's tokens. So a
-//! score depends on the query and the document only.
+//! The tokens of a document are multiplied with those of the query, `[n, D] · [D, queries]`, and
+//! the maximum over the rows is taken of each column. The bits of a product depend on its two
+//! vectors alone, a maximum on no order, and the maxima are added in the order of the query's
+//! tokens. So a score depends on the query and the document only.
 
 use likewise_kernels::Level;
 use likewise_kernels::gemm::{Epilogue, PackedMatrix, gemm};

@@ -10,10 +10,10 @@
 //! That is nearly as accurate as a cross-encoder, and the vectors of documents can be computed in
 //! advance (Khattab and Zaharia 2020, <https://arxiv.org/abs/2004.12832>). Queries and documents are
 //! told apart by a marker or a prompt before them, and a query may be expanded by tokens that the
-//! model turns into search terms of its own.
+//! model turns into further search terms.
 //!
-//! Follows sentence-transformers 6.2.0, `multi_vector_encoder/model.py`, which also reads the models
-//! of PyLate and of Stanford's ColBERT.
+//! Follows sentence-transformers 6.2.0, `multi_vector_encoder/model.py`, which also reads the
+//! models of PyLate and of Stanford's ColBERT.
 
 mod encode;
 mod folder;

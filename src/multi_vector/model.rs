@@ -12,11 +12,11 @@ use crate::embedder::Builder;
 use crate::modules::{ScoredTokens, TokenHead};
 use crate::similarity::MultiVectorSimilarity;
 
-/// A model of late interaction such as ColBERT, open and ready to use: it computes a vector for each
-/// token, and scores a document by the tokens that suit those of a query best.
+/// A model of late interaction such as ColBERT, open and ready to use: it computes a vector for
+/// each token, and scores a document by the tokens that suit those of a query best.
 ///
-/// Open one with [`MultiVectorEncoder::open`] or [`MultiVectorEncoder::builder`]. The type is `Send`
-/// and `Sync`. All methods take `&self`, and any number of threads may call them at once.
+/// Open one with [`MultiVectorEncoder::open`] or [`MultiVectorEncoder::builder`]. The type is
+/// `Send` and `Sync`. All methods take `&self`, and any number of threads may call them at once.
 ///
 /// In every precision a text's vectors have the same bits alone and in any batch, in any order,
 /// with any number of threads, and on every level that has fused multiply-add. So do the scores.

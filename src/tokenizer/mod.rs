@@ -27,6 +27,7 @@ mod spans;
 mod special_tokens;
 #[cfg(test)]
 mod tests;
+mod text_lengths;
 mod tokenizer_config;
 mod tokenizer_json;
 mod tokens;
@@ -34,8 +35,8 @@ mod truncation;
 mod vocabulary;
 
 pub use caught_panics::is_caught_panic;
-pub(crate) use late_interaction::{QueryExpansion, Setting, TextLengths, length};
 pub(crate) use max_length::{EncoderLimits, UNLIMITED_TOKENS};
+pub(crate) use text_lengths::{QueryExpansion, Setting, TextLengths, length};
 #[cfg(feature = "serve")]
 pub(crate) use tokens::TokenSpan;
 pub(crate) use tokens::{PairPart, TokenizedPair};

@@ -118,7 +118,10 @@ fn deciding_files(model: &Value) -> HashMap<String, Vec<u8>> {
         }
     }
     if let Some(kind) = model["tokenizer"].as_str() {
-        let config = json!({"tokenizer_class": model["tokenizer_class"]});
+        let mut config = json!({"tokenizer_class": model["tokenizer_class"]});
+        if let Some(token) = model["mask_token"].as_str() {
+            config["mask_token"] = json!(token);
+        }
         files.insert("tokenizer_config.json".to_owned(), config.to_string().into_bytes());
         files.insert("tokenizer.json".to_owned(), tokenizer(kind));
     }

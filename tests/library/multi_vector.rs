@@ -297,11 +297,22 @@ fn models_of_other_kinds_are_refused_with_the_type_to_use() {
     }
 }
 
+type Edit = fn(&mut HashMap<String, Vec<u8>>);
+
+/// Checks that changed folders are refused, and what the messages contain.
+fn check_refused(cases: &[(&str, Edit, &[&str])]) {
+    let golden = Golden::load("multi-vector");
+    for (name, edit, parts) in cases {
+        let mut files = named(&golden, name);
+        edit(&mut files);
+        let error = error_chain(&open(MultiVectorEncoder::builder(), &files).expect_err("a changed folder"));
+        assert!(parts.iter().all(|part| error.contains(part)), "{name}, {parts:?}: {error}");
+    }
+}
+
 #[test]
 fn folders_that_lack_something_are_refused_by_its_name() {
-    type Edit = fn(&mut HashMap<String, Vec<u8>>);
-    let golden = Golden::load("multi-vector");
-    let cases: [(&str, Edit, &[&str]); 12] = [
+    check_refused(&[
         (SAVED, |files| drop(files.remove("1_Dense/model.safetensors")), &["1_Dense/model.safetensors", "weights"]),
         (SAVED, |files| drop(files.remove("1_Dense/config.json")), &["1_Dense/config.json"]),
         (
@@ -326,6 +337,14 @@ fn folders_that_lack_something_are_refused_by_its_name() {
             |files| edit_json(files, "2_MultiVectorMask/config.json", |keys| keys["skiplist_words"] = json!([1])),
             &["2_MultiVectorMask/config.json", "`skiplist_words`", "a list of strings"],
         ),
+        (STANFORD, |files| files.retain(|name, _| name != "config.json"), &["config.json"]),
+        (STANFORD, without_projection, &["linear.weight"]),
+    ]);
+}
+
+#[test]
+fn lengths_and_tokens_that_do_not_fit_are_refused() {
+    check_refused(&[
         (
             SAVED,
             |files| {
@@ -350,15 +369,7 @@ fn folders_that_lack_something_are_refused_by_its_name() {
             |files| edit_json(files, "sentence_bert_config.json", |keys| keys["document_length"] = json!(2)),
             &["sentence_bert_config.json", "`document_length`", "at least 3"],
         ),
-        (STANFORD, |files| files.retain(|name, _| name != "config.json"), &["config.json"]),
-        (STANFORD, without_projection, &["linear.weight"]),
-    ];
-    for (name, edit, parts) in cases {
-        let mut files = named(&golden, name);
-        edit(&mut files);
-        let error = error_chain(&open(MultiVectorEncoder::builder(), &files).expect_err("an incomplete folder"));
-        assert!(parts.iter().all(|part| error.contains(part)), "{name}, {parts:?}: {error}");
-    }
+    ]);
 }
 
 /// Removes the projection from the weights.

@@ -65,8 +65,8 @@ fn write_lines(texts: &[String], vectors: &TokenVectors, out: &mut dyn Write) ->
     Ok(())
 }
 
-/// Writes safetensors: `vectors` (F32, `[N, width]`) of all tokens, `offsets` (I64, `[texts + 1]`) of
-/// each text's first vector, `ids` (U32, `[N]`) of the tokens, and `tokens` and `used` (U32,
+/// Writes safetensors: `vectors` (F32, `[N, width]`) of all tokens, `offsets` (I64, `[texts + 1]`)
+/// of each text's first vector, `ids` (U32, `[N]`) of the tokens, and `tokens` and `used` (U32,
 /// `[texts]`).
 fn write_safetensors(vectors: &TokenVectors, out: &mut dyn Write) -> io::Result<()> {
     let (texts, count, width) = (vectors.len(), vectors.ids().len(), vectors.width());
