@@ -168,7 +168,7 @@ pub(crate) struct RelativeScores<'a> {
 }
 
 impl RelativeScores<'_> {
-    /// Adds to the scores `[rows, ≥ attended]` of some queries q `[rows, d]`, of which the first has
+    /// Adds to the scores `[rows, ≥ attended]` of some queries q `[rows, d]`. The first of them has
     /// the index `first`.
     pub(crate) fn add(&self, q: MatRef<'_>, first: usize, mut scores: MatMut<'_>) {
         let embeddings = self.embeddings;
