@@ -116,7 +116,7 @@ mod tests {
             special_tokens: 2,
             special_ids: HashSet::new(),
             truncation_side: TruncationSide::Right,
-            roles: TokensByRole::default(),
+            roles: Default::default(),
             text_lengths: Default::default(),
             passes_token_types: false,
             chunker: chunk_bytes.map_or(whole.clone(), |bytes| whole.with_chunk_bytes(bytes)),
