@@ -49,7 +49,7 @@ fn precision_table(info: &ModelInfo) -> String {
 fn rows(info: &ModelInfo) -> Vec<(&'static str, String)> {
     let b = &info.architecture;
     let prompts: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
-    let mut rows = vec![("model", info.name.clone())];
+    let mut rows = vec![("model", info.name.clone()), ("kind", kind(&info.output).to_owned())];
     rows.extend(architecture_rows(b));
     rows.extend([
         ("vocabulary", b.vocabulary_size.to_string()),
@@ -131,6 +131,16 @@ fn memory_rows(m: &MemoryEstimate) -> [(&'static str, String); 3] {
         ),
         ("any text", format!("{} more while texts without spaces are tokenized", output::mib(m.tokenizing))),
     ]
+}
+
+fn kind(output: &ModelOutput) -> &'static str {
+    match output {
+        ModelOutput::Vector { .. } => "embedder",
+        ModelOutput::SparseVector { .. } => "sparse encoder",
+        ModelOutput::TokenVectors { .. } => "late-interaction model",
+        ModelOutput::Scores { .. } => "cross-encoder",
+        _ => "other",
+    }
 }
 
 /// Returns the name and the value of the row of what a model computes.

@@ -124,7 +124,7 @@ fn descriptions_of_sparse_encoders_name_their_kind() {
     let kinds: Vec<&Value> = models.iter().map(|model| &model["kind"]).collect();
     assert_eq!(kinds, ["sparse-encoder", "sparse-encoder", "sparse-encoder", "embedder", "cross-encoder"]);
     assert_eq!(models[0]["dimensions"], json!(open(&folders[0]).dimension()));
-    assert_eq!((&models[2]["architecture"], &models[2]["layers"]), (&json!("token weights"), &Value::Null));
+    assert_eq!((&models[2]["architecture"], &models[2]["layers"]), (&json!("SparseStaticEmbedding"), &json!(0)));
     assert_eq!(server.get("/api/models/org/splade").json()["pipeline_tag"], Value::Null);
     assert_eq!(server.get("/api/tasks").json()["feature-extraction"]["widgetModels"], json!(["embedder"]));
     let tokens = server.post("/tokenize", &json!({"inputs": "happy person"})).json();

@@ -45,7 +45,7 @@ fn cross_encoder_without_modules_json_prints_no_scores() {
     let config = ("config.json", Some(cross_encoder.as_str()));
     desk.write_model("cross", &[config, ("modules.json", None)]);
     for command in ["similarity", "embed"] {
-        let parts = ["cross: expected a model that computes a vector", "a cross-encoder", "use `likewise rerank`"];
+        let parts = ["cross: expected a model that computes vectors", "a cross-encoder", "use `likewise rerank`"];
         desk.fails(&[command, "--model", "cross", "a", "b"], 1, &parts);
     }
     desk.write_model("encoder", &[config]);

@@ -67,7 +67,7 @@ fn texts_to_rank_come_from_arguments_files_and_stdin() {
 fn models_of_another_kind_are_refused_with_the_subcommand_to_use() {
     let reranker = desk(RERANKER);
     for arguments in [&["similarity", "a", "b"][..], &["embed", "a"]] {
-        reranker.fails(arguments, 1, &["model: expected a model that computes a vector", "likewise rerank"]);
+        reranker.fails(arguments, 1, &["model: expected a model that computes vectors", "likewise rerank"]);
     }
     let embedder = Desk::with_model("tiny-bert");
     embedder.fails(&["rerank", "a", "b"], 1, &["tiny-bert: expected a cross-encoder", "likewise similarity"]);
