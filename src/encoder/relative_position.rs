@@ -168,8 +168,8 @@ pub(crate) struct RelativeScores<'a> {
 }
 
 impl RelativeScores<'_> {
-    /// Adds to the scores `[rows, ≥ attended]` of some queries q `[rows, d]`, the first of which has
-    /// the index `first`.
+    /// Adds to the scores `[rows, ≥ attended]` of some queries q `[rows, d]`, the first of which
+    /// has the index `first`.
     pub(crate) fn add(&self, q: MatRef<'_>, first: usize, mut scores: MatMut<'_>) {
         let embeddings = self.embeddings;
         let window = embeddings.window(first..first + q.rows(), self.tokens);

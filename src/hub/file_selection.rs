@@ -336,7 +336,9 @@ mod tests {
             missing(&set(&["0_StaticEmbedding/vocab.txt"]), Some(&modules)),
             ["0_StaticEmbedding/tokenizer.json"]
         );
-        let optional: Vec<String> = optional_files(folder, Some(&modules)).map(|(name, _)| name).collect();
+        let with_modules = |(_, condition): &(String, Condition)| *condition != Condition::WithoutModules;
+        let optional: Vec<String> =
+            optional_files(folder, Some(&modules)).filter(with_modules).map(|(name, _)| name).collect();
         assert_eq!(optional, ["modules.json", "config_sentence_transformers.json"]);
         // Model2Vec's own modules.json, and its folders without one.
         let json = br#"[{"path": ".", "type": "sentence_transformers.models.StaticEmbedding"}]"#;

@@ -68,7 +68,11 @@ fn unsupported_module_classes_are_rejected_by_name() {
         ),
         ("convolutions", json!([transformer(), pooling(), module("CNN", "2_CNN")]), &["type", "CNN"]),
         ("two towers", json!([module("Asym", ""), pooling()]), &["type", "first module", "Asym"]),
-        ("static", json!([module("StaticEmbedding", "0_S"), pooling()]), &["type", "first module", "StaticEmbedding"]),
+        (
+            "table after pooling",
+            json!([transformer(), module("StaticEmbedding", "0_S")]),
+            &["type", "second module", "StaticEmbedding"],
+        ),
         ("router", json!([module("Router", ""), pooling()]), &["type", "first module", "Router"]),
         (
             "recurrent",
