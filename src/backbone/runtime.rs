@@ -33,10 +33,10 @@ pub(crate) struct Runtime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TruncationPolicy {
-    /// Truncate the text and report it in [`TokenUsage`](crate::TokenUsage).
+    /// Truncate the text and report it in [`TokenUsage`].
     #[default]
     Allow,
-    /// Fail with [`Error::TooLong`](crate::Error::TooLong).
+    /// Fail with [`Error::TooLong`].
     Error,
 }
 

@@ -23,7 +23,7 @@ impl MultiVectorEncoder {
     /// # Errors
     /// - If a text cannot be tokenized.
     /// - If a text exceeds the maximum length under
-    ///   [`TruncationPolicy::Error`](crate::TruncationPolicy::Error).
+    ///   [`TruncationPolicy::Error`].
     /// - If a vector is not finite.
     pub fn encode_queries<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<TokenVectors> {
         self.encode_queries_with_progress(texts, |_| ())

@@ -97,7 +97,6 @@ mod tests {
 
     use super::*;
     use crate::tokenizer::chunking::TextChunker;
-    use crate::tokenizer::roles::TokensByRole;
     use crate::tokenizer::{Inner, TruncationSide};
 
     const MPNET: &[u8] = include_bytes!("../../fixtures/models/tiny-mpnet/tokenizer.json");
