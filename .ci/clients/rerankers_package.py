@@ -1,5 +1,5 @@
 """Tests clients of rerankers and classifiers against a running server. Usage: rerankers_package.py URL URL_OF_A_SERVER_WITH_A_KEY
-The models are `org/reranker` and `org/classifier` of cross_encoder.py, and ID, which computes embeddings."""
+The models are `org/reranker` and `org/classifier` of small_models.py, and ID, which computes embeddings."""
 
 import json
 import struct
@@ -18,18 +18,19 @@ from llama_index.postprocessor.cohere_rerank import CohereRerank as LlamaCohereR
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 
 from checks import ID, KEY, UNKNOWN, Checks, near
-from cross_encoder import CLASSIFIER, GOLDENS, RERANKER, golden
+from small_models import FIXTURES, MODELS, golden
 
 
-def logits(name):
+def logits(kind):
     """The numbers that sentence-transformers computes for the pairs, [pairs, labels]."""
-    data = GOLDENS.with_suffix(".safetensors").read_bytes()
+    file, name = MODELS[kind]
+    data = (FIXTURES / f"goldens/{file}.safetensors").read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     entry = json.loads(data[8 : 8 + length])[f"{name}.logits"]
     start, end = entry["data_offsets"]
     types = {"F32": "<f4", "F64": "<f8"}
     rows = numpy.frombuffer(data[8 + length :][start:end], types[entry["dtype"]]).astype(numpy.float64)
-    return rows.reshape(len(golden()["pairs"]), -1)
+    return rows.reshape(len(golden(file)["pairs"]), -1)
 
 
 def sigmoid(x):
@@ -42,11 +43,11 @@ def softmax(x):
 
 url, locked = sys.argv[1:]
 checks = Checks(f"cohere {version('cohere')}")
-pairs = golden()["pairs"]
+pairs = golden("cross-encoders")["pairs"]
 query = pairs[0][0]
 count = sum(first == query for first, _ in pairs)
 # The worst text is the first one, so that the order of the response is not that of the request.
-numbers = logits(RERANKER)[:count, 0]
+numbers = logits("reranker")[:count, 0]
 order = numbers.argsort()
 texts = [pairs[i][1] for i in order]
 scores = [float(x) for x in sigmoid(numbers[order])]
@@ -162,7 +163,7 @@ ranks(
 )
 
 checks.client = f"huggingface_hub {version('huggingface_hub')}"
-expected = softmax(logits(CLASSIFIER)[:1])[0]
+expected = softmax(logits("classifier")[:1])[0]
 
 
 def label_scores(got):
@@ -182,7 +183,7 @@ checks.holds(
     "InferenceClient(URL/models/ID).text_classification(function_to_apply='none')",
     lambda: (
         (got := {one.label: one.score for one in classify(function_to_apply="none")}),
-        near([got[label] for label in labels], logits(CLASSIFIER)[0]),
+        near([got[label] for label in labels], logits("classifier")[0]),
     ),
 )
 checks.holds(

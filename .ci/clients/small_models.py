@@ -1,4 +1,4 @@
-"""Writes a small cross-encoder of the golden file fixtures/goldens/cross-encoders. Usage: cross_encoder.py NAME FOLDER
+"""Writes a small model of a golden file of fixtures/goldens. Usage: small_models.py reranker|classifier|sparse FOLDER
 fixtures/exporter/weights.py has the same weights, and tests/common/matrix.rs writes the same files."""
 
 import json
@@ -8,15 +8,17 @@ import struct
 import sys
 
 FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures"
-GOLDENS = FIXTURES / "goldens/cross-encoders"
-# A reranker, and a classifier with three named labels.
-RERANKER = "bert/1 labels/F32/saved"
-CLASSIFIER = "bert/3 labels/F32/saved/names of labels"
+# The golden file and the name of each model. The classifier has three named labels.
+MODELS = {
+    "reranker": ("cross-encoders", "bert/1 labels/F32/saved"),
+    "classifier": ("cross-encoders", "bert/3 labels/F32/saved/names of labels"),
+    "sparse": ("sparse", "bert/max/relu/F32/saved"),
+}
 MASK = 2**64 - 1
 
 
-def golden():
-    return json.loads(GOLDENS.with_suffix(".json").read_bytes())
+def golden(file):
+    return json.loads((FIXTURES / f"goldens/{file}.json").read_bytes())
 
 
 def units(name, count):
@@ -46,16 +48,18 @@ def safetensors(rules):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def write(name, folder):
-    content = golden()
+def write(kind, folder):
+    file, name = MODELS[kind]
+    content = golden(file)
     case = next(case for case in content["cases"] if case["name"] == name)
     folder.mkdir(parents=True, exist_ok=True)
-    for file, value in case["files"].items():
-        (folder / file).write_text(json.dumps(value))
+    for path, value in case["files"].items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(value))
     (folder / "tokenizer.json").write_bytes((FIXTURES / "models" / case["tokenizer"] / "tokenizer.json").read_bytes())
-    for file, weights in case["weights"].items():
-        (folder / file).write_bytes(safetensors(content["sets"][weights["set"]]))
+    for path, weights in case["weights"].items():
+        (folder / path).write_bytes(safetensors(content["sets"][weights["set"]]))
 
 
 if __name__ == "__main__":
-    write({"reranker": RERANKER, "classifier": CLASSIFIER}[sys.argv[1]], pathlib.Path(sys.argv[2]))
+    write(sys.argv[1], pathlib.Path(sys.argv[2]))
