@@ -55,7 +55,6 @@ impl PreparedBackbone {
     /// # Errors
     /// If a file is missing, damaged or needs something that is not supported.
     pub(crate) fn read(folder: &mut ModelFolder, settings: &BackboneSettings, task: TransformerTask) -> Result<Self> {
-        let threads = settings.threads.unwrap_or_else(Pool::default_threads).max(1);
         let spec = families::encoder_spec(&folder.config)?;
         let has_modules = folder.modules.is_some();
         reject_unsupported_files(&folder.files, &folder.encoder_files, has_modules)?;
@@ -63,7 +62,7 @@ impl PreparedBackbone {
         let (tokenizer, tokenizer_files) =
             Tokenizer::load(&folder.encoder_files, &limits, settings.max_length, has_modules.then_some(task))?;
         folder.manifest.merge(tokenizer_files);
-        let thread_pool = Pool::new(threads)?;
+        let thread_pool = settings.thread_pool()?;
         let checkpoint = Checkpoint::open(&folder.encoder_files)?;
         let compute = settings.compute_config(&checkpoint)?;
         if compute.precision == Precision::Int8 && spec.max_inputs() > MAX_INT8_K {
@@ -130,6 +129,18 @@ impl PreparedBackbone {
 }
 
 impl BackboneSettings {
+    /// Starts the threads.
+    pub(crate) fn thread_pool(&self) -> Result<Pool> {
+        Pool::new(self.threads.unwrap_or_else(Pool::default_threads).max(1))
+    }
+
+    /// Returns the runtime of a model without an encoder, whose weights have rows for so many token
+    /// ids.
+    pub(crate) fn runtime(&self, thread_pool: Pool, tokenizer: Tokenizer, name: String, vocabulary: usize) -> Runtime {
+        let level = self.level.unwrap_or_else(Level::best);
+        Runtime { level, thread_pool, tokenizer, truncation: self.truncation, name, vocabulary }
+    }
+
     /// Returns the level and precision of the computation: those requested, or the defaults of the
     /// checkpoint.
     fn compute_config(&self, checkpoint: &Checkpoint) -> Result<ComputeConfig> {

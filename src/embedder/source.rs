@@ -24,7 +24,7 @@ impl TokenVectors {
         }
     }
 
-    /// Returns the encoder, unless there is none.
+    /// Returns the encoder. None for a table.
     pub(super) fn backbone(&self) -> Option<&Backbone> {
         match self {
             Self::Encoder(backbone) => Some(backbone),

@@ -1,7 +1,5 @@
 //! The modules that encode the texts of a task.
 
-use likewise_kernels::Level;
-
 use super::results::Encoded;
 use crate::backbone::{
     Backbone, BackboneSettings, LoadedBackbone, ModelFolder, PreparedBackbone, Runtime, TokenizedText,
@@ -233,14 +231,8 @@ impl TokenWeights {
         let len =
             tensors.get(WEIGHT).and_then(|shape| shape.first()).copied().unwrap_or(tokenizer.model_and_vocab_size().1);
         let weights = checkpoint.tensor(WEIGHT, &[len])?.to_f32_vec()?;
-        let runtime = Runtime {
-            level: settings.level.unwrap_or_else(Level::best),
-            thread_pool: Pool::new(settings.threads.unwrap_or_else(Pool::default_threads).max(1))?,
-            tokenizer,
-            truncation: settings.truncation,
-            name: files.name(),
-            vocabulary: weights.len(),
-        };
+        // Looking up weights is no work for several threads, and another route may have some.
+        let runtime = settings.runtime(Pool::new(1)?, tokenizer, files.name(), weights.len());
         Ok(Self { runtime, weights })
     }
 

@@ -107,7 +107,7 @@ impl Router {
     /// Returns the index of the route of a task.
     ///
     /// # Errors
-    /// If there is none, or a value of the file is not valid.
+    /// If no route is for the task, or a value of the file is not valid.
     pub(super) fn route(&self, task: Task) -> Result<usize> {
         let index = |name: &str| self.routes.iter().position(|(route, _)| route == name);
         let mappings = self.mappings()?;

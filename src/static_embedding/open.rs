@@ -1,17 +1,14 @@
 //! Opening a static model.
 
-use likewise_kernels::Level;
-
 use super::model::StaticModel;
 use super::reading::ReadingRules;
 use super::table::Table;
-use crate::backbone::{BackboneSettings, Runtime};
+use crate::backbone::BackboneSettings;
 use crate::checkpoint::Checkpoint;
 use crate::config::{InertKeys, JsonObject};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList};
-use crate::parallel::Pool;
 use crate::tokenizer::{Tokenizer, TruncationSide, UNLIMITED_TOKENS};
 
 /// A folder with a static model.
@@ -115,15 +112,7 @@ impl StaticFolder {
             let side = tokenizer.truncation_side();
             tokenizer = tokenizer.with_truncation(requested, side);
         }
-        let threads = settings.threads.unwrap_or_else(Pool::default_threads).max(1);
-        let runtime = Runtime {
-            level: settings.level.unwrap_or_else(Level::best),
-            thread_pool: Pool::new(threads)?,
-            tokenizer,
-            truncation: settings.truncation,
-            name: self.files.name(),
-            vocabulary: table.tokens(),
-        };
+        let runtime = settings.runtime(settings.thread_pool()?, tokenizer, self.files.name(), table.tokens());
         let family = if self.model2vec.is_some() { "Model2Vec" } else { "StaticEmbedding" };
         Ok(StaticModel { runtime, table, rules, family })
     }
