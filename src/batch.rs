@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::trace::TracedTokens;
+
 /// Which row of the position table each token of a text reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PositionIds {
@@ -131,6 +133,16 @@ impl Batch {
     /// Returns the number of tokens of text s that have keys and values: the first ones.
     pub(crate) fn attended_tokens(&self, s: usize) -> usize {
         self.token_range(s).len() - self.unattended.get(s).copied().unwrap_or(0)
+    }
+
+    /// Returns the tokens for a trace.
+    pub(crate) fn traced_tokens(&self) -> TracedTokens {
+        TracedTokens {
+            ids: self.ids.clone(),
+            positions: self.positions.clone(),
+            types: (0..self.tokens()).map(|t| self.token_type(t)).collect(),
+            counts: self.text_bounds.windows(2).map(|bounds| bounds[1] - bounds[0]).collect(),
+        }
     }
 
     /// Returns the range of the tokens of text s.

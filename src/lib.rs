@@ -70,6 +70,8 @@ pub mod server;
 mod similarity;
 mod sparse_encoder;
 mod static_embedding;
+#[cfg(feature = "write")]
+mod tensor_file;
 mod tokenizer;
 mod trace;
 mod vector_math;
@@ -81,7 +83,7 @@ pub use checkpoint::{Checkpoint, Tensor};
 pub use cross_encoder::{CrossEncoder, PairTokens, Predictions, RankedText, Ranking};
 #[cfg(feature = "write")]
 pub use embedder::Converted;
-pub use embedder::{Builder, Embedder, Embeddings, Scores, Trace};
+pub use embedder::{Builder, Embedder, Embeddings, Scores};
 pub use encoder::Architecture;
 pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, SparseEncoderError, error_chain};
 pub use files::ModelFiles;
@@ -95,8 +97,12 @@ pub use output_file::OutputFile;
 pub use quantize::{Quantization, Ranges, quantize};
 pub use similarity::{MultiVectorSimilarity, Similarity, pearson, spearman};
 pub use sparse_encoder::{SparseEmbeddings, SparseEncoder, SparseRow};
+#[cfg(feature = "write")]
+pub use tensor_file::TensorFile;
 pub use tokenizer::{TokenUsage, Tokens, is_caught_panic};
-pub use trace::Recorder;
+#[cfg(feature = "write")]
+pub use trace::TraceFile;
+pub use trace::{Trace, TracedTensor};
 pub use vectors::{VectorElements, VectorFormat, VectorRows, Vectors};
 
 /// Explanations in prose: the matrix product, numerics, the HTTP service, the hub and model

@@ -8,6 +8,7 @@ mod encode;
 mod model;
 mod results;
 mod score;
+mod trace;
 
 pub use model::BgeM3;
 pub use results::BgeM3Vectors;

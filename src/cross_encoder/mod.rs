@@ -22,6 +22,7 @@ mod predict;
 mod results;
 #[cfg(feature = "serve")]
 mod staged;
+mod trace;
 
 pub use model::CrossEncoder;
 pub use results::{PairTokens, Predictions, RankedText, Ranking};

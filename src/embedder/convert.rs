@@ -1,24 +1,20 @@
 //! Writing a converted model.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bytemuck::NoUninit;
 use likewise_kernels::Level;
-use likewise_kernels::memory::CACHE_LINE_BYTES;
 use likewise_kernels::quant::Precision;
-use safetensors::Dtype;
-use serde_json::{Map, Value, json};
 
 use super::builder::LoadedModel;
 use super::{Builder, Embedder};
-use crate::checkpoint::{CONVERTED_VERSION, Checkpoint, Tensor};
+use crate::checkpoint::{CONVERTED_VERSION, Checkpoint};
 use crate::error::{ContentError, Error, Result};
 use crate::files::{ModelFiles, resolve_inside};
 use crate::model_folder::{CONVERTED_WEIGHTS, file_in, size_limit};
 use crate::output_file::OutputFile;
 use crate::static_embedding::StaticFolder;
+use crate::tensor_file::TensorFile;
 
 /// A summary of a conversion with [`Builder::convert`].
 #[derive(Clone, Copy, Debug)]
@@ -59,21 +55,28 @@ impl Builder {
             let Some(bytes) = files.read_up_to(name, size_limit(name))? else { continue };
             folder.write(name, |out| out.write_all(&bytes))?;
         }
-        let packed = packed_tensors(&embedder);
-        let rest: Vec<TensorEntry<'_>> = unpacked.iter().map(TensorEntry::unchanged).collect();
+        let mut file = TensorFile::new();
+        file.set_metadata("format", "likewise");
+        file.set_metadata("version", CONVERTED_VERSION);
+        file.set_metadata("level", embedder.level().name());
+        file.set_metadata("precision", embedder.precision().name());
+        add_packed_tensors(&mut file, &embedder);
+        let packed = file.tensor_bytes();
+        for (name, tensor) in &unpacked {
+            file.add_bytes(name, tensor.file_dtype(), tensor.shape(), tensor.as_bytes());
+        }
         // The converted weights replace the originals, which may be in a subfolder.
         let weights = checkpoint.file_names().first();
         let subfolder = weights.and_then(|name| name.rsplit_once('/')).map_or("", |(subfolder, _)| subfolder);
         // The weights are last: an unfinished folder has none and cannot be opened.
         let name = file_in(subfolder, CONVERTED_WEIGHTS);
-        folder.write(&name, |out| write(out, &metadata(&embedder), packed.iter().chain(&rest)))?;
+        folder.write(&name, |out| file.write(out))?;
         folder.commit()?;
-        let bytes = |tensors: &[TensorEntry<'_>]| tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         Ok(Converted {
             level: embedder.level(),
             precision: embedder.precision(),
-            packed: bytes(&packed),
-            tables: bytes(&rest),
+            packed,
+            tables: file.tensor_bytes() - packed,
             files: manifest.len(),
         })
     }
@@ -195,78 +198,19 @@ impl Drop for Created {
     }
 }
 
-/// A tensor to write.
-struct TensorEntry<'a> {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Cow<'a, [u8]>,
-}
-
-impl<'a> TensorEntry<'a> {
-    /// Makes the entry of a tensor with the bytes of the file that it comes from.
-    fn unchanged((name, tensor): (&'a String, &'a Tensor)) -> Self {
-        let bytes = Cow::Borrowed(tensor.as_bytes());
-        Self { name: name.clone(), dtype: tensor.file_dtype(), shape: tensor.shape().to_vec(), bytes }
-    }
-
-    fn new(name: String, dtype: Dtype, shape: &[usize], elements: &'a [impl NoUninit]) -> Self {
-        Self { name, dtype, shape: shape.to_vec(), bytes: Cow::Borrowed(bytemuck::cast_slice(elements)) }
-    }
-}
-
-/// Returns the matrices in the order in which a pass reads them, and then their scales and sums.
-fn packed_tensors(embedder: &Embedder) -> Vec<TensorEntry<'_>> {
-    let Some(backbone) = embedder.token_vectors.backbone() else { return Vec::new() };
+/// Adds the matrices in the order in which a pass reads them, and then their scales and sums.
+fn add_packed_tensors<'a>(file: &mut TensorFile<'a>, embedder: &'a Embedder) {
+    let Some(backbone) = embedder.token_vectors.backbone() else { return };
     let encoder = backbone.encoder();
-    let mut matrices = Vec::new();
-    let mut scales_and_sums = Vec::new();
-    for (linear, (shape, weights)) in encoder.spec().linears().zip(encoder.packed_matrices()) {
-        let name = linear.name();
-        matrices.push(TensorEntry::new(format!("{name}.words"), Dtype::U32, &shape, weights.packed));
-        let outputs = weights.scales.len();
-        if outputs > 0 {
-            let scales = TensorEntry::new(format!("{name}.scales"), Dtype::F32, &[outputs], weights.scales);
-            let sums = TensorEntry::new(format!("{name}.sums"), Dtype::I32, &[outputs], weights.sums);
-            scales_and_sums.extend([scales, sums]);
-        }
+    let matrices = || encoder.spec().linears().zip(encoder.packed_matrices());
+    for (linear, (shape, weights)) in matrices() {
+        let words: &[u32] = bytemuck::cast_slice(weights.packed);
+        file.add_u32(format!("{}.words", linear.name()), &shape, words);
     }
-    matrices.append(&mut scales_and_sums);
-    matrices
-}
-
-fn metadata(embedder: &Embedder) -> Value {
-    json!({
-        "format": "likewise", "version": CONVERTED_VERSION, "level": embedder.level().name(), "precision": embedder.precision().name(),
-    })
-}
-
-/// Writes the safetensors format: the length of the header, the header in JSON, the tensors. The
-/// header is padded with spaces so that the first tensor starts at a cache line. (The format's own
-/// libraries pad to eight bytes.)
-fn write<'a>(
-    out: &mut dyn Write,
-    metadata: &Value,
-    tensors: impl Iterator<Item = &'a TensorEntry<'a>> + Clone,
-) -> io::Result<()> {
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), metadata.clone());
-    let mut end = 0;
-    for tensor in tensors.clone() {
-        let start = end;
-        end += tensor.bytes.len();
-        let value = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] });
-        header.insert(tensor.name.clone(), value);
+    for (linear, (_, weights)) in matrices().filter(|(_, (_, weights))| !weights.scales.is_empty()) {
+        file.add_f32(format!("{}.scales", linear.name()), &[weights.scales.len()], weights.scales);
+        file.add_i32(format!("{}.sums", linear.name()), &[weights.sums.len()], weights.sums);
     }
-    let mut header = Value::Object(header).to_string();
-    let unpadded = size_of::<u64>() + header.len();
-    header.push_str(&" ".repeat(unpadded.next_multiple_of(CACHE_LINE_BYTES) - unpadded));
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    for tensor in tensors {
-        out.write_all(&tensor.bytes)?;
-    }
-    Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -1,11 +1,10 @@
-//! Embedding, scoring and tracing of texts.
+//! Embedding and scoring of texts.
 
 use super::model::Embedder;
-use super::results::{Embeddings, Scores, Trace};
+use super::results::{Embeddings, Scores};
 use super::source::TokenVectors;
 use crate::backbone::{Backbone, TokenizedText};
 use crate::error::{Error, Result};
-use crate::trace::Recorder;
 
 impl Embedder {
     /// Computes the sentence vectors of texts, in the order of the texts.
@@ -140,41 +139,5 @@ impl Embedder {
         };
         let values = (1..embeddings.len()).map(score).collect::<Result<_>>()?;
         Ok(Scores { values, source: embeddings.usage[0], sentences: embeddings.usage[1..].to_vec() })
-    }
-
-    /// Records every intermediate result of one pass over the texts, by one thread. Static
-    /// embeddings have no intermediate results but the pooled vectors.
-    ///
-    /// The vectors have the same bits as those of [`Self::embed`].
-    ///
-    /// # Errors
-    /// If there are no texts, if a text has no tokens at all, or if [`Self::embed`] fails.
-    pub fn trace<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Trace> {
-        let encoded = self.tokenize_texts(texts, &self.prompt)?;
-        if encoded.is_empty() || encoded.iter().any(|text| text.ids.is_empty()) {
-            return Err(Error::Empty("tokens to trace"));
-        }
-        let mut activations = Recorder::default();
-        let mut pooled = vec![0.0; texts.len() * self.head.pooled_width()];
-        match &self.token_vectors {
-            TokenVectors::Encoder(backbone) => {
-                let batch = backbone.batch(&encoded);
-                backbone.run_observed(&batch, &mut activations, |tokens| {
-                    self.head.pool_texts(&encoded, &batch, tokens, &mut pooled)
-                });
-            }
-            TokenVectors::Table(model) => {
-                let means = pooled.chunks_exact_mut(self.head.pooled_width());
-                encoded.iter().zip(means).for_each(|(text, mean)| model.mean_of(&text.ids, mean));
-            }
-        }
-        let embeddings = Embeddings {
-            data: self.head.apply_post_modules(pooled.clone(), self.output_options),
-            width: self.width(),
-            usage: encoded.iter().map(|text| text.usage).collect(),
-        };
-        let token_counts = encoded.iter().map(|text| text.ids.len()).collect();
-        let ids = encoded.into_iter().flat_map(|text| text.ids).collect();
-        Ok(Trace { activations, ids, token_counts, pooled, embeddings })
     }
 }

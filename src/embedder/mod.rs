@@ -15,11 +15,12 @@ mod source;
 #[cfg(feature = "serve")]
 mod staged;
 mod tokenization;
+mod trace;
 
 pub use builder::Builder;
 #[cfg(feature = "write")]
 pub use convert::Converted;
 pub use model::Embedder;
-pub use results::{Embeddings, Scores, Trace};
+pub use results::{Embeddings, Scores};
 #[cfg(feature = "serve")]
 pub(crate) use staged::{EncodeOptions, EncodedText, TextInput};

@@ -1,7 +1,6 @@
 //! The results of an embedder.
 
 use crate::tokenizer::TokenUsage;
-use crate::trace::Recorder;
 
 /// Sentence vectors `[S, width]` of S texts, in the order of the texts.
 ///
@@ -35,23 +34,6 @@ pub struct Scores {
     pub source: TokenUsage,
     /// The tokens used of each sentence.
     pub sentences: Vec<TokenUsage>,
-}
-
-/// Every intermediate result of a pass over a batch of T tokens, for comparison with another
-/// implementation.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Trace {
-    /// The intermediate results of the encoder.
-    pub activations: Recorder,
-    /// Token ids of all texts, concatenated `[T]`.
-    pub ids: Vec<u32>,
-    /// The number of tokens of each text; their sum is T.
-    pub token_counts: Vec<usize>,
-    /// The pooled vectors `[S, W]` of S texts, before the modules after pooling.
-    pub pooled: Vec<f32>,
-    /// The sentence vectors.
-    pub embeddings: Embeddings,
 }
 
 impl Embeddings {

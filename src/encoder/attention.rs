@@ -43,7 +43,7 @@ use likewise_kernels::memory::AlignedScratch;
 use likewise_kernels::softmax::{ScoreTransform, softmax};
 use likewise_kernels::view::{MatMut, MatRef, padded_stride};
 
-use crate::encoder::layer::{SublayerBody, SublayerInput};
+use crate::encoder::layer::{SublayerBody, SublayerInput, SublayerSites, project};
 use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
 use crate::encoder::pass::PassContext;
@@ -52,7 +52,7 @@ use crate::encoder::rotary::{RotaryPositions, Rotations};
 use crate::encoder::spec::{AttentionSpec, Window};
 use crate::error::Result;
 use crate::parallel::TeamMatrix;
-use crate::trace::{Observer, TracePoint};
+use crate::trace::{LayerSite, Observer, Site};
 
 /// output(heads(qkv(x))), D to D.
 pub(crate) struct Attention {
@@ -216,6 +216,7 @@ impl Attention {
                 let keys = self.window.keys(first + row, key_count);
                 keys.start - seen.start..keys.end - seen.start
             };
+            observer.record_scores(scores.reborrow(), seen.clone(), visible, transform);
             softmax(self.level, scores, visible, transform);
             let probabilities = MatRef::with_stride(memory, rows.len(), seen.len(), stride);
             let values = values.rows(seen.clone());
@@ -223,7 +224,7 @@ impl Attention {
             observer.record_block(input.rotations.map(|_| q), seen, probabilities);
         }
         if input.rotations.is_some() {
-            observer.record(TracePoint::RotatedKey, k);
+            observer.record_rotated_keys(k);
         }
     }
 
@@ -254,22 +255,59 @@ impl<O: Observer> HeadObserver<'_, O> {
             return;
         }
         if let Some(queries) = queries {
-            self.record(TracePoint::RotatedQuery, queries);
+            self.record(LayerSite::RotatedQuery, queries);
         }
         let mut all = vec![0.0; probabilities.rows() * self.tokens];
         for (i, row) in all.chunks_exact_mut(self.tokens).enumerate() {
             row[seen.clone()].copy_from_slice(probabilities.row(i));
         }
-        self.record(TracePoint::Probabilities, MatRef::new(&all, probabilities.rows(), self.tokens));
+        self.record(LayerSite::Probabilities, MatRef::new(&all, probabilities.rows(), self.tokens));
     }
 
-    fn record(&mut self, point: fn(usize) -> TracePoint, rows: MatRef<'_>) {
-        self.observer.record(point(self.layer), rows);
+    /// Records the scores of a block as the softmax transforms them, with −∞ for the keys that a
+    /// query does not see.
+    fn record_scores(
+        &mut self,
+        raw: MatMut<'_>,
+        seen: Range<usize>,
+        visible: impl Fn(usize) -> Range<usize>,
+        transform: ScoreTransform<'_>,
+    ) {
+        if !O::ENABLED {
+            return;
+        }
+        let mut all = vec![f32::NEG_INFINITY; raw.rows() * self.tokens];
+        for (i, row) in all.chunks_exact_mut(self.tokens).enumerate() {
+            for column in visible(i) {
+                let bias = transform.bias.get(transform.start + column - i).copied().unwrap_or(0.0);
+                row[seen.start + column] = raw.row(i)[column].mul_add(transform.scale, bias);
+            }
+        }
+        self.record(LayerSite::Scores, MatRef::new(&all, raw.rows(), self.tokens));
+    }
+
+    /// Records the rotated keys `[attended, d]`, with zeros for the tokens without keys.
+    fn record_rotated_keys(&mut self, keys: MatRef<'_>) {
+        if !O::ENABLED {
+            return;
+        }
+        self.record(LayerSite::RotatedKey, keys);
+        let without = self.tokens - keys.rows();
+        self.record(LayerSite::RotatedKey, MatRef::new(&vec![0.0; without * keys.cols()], without, keys.cols()));
+    }
+
+    fn record(&mut self, site: LayerSite, rows: MatRef<'_>) {
+        self.observer.record(Site::Layer(site, self.layer), rows);
     }
 }
 
 impl SublayerBody for Attention {
-    const OUTPUT: fn(usize) -> TracePoint = TracePoint::Attention;
+    const SITES: SublayerSites = SublayerSites {
+        input: LayerSite::AttentionInput,
+        projection: LayerSite::AttentionProjection,
+        sum: LayerSite::AttentionSum,
+        output: LayerSite::Attention,
+    };
 
     fn forward<O: Observer>(
         &self,
@@ -280,16 +318,16 @@ impl SublayerBody for Attention {
     ) {
         let work = cx.work;
         self.project(cx, input);
-        let points = [TracePoint::Query, TracePoint::Key, TracePoint::Value];
-        for (part, point) in points.into_iter().enumerate() {
+        for (part, site) in [LayerSite::Query, LayerSite::Key, LayerSite::Value].into_iter().enumerate() {
             let width = self.heads * self.head_size;
-            cx.observer.record_columns(cx.member, point(cx.layer), &work.qkv, part * width..(part + 1) * width);
+            let columns = part * width..(part + 1) * width;
+            cx.observer.record_columns(cx.member, Site::Layer(site, cx.layer), &work.qkv, columns);
         }
         self.attend(cx);
-        cx.observer.record_matrix(cx.member, TracePoint::Context(cx.layer), &work.context.values);
+        cx.observer.record_layer(cx.member, LayerSite::Context, cx.layer, &work.context.values);
         let context = &cx.selected.map_or(work, |selected| selected.work).context;
         context.quantize(cx.member, self.level);
-        self.output.forward(cx, context, epilogue, out);
+        project(cx, &self.output, context, epilogue, out, Self::SITES.projection);
     }
 
     fn linears(&self) -> [&Linear; 2] {

@@ -13,6 +13,7 @@ use crate::encoder::norm::Norm;
 use crate::encoder::pass::PassContext;
 use crate::encoder::spec::{EmbeddingsSpec, PositionTableSpec};
 use crate::error::{Error, Result};
+use crate::trace::{Observer, Site};
 
 /// projection(norm(tokens [+ token type] [+ position])); some models have no projection or norm.
 ///
@@ -58,10 +59,14 @@ impl Embeddings {
     }
 
     /// Runs the steps: computes out `[T, D]` from the batch's ids and positions.
-    pub(crate) fn forward<O>(&self, cx: &mut PassContext<'_, '_, O>, out: &Activations) {
+    pub(crate) fn forward<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>, out: &Activations) {
+        if O::ENABLED {
+            self.record_rows(cx.batch, cx.observer);
+        }
         let Some(projection) = &self.projection else { return self.look_up(cx, out) };
         let embedded = cx.work.embedded();
         self.look_up(cx, embedded);
+        cx.observer.record_matrix(cx.member, Site::EmbeddingNorm, &embedded.values);
         projection.forward(cx, embedded, LinearEpilogue::Store, &out.values);
         out.quantize(cx.member, self.level);
     }
@@ -74,19 +79,43 @@ impl Embeddings {
             for (i, t) in rows.enumerate() {
                 self.tokens.row(batch.ids()[t] as usize, &mut token);
                 let position = self.positions.row(batch.positions()[t], &mut position);
-                // In the order of transformers: the token type, if there is one, before the
-                // position.
-                match (self.token_type(batch.token_type(t)), position) {
-                    (Some(token_type), position) => add(self.level, &token, token_type, position, &mut sum),
-                    (None, Some(position)) => add(self.level, &token, position, None, &mut sum),
-                    (None, None) => sum.copy_from_slice(&token),
-                }
+                self.add(&token, self.token_type(batch.token_type(t)), position, &mut sum);
                 match &self.norm {
                     Some(norm) => norm.apply(MatRef::new(&sum, 1, self.width), view.rows_in(i..i + 1)),
                     None => view.row_mut(i).copy_from_slice(&sum),
                 }
             }
         });
+    }
+
+    /// Computes the sum of a token's rows `[width]`, in the order of transformers: the token type,
+    /// if there is one, before the position.
+    fn add(&self, token: &[f32], token_type: Option<&[f32]>, position: Option<&[f32]>, sum: &mut [f32]) {
+        match (token_type, position) {
+            (Some(token_type), position) => add(self.level, token, token_type, position, sum),
+            (None, Some(position)) => add(self.level, token, position, None, sum),
+            (None, None) => sum.copy_from_slice(token),
+        }
+    }
+
+    /// Records the rows of the tables that a batch reads, and their sums.
+    fn record_rows(&self, batch: &Batch, observer: &mut impl Observer) {
+        let [mut token, mut position, mut sum] = [(); 3].map(|()| vec![0.0; self.width]);
+        let mut record = |site, row: &[f32]| observer.record(site, MatRef::new(row, 1, self.width));
+        for (t, &id) in batch.ids().iter().enumerate() {
+            self.tokens.row(id as usize, &mut token);
+            let position = self.positions.row(batch.positions()[t], &mut position);
+            let token_type = self.token_type(batch.token_type(t));
+            self.add(&token, token_type, position, &mut sum);
+            record(Site::TokenEmbeddings, &token);
+            if let Some(token_type) = token_type {
+                record(Site::TokenTypeEmbeddings, token_type);
+            }
+            if let Some(position) = position {
+                record(Site::PositionEmbeddings, position);
+            }
+            record(Site::EmbeddingSum, &sum);
+        }
     }
 
     /// Returns the vector of a token type `[width]`, if the model has types.

@@ -5,14 +5,14 @@ use likewise_kernels::gated::activate_gated;
 use likewise_kernels::math::Activation;
 
 use crate::encoder::activations::Activations;
-use crate::encoder::layer::{SublayerBody, SublayerInput};
+use crate::encoder::layer::{SublayerBody, SublayerInput, SublayerSites, project};
 use crate::encoder::linear::{Linear, LinearEpilogue};
 use crate::encoder::loader::WeightLoader;
 use crate::encoder::pass::PassContext;
 use crate::encoder::spec::FeedForwardSpec;
 use crate::error::Result;
 use crate::parallel::TeamMatrix;
-use crate::trace::{Observer, TracePoint};
+use crate::trace::{LayerSite, Observer, Site};
 
 /// down(activation(up(x))), or down(activation(gates) · values) of a gated network. D to F and back
 /// to D.
@@ -46,6 +46,10 @@ impl FeedForward {
             // Only `down` reads the intermediate elements, so they are rounded immediately.
             Some(rounded) if !O::ENABLED => self.up.forward_bf16(cx, input, activate, rounded),
             _ => {
+                if O::ENABLED {
+                    self.up.forward(cx, input, LinearEpilogue::Store, &intermediate.values);
+                    cx.observer.record_layer(cx.member, LayerSite::Up, cx.layer, &intermediate.values);
+                }
                 self.up.forward(cx, input, activate, &intermediate.values);
                 intermediate.quantize(cx.member, self.level);
             }
@@ -56,6 +60,10 @@ impl FeedForward {
     fn activate_gated<O: Observer>(&self, cx: &mut PassContext<'_, '_, O>, input: &Activations) {
         let gates_and_values = cx.work.gates_and_values();
         self.up.forward(cx, input, LinearEpilogue::Store, gates_and_values);
+        let width = gates_and_values.cols() / 2;
+        for (site, columns) in [(LayerSite::Gate, 0..width), (LayerSite::Up, width..2 * width)] {
+            cx.observer.record_columns(cx.member, Site::Layer(site, cx.layer), gates_and_values, columns);
+        }
         cx.work.intermediate.fill_rows(cx.member, self.level, |rows, view, reader| {
             activate_gated(self.level, self.activation, reader.read(gates_and_values).rows_in(rows), view);
         });
@@ -63,7 +71,12 @@ impl FeedForward {
 }
 
 impl SublayerBody for FeedForward {
-    const OUTPUT: fn(usize) -> TracePoint = TracePoint::Output;
+    const SITES: SublayerSites = SublayerSites {
+        input: LayerSite::FeedForwardInput,
+        projection: LayerSite::Down,
+        sum: LayerSite::FeedForwardSum,
+        output: LayerSite::Output,
+    };
 
     fn forward<O: Observer>(
         &self,
@@ -78,8 +91,8 @@ impl SublayerBody for FeedForward {
         } else {
             self.activate(cx, input.tokens);
         }
-        cx.observer.record_matrix(cx.member, TracePoint::Intermediate(cx.layer), &intermediate.values);
-        self.down.forward(cx, intermediate, epilogue, out);
+        cx.observer.record_layer(cx.member, LayerSite::Intermediate, cx.layer, &intermediate.values);
+        project(cx, &self.down, intermediate, epilogue, out, Self::SITES.projection);
     }
 
     fn linears(&self) -> [&Linear; 2] {

@@ -10,12 +10,12 @@ use crate::encoder::pass::{PassContext, Stream};
 use crate::encoder::spec::{JoinSpec, SublayerSpec};
 use crate::error::Result;
 use crate::parallel::TeamMatrix;
-use crate::trace::{Observer, TracePoint};
+use crate::trace::{LayerSite, Observer};
 
 /// A function f of the residual stream.
 pub(crate) trait SublayerBody {
-    /// The trace point of the stream after f has joined it.
-    const OUTPUT: fn(usize) -> TracePoint;
+    /// The names of its results in a trace.
+    const SITES: SublayerSites;
 
     /// Runs the steps of f. The last one is out `[T, D]` = epilogue(f(input `[T, D]`)).
     ///
@@ -30,6 +30,18 @@ pub(crate) trait SublayerBody {
 
     /// Returns the linear layers, in the order of a pass.
     fn linears(&self) -> [&Linear; 2];
+}
+
+/// The names of a sublayer's results in a trace.
+pub(crate) struct SublayerSites {
+    /// The input of f after its norm.
+    pub(crate) input: LayerSite,
+    /// The output of f alone.
+    pub(crate) projection: LayerSite,
+    /// The stream with f's output, before the norm after both.
+    pub(crate) sum: LayerSite,
+    /// The stream after f has joined it.
+    pub(crate) output: LayerSite,
 }
 
 /// What a function f reads.
@@ -47,6 +59,23 @@ pub(crate) struct Sublayer<B> {
     body: B,
     join: Join,
     level: Level,
+}
+
+/// Runs the last step of a function f: out = epilogue(linear(x)). A trace also gets linear(x)
+/// alone, which takes a second product.
+pub(crate) fn project<O: Observer>(
+    cx: &mut PassContext<'_, '_, O>,
+    linear: &Linear,
+    x: &Activations,
+    epilogue: LinearEpilogue<'_>,
+    out: &TeamMatrix,
+    site: LayerSite,
+) {
+    if O::ENABLED {
+        linear.forward(cx, x, LinearEpilogue::Store, out);
+        cx.observer.record_layer(cx.member, site, cx.layer, out);
+    }
+    linear.forward(cx, x, epilogue, out);
 }
 
 /// See [`JoinSpec`].
@@ -85,6 +114,7 @@ impl<B: SublayerBody> Sublayer<B> {
             None => work.stream(x),
             Some(norm) => {
                 norm.forward(cx, residual, work.normed());
+                cx.observer.record_layer(cx.member, B::SITES.input, cx.layer, &work.normed().values);
                 work.normed()
             }
         };
@@ -106,6 +136,7 @@ impl<B: SublayerBody> Sublayer<B> {
             // x ← norm(x + f(x))
             Join::AddThenNorm(norm) => {
                 self.body.forward(cx, input, LinearEpilogue::Add(residual), &work.norm_input);
+                cx.observer.record_layer(cx.member, B::SITES.sum, cx.layer, &work.norm_input);
                 norm.forward(cx, &work.norm_input, work.stream(x));
                 x
             }
@@ -124,7 +155,7 @@ impl<B: SublayerBody> Sublayer<B> {
                 x.other()
             }
         };
-        cx.observer.record_matrix(cx.member, B::OUTPUT(cx.layer), &work.stream(next).values);
+        cx.observer.record_layer(cx.member, B::SITES.output, cx.layer, &work.stream(next).values);
         next
     }
 

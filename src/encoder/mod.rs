@@ -48,7 +48,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::parallel::{Pool, TeamMember};
-use crate::trace::{Observer, TracePoint};
+use crate::trace::{Observer, Site};
 
 /// Embeddings, layers and an optional final norm, with their weights.
 pub(crate) struct Encoder {
@@ -96,7 +96,7 @@ impl Encoder {
         let mut cx = PassContext { member, batch, weights, relative_bias, work, selected: None, observer, layer: 0 };
         let mut x = Stream::FIRST;
         self.embeddings.forward(&mut cx, work.stream(x));
-        cx.observer.record_matrix(cx.member, TracePoint::Embeddings, &work.stream(x).values);
+        cx.observer.record_matrix(cx.member, Site::Embeddings, &work.stream(x).values);
         let last = self.spec.layer_order.len().wrapping_sub(1);
         for (i, &layer) in self.spec.layer_order.iter().enumerate() {
             cx.layer = i;
@@ -113,7 +113,7 @@ impl Encoder {
             let work = cx.work;
             norm.forward(&mut cx, &work.stream(x).values, work.stream(x.other()));
             x = x.other();
-            cx.observer.record_matrix(cx.member, TracePoint::FinalNorm, &work.stream(x).values);
+            cx.observer.record_matrix(cx.member, Site::FinalNorm, &work.stream(x).values);
         }
         PassOutput { stream: x, is_selected: selected.is_some() }
     }

@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::encoder::Norm;
 use crate::encoder::spec::{ClassifierPooling, ClassifierSpec, EncoderSpec, HeadLinearSpec};
 use crate::error::Result;
+use crate::trace::{Layout, Recorder};
 
 /// The modules that the heads of all families are made of. A tensor of another one is an error.
 const MODULES: [&str; 3] = ["classifier.", "pre_classifier.", "head."];
@@ -53,13 +54,25 @@ impl ClassificationHead {
 
     /// Maps pooled vectors `[S, D]` to one number for each label `[S, labels]`.
     pub(crate) fn apply(&self, pooled: &[f32]) -> Vec<f32> {
+        self.apply_observed(pooled, |_, _| ())
+    }
+
+    /// Maps pooled vectors as [`Self::apply`] does, and records each step.
+    pub(crate) fn trace(&self, pooled: &[f32], recorder: &mut Recorder) -> Vec<f32> {
+        let width = self.hidden.output_width();
+        self.apply_observed(pooled, |site, x| recorder.record_rows(site, Layout::Texts("D"), width, x))
+    }
+
+    fn apply_observed(&self, pooled: &[f32], mut observe: impl FnMut(&str, &[f32])) -> Vec<f32> {
         let mut x = self.hidden.apply(pooled);
+        observe("classifier.hidden", &x);
         if let Some(norm) = &self.norm {
             let width = self.hidden.output_width();
             let rows = x.len() / width;
             let mut y = vec![0.0; x.len()];
             norm.apply(MatRef::new(&x, rows, width), MatMut::new(&mut y, rows, width));
             x = y;
+            observe("classifier.norm", &x);
         }
         self.output.apply(&x)
     }

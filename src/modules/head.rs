@@ -12,6 +12,7 @@ use crate::encoder::spec::NormSpec;
 use crate::error::Result;
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, ModuleEntry, ModuleList, file_in};
+use crate::trace::{Layout, Recorder};
 use crate::vector_math;
 
 /// The epsilon of a LayerNorm module: the default of `torch.nn.LayerNorm`.
@@ -172,9 +173,39 @@ impl PoolingHead {
 
     /// Applies the modules after pooling to pooled vectors `[S, W]`. Returns the sentence vectors
     /// `[S, E]`, or `[S, k]` if the options keep k dimensions.
-    pub(crate) fn apply_post_modules(&self, mut vectors: Vec<f32>, options: OutputOptions) -> Vec<f32> {
+    pub(crate) fn apply_post_modules(&self, vectors: Vec<f32>, options: OutputOptions) -> Vec<f32> {
+        self.apply_observed(vectors, options, |_, _, _| ())
+    }
+
+    /// Applies the modules as [`Self::apply_post_modules`] does, and records the pooled vectors,
+    /// the output of each module, and the sentence vectors. `first` is the index in modules.json of
+    /// the first module after pooling.
+    pub(crate) fn trace_post_modules(
+        &self,
+        pooled: Vec<f32>,
+        options: OutputOptions,
+        first: usize,
+        recorder: &mut Recorder,
+    ) -> Vec<f32> {
+        recorder.record_rows("pooled", Layout::Texts("W"), self.pooled_width, &pooled);
+        let texts = pooled.len() / self.pooled_width;
+        let vectors = self.apply_observed(pooled, options, |module, width, vectors| {
+            recorder.record_rows(&format!("module.{}", first + module), Layout::Texts("E"), width, vectors);
+        });
+        recorder.record_rows("vectors", Layout::Texts("E"), vectors.len() / texts, &vectors);
+        vectors
+    }
+
+    /// Applies the modules after pooling. `observe` gets the index, the width and the output of
+    /// each.
+    fn apply_observed(
+        &self,
+        mut vectors: Vec<f32>,
+        options: OutputOptions,
+        mut observe: impl FnMut(usize, usize, &[f32]),
+    ) -> Vec<f32> {
         let mut width = self.pooled_width;
-        for module in self.modules_kept(options) {
+        for (i, module) in self.modules_kept(options).iter().enumerate() {
             match module {
                 Module::Dense(dense) => {
                     vectors = dense.apply(&vectors);
@@ -184,6 +215,7 @@ impl PoolingHead {
                 Module::Normalize => self.normalize(&mut vectors, width),
                 Module::Dropout => {}
             }
+            observe(i, width, &vectors);
         }
         if let Some(dimensions) = options.dimensions.filter(|&dimensions| dimensions < width) {
             vectors = vectors.chunks_exact(width).flat_map(|vector| &vector[..dimensions]).copied().collect();

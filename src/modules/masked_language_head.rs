@@ -17,6 +17,7 @@ use crate::encoder::spec::{EncoderSpec, MaskedLanguageSpec};
 use crate::encoder::{ComputeConfig, Norm};
 use crate::error::Result;
 use crate::parallel::Pool;
+use crate::trace::{Layout, Recorder};
 
 /// The numbers of so many tokens for so many vocabulary entries are computed together. The columns
 /// are whole panels, and the buffer stays in the second-level cache.
@@ -132,13 +133,16 @@ impl MaskedLanguageHead {
         format!("masked-language head {width} → {inner}, {activation}, norm → {}", self.vocabulary())
     }
 
-    /// Maps token vectors `[T, D]` to the input of the last product.
-    fn hidden(&self, tokens: &[f32]) -> Hidden {
+    /// Maps token vectors `[T, D]` to the input of the last product. `observe` gets the vectors
+    /// before and after the norm.
+    fn hidden(&self, tokens: &[f32], mut observe: impl FnMut(&str, &[f32])) -> Hidden {
         let x = self.hidden.apply(tokens);
+        observe("masked_language.hidden", &x);
         let width = self.hidden.output_width();
         let rows = x.len() / width;
         let mut y = vec![0.0; x.len()];
         self.norm.apply(MatRef::new(&x, rows, width), MatMut::new(&mut y, rows, width));
+        observe("masked_language.norm", &y);
         let ComputeConfig { level, precision } = self.compute;
         if precision == Precision::F32 {
             return Hidden::F32(y);
@@ -147,6 +151,19 @@ impl MaskedLanguageHead {
         let mut packed = vec![0; rows * packed_width];
         quantize(level, precision, MatRef::new(&y, rows, width), MatMut::new(&mut packed, rows, packed_width));
         Hidden::Quantized(packed)
+    }
+
+    /// Records what the head computes of token vectors `[T, D]`. In a trace the numbers of all
+    /// tokens `[T, V]` exist, as `logits`.
+    pub(crate) fn trace(&self, tokens: &[f32], recorder: &mut Recorder) {
+        let rows = tokens.len() / self.hidden.input_width();
+        let width = self.hidden.output_width();
+        let record = |site: &str, x: &[f32]| recorder.record_rows(site, Layout::Tokens("C"), width, x);
+        let hidden = self.hidden(tokens, record);
+        let columns = self.vocabulary();
+        let mut logits = vec![0.0; rows * columns];
+        self.multiply(&hidden, 0..rows, 0..columns, MatMut::new(&mut logits, rows, columns));
+        recorder.record_rows("logits", Layout::Tokens("V"), columns, &logits);
     }
 
     /// Maps the token vectors `[T, D]` of texts to one vector each. Text s has the tokens
@@ -158,7 +175,7 @@ impl MaskedLanguageHead {
         bounds: &[usize],
         pool: Option<&Pool>,
     ) -> Vec<SparseVector> {
-        let hidden = self.hidden(tokens);
+        let hidden = self.hidden(tokens, |_, _| ());
         let block = |i: usize| {
             let columns = i * COLUMNS..self.vocabulary().min((i + 1) * COLUMNS);
             self.pool_columns(pooling, &hidden, bounds, columns)

@@ -13,6 +13,7 @@ use crate::checkpoint::TensorReader;
 use crate::error::Result;
 use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, ModuleEntry, ModuleList, file_in};
+use crate::trace::{Layout, Recorder};
 use crate::vector_math;
 
 /// The modules after the encoder, which turn token vectors into those that are compared.
@@ -114,9 +115,22 @@ impl TokenHead {
     }
 
     /// Maps vectors of the encoder `[T, D]` to vectors `[T, width]`.
-    pub(crate) fn apply(&self, mut vectors: Vec<f32>) -> Vec<f32> {
+    pub(crate) fn apply(&self, vectors: Vec<f32>) -> Vec<f32> {
+        self.apply_observed(vectors, |_, _, _| ())
+    }
+
+    /// Maps vectors as [`Self::apply`] does, and records the output of each module, by its index in
+    /// modules.json.
+    pub(crate) fn trace(&self, vectors: Vec<f32>, recorder: &mut Recorder) -> Vec<f32> {
+        self.apply_observed(vectors, |module, width, vectors| {
+            recorder.record_rows(&format!("module.{}", module + 1), Layout::Tokens("E"), width, vectors);
+        })
+    }
+
+    /// Applies the modules. `observe` gets the index, the width and the output of each.
+    fn apply_observed(&self, mut vectors: Vec<f32>, mut observe: impl FnMut(usize, usize, &[f32])) -> Vec<f32> {
         let mut width = self.encoder_width;
-        for module in &self.modules {
+        for (i, module) in self.modules.iter().enumerate() {
             match module {
                 TokenModule::Dense(dense) => {
                     vectors = dense.apply(&vectors);
@@ -127,6 +141,7 @@ impl TokenHead {
                 }
                 TokenModule::Dropout => {}
             }
+            observe(i, width, &vectors);
         }
         vectors
     }

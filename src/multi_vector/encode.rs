@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::vector_math;
 
 /// A tokenized text, and which of its tokens are scored.
-struct EncodedText {
-    text: TokenizedText,
+pub(super) struct EncodedText {
+    pub(super) text: TokenizedText,
     /// Indices into the tokens.
-    scored: Vec<usize>,
+    pub(super) scored: Vec<usize>,
 }
 
 impl MultiVectorEncoder {
@@ -118,15 +118,8 @@ impl MultiVectorEncoder {
                 scored[i].iter().for_each(|token| rows.extend_from_slice(tokens.row(first + token)));
             }
         });
-        let mut vectors = if rows.is_empty() { rows } else { self.head.apply(rows) };
-        if self.width < self.head.width() {
-            let whole = vectors.chunks_exact(self.head.width());
-            vectors = whole.flat_map(|vector| &vector[..self.width]).copied().collect();
-        }
-        if self.normalize {
-            let level = self.level();
-            vectors.chunks_exact_mut(self.width).for_each(|vector| vector_math::normalize(level, vector));
-        }
+        let vectors = if rows.is_empty() { rows } else { self.head.apply(rows) };
+        let vectors = self.keep_and_normalize(vectors);
         let Some(element) = vectors.iter().position(|x| !x.is_finite()) else { return Ok(vectors) };
         let mut end = 0;
         let of_text = indices.iter().find(|&&i| {
@@ -136,8 +129,21 @@ impl MultiVectorEncoder {
         Err(self.backbone.not_finite(of_text.copied().unwrap_or(0), &batch))
     }
 
+    /// Keeps the first elements of vectors, and scales them to length 1, as the settings say.
+    pub(super) fn keep_and_normalize(&self, mut vectors: Vec<f32>) -> Vec<f32> {
+        if self.width < self.head.width() {
+            let whole = vectors.chunks_exact(self.head.width());
+            vectors = whole.flat_map(|vector| &vector[..self.width]).copied().collect();
+        }
+        if self.normalize {
+            let level = self.level();
+            vectors.chunks_exact_mut(self.width).for_each(|vector| vector_math::normalize(level, vector));
+        }
+        vectors
+    }
+
     /// Tokenizes one text. `text_index` is its index in the call, for errors.
-    fn tokenize(&self, text_index: usize, text: &str, role: Role) -> Result<EncodedText> {
+    pub(super) fn tokenize(&self, text_index: usize, text: &str, role: Role) -> Result<EncodedText> {
         let RoleSettings { prompt, max_tokens, expansion } = self.settings(role);
         let (ids, usage) = self.backbone.tokenizer().encode_up_to(*max_tokens, &prepend_prompt(prompt, text), None)?;
         if self.backbone.truncation() == TruncationPolicy::Error && usage.truncated() {

@@ -24,6 +24,7 @@ mod open;
 mod results;
 mod role;
 mod score;
+mod trace;
 
 pub use model::MultiVectorEncoder;
 pub use results::{TokenRows, TokenVectors};

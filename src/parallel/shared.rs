@@ -137,6 +137,14 @@ impl<'t> TeamMember<'t> {
         read(&self.reader())
     }
 
+    /// Runs a step that reads the matrices of earlier steps and fills none. The next step may fill
+    /// what this one has read.
+    pub(crate) fn read_step<R>(&mut self, read: impl FnOnce(&StepReader) -> R) -> R {
+        let result = read(&self.reader());
+        self.finish();
+        result
+    }
+
     /// Returns this member's part of `units` units, as a range that ends at `end` for the last
     /// member.
     fn part(&self, units: usize, unit: usize, end: usize) -> Range<usize> {

@@ -23,6 +23,7 @@ mod route;
 mod router;
 #[cfg(feature = "serve")]
 mod staged;
+mod trace;
 
 pub use model::SparseEncoder;
 pub use results::{SparseEmbeddings, SparseRow};

@@ -92,7 +92,6 @@ impl StaticModel {
     }
 
     /// Writes the vectors of tokens to `out` `[L, D]`.
-    #[cfg(feature = "serve")]
     pub(crate) fn rows_of(&self, ids: &[u32]) -> Vec<f32> {
         let width = self.table.width();
         let mut rows = vec![0.0; ids.len() * width];

@@ -168,7 +168,7 @@ impl Golden {
         vectors.chunks(vectors.len() / self.texts.len()).all(|v| (length(v) - 1.0).abs() < 1e-4)
     }
 
-    /// Returns the number of trace points.
+    /// Returns the number of sites.
     pub(crate) fn sites(&self) -> usize {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let is_site = |name: &&str| {
@@ -177,7 +177,13 @@ impl Golden {
         tensors.names().into_iter().filter(|name| is_site(name)).count()
     }
 
-    /// Returns the tensor of a trace point, in the order of a trace.
+    /// Returns whether the file has the tensor of a site of the encoder.
+    pub(crate) fn has_site(&self, name: &str) -> bool {
+        let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
+        (name.starts_with("layer.") || ["embeddings", "final_norm"].contains(&name)) && tensors.tensor(name).is_ok()
+    }
+
+    /// Returns the tensor of a site, in the order of a trace.
     ///
     /// Rotated queries and keys are one head after another in a trace, as they are computed. The
     /// golden file has them token by token.
@@ -213,6 +219,11 @@ impl Golden {
     pub(crate) fn traced(&self) -> Vec<&str> {
         self.integers("traced").into_iter().map(|i| self.texts[i].as_str()).collect()
     }
+}
+
+/// Returns the elements of a site of a trace.
+pub(crate) fn elements<'a>(trace: &'a likewise::Trace, site: &str) -> &'a [f32] {
+    trace.get(site).unwrap_or_else(|| panic!("no site {site}")).as_slice()
 }
 
 /// Returns the largest |a − b|, or NaN if any difference is NaN.

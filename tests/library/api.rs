@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use crate::common::{files, in_memory, model};
 use likewise::{
-    Builder, Checkpoint, Embedder, Embeddings, Error, ModelFiles, ModelInfo, Ranges, Recorder, Scores,
-    SparseEmbeddings, SparseEncoder, Tensor, Trace, Vectors,
+    Builder, Checkpoint, Embedder, Embeddings, Error, ModelFiles, ModelInfo, Ranges, Scores, SparseEmbeddings,
+    SparseEncoder, Tensor, Trace, Vectors,
 };
 
 const TEXTS: [&str; 3] = ["a dog", "a happy person", "the sun"];
@@ -26,7 +26,6 @@ fn public_types_are_send_sync_and_debug() {
     check::<ModelFiles>();
     check::<ModelInfo>();
     check::<Ranges>();
-    check::<Recorder>();
     check::<Scores>();
     check::<SparseEmbeddings>();
     check::<SparseEncoder>();

@@ -1,7 +1,7 @@
 //! Compares all results with those of sentence-transformers, on every level: token ids, offsets,
 //! every intermediate tensor, vectors and scores.
 
-use crate::common::{Golden, Report, TINY, committed, max_difference, max_error, open, synthetic_weights};
+use crate::common::{Golden, Report, TINY, committed, elements, max_difference, max_error, open, synthetic_weights};
 use likewise::{Embedder, Level, Similarity};
 
 /// Maximum error of an element of an intermediate tensor: absolute up to magnitude 1, relative
@@ -55,28 +55,28 @@ fn compare_scores(model: &Embedder, golden: &Golden, report: &mut Report, label:
 fn compare_trace(model: &Embedder, golden: &Golden, report: &mut Report, label: &str) {
     let trace = model.trace(&golden.traced()).expect("a trace");
     let architecture = model.info().architecture;
-    for site in trace.activations.sites() {
-        let found = trace.activations.get(site).expect("the trace point");
-        let expected = golden.site(site, architecture.heads);
-        report.within(&format!("{label} {site}"), max_error(found, &expected), MAX_TENSOR_ERROR);
+    let in_golden = || trace.tensors().iter().filter(|tensor| golden.has_site(tensor.site()));
+    for tensor in in_golden() {
+        let expected = golden.site(tensor.site(), architecture.heads);
+        report.within(&format!("{label} {}", tensor.site()), max_error(tensor.as_slice(), &expected), MAX_TENSOR_ERROR);
     }
     let is_in_f64 = |site: &&str| *site == "embeddings" || *site == "final_norm" || site.ends_with(".output");
-    for site in trace.activations.sites().filter(is_in_f64) {
-        let found = trace.activations.get(site).expect("the trace point");
+    for tensor in trace.tensors().iter().filter(|tensor| is_in_f64(&tensor.site())) {
+        let site = tensor.site();
         let exact = golden.tensor(&format!("{site}.f64"));
-        report.within(&format!("{label} {site} f64"), max_error(found, &exact), MAX_TENSOR_ERROR);
+        report.within(&format!("{label} {site} f64"), max_error(tensor.as_slice(), &exact), MAX_TENSOR_ERROR);
     }
-    // Each layer has eight trace points, and two more with rotary positions.
-    let has = |site: &str| usize::from(trace.activations.get(site).is_some());
-    let points = 1 + (8 + 2 * has("layer.0.rotated_query")) * architecture.layers + has("final_norm");
-    assert_eq!(trace.activations.sites().count(), points, "trace points");
-    assert_eq!(points, golden.sites(), "trace points of the reference");
+    // Each layer has eight sites in golden files, and two more with rotary positions.
+    let has = |site: &str| usize::from(trace.get(site).is_some());
+    let sites = 1 + (8 + 2 * has("layer.0.rotated_query")) * architecture.layers + has("final_norm");
+    assert_eq!(in_golden().count(), sites, "sites of the trace in the golden file");
+    assert_eq!(sites, golden.sites(), "sites of the reference");
     let expected = golden.tensor("pooled");
     let traced = golden.integers("traced");
     let pooled_width = expected.len() / golden.texts.len();
     let expected: Vec<f64> =
         traced.iter().flat_map(|&i| expected.chunks(pooled_width).nth(i).expect("a row")).copied().collect();
-    report.within(&format!("{label} pooled"), max_error(&trace.pooled, &expected), MAX_TENSOR_ERROR);
+    report.within(&format!("{label} pooled"), max_error(elements(&trace, "pooled"), &expected), MAX_TENSOR_ERROR);
 }
 
 #[test]
@@ -186,9 +186,9 @@ fn relative_bias_matches_mpnet_golden() {
     for level in Level::available() {
         let model = Embedder::builder().level(level).open_files(&crate::common::in_memory(&files)).expect("a model");
         let trace = model.trace(&[longest]).expect("a trace");
-        let length = trace.token_counts[0];
+        let length = trace.token_counts()[0];
         assert_eq!(length, 128, "the text must have the maximum length, to contain every distance");
-        let probabilities = trace.activations.get("layer.1.probabilities").expect("probabilities");
+        let probabilities = elements(&trace, "layer.1.probabilities");
         let mut expected = Vec::new();
         for head in bias.chunks(255) {
             for i in 0..length {

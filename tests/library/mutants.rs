@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::common::{Golden, Report, edit_json, edit_tensor, files, in_memory, max_difference};
+use crate::common::{Golden, Report, edit_json, edit_tensor, elements, files, in_memory, max_difference};
 use likewise::{Embedder, Level};
 use serde_json::json;
 
@@ -33,9 +33,9 @@ fn agrees(files: &Files, golden: &Golden, level: Level) -> bool {
     let bound = if golden.is_normalized() { MAX_VECTOR_ERROR } else { MAX_TENSOR_ERROR };
     report.within("vectors", max_difference(vectors.as_slice(), &golden.tensor("vectors")), bound);
     let trace = model.trace(&golden.traced()).expect("a trace");
-    for site in trace.activations.sites() {
+    for tensor in trace.tensors().iter().filter(|tensor| golden.has_site(tensor.site())) {
+        let (site, found) = (tensor.site(), tensor.as_slice());
         let expected = golden.site(site, model.info().architecture.heads);
-        let found = trace.activations.get(site).expect("the trace point");
         let difference = if found.len() == expected.len() { max_difference(found, &expected) } else { f64::INFINITY };
         report.within(site, difference, MAX_TENSOR_ERROR);
     }
@@ -171,15 +171,8 @@ fn pooled_padding_is_caught_by_goldens() {
         let mut mistaken = Vec::new();
         let mut correct = Vec::new();
         for text in &golden.texts {
-            let last_layer = |model: &Embedder| {
-                model
-                    .trace(&[text])
-                    .expect("a trace")
-                    .activations
-                    .get("layer.1.output")
-                    .expect("the last layer")
-                    .to_vec()
-            };
+            let last_layer =
+                |model: &Embedder| elements(&model.trace(&[text]).expect("a trace"), "layer.1.output").to_vec();
             let tokens = last_layer(&model);
             let padding = last_layer(&padded).split_off(tokens.len().min(126 * width));
             mistaken.extend(normalized_mean(&[tokens.clone(), padding].concat(), width));

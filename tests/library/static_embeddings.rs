@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use crate::common::static_models::{StoredTensor, case, files, serialize, tensor};
-use crate::common::{Golden, Report, edit_json, in_memory, max_error, same_bits};
+use crate::common::{Golden, Report, edit_json, elements, in_memory, max_error, same_bits};
 
 /// Maximum error of an element against float64: absolute up to magnitude 1, relative above.
 const MAX_EXACT_ERROR: f64 = 2e-7;
@@ -159,10 +159,10 @@ fn vectors_have_the_same_bits_in_any_batch_order_and_on_any_threads() {
         }
         let trace = model.trace(&["a happy person", "the dog"]).expect("a trace");
         assert!(same_bits(
-            trace.embeddings.as_slice(),
+            elements(&trace, "vectors"),
             model.embed(&["a happy person", "the dog"]).expect("vectors").as_slice()
         ));
-        assert_eq!(trace.token_counts.iter().sum::<usize>(), trace.ids.len());
+        assert_eq!(trace.token_counts().iter().sum::<usize>(), trace.ids().len());
     }
 }
 

@@ -7,13 +7,14 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 29] = [
+const LIBRARY: [&str; 30] = [
     "error",
     "bytes",
     "config",
     "files",
     "flush",
     "output_file",
+    "tensor_file",
     "model_folder",
     "checkpoint",
     "parallel",

@@ -13,6 +13,7 @@ mod serve;
 mod similarity;
 mod sparse;
 mod token_vectors;
+mod trace;
 
 use crate::outcome::Outcome;
 
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Eval(eval::Args),
     Bench(bench::Args),
     Info(info::Args),
+    Trace(trace::Args),
     Convert(convert::Args),
     #[cfg(feature = "hub")]
     Pull(pull::Args),
@@ -33,7 +35,7 @@ pub(crate) enum Command {
 }
 
 /// The subcommands whose arguments are texts.
-pub(crate) const WITH_TEXTS: [&str; 3] = ["similarity", "rerank", "embed"];
+pub(crate) const WITH_TEXTS: [&str; 4] = ["similarity", "rerank", "embed", "trace"];
 
 impl Command {
     /// Runs the subcommand with its arguments.
@@ -45,6 +47,7 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Info(args) => info::run(args),
+            Self::Trace(args) => trace::run(args),
             Self::Convert(args) => convert::run(args),
             #[cfg(feature = "hub")]
             Self::Pull(args) => pull::run(args),

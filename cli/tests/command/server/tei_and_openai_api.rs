@@ -118,8 +118,8 @@ fn embed_all_returns_the_token_vectors_of_a_trace() {
     for (text, sentence) in texts.iter().zip(SENTENCES) {
         let rows: Vec<Vec<f32>> = text.as_array().expect("tokens").iter().map(floats).collect();
         let trace = library.trace(&[sentence]).expect("a trace");
-        assert_eq!(rows.len(), trace.token_counts[0]);
-        for (d, pooled) in trace.pooled.iter().enumerate() {
+        assert_eq!(rows.len(), trace.token_counts()[0]);
+        for (d, pooled) in trace.get("pooled").expect("a site").as_slice().iter().enumerate() {
             let mean = rows.iter().map(|row| f64::from(row[d])).sum::<f64>() / rows.len() as f64;
             approx::assert_abs_diff_eq!(mean as f32, *pooled, epsilon = 1e-6);
         }
