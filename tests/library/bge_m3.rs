@@ -6,7 +6,7 @@ use base64::Engine;
 use likewise::{BgeM3, BgeM3Vectors, Builder, Level, Precision, error_chain};
 use serde_json::Value;
 
-use crate::common::{Golden, Report, in_memory, matrix, max_error, same_bits};
+use crate::common::{Golden, Report, elements, in_memory, matrix, max_error, same_bits};
 
 /// Maximum error of an element or a score: absolute up to magnitude 1, relative above.
 const MAX_ERROR: f64 = 2e-6;
@@ -51,6 +51,25 @@ fn compare_vectors(report: &mut Report, golden: &Golden, name: &str, vectors: &B
     }
 }
 
+/// The first token has no vector, and the others the traced ones with length 1.
+fn compare_trace(model: &BgeM3, texts: &[String], name: &str) {
+    let trace = model.trace(texts).expect("a trace");
+    let vectors = model.encode(texts).expect("vectors");
+    let width = vectors.tokens().width();
+    let mut traced = elements(&trace, "token_vectors").chunks_exact(width);
+    for (i, &tokens) in trace.token_counts().iter().enumerate() {
+        traced.next();
+        for token in 0..tokens - 1 {
+            let row = traced.next().expect("a vector for each token");
+            let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let expected: Vec<f64> = row.iter().map(|x| f64::from(*x) / length).collect();
+            let found = &vectors.tokens().text(i).as_slice()[token * width..][..width];
+            assert!(max_error(found, &expected) < 1e-6, "{name}: token {token} of text {i}");
+        }
+    }
+    assert_eq!(elements(&trace, "token_weights").len(), trace.ids().len(), "{name}");
+}
+
 #[test]
 fn vectors_and_scores_match_flag_embedding() {
     let golden = Golden::load("bge-m3");
@@ -62,6 +81,7 @@ fn vectors_and_scores_match_flag_embedding() {
         let model = model.unwrap_or_else(|error| panic!("{name}: {}", error_chain(&error)));
         let all = model.encode(&[queries.clone(), passages.clone()].concat()).expect("vectors");
         compare_vectors(&mut report, &golden, name, &all);
+        compare_trace(&model, &queries, name);
         let mut scores: HashMap<String, Vec<f32>> = HashMap::new();
         for i in 0..queries.len() {
             for j in 0..passages.len() {

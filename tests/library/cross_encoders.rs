@@ -11,7 +11,7 @@ use likewise::{
 use serde_json::{Value, json};
 
 use crate::common::matrix::files;
-use crate::common::{Golden, Report, in_memory, max_error, same_bits};
+use crate::common::{Golden, Report, elements, in_memory, max_error, same_bits};
 
 /// Maximum error of a score or logit: absolute up to magnitude 1, relative above.
 const MAX_SCORE_ERROR: f64 = 2e-6;
@@ -71,6 +71,9 @@ fn every_family_and_head_matches_sentence_transformers() {
         let logits = model.logits(&pairs).expect("logits");
         report.within(&format!("{name}: scores"), max_error(scores.as_slice(), &expected("")), MAX_SCORE_ERROR);
         report.within(&format!("{name}: logits"), max_error(logits.as_slice(), &expected(".logits")), MAX_SCORE_ERROR);
+        let trace = model.trace(&pairs).expect("a trace");
+        assert!(same_bits(elements(&trace, "scores"), scores.as_slice()), "{name}: traced scores");
+        assert!(same_bits(elements(&trace, "logits"), logits.as_slice()), "{name}: traced logits");
         let exact = max_error(logits.as_slice(), &expected(".logits.f64"));
         report.within(&format!("{name}: logits, f64"), exact, MAX_EXACT_ERROR);
         compared += 1;

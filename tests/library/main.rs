@@ -26,3 +26,5 @@ mod pytorch;
 mod sparse_encoders;
 mod static_embeddings;
 mod tokenizers;
+#[cfg(feature = "write")]
+mod traces;

@@ -9,7 +9,7 @@ use likewise::{
 };
 use serde_json::{Value, json};
 
-use crate::common::{Golden, Report, edit_json, edit_tensor, in_memory, matrix, max_error, same_bits};
+use crate::common::{Golden, Report, edit_json, edit_tensor, elements, in_memory, matrix, max_error, same_bits};
 
 /// Maximum error of an element of a token's vector, and of a score: absolute up to magnitude 1,
 /// relative above.
@@ -80,6 +80,14 @@ fn every_family_folder_and_setting_matches_sentence_transformers() {
                 let exact = golden.tensor(&format!("{what}.f64"));
                 report.within(&format!("{what}, f64"), max_error(vectors.as_slice(), &exact), MAX_EXACT_ERROR);
             }
+        }
+        let traces = [model.trace_queries(&queries), model.trace_documents(&documents)];
+        for (trace, (role, vectors)) in traces.iter().zip(&encoded) {
+            let trace = trace.as_ref().expect("a trace");
+            let rows = elements(trace, "vectors").chunks_exact(model.width()).zip(elements(trace, "scored"));
+            let scored: Vec<f32> =
+                rows.filter(|(_, scored)| **scored == 1.0).flat_map(|(row, _)| row).copied().collect();
+            assert!(same_bits(&scored, vectors.as_slice()), "{name}.{role}: traced vectors");
         }
         let [(_, queries), (_, documents)] = &encoded;
         let scores = model.scores(queries, documents).expect("scores");

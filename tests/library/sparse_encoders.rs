@@ -10,7 +10,7 @@ use likewise::{
 use serde_json::{Value, json};
 
 use crate::common::matrix::sparse_files;
-use crate::common::{Golden, Report, edit_json, in_memory, max_error, same_bits};
+use crate::common::{Golden, Report, edit_json, elements, in_memory, max_error, same_bits};
 
 /// Maximum error of a value against float64.
 const MAX_VALUE_ERROR: f64 = 1e-5;
@@ -92,6 +92,11 @@ fn every_family_and_folder_matches_sentence_transformers() {
         assert_eq!(kind, expected, "{name}");
         assert_eq!(json!(model.dimension()), case["dimension"], "{name}: dimension");
         assert_eq!(json!(model.similarity_function().name()), case["similarity"], "{name}: similarity");
+        let trace = model.trace(&texts).expect("a trace");
+        let rows = elements(&trace, "vectors").chunks_exact(model.dimension());
+        for (i, (row, vector)) in rows.zip(embed(&model, "encode", &texts).rows()).enumerate() {
+            assert!(same_bits(row, &dense(vector, model.dimension())), "{name}: traced text {i}");
+        }
         let kinds: Vec<String> = serde_json::from_value(case["kinds"].clone()).expect("kinds");
         for kind in ["encode", "encode_query", "encode_document"] {
             let recorded = if kinds.iter().any(|other| other == kind) { kind } else { "encode" };
