@@ -24,6 +24,10 @@ mod open;
 mod results;
 mod role;
 mod score;
+#[cfg(feature = "serve")]
+mod staged;
 
 pub use model::MultiVectorEncoder;
 pub use results::{TokenRows, TokenVectors};
+#[cfg(feature = "serve")]
+pub(crate) use {role::Role, staged::EncodedTokenText};
