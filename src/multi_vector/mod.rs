@@ -17,6 +17,8 @@
 
 mod encode;
 mod folder;
+#[cfg(feature = "hub")]
+mod from_hub;
 mod info;
 mod max_sim;
 mod model;
