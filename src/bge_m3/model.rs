@@ -57,9 +57,9 @@ impl Builder {
     /// [`Self::open`] documents what must not happen to the files while the model is open.
     ///
     /// FlagEmbedding truncates texts to 512 tokens unless told otherwise, and this to the maximum
-    /// of the folder: see [`Self::max_length`]. [`Self::truncate_dim`] cuts dense and token vectors,
-    /// as in FlagEmbedding. Both are then scaled to length 1, so [`Self::normalize`] changes
-    /// nothing.
+    /// of the folder: see [`Self::max_length`]. [`Self::truncate_dim`] cuts dense and token
+    /// vectors, as in FlagEmbedding. Both are then scaled to length 1, so [`Self::normalize`]
+    /// changes nothing.
     ///
     /// # Errors
     /// - If a file is missing, damaged or needs something that is not supported.

@@ -71,8 +71,8 @@ pub(crate) fn model_files(id: &str, revision: &str) -> Result<ModelFiles> {
     Ok(ModelFiles::folder(folder).named(id))
 }
 
-/// Returns the files of a model of the hub as [`model_files`] does. A snapshot without the layers of
-/// bge-m3, which other programs may not need, is completed unless the settings forbid it.
+/// Returns the files of a model of the hub as [`model_files`] does. A snapshot without the layers
+/// of bge-m3, which other programs may not need, is completed unless the settings forbid it.
 ///
 /// # Errors
 /// See [`Hub::find_or_pull`](super::Hub::find_or_pull) and [`Hub::pull`](super::Hub::pull).

@@ -236,7 +236,8 @@ pub(crate) fn module_weights(has: impl Fn(&str) -> bool, path: &str) -> String {
     if !has(&safetensors) && has(&pytorch) { pytorch } else { safetensors }
 }
 
-/// Returns the name of the file of a layer of bge-m3: in safetensors, or else as torch.save wrote it.
+/// Returns the name of the file of a layer of bge-m3: in safetensors, or else as torch.save wrote
+/// it.
 /// `has`: whether a file exists.
 pub(crate) fn layer_file(has: impl Fn(&str) -> bool, layer: &str) -> Option<String> {
     ["safetensors", "pt"].map(|ending| format!("{layer}.{ending}")).into_iter().find(|name| has(name))

@@ -72,8 +72,8 @@ impl SparseEncoder {
         }
     }
 
-    /// Takes the token ids of a text without a task, with the special tokens that the encoder needs;
-    /// weights of tokens alone need none.
+    /// Takes the token ids of a text without a task, with the special tokens that the encoder
+    /// needs; weights of tokens alone need none.
     ///
     /// # Errors
     /// - If they are too many and truncation is off, or if one is not in the vocabulary.

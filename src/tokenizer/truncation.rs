@@ -15,8 +15,8 @@ pub(crate) enum TruncationSide {
 }
 
 impl TruncationSide {
-    /// Cuts the token ids of a text to a maximum length, by default on the right. All ids are alike:
-    /// which of them are special is not known.
+    /// Cuts the token ids of a text to a maximum length, by default on the right. All ids are
+    /// alike: which of them are special is not known.
     #[cfg(feature = "serve")]
     pub(crate) fn cut(ids: &[u32], max_tokens: usize, side: Option<Self>) -> (Vec<u32>, TokenUsage) {
         let used = ids.len().min(max_tokens);

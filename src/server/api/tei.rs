@@ -50,8 +50,8 @@ pub(super) fn option_fields(body: &JsonBody) -> Result<Fields<'_>, ApiError> {
     Fields::in_body(&body.root, &["parameters"])
 }
 
-/// POST `/similarity`: the score of each sentence. A late-interaction model takes the source for the
-/// query, and scores by MaxSim.
+/// POST `/similarity`: the score of each sentence. A late-interaction model takes the source for
+/// the query, and scores by MaxSim.
 pub(in crate::server) async fn similarity(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,

@@ -221,7 +221,8 @@ impl InferenceService {
     }
 }
 
-/// Computes the rows of a job's inputs: of the first ones, and then of the others, which it returns.
+/// Computes the rows of a job's inputs: of the first ones, and then of the others, which it
+/// returns.
 async fn compute_rows<J: Job>(
     job: &Arc<J>,
     engine: &Engine<J::Model>,
