@@ -98,6 +98,19 @@ pub enum ModelOutput {
     },
 }
 
+impl ModelOutput {
+    /// Returns the name of the kind of model that the service writes.
+    #[cfg(feature = "serve")]
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Vector { .. } => "embedder",
+            Self::SparseVector { .. } => "sparse-encoder",
+            Self::TokenVectors { .. } => "multi-vector",
+            Self::Scores { .. } => "cross-encoder",
+        }
+    }
+}
+
 /// The part of a description that depends on the modules after the token vectors.
 pub(crate) struct HeadInfo<'a> {
     pub(crate) modules: Vec<String>,

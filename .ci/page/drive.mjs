@@ -153,6 +153,22 @@ check('a reranker scores pairs, in the order of the sentences, and has no map of
   return page;
 });
 
+check('a late-interaction model ranks, with scores above 1 and without a map of words', async () => {
+  const colbert = { id: 'org/colbert', state: 'ready', kind: 'multi-vector', dimensions: 128, similarity: 'maxsim' };
+  const page = await open('/', {
+    prepare: async (page) => {
+      await page.route('**/v1/models', fulfil({ object: 'list', data: [colbert] }));
+      await page.route('**/rerank', fulfil([{ index: 1, score: 30.5 }, { index: 0, score: 21.25 }, { index: 2, score: 9 }]));
+    },
+  });
+  await compare(page, undefined, undefined, '/rerank');
+  const rows = await shownScores(page);
+  equal(rows.map((row) => row.digits), ['30.5000', '21.2500', '9.0000'], 'the scores');
+  equal(await page.locator('#scores button').count(), 0, 'sentences that open a map');
+  ok((await text(page, '#scores-hint')).startsWith('A late-interaction model'), 'the hint says why');
+  return page;
+});
+
 check('scores below zero extend to the left of a zero line; a cached response is labelled', async () => {
   const headers = { 'x-compute-type': 'cache', 'x-compute-time': '0.000' };
   const page = await open('/', { prepare: (page) => page.route('**/similarity', fulfil([0.8, -0.3, -0.00001], 200, headers)) });

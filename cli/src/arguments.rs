@@ -6,9 +6,9 @@ use std::path::Path;
 use clap::ValueEnum;
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use likewise::hub::DEFAULT_REVISION;
-use likewise::{Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
+use likewise::{BgeM3, Builder, Embedder, Error, Level, ModelFiles, Precision, TruncationPolicy};
 
-use crate::model::{Model, Ranker, VectorModel};
+use crate::model::{self, Model, Ranker, VectorModel};
 use crate::outcome::{Outcome, UsageError};
 use crate::{hub, output};
 
@@ -30,6 +30,18 @@ pub(crate) struct KindArgs {
     /// Open a model for masked language without modules.json as SPLADE
     #[arg(long)]
     sparse: bool,
+}
+
+impl KindArgs {
+    /// Rejects `--sparse` beside `--hybrid`, which has sparse vectors of its own.
+    pub(crate) fn reject_sparse(&self) -> Result<(), UsageError> {
+        match self.sparse {
+            true => {
+                Err(UsageError("--sparse: expected none with --hybrid, which opens the model as bge-m3".to_owned()))
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// The name of one model.
@@ -200,7 +212,26 @@ fn default_model() -> Result<ModelFiles, UsageError> {
 impl ModelArgs {
     /// Opens the model, which must rank texts.
     pub(crate) fn open_ranker(&self) -> Outcome<Ranker> {
+        const WHAT: &str = "no model: `likewise rerank` needs --model with a cross-encoder or a late-interaction model, \
+                            such as --model cross-encoder/ms-marco-MiniLM-L6-v2; the built-in model cannot rank";
+        self.require_name(WHAT)?;
         Ranker::open(&self.files()?, self.run.builder())
+    }
+
+    /// Opens the model, which must have the layers of bge-m3.
+    pub(crate) fn open_hybrid(&self) -> Outcome<BgeM3> {
+        const WHAT: &str = "no model: --hybrid needs --model with bge-m3 or a model of its form, such as --model \
+                            BAAI/bge-m3; the built-in model computes dense vectors only";
+        self.require_name(WHAT)?;
+        model::hybrid(&self.files()?, self.run.builder())
+    }
+
+    /// Rejects a run for which the built-in model is no default.
+    fn require_name(&self, what: &str) -> Result<(), UsageError> {
+        match self.name.model.clone().or_else(model_of_environment) {
+            Some(_) => Ok(()),
+            None => Err(UsageError(what.to_owned())),
+        }
     }
 
     /// Opens the model of any kind.

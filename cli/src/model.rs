@@ -1,6 +1,8 @@
 //! An opened model of any kind.
 
-use likewise::{Builder, CrossEncoder, Embedder, ModelFiles, ModelInfo, ModelKind, MultiVectorEncoder, SparseEncoder};
+use likewise::{
+    BgeM3, Builder, CrossEncoder, Embedder, ModelFiles, ModelInfo, ModelKind, MultiVectorEncoder, SparseEncoder,
+};
 
 use crate::outcome::Outcome;
 use crate::output;
@@ -139,6 +141,17 @@ fn multi_vector_encoder(files: &ModelFiles, builder: Builder) -> Outcome<MultiVe
     let model = builder.open_multi_vector_encoder_files(files)?;
     note_threads(&model.info());
     Ok(model)
+}
+
+/// Opens a model that computes dense, sparse and token vectors.
+///
+/// # Errors
+/// If it cannot be opened, lacks the layers of sparse and token vectors, or is a cross-encoder.
+pub(crate) fn hybrid(files: &ModelFiles, builder: Builder) -> Outcome<BgeM3> {
+    if ModelKind::detect(files)? == ModelKind::CrossEncoder {
+        return Err(is_cross_encoder("a model as bge-m3 (--hybrid)", files).into());
+    }
+    Ok(builder.open_bge_m3_files(files)?)
 }
 
 fn note_threads(info: &ModelInfo) {

@@ -6,7 +6,7 @@ mod torch_archive;
 
 use std::sync::Once;
 
-use likewise::{Embedder, ModelFiles};
+use likewise::{Embedder, ModelFiles, MultiVectorEncoder, SparseEncoder};
 
 macro_rules! model_file {
     ($name:literal) => {
@@ -54,6 +54,23 @@ pub fn open_and_embed(files: &ModelFiles) {
     abort_on_uncaught_panics();
     if let Ok(model) = Embedder::builder().threads(1).open_files(files) {
         drop(model.embed(&["That is a happy person, 今天", ""]));
+    }
+}
+
+/// Opens a sparse model and embeds two texts with it, as [`open_and_embed`] does.
+pub fn open_and_embed_sparse(files: &ModelFiles) {
+    abort_on_uncaught_panics();
+    if let Ok(model) = SparseEncoder::builder().threads(1).open_sparse_encoder_files(files) {
+        drop(model.embed_queries(&["That is a happy person", ""]));
+        drop(model.embed_documents(&["That is a happy dog, 今天", ""]));
+    }
+}
+
+/// Opens a late-interaction model and scores two texts with it, as [`open_and_embed`] does.
+pub fn open_and_score(files: &ModelFiles) {
+    abort_on_uncaught_panics();
+    if let Ok(model) = MultiVectorEncoder::builder().threads(1).open_multi_vector_encoder_files(files) {
+        drop(model.similarity("That is a happy person", &["That is a happy dog, 今天", ""]));
     }
 }
 

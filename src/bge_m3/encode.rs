@@ -57,8 +57,8 @@ impl BgeM3 {
         by_text.sort_by_key(|&(i, _)| i);
         let tokens = by_text.iter().map(|(i, encoded)| (&texts[*i].ids[1..], encoded.tokens.as_slice()));
         let usage = texts.iter().map(|text| text.usage).collect();
-        let tokens = TokenVectors::of_texts(self.tokens.width(), tokens, usage);
-        let dense_width = self.backbone.spec().hidden_size;
+        let tokens = TokenVectors::of_texts(self.token_width, tokens, usage);
+        let dense_width = self.dense_width;
         let mut dense = Vec::with_capacity(by_text.len() * dense_width);
         let mut sparse = Vec::with_capacity(by_text.len());
         for (_, encoded) in by_text {
@@ -82,11 +82,13 @@ impl BgeM3 {
         let mut all = Vec::with_capacity(indices.len());
         for (s, &i) in indices.iter().enumerate() {
             let range = batch.token_range(s);
-            let mut dense = rows[range.start * width..][..width].to_vec();
+            let mut dense = rows[range.start * width..][..self.dense_width].to_vec();
             normalize(&mut dense);
             let sparse = self.sparse_vector(&texts[i].ids, &weights[range.clone()]);
-            let mut tokens = vectors[(range.start + 1) * token_width..range.end * token_width].to_vec();
-            tokens.chunks_exact_mut(token_width).for_each(normalize);
+            let whole = &vectors[(range.start + 1) * token_width..range.end * token_width];
+            let kept = whole.chunks_exact(token_width).flat_map(|vector| &vector[..self.token_width]);
+            let mut tokens: Vec<f32> = kept.copied().collect();
+            tokens.chunks_exact_mut(self.token_width).for_each(normalize);
             if dense.iter().chain(&weights[range]).chain(&tokens).any(|x| !x.is_finite()) {
                 return Err(self.backbone.not_finite(i, &batch));
             }

@@ -5,6 +5,8 @@
 //! each alone. Follows FlagEmbedding 1.4.2, `inference/embedder/encoder_only/m3.py`.
 
 mod encode;
+#[cfg(feature = "hub")]
+mod from_hub;
 mod model;
 mod results;
 mod score;

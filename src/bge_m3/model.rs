@@ -9,9 +9,9 @@ use likewise_kernels::quant::Precision;
 
 use crate::backbone::{Backbone, LoadedBackbone, ModelFolder, PreparedBackbone};
 use crate::embedder::Builder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::model_folder::{ModelKind, SentenceConfig, TransformerTask};
+use crate::model_folder::{ModelKind, SPARSE_LAYER, SentenceConfig, TOKEN_LAYER, TransformerTask};
 use crate::modules::LinearFile;
 
 /// The roles of the tokens that have no weight in sparse vectors.
@@ -45,6 +45,10 @@ pub struct BgeM3 {
     pub(super) unweighted: HashSet<u32>,
     /// The text that is put before every text.
     pub(super) prompt: String,
+    /// How many elements of a dense vector are kept.
+    pub(super) dense_width: usize,
+    /// How many elements of a token's vector are kept.
+    pub(super) token_width: usize,
 }
 
 impl Builder {
@@ -53,11 +57,13 @@ impl Builder {
     /// [`Self::open`] documents what must not happen to the files while the model is open.
     ///
     /// FlagEmbedding truncates texts to 512 tokens unless told otherwise, and this to the maximum
-    /// of the folder: see [`Self::max_length`]. [`Self::truncate_dim`] and [`Self::normalize`] have
-    /// no effect: dense and token vectors are whole and have length 1.
+    /// of the folder: see [`Self::max_length`]. [`Self::truncate_dim`] cuts dense and token
+    /// vectors, as in FlagEmbedding. Both are then scaled to length 1, so [`Self::normalize`]
+    /// changes nothing.
     ///
     /// # Errors
-    /// If a file is missing, damaged or needs something that is not supported.
+    /// - If a file is missing, damaged or needs something that is not supported.
+    /// - If [`Self::truncate_dim`] is 0 or exceeds the width of dense vectors.
     pub fn open_bge_m3(self, folder: impl Into<PathBuf>) -> Result<BgeM3> {
         self.open_bge_m3_files(&ModelFiles::folder(folder))
     }
@@ -77,14 +83,21 @@ impl Builder {
         };
         let prepared = PreparedBackbone::read(&mut folder, &self.backbone, TransformerTask::FeatureExtraction)?;
         let (level, width) = (prepared.compute.level, prepared.spec().hidden_size);
+        let dense_width = match self.truncate_dim {
+            Some(requested) if !(1..=width).contains(&requested) => {
+                return Err(Error::TruncateDim { requested, max: width });
+            }
+            requested => requested.unwrap_or(width),
+        };
         let why = "a weight for each token, for which FlagEmbedding would take random numbers";
-        let sparse = LinearFile::load(files, level, "sparse_linear", Some(1), width, why)?;
+        let sparse = LinearFile::load(files, level, SPARSE_LAYER, Some(1), width, why)?;
         let why = "a vector for each token, for which FlagEmbedding would take random numbers";
-        let tokens = LinearFile::load(files, level, "colbert_linear", None, width, why)?;
+        let tokens = LinearFile::load(files, level, TOKEN_LAYER, None, width, why)?;
         let tokenizer = prepared.tokenizer();
         let unweighted = UNWEIGHTED.iter().filter_map(|role| tokenizer.id_of_role(role)).collect();
         let LoadedBackbone { backbone, .. } = prepared.load()?;
-        Ok(BgeM3 { backbone, sparse, tokens, unweighted, prompt })
+        let token_width = tokens.width().min(self.truncate_dim.unwrap_or(usize::MAX));
+        Ok(BgeM3 { backbone, sparse, tokens, unweighted, prompt, dense_width, token_width })
     }
 }
 
@@ -101,6 +114,22 @@ impl BgeM3 {
     /// [`Builder::open_bge_m3`].
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Returns the number of elements of a dense vector.
+    pub fn dense_width(&self) -> usize {
+        self.dense_width
+    }
+
+    /// Returns the number of elements of a sparse vector, most of them 0: one for each vocabulary
+    /// entry.
+    pub fn sparse_width(&self) -> usize {
+        self.backbone.spec().embeddings.tokens.rows
+    }
+
+    /// Returns the number of elements of a token's vector.
+    pub fn token_width(&self) -> usize {
+        self.token_width
     }
 
     /// Returns the SIMD level of the computation.

@@ -17,6 +17,13 @@ pub(crate) enum TextInput {
     Ids(Vec<u32>),
 }
 
+impl TextInput {
+    /// Returns the token ids, or none of a text.
+    pub(crate) fn ids(&self) -> &[u32] {
+        if let Self::Ids(ids) = self { ids } else { &[] }
+    }
+}
+
 /// Options of tokenization. None means the setting that the embedder was opened with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct EncodeOptions {
@@ -80,17 +87,9 @@ impl Embedder {
                 TokenizedText { excluded_tokens: self.prompt_tokens_excluded(prompt)?, ..encoded }
             }
             TextInput::Ids(ids) => {
-                let used = ids.len().min(self.runtime().tokenizer().max_tokens());
-                let kept = match options.truncation_side {
-                    None | Some(TruncationSide::Right) => &ids[..used],
-                    Some(TruncationSide::Left) => &ids[ids.len() - used..],
-                };
-                self.runtime().validate_ids(
-                    text_index,
-                    kept.to_vec(),
-                    TokenUsage { total: ids.len(), used },
-                    truncation,
-                )?
+                let max_tokens = self.runtime().tokenizer().max_tokens();
+                let (kept, usage) = TruncationSide::cut(ids, max_tokens, options.truncation_side);
+                self.runtime().validate_ids(text_index, kept, usage, truncation)?
             }
         };
         Ok(EncodedText { encoded, keep_token_vectors })

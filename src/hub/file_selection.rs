@@ -6,8 +6,9 @@ use super::cache::is_plain;
 use crate::config::JsonObject;
 use crate::error::Result;
 use crate::model_folder::{
-    CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleEntry, ModuleList, ROUTER_CONFIG, Role, TOKENIZER,
-    VOCAB_JSON, VOCABULARIES, file_in, find_weights, is_license_or_readme, is_weights, module_weights,
+    CONFIG, Condition, Folder, KNOWN_FILES, KnownFile, MERGES, ModuleEntry, ModuleList, ROUTER_CONFIG, Role,
+    SPARSE_LAYER, TOKEN_LAYER, TOKENIZER, VOCAB_JSON, VOCABULARIES, file_in, find_weights, is_license_or_readme,
+    is_weights, layer_file, module_weights,
 };
 
 /// Limits the names of licenses and READMEs. All other names are known.
@@ -37,11 +38,15 @@ pub(super) fn unsupported_files(encoder: &str) -> impl Iterator<Item = String> {
     files_with(|role| matches!(role, Role::Unsupported { .. }), encoder).map(|(name, _)| name)
 }
 
-/// Selects the files in the model's own folder, without the weights.
+/// Selects the files in the model's own folder, without the weights of the encoder. The layers of
+/// bge-m3 are among them.
 pub(super) fn select_model_files(names: &BTreeSet<String>) -> Vec<String> {
     let is_license =
         |name: &str| is_license_or_readme(name) && !name.contains('/') && is_plain(name) && name.len() < MAX_NAME_BYTES;
-    let is_selected = |name: &&String| KNOWN_FILES.iter().any(|file| file.name == *name) || is_license(name);
+    let layers = [SPARSE_LAYER, TOKEN_LAYER].map(|layer| layer_file(|name| names.contains(name), layer));
+    let is_layer = |name: &String| layers.iter().flatten().any(|layer| layer == name);
+    let is_selected =
+        |name: &&String| KNOWN_FILES.iter().any(|file| file.name == *name) || is_license(name) || is_layer(name);
     names.iter().filter(is_selected).cloned().collect()
 }
 
@@ -233,6 +238,14 @@ mod tests {
         assert_eq!(selected(&["a/b.onnx", "tf_model.h5", "x.txt"]), Err(others));
         let pytorch = set(&["2_Dense/config.json", "2_Dense/pytorch_model.bin"]);
         assert_eq!(select_module_files(&pytorch, &modules), ["2_Dense/config.json", "2_Dense/pytorch_model.bin"]);
+    }
+
+    #[test]
+    fn layers_of_bge_m3_are_selected_once() {
+        let names = ["colbert_linear.pt", "config.json", "sparse_linear.pt", "other.pt", "1_Pooling/sparse_linear.pt"];
+        assert_eq!(select_model_files(&set(&names)), names[..3]);
+        let names = ["sparse_linear.pt", "sparse_linear.safetensors"];
+        assert_eq!(select_model_files(&set(&names)), names[1..]);
     }
 
     #[test]

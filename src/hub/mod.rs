@@ -57,9 +57,9 @@ mod url;
 pub use progress::Progress;
 #[cfg(feature = "hub")]
 pub use pull::Hub;
-#[cfg(feature = "hub")]
-pub(crate) use resolve::model_files;
 pub use resolve::{DEFAULT_REVISION, resolve, split_revision};
+#[cfg(feature = "hub")]
+pub(crate) use resolve::{bge_m3_files, model_files};
 pub use settings::{Secret, Settings, TokenSource};
 #[cfg(feature = "hub")]
 pub use tls_support::CryptoProvider;

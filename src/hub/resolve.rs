@@ -9,6 +9,8 @@ use super::settings::Settings;
 use super::similar_folders::{is_model_folder, similar_folders};
 use crate::error::{Error, HubErrorKind, Result};
 use crate::files::ModelFiles;
+#[cfg(feature = "hub")]
+use crate::model_folder::has_bge_m3_layers;
 
 /// The revision of a hub id that names none.
 pub const DEFAULT_REVISION: &str = "main";
@@ -66,6 +68,22 @@ pub fn resolve(
 #[cfg(feature = "hub")]
 pub(crate) fn model_files(id: &str, revision: &str) -> Result<ModelFiles> {
     let folder = super::Hub::new(Settings::from_env()).find_or_pull(id, revision, &mut |_| ())?;
+    Ok(ModelFiles::folder(folder).named(id))
+}
+
+/// Returns the files of a model of the hub as [`model_files`] does. A snapshot without the layers
+/// of bge-m3, which other programs may not need, is completed unless the settings forbid it.
+///
+/// # Errors
+/// See [`Hub::find_or_pull`](super::Hub::find_or_pull) and [`Hub::pull`](super::Hub::pull).
+#[cfg(feature = "hub")]
+pub(crate) fn bge_m3_files(id: &str, revision: &str) -> Result<ModelFiles> {
+    let files = model_files(id, revision)?;
+    let settings = Settings::from_env();
+    if has_bge_m3_layers(|name| files.contains(name)) || settings.offline {
+        return Ok(files);
+    }
+    let folder = super::Hub::new(settings).pull(id, revision, &mut |_| ())?;
     Ok(ModelFiles::folder(folder).named(id))
 }
 

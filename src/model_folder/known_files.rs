@@ -55,6 +55,11 @@ pub(crate) const ARTIFACT_METADATA: &str = "artifact.metadata";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
+/// The layer of bge-m3 that computes sparse vectors, without the ending.
+pub(crate) const SPARSE_LAYER: &str = "sparse_linear";
+/// The layer of bge-m3 that computes the vectors of tokens, without the ending.
+pub(crate) const TOKEN_LAYER: &str = "colbert_linear";
+
 /// The files of which a model needs at least one, in the order of precedence.
 pub(crate) const VOCABULARIES: [&str; 5] = [TOKENIZER, VOCAB_TXT, VOCAB_JSON, SENTENCEPIECE, SPIECE];
 
@@ -229,6 +234,19 @@ pub(crate) fn shard_ending(index: &str) -> Option<&'static str> {
 pub(crate) fn module_weights(has: impl Fn(&str) -> bool, path: &str) -> String {
     let [safetensors, pytorch] = [WEIGHTS, PYTORCH_WEIGHTS].map(|name| file_in(path, name));
     if !has(&safetensors) && has(&pytorch) { pytorch } else { safetensors }
+}
+
+/// Returns the name of the file of a layer of bge-m3: in safetensors, or else as torch.save wrote
+/// it.
+/// `has`: whether a file exists.
+pub(crate) fn layer_file(has: impl Fn(&str) -> bool, layer: &str) -> Option<String> {
+    ["safetensors", "pt"].map(|ending| format!("{layer}.{ending}")).into_iter().find(|name| has(name))
+}
+
+/// Returns whether a model has the layers of bge-m3 beside its encoder.
+#[cfg(feature = "hub")]
+pub(crate) fn has_bge_m3_layers(has: impl Fn(&str) -> bool) -> bool {
+    [SPARSE_LAYER, TOKEN_LAYER].into_iter().all(|layer| layer_file(&has, layer).is_some())
 }
 
 #[cfg(test)]

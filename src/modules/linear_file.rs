@@ -6,6 +6,7 @@ use super::affine::Affine;
 use crate::checkpoint::{Checkpoint, TensorReader};
 use crate::error::Result;
 use crate::files::ModelFiles;
+use crate::model_folder::layer_file;
 
 /// y = W x + b, of token vectors.
 pub(crate) struct LinearFile {
@@ -27,13 +28,10 @@ impl LinearFile {
         inputs: usize,
         why: &'static str,
     ) -> Result<Self> {
-        let [safetensors, pytorch] = ["safetensors", "pt"].map(|ending| format!("{name}.{ending}"));
-        let checkpoint = if files.contains(&safetensors) {
-            Checkpoint::open_file(files, &safetensors)?
-        } else if files.contains(&pytorch) {
-            Checkpoint::open_pytorch(files, &pytorch)?
-        } else {
-            return Err(files.missing_file(&format!("{pytorch} or {safetensors}"), why));
+        let checkpoint = match layer_file(|name| files.contains(name), name) {
+            Some(file) if file.ends_with(".pt") => Checkpoint::open_pytorch(files, &file)?,
+            Some(file) => Checkpoint::open_file(files, &file)?,
+            None => return Err(files.missing_file(&format!("{name}.pt or {name}.safetensors"), why)),
         };
         let mut tensors = TensorReader::new(&checkpoint);
         let rows = tensors.shape("weight").and_then(|shape| shape.first().copied()).unwrap_or(inputs);

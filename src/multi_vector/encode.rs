@@ -5,6 +5,7 @@ use super::results::TokenVectors;
 use super::role::{Expansion, Role, RoleSettings};
 use crate::backbone::{TokenizedText, TruncationPolicy, prepend_prompt};
 use crate::error::{Error, Result};
+use crate::tokenizer::TokenUsage;
 use crate::vector_math;
 
 /// A tokenized text, and which of its tokens are scored.
@@ -78,7 +79,8 @@ impl MultiVectorEncoder {
         let (texts, scored): (Vec<TokenizedText>, Vec<Vec<usize>>) =
             encoded.into_iter().map(|text| (text.text, text.scored)).unzip();
         let batches = self.backbone.run_batches(&texts, |indices, use_team| {
-            let vectors = self.encode_batch(&texts, &scored, indices, use_team)?;
+            let of_batch: Vec<_> = indices.iter().map(|&i| (&texts[i], scored[i].as_slice())).collect();
+            let vectors = self.encode_batch(&of_batch, |s| indices[s], use_team)?;
             progress(indices.len());
             Ok(vectors)
         })?;
@@ -102,31 +104,31 @@ impl MultiVectorEncoder {
         Ok(TokenVectors { data, width, offsets, ids, usage })
     }
 
-    /// Computes the vectors of the scored tokens of one batch, text after text.
-    fn encode_batch(
+    /// Computes the vectors of the scored tokens of one batch, text after text. `text_index` gives
+    /// the index of a text of the batch, for errors.
+    pub(super) fn encode_batch(
         &self,
-        texts: &[TokenizedText],
-        scored: &[Vec<usize>],
-        indices: &[usize],
+        texts: &[(&TokenizedText, &[usize])],
+        text_index: impl Fn(usize) -> usize,
         use_team: bool,
     ) -> Result<Vec<f32>> {
-        let batch = self.backbone.batch(indices.iter().map(|&i| &texts[i]));
+        let batch = self.backbone.batch(texts.iter().map(|&(text, _)| text));
         let mut rows = Vec::new();
         self.backbone.run(&batch, None, use_team, |tokens| {
-            for (s, &i) in indices.iter().enumerate() {
+            for (s, (_, scored)) in texts.iter().enumerate() {
                 let first = batch.token_range(s).start;
-                scored[i].iter().for_each(|token| rows.extend_from_slice(tokens.row(first + token)));
+                scored.iter().for_each(|token| rows.extend_from_slice(tokens.row(first + token)));
             }
         });
         let vectors = if rows.is_empty() { rows } else { self.head.apply(rows) };
         let vectors = self.keep_and_normalize(vectors);
         let Some(element) = vectors.iter().position(|x| !x.is_finite()) else { return Ok(vectors) };
         let mut end = 0;
-        let of_text = indices.iter().find(|&&i| {
-            end += scored[i].len() * self.width;
+        let of_text = texts.iter().position(|(_, scored)| {
+            end += scored.len() * self.width;
             element < end
         });
-        Err(self.backbone.not_finite(of_text.copied().unwrap_or(0), &batch))
+        Err(self.backbone.not_finite(of_text.map_or(0, text_index), &batch))
     }
 
     /// Keeps the first elements of vectors, and scales them to length 1, as the settings say.
@@ -144,9 +146,22 @@ impl MultiVectorEncoder {
 
     /// Tokenizes one text. `text_index` is its index in the call, for errors.
     pub(super) fn tokenize(&self, text_index: usize, text: &str, role: Role) -> Result<EncodedText> {
-        let RoleSettings { prompt, max_tokens, expansion } = self.settings(role);
+        let RoleSettings { prompt, max_tokens, .. } = self.settings(role);
         let (ids, usage) = self.backbone.tokenizer().encode_up_to(*max_tokens, &prepend_prompt(prompt, text), None)?;
-        if self.backbone.truncation() == TruncationPolicy::Error && usage.truncated() {
+        self.with_role(text_index, ids, usage, role, self.backbone.truncation())
+    }
+
+    /// Expands the tokens of a text as its role does, and selects those that are scored.
+    pub(super) fn with_role(
+        &self,
+        text_index: usize,
+        ids: Vec<u32>,
+        usage: TokenUsage,
+        role: Role,
+        truncation: TruncationPolicy,
+    ) -> Result<EncodedText> {
+        let RoleSettings { max_tokens, expansion, .. } = self.settings(role);
+        if truncation == TruncationPolicy::Error && usage.truncated() {
             return Err(Error::TooLong { text: text_index, tokens: usage.total, limit: *max_tokens });
         }
         let mut text = self.backbone.validate_ids(text_index, ids, usage, TruncationPolicy::Allow)?;

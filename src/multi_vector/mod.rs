@@ -17,6 +17,8 @@
 
 mod encode;
 mod folder;
+#[cfg(feature = "hub")]
+mod from_hub;
 mod info;
 mod max_sim;
 mod model;
@@ -24,7 +26,11 @@ mod open;
 mod results;
 mod role;
 mod score;
+#[cfg(feature = "serve")]
+mod staged;
 mod trace;
 
 pub use model::MultiVectorEncoder;
 pub use results::{TokenRows, TokenVectors};
+#[cfg(feature = "serve")]
+pub(crate) use {role::Role, staged::EncodedTokenText};

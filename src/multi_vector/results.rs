@@ -29,8 +29,8 @@ pub struct TokenVectors {
 /// The vectors of the tokens of one text `[n, width]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenRows<'a> {
-    data: &'a [f32],
-    width: usize,
+    pub(super) data: &'a [f32],
+    pub(super) width: usize,
 }
 
 impl TokenVectors {

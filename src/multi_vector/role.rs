@@ -6,7 +6,7 @@ use crate::tokenizer::{QueryExpansion, TextLengths};
 
 /// Whether a text is searched with or searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Query,
     Document,
 }

@@ -60,6 +60,7 @@ pub(in crate::server) struct ModelSample {
 /// The labels of a model that is ready.
 pub(in crate::server) struct ModelLabels {
     pub(in crate::server) architecture: String,
+    pub(in crate::server) kind: &'static str,
     pub(in crate::server) precision: String,
     pub(in crate::server) simd: String,
     pub(in crate::server) threads: String,
@@ -92,7 +93,7 @@ impl Metrics {
             model_info: b.gauges(
                 "likewise_model_info",
                 "1 for a model that is ready, with its configuration",
-                &["model", "architecture", "precision", "simd", "threads"],
+                &["model", "architecture", "kind", "precision", "simd", "threads"],
             ),
             model_state: b.gauges("likewise_model_state", "1 for the current state of a model", &["model", "state"]),
             update: Mutex::default(),
@@ -111,8 +112,8 @@ impl Metrics {
             self.model_state.with_label_values(&[name, model.state]).set(1);
             self.queue_size.with_label_values(&[name]).set(model.queued_texts as i64);
             self.queued_tokens.with_label_values(&[name]).set(model.queued_tokens as i64);
-            if let Some(ModelLabels { architecture, precision, simd, threads }) = &model.labels {
-                self.model_info.with_label_values(&[name, architecture, precision, simd, threads]).set(1);
+            if let Some(ModelLabels { architecture, kind, precision, simd, threads }) = &model.labels {
+                self.model_info.with_label_values(&[name, architecture, kind, precision, simd, threads]).set(1);
             }
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())

@@ -14,7 +14,7 @@ use crate::files::ModelFiles;
 use crate::model_folder::{CONFIG, Manifest, ModuleList, TransformerTask, file_in, require_masked_language};
 use crate::modules::{MaskedLanguageHead, SparseVector, SpladePooling};
 use crate::parallel::Pool;
-use crate::tokenizer::{EncoderLimits, Tokenizer, TruncationSide};
+use crate::tokenizer::{EncoderLimits, TokenUsage, Tokenizer, TruncationSide};
 
 /// Encodes texts as sparse vectors.
 pub(super) enum Route {
@@ -243,7 +243,18 @@ impl TokenWeights {
         truncation: TruncationPolicy,
         side: Option<TruncationSide>,
     ) -> Result<Encoded> {
-        let (mut ids, usage) = self.runtime.tokenizer().encode_without_special_tokens(text, side)?;
+        let (ids, usage) = self.runtime.tokenizer().encode_without_special_tokens(text, side)?;
+        self.weigh(text_index, ids, usage, truncation)
+    }
+
+    /// Returns the weights of the tokens of a text.
+    pub(super) fn weigh(
+        &self,
+        text_index: usize,
+        mut ids: Vec<u32>,
+        usage: TokenUsage,
+        truncation: TruncationPolicy,
+    ) -> Result<Encoded> {
         if truncation == TruncationPolicy::Error && usage.truncated() {
             let limit = self.runtime.tokenizer().max_tokens();
             return Err(Error::TooLong { text: text_index, tokens: usage.total, limit });

@@ -9,7 +9,7 @@ use crate::backbone::{Runtime, TokenizedText, TruncationPolicy, prepend_prompt};
 use crate::embedder::EncodeOptions;
 use crate::error::{Error, Result};
 use crate::modules::SparseVector;
-use crate::tokenizer::{TokenSpan, TokenUsage, Tokenizer};
+use crate::tokenizer::{TokenSpan, TokenUsage, Tokenizer, TruncationSide};
 
 /// A tokenized text, ready for a batch.
 pub(crate) struct EncodedSparseText {
@@ -70,6 +70,31 @@ impl SparseEncoder {
                 Ok(EncodedSparseText { usage, work: Work::Done(vector) })
             }
         }
+    }
+
+    /// Takes the token ids of a text without a task, with the special tokens that the encoder
+    /// needs; weights of tokens alone need none.
+    ///
+    /// # Errors
+    /// - If they are too many and truncation is off, or if one is not in the vocabulary.
+    /// - If the model has no modules for texts without a task.
+    pub(crate) fn encode_ids(
+        &self,
+        text_index: usize,
+        ids: &[u32],
+        options: &EncodeOptions,
+    ) -> Result<EncodedSparseText> {
+        let route = self.require_route_index(Task::Unspecified)?;
+        let max_tokens = self.routes[route].tokenizer().max_tokens();
+        let (ids, usage) = TruncationSide::cut(ids, max_tokens, options.truncation_side);
+        let truncation = options.truncation(self.truncation());
+        let work = match &self.routes[route] {
+            Route::Splade(splade) => {
+                Work::Pass { route, tokens: splade.backbone.validate_ids(text_index, ids, usage, truncation)? }
+            }
+            Route::Static(weights) => Work::Done(weights.weigh(text_index, ids, usage, truncation)?.vector),
+        };
+        Ok(EncodedSparseText { usage, work })
     }
 
     /// Runs one batch, by a team of all threads or by this thread. Returns the vector of each text.

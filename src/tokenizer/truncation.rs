@@ -2,6 +2,9 @@
 
 use tokenizers::Encoding;
 
+#[cfg(feature = "serve")]
+use super::tokens::TokenUsage;
+
 /// The side on which a text that is too long loses tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TruncationSide {
@@ -9,6 +12,20 @@ pub(crate) enum TruncationSide {
     Right,
     /// The end of the text is kept.
     Left,
+}
+
+impl TruncationSide {
+    /// Cuts the token ids of a text to a maximum length, by default on the right. All ids are
+    /// alike: which of them are special is not known.
+    #[cfg(feature = "serve")]
+    pub(crate) fn cut(ids: &[u32], max_tokens: usize, side: Option<Self>) -> (Vec<u32>, TokenUsage) {
+        let used = ids.len().min(max_tokens);
+        let kept = match side {
+            None | Some(Self::Right) => &ids[..used],
+            Some(Self::Left) => &ids[ids.len() - used..],
+        };
+        (kept.to_vec(), TokenUsage { total: ids.len(), used })
+    }
 }
 
 /// Truncates one property of an encoding's tokens (ids or offsets) to `max_tokens`.

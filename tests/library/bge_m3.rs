@@ -130,6 +130,38 @@ fn vectors_in_any_batch_and_threads_keep_bits() {
     }
 }
 
+/// FlagEmbedding cuts dense and token vectors, and then scales them to length 1.
+#[test]
+fn truncate_dim_cuts_dense_and_token_vectors() {
+    let golden = Golden::load("bge-m3");
+    let files = files(&golden, &golden.json["cases"][0]);
+    let texts = texts(&golden).concat();
+    let whole = open(BgeM3::builder(), &files).expect("a model");
+    let whole_vectors = whole.encode(&texts).expect("vectors");
+    let unit = |vector: &[f32]| {
+        let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        vector.iter().map(|&x| f64::from(x) / length).collect::<Vec<_>>()
+    };
+    for dimensions in [1, 5, whole.token_width() + 1, whole.dense_width()] {
+        let model = open(BgeM3::builder().truncate_dim(dimensions), &files).expect("a model");
+        let token_width = dimensions.min(whole.token_width());
+        assert_eq!((model.dense_width(), model.token_width()), (dimensions, token_width));
+        let vectors = model.encode(&texts).expect("vectors");
+        for i in 0..texts.len() {
+            assert!(max_error(vectors.dense(i), &unit(&whole_vectors.dense(i)[..dimensions])) < MAX_ERROR);
+            assert!(vectors.sparse(i) == whole_vectors.sparse(i));
+            let (found, expected) = (vectors.tokens().text(i), whole_vectors.tokens().text(i));
+            for (found, expected) in found.rows().zip(expected.rows()) {
+                assert!(max_error(found, &unit(&expected[..token_width])) < MAX_ERROR);
+            }
+        }
+    }
+    for dimensions in [0, whole.dense_width() + 1] {
+        let error = error_chain(&open(BgeM3::builder().truncate_dim(dimensions), &files).expect_err("a width"));
+        assert!(error.contains(&format!("truncate_dim: expected 1 to {}", whole.dense_width())), "{error}");
+    }
+}
+
 /// The same layers in safetensors give the same vectors, and a folder without them is refused.
 #[test]
 fn layers_are_read_from_either_format_and_never_guessed() {

@@ -8,7 +8,7 @@ use likewise::{
     VectorRows, Vectors, quantize,
 };
 
-use super::{sparse, token_vectors};
+use super::{hybrid, sparse, token_vectors};
 use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
 use crate::model::VectorModel;
@@ -26,6 +26,7 @@ use crate::{input, output, progress, stdout};
     (indptr, indices, values; the shape is in the metadata).\n\
     Late-interaction models compute vectors of tokens: .safetensors has all of them (vectors) and the\n\
     index of each text's first one (offsets), and JSON lines have a list for each text.\n\
+    --hybrid writes all three kinds of bge-m3 from one pass: dense, CSR, and vectors with offsets.\n\
     An existing file keeps its mode, owner and links, and is replaced only by a complete one.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Texts to embed; '-' for the lines of stdin
@@ -56,6 +57,10 @@ pub(crate) struct Args {
     #[arg(long)]
     document: bool,
 
+    /// Write the dense, sparse and token vectors of a model as bge-m3
+    #[arg(long, conflicts_with_all = ["quantize", "query", "document"])]
+    hybrid: bool,
+
     #[command(flatten)]
     kind: KindArgs,
 
@@ -82,6 +87,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // Created before the work, so that a path that is not writable is reported early.
     let path = args.output.as_deref().filter(|path| !stdout::is_stdout(path));
     let file = path.map(OutputFile::create).transpose()?;
+    if args.hybrid {
+        args.kind.reject_sparse()?;
+        return hybrid::embed(&args.model.open_hybrid()?, &texts, format, file);
+    }
     let is_streamed = file.is_none() && args.quantize.is_none() && format == VectorFormat::Jsonl;
     let model = match args.model.open_vectors(&args.kind)? {
         VectorModel::Dense(model) => model,

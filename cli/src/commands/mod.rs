@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod embed;
 mod eval;
+mod hybrid;
 mod info;
 #[cfg(feature = "hub")]
 mod pull;

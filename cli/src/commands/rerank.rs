@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use likewise::RankedText;
 use serde::Serialize;
 
+use super::hybrid::{self, HybridArgs, HybridScore, Weights};
 use crate::arguments::ModelArgs;
 use crate::command_line::TEXT_RULE;
 use crate::model::Ranker;
@@ -17,9 +18,12 @@ use crate::{input, output, progress, stdout};
 #[derive(clap::Args)]
 #[command(after_help = format!("Examples:\n  \
     likewise rerank --model ms-marco-MiniLM-L6-v2 \"a query\" --input in.txt\n  \
-    likewise rerank --model reranker --top-k 3 --json \"a query\" \"a text\" \"more\"\n\n\
+    likewise rerank --model reranker --top-k 3 --json \"a query\" \"a text\" \"more\"\n  \
+    likewise rerank --model BAAI/bge-m3 --hybrid --hybrid-weights 0.4,0.2,0.4 \"a query\" --input in.txt\n\n\
     The model must be a cross-encoder, which reads the query and a text together, or a late-interaction\n\
-    model such as ColBERT, which compares their tokens. For other models, use `likewise similarity`.\n\n{TEXT_RULE}"))]
+    model such as ColBERT, which compares their tokens. For other models, use `likewise similarity`.\n\
+    --hybrid ranks by the dense, sparse and token vectors of bge-m3 at once.\n\n{TEXT_RULE}"))]
+#[command(mut_arg("model", |model| model.help("Model folder or hub id; required [env: LIKEWISE_MODEL]")))]
 pub(crate) struct Args {
     /// Query that the texts should answer
     query: String,
@@ -41,6 +45,9 @@ pub(crate) struct Args {
     json: bool,
 
     #[command(flatten)]
+    hybrid: HybridArgs,
+
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -53,6 +60,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Some(path) => format!("no texts: {} is empty", input::label(path)).into(),
             None => Box::new(UsageError("no texts: pass at least one after QUERY, or --input FILE".to_owned())),
         });
+    }
+    if let Some(weights) = args.hybrid.weights() {
+        return rank_hybrid(args, query, texts, weights);
     }
     let model = args.model.open_ranker()?;
     let bar = progress::text_bar(texts.len());
@@ -70,6 +80,33 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => print_table(out, &ranking.texts, texts),
     })?;
     Ok(())
+}
+
+/// Ranks texts by the weighted mean of the scores of bge-m3. Texts of equal score keep their order.
+fn rank_hybrid(args: &Args, query: &str, texts: &[String], weights: Weights) -> Outcome {
+    let model = args.model.open_hybrid()?;
+    let mut ranked: Vec<(usize, HybridScore)> =
+        hybrid::scores(&model, query, texts, weights)?.into_iter().enumerate().collect();
+    // The sort is stable. An order of 0.0 and -0.0 would not be one of scores.
+    ranked.sort_by(|(_, a), (_, b)| (b.score + 0.0).total_cmp(&(a.score + 0.0)));
+    ranked.truncate(args.top_k.map_or(usize::MAX, |k| k as usize));
+    let entry = |&(index, scores): &(usize, HybridScore)| HybridEntry { index, scores, text: &texts[index] };
+    let entries = || ranked.iter().map(entry).collect::<Vec<_>>();
+    let json = args.json.then(|| serde_json::to_string(&entries())).transpose()?;
+    stdout::write(|out| match json {
+        Some(json) => writeln!(out, "{json}"),
+        None => hybrid::print_table(out, ranked.iter().map(|&(index, scores)| (scores, &texts[index]))),
+    })?;
+    Ok(())
+}
+
+/// A text of the result of `--hybrid` in JSON.
+#[derive(Serialize)]
+struct HybridEntry<'a> {
+    index: usize,
+    #[serde(flatten)]
+    scores: HybridScore,
+    text: &'a str,
 }
 
 /// A text of the result in JSON.

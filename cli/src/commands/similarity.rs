@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use likewise::{Scores, Similarity};
 
+use super::hybrid::{self, HybridArgs};
 use crate::arguments::{KindArgs, ModelArgs};
 use crate::command_line::TEXT_RULE;
 use crate::model::VectorModel;
@@ -16,7 +17,10 @@ use crate::{input, output, progress, stdout};
 #[command(after_help = format!("Examples:\n  \
     likewise similarity \"A happy person\" \"A happy dog\"\n  \
     likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
-    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -\n\n{TEXT_RULE}"))]
+    cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -\n  \
+    likewise similarity --model BAAI/bge-m3 --hybrid \"A happy person\" \"A happy dog\"\n\n\
+    --hybrid prints four scores for each sentence: the weighted mean, dense, sparse, multi-vector (of tokens).\n\
+    With --json they are an object: score, dense, sparse, multi_vector.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
     /// Text to compare with
     source: String,
@@ -32,6 +36,9 @@ pub(crate) struct Args {
     /// Print a JSON array of scores, in the order of the sentences
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    hybrid: HybridArgs,
 
     #[command(flatten)]
     kind: KindArgs,
@@ -50,6 +57,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
             None => "no sentences: pass at least one after SOURCE, or --input FILE".to_owned(),
         };
         return Err(if args.input.is_some() { what.into() } else { Box::new(UsageError(what)) });
+    }
+    if let Some(weights) = args.hybrid.weights() {
+        args.kind.reject_sparse()?;
+        let scores = hybrid::scores(&args.model.open_hybrid()?, source, sentences, weights)?;
+        let json = args.json.then(|| serde_json::to_string(&scores)).transpose()?;
+        return Ok(stdout::write(|out| match json {
+            Some(json) => writeln!(out, "{json}"),
+            None => hybrid::print_table(out, scores.iter().copied().zip(sentences)),
+        })?);
     }
     let model = args.model.open_vectors(&args.kind)?;
     let bar = progress::text_bar(sentences.len());

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use likewise::{OutputFile, SparseEmbeddings, SparseEncoder, VectorFormat};
+use likewise::{OutputFile, SparseEmbeddings, SparseEncoder, TensorFile, VectorFormat};
 use serde_json::json;
 
 use crate::outcome::{Outcome, UsageError};
@@ -63,21 +63,18 @@ fn write_lines(vectors: &SparseEmbeddings, out: &mut dyn Write) -> io::Result<()
 /// Writes safetensors with the matrix in the format CSR: `indptr` (I64), `indices` (I32), `values`
 /// (F32), and in the metadata the `shape`, such as "[2, 30522]".
 fn write_safetensors(vectors: &SparseEmbeddings, out: &mut dyn Write) -> io::Result<()> {
-    let (rows, elements) = (vectors.bounds().len(), vectors.indices().len());
-    let ends = [rows * 8, rows * 8 + elements * 4, rows * 8 + elements * 8];
-    let header = json!({
-        "__metadata__": { "format": "csr", "shape": format!("[{}, {}]", vectors.len(), vectors.dimension()) },
-        "indptr": { "dtype": "I64", "shape": [rows], "data_offsets": [0, ends[0]] },
-        "indices": { "dtype": "I32", "shape": [elements], "data_offsets": [ends[0], ends[1]] },
-        "values": { "dtype": "F32", "shape": [elements], "data_offsets": [ends[1], ends[2]] },
-    });
-    let mut header = header.to_string();
-    // The tensors start at a multiple of eight bytes.
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    vectors.bounds().iter().try_for_each(|&bound| out.write_all(&(bound as i64).to_le_bytes()))?;
-    // A vocabulary has far fewer than 2³¹ entries, so the bytes of u32 are those of i32.
-    vectors.indices().iter().try_for_each(|index| out.write_all(&index.to_le_bytes()))?;
-    vectors.values().iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+    let mut file = TensorFile::new();
+    file.set_metadata("format", "csr");
+    file.set_metadata("shape", format!("[{}, {}]", vectors.len(), vectors.dimension()));
+    add_csr(&mut file, vectors.bounds(), vectors.indices().to_vec(), vectors.values().to_vec());
+    file.write(out)
+}
+
+/// Adds the tensors `indptr`, `indices` and `values` of a sparse matrix.
+pub(super) fn add_csr(file: &mut TensorFile<'_>, bounds: &[usize], indices: Vec<u32>, values: Vec<f32>) {
+    let elements = indices.len();
+    file.add_i64("indptr", &[bounds.len()], bounds.iter().map(|&bound| bound as i64).collect::<Vec<_>>());
+    // A vocabulary has far fewer than 2³¹ entries.
+    file.add_i32("indices", &[elements], indices.into_iter().map(|index| index as i32).collect::<Vec<_>>());
+    file.add_f32("values", &[elements], values);
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use likewise::{MultiVectorEncoder, OutputFile, TokenVectors, VectorFormat};
+use likewise::{MultiVectorEncoder, OutputFile, TensorFile, TokenUsage, TokenVectors, VectorFormat};
 use serde_json::json;
 
 use crate::outcome::{Outcome, UsageError};
@@ -69,28 +69,20 @@ fn write_lines(texts: &[String], vectors: &TokenVectors, out: &mut dyn Write) ->
 /// of each text's first vector, `ids` (U32, `[N]`) of the tokens, and `tokens` and `used` (U32,
 /// `[texts]`).
 fn write_safetensors(vectors: &TokenVectors, out: &mut dyn Write) -> io::Result<()> {
-    let (texts, count, width) = (vectors.len(), vectors.ids().len(), vectors.width());
-    let mut end = 0;
-    let mut tensor = |dtype: &str, shape: &[usize], element_bytes: usize| {
-        let start = end;
-        end += shape.iter().product::<usize>() * element_bytes;
-        json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] })
+    let mut file = TensorFile::new();
+    add_token_vectors(&mut file, vectors);
+    file.write(out)
+}
+
+/// Adds the tensors of the vectors of tokens, and how many tokens of each text are used.
+pub(super) fn add_token_vectors<'a>(file: &mut TensorFile<'a>, vectors: &'a TokenVectors) {
+    let (texts, count) = (vectors.len(), vectors.ids().len());
+    let counts = |count: fn(&TokenUsage) -> usize| -> Vec<u32> {
+        vectors.usage().iter().map(|usage| count(usage) as u32).collect()
     };
-    let header = json!({
-        "offsets": tensor("I64", &[texts + 1], 8),
-        "vectors": tensor("F32", &[count, width], 4),
-        "ids": tensor("U32", &[count], 4),
-        "tokens": tensor("U32", &[texts], 4),
-        "used": tensor("U32", &[texts], 4),
-    });
-    let mut header = header.to_string();
-    // The tensors start at a multiple of eight bytes.
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    vectors.offsets().iter().try_for_each(|&offset| out.write_all(&(offset as i64).to_le_bytes()))?;
-    vectors.as_slice().iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))?;
-    vectors.ids().iter().try_for_each(|id| out.write_all(&id.to_le_bytes()))?;
-    let counts = vectors.usage().iter().map(|usage| usage.total).chain(vectors.usage().iter().map(|usage| usage.used));
-    counts.into_iter().try_for_each(|count| out.write_all(&(count as u32).to_le_bytes()))
+    file.add_i64("offsets", &[texts + 1], vectors.offsets().iter().map(|&offset| offset as i64).collect::<Vec<_>>());
+    file.add_f32("vectors", &[count, vectors.width()], vectors.as_slice());
+    file.add_u32("ids", &[count], vectors.ids());
+    file.add_u32("tokens", &[texts], counts(|usage| usage.total));
+    file.add_u32("used", &[texts], counts(|usage| usage.used));
 }

@@ -212,6 +212,7 @@ impl ApiError {
             ServedKind::Reranker => "model is not a re-ranker model",
             ServedKind::Classifier => "Model is not a classifier model",
             ServedKind::SparseEncoder => "Model is not an embedding model with SPLADE pooling",
+            ServedKind::LateInteraction => "Model is not a late-interaction model",
         };
         let message = format!("Backend error: {text}; {}", describe_wrong_kind(&wrong));
         Self::new(StatusCode::FAILED_DEPENDENCY, "backend", message)
@@ -272,12 +273,14 @@ fn describe_wrong_kind(WrongKind { model, kind, needed }: &WrongKind) -> String 
         ServedKind::Reranker => "a reranker, which has one label",
         ServedKind::Classifier => "a reranker or classifier",
         ServedKind::SparseEncoder => "a sparse encoder",
+        ServedKind::LateInteraction => "a late-interaction model",
     };
     let (found, routes) = match kind {
         ServedKind::Embedder => ("an embedding model", "/similarity or /embed"),
         ServedKind::Reranker => ("a reranker", "/rerank"),
         ServedKind::Classifier => ("a classifier with several labels", "/predict"),
         ServedKind::SparseEncoder => ("a sparse encoder", "/embed_sparse"),
+        ServedKind::LateInteraction => ("a late-interaction model", "/rerank, /similarity or /embed_all"),
     };
     format!("model {model}: expected {needed}, found {found}; use {routes}")
 }

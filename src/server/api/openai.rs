@@ -89,7 +89,7 @@ pub(in crate::server) async fn embeddings(
     let normalize = Some(fields.bool("normalize")?.unwrap_or(true));
     let output = OutputKind::Embeddings { normalize, dimensions: fields.size("dimensions")? };
     let job = EmbeddingJob { inputs, output, encode: encode_options(&fields)? };
-    check_prompt(&job)?;
+    check_prompt(&job.inputs, &job.encode)?;
     let options = request_options(&body.headers, &fields)?;
     let model = fields.name("model")?.map(str::to_owned);
     drop(body);
@@ -193,20 +193,21 @@ fn configuration(model: &ServedModel) -> JsonObject {
         "max_length": info.max_length, "modules": info.modules,
         "precision": info.precision.name(), "weights": info.dtype, "simd": info.level.to_string(),
         "threads": info.threads, "prompts": prompts, "prompt": info.prompt,
+        "kind": info.output.kind_name(),
     });
     let of_kind = match &info.output {
         ModelOutput::Vector { width, similarity, .. } => json!({
-            "kind": "embedder", "dimensions": width, "similarity": similarity.to_string(),
+            "dimensions": width, "similarity": similarity.to_string(),
         }),
-        ModelOutput::TokenVectors { width, similarity, .. } => json!({
-            "kind": "multi-vector", "dimensions": width, "similarity": similarity.to_string(),
-        }),
-        ModelOutput::Scores { labels, activation } => json!({
-            "kind": "cross-encoder", "labels": labels, "activation": activation,
-        }),
+        ModelOutput::TokenVectors { width, similarity, max_query_length, expanded_query_length, query_prompt } => {
+            json!({
+                "dimensions": width, "similarity": similarity.to_string(), "max_query_length": max_query_length,
+                "expanded_query_length": expanded_query_length, "query_prompt": query_prompt,
+            })
+        }
+        ModelOutput::Scores { labels, activation } => json!({ "labels": labels, "activation": activation }),
         ModelOutput::SparseVector { width, similarity, max_active_dims } => json!({
-            "kind": "sparse-encoder", "dimensions": width,
-            "similarity": similarity.to_string(), "max_active_dims": max_active_dims,
+            "dimensions": width, "similarity": similarity.to_string(), "max_active_dims": max_active_dims,
         }),
     };
     let objects = [fields, of_kind].into_iter().filter_map(|fields| match fields {

@@ -5,6 +5,9 @@
 //! `relevance_score`. Either way the best text is first, and a score is σ of the number that the
 //! model computes, or with `raw_scores` the number itself: clients expect 0 to 1, whatever
 //! activation the model's files name.
+//!
+//! A late-interaction model ranks too. Its score is MaxSim in every case, with and without
+//! `raw_scores`: σ of a sum of cosines would be nearly 1 for every text.
 
 use std::sync::Arc;
 

@@ -7,12 +7,12 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::fields::string_or_strings;
+use super::fields::{is_flat, text_inputs};
 use super::json_body::JsonBody;
 use super::known_keys::KnownKeys;
 use super::response::inference_response;
 use super::state::ApiState;
-use super::tei::{Target, option_fields};
+use super::tei::{Target, check_prompt, error_of_inputs, option_fields};
 use crate::server::inference::request::SparseJob;
 
 /// An element of a sparse vector.
@@ -28,12 +28,16 @@ pub(in crate::server) async fn embed_sparse(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     body.report_unused_keys(&KnownKeys::TEI_EMBED_SPARSE);
-    let inputs = string_or_strings("inputs", body.root.get("inputs"))?;
-    let job = SparseJob { inputs, encode: option_fields(&body)?.encode_options()? };
+    let value = body.root.get("inputs");
+    let is_flat = is_flat(value);
+    let inputs = text_inputs("inputs", value)?;
+    let encode = option_fields(&body)?.encode_options()?;
+    check_prompt(&inputs, &encode)?;
+    let job = SparseJob { inputs, encode };
     let target = Target::parse(&body)?;
     drop(body);
     let response = state.inference.infer(target.model.as_deref(), job, target.options).await;
-    let response = response.map_err(ApiError::of_tei)?;
+    let response = response.map_err(|error| error_of_inputs(error, is_flat))?;
     let elements = |(indices, values): (&Vec<u32>, &Vec<f32>)| -> Vec<SparseValue> {
         indices.iter().zip(values).map(|(&index, &value)| SparseValue { index, value }).collect()
     };

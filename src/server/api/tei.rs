@@ -17,7 +17,7 @@ use super::options::request_options;
 use super::response::{inference_response, json_response, json_text_response, to_json};
 use super::similarity::{similarity_fields, similarity_inputs};
 use super::state::ApiState;
-use crate::embedder::TextInput;
+use crate::embedder::{EncodeOptions, TextInput};
 use crate::model_info::{ModelInfo, ModelOutput};
 use crate::modules::PoolingMode;
 use crate::server::inference::blocking::Cancelled;
@@ -50,7 +50,8 @@ pub(super) fn option_fields(body: &JsonBody) -> Result<Fields<'_>, ApiError> {
     Fields::in_body(&body.root, &["parameters"])
 }
 
-/// POST `/similarity`: the score of each sentence.
+/// POST `/similarity`: the score of each sentence. A late-interaction model takes the source for
+/// the query, and scores by MaxSim.
 pub(in crate::server) async fn similarity(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
@@ -76,14 +77,15 @@ pub(in crate::server) async fn embed(State(state): State<Arc<ApiState>>, body: J
     Ok(inference_response(&response, &response.result.rows)?)
 }
 
-/// POST `/embed_all`: an embedding of each token of each text.
+/// POST `/embed_all`: an embedding of each token of each text, of a late-interaction model of each
+/// token that it scores.
 pub(in crate::server) async fn embed_all(
     State(state): State<Arc<ApiState>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     body.report_unused_keys(&KnownKeys::TEI_EMBED_ALL);
     let response = infer(&state, body, OutputKind::TokenEmbeddings).await?;
-    let width = response.model.embedder()?.model.token_width();
+    let width = response.model.token_width()?;
     let texts: Vec<Vec<&[f32]>> = response.result.rows.iter().map(|row| row.chunks_exact(width).collect()).collect();
     Ok(inference_response(&response, &texts)?)
 }
@@ -92,21 +94,28 @@ async fn infer(state: &ApiState, body: JsonBody, output: OutputKind) -> Result<I
     let value = body.root.get("inputs");
     let is_flat = is_flat(value);
     let inputs = text_inputs("inputs", value)?;
-    let job = EmbeddingJob { inputs, output, encode: option_fields(&body)?.encode_options()? };
-    check_prompt(&job)?;
+    let encode = option_fields(&body)?.encode_options()?;
+    check_prompt(&inputs, &encode)?;
+    let job = EmbeddingJob { inputs, output, encode };
     let target = Target::parse(&body)?;
     drop(body);
     let response = state.inference.infer(target.model.as_deref(), job, target.options).await;
-    response.map_err(|error| match error {
+    response.map_err(|error| error_of_inputs(error, is_flat))
+}
+
+/// Returns the error of a request whose `inputs` may be token ids. They are flat if they are the
+/// ids of one text.
+pub(super) fn error_of_inputs(error: InferenceError, is_flat: bool) -> ApiError {
+    match error {
         InferenceError::UnknownTokenId(unknown) => unknown_token_id("inputs", is_flat, unknown),
         error => ApiError::of_tei(error),
-    })
+    }
 }
 
 /// Rejects a prompt before token ids.
-pub(super) fn check_prompt(job: &EmbeddingJob) -> Result<(), ApiError> {
-    let has_ids = job.inputs.iter().any(|input| matches!(input, TextInput::Ids(_)));
-    if has_ids && job.encode.prompt_name.is_some() {
+pub(super) fn check_prompt(inputs: &[TextInput], encode: &EncodeOptions) -> Result<(), ApiError> {
+    let has_ids = inputs.iter().any(|input| matches!(input, TextInput::Ids(_)));
+    if has_ids && encode.prompt_name.is_some() {
         return Err(ApiError::unprocessable(
             "`prompt_name`: a prompt cannot be prepended to token ids; send texts, or ids that include it",
         ));

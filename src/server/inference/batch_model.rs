@@ -6,6 +6,7 @@ use crate::embedder::{Embedder, EncodedText};
 use crate::error::Result;
 use crate::model_info::ModelInfo;
 use crate::modules::SparseVector;
+use crate::multi_vector::{EncodedTokenText, MultiVectorEncoder};
 use crate::sparse_encoder::{EncodedSparseText, SparseEncoder};
 use crate::tokenizer::TokenUsage;
 
@@ -105,6 +106,31 @@ impl BatchModel for SparseEncoder {
     }
 
     fn run_batch(&self, inputs: &[&EncodedSparseText], use_team: bool) -> Result<Vec<SparseVector>> {
+        self.run_batch(inputs, use_team)
+    }
+}
+
+impl BatchModel for MultiVectorEncoder {
+    type Input = EncodedTokenText;
+    type Row = Vec<f32>;
+
+    fn info(&self) -> ModelInfo {
+        self.info()
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime()
+    }
+
+    fn token_count(input: &EncodedTokenText) -> usize {
+        input.token_count()
+    }
+
+    fn usage(input: &EncodedTokenText) -> TokenUsage {
+        input.usage()
+    }
+
+    fn run_batch(&self, inputs: &[&EncodedTokenText], use_team: bool) -> Result<Vec<Vec<f32>>> {
         self.run_batch(inputs, use_team)
     }
 }

@@ -20,8 +20,7 @@ impl Job for EmbeddingJob {
         {
             return Err(InferenceError::Rejected(format!("`dimensions`: expected 1 to {width}, found {dimensions}")));
         }
-        let ids = self.inputs.iter().map(|input| if let TextInput::Ids(ids) = input { ids.as_slice() } else { &[] });
-        check_token_ids(model, ids)?;
+        check_token_ids(model, self.inputs.iter().map(TextInput::ids))?;
         Ok(engine)
     }
 

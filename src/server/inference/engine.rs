@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::ModelFiles;
 use crate::model_folder::ModelKind;
 use crate::model_info::ModelInfo;
+use crate::multi_vector::MultiVectorEncoder;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Limits;
 use crate::sparse_encoder::SparseEncoder;
@@ -28,6 +29,7 @@ pub(in crate::server) enum AnyEngine {
     Embedder(Engine<Embedder>),
     CrossEncoder(Engine<CrossEncoder>),
     SparseEncoder(Engine<SparseEncoder>),
+    MultiVectorEncoder(Engine<MultiVectorEncoder>),
 }
 
 impl<M: BatchModel> Engine<M> {
@@ -54,8 +56,7 @@ impl AnyEngine {
         first_worker: &FirstWorker,
     ) -> Result<(Self, usize)> {
         Ok(match kind {
-            // A multi-vector encoder is not served; opening it as an embedder fails and says so.
-            ModelKind::Embedder | ModelKind::MultiVector => {
+            ModelKind::Embedder => {
                 let (engine, workers) = Engine::start(builder.open_files(files)?, limits, metrics, first_worker);
                 (Self::Embedder(engine), workers)
             }
@@ -69,6 +70,11 @@ impl AnyEngine {
                 let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
                 (Self::SparseEncoder(engine), workers)
             }
+            ModelKind::MultiVector => {
+                let model = builder.open_multi_vector_encoder_files(files)?;
+                let (engine, workers) = Engine::start(model, limits, metrics, first_worker);
+                (Self::MultiVectorEncoder(engine), workers)
+            }
         })
     }
 
@@ -78,6 +84,7 @@ impl AnyEngine {
             Self::Embedder(engine) => &engine.info,
             Self::CrossEncoder(engine) => &engine.info,
             Self::SparseEncoder(engine) => &engine.info,
+            Self::MultiVectorEncoder(engine) => &engine.info,
         }
     }
 
@@ -86,6 +93,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.queue.queued_inputs(),
             Self::CrossEncoder(engine) => engine.queue.queued_inputs(),
             Self::SparseEncoder(engine) => engine.queue.queued_inputs(),
+            Self::MultiVectorEncoder(engine) => engine.queue.queued_inputs(),
         }
     }
 
@@ -94,6 +102,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.queue.queued_tokens(),
             Self::CrossEncoder(engine) => engine.queue.queued_tokens(),
             Self::SparseEncoder(engine) => engine.queue.queued_tokens(),
+            Self::MultiVectorEncoder(engine) => engine.queue.queued_tokens(),
         }
     }
 
@@ -103,6 +112,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.queue.close(),
             Self::CrossEncoder(engine) => engine.queue.close(),
             Self::SparseEncoder(engine) => engine.queue.close(),
+            Self::MultiVectorEncoder(engine) => engine.queue.close(),
         }
     }
 
@@ -111,6 +121,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.model.runtime(),
             Self::CrossEncoder(engine) => engine.model.runtime(),
             Self::SparseEncoder(engine) => engine.model.runtime(),
+            Self::MultiVectorEncoder(engine) => engine.model.runtime(),
         }
     }
 
@@ -120,6 +131,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.model.runtime().tokenizer(),
             Self::CrossEncoder(engine) => engine.model.runtime().tokenizer(),
             Self::SparseEncoder(engine) => engine.model.tokenizer(),
+            Self::MultiVectorEncoder(engine) => engine.model.runtime().tokenizer(),
         }
     }
 
@@ -129,7 +141,7 @@ impl AnyEngine {
     /// If a sparse encoder has no such prompt, or no modules for such texts.
     pub(in crate::server) fn tokenizer_of_prompt(&self, prompt: Option<&str>) -> Result<&Tokenizer> {
         match self {
-            Self::Embedder(_) | Self::CrossEncoder(_) => Ok(self.tokenizer()),
+            Self::Embedder(_) | Self::CrossEncoder(_) | Self::MultiVectorEncoder(_) => Ok(self.tokenizer()),
             Self::SparseEncoder(engine) => engine.model.tokenizer_of_prompt(prompt),
         }
     }
@@ -155,6 +167,7 @@ impl AnyEngine {
             Self::Embedder(engine) => engine.model.token_spans(text, prompt, special, receive),
             Self::CrossEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
             Self::SparseEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
+            Self::MultiVectorEncoder(engine) => engine.model.token_spans(text, prompt, special, receive),
         }
     }
 }

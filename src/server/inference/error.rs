@@ -64,6 +64,8 @@ pub(in crate::server) enum ServedKind {
     Classifier,
     /// Computes a sparse vector for each text.
     SparseEncoder,
+    /// Computes a vector for each token, and scores texts by them.
+    LateInteraction,
 }
 
 /// A token id that a model does not have, and where the request has it.

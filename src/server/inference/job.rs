@@ -30,10 +30,29 @@ pub(super) trait Job: Send + Sync + 'static {
         cancelled: &Cancelled,
     ) -> Result<Vec<<Self::Model as BatchModel>::Input>, InferenceError>;
 
+    /// Returns how many of the first inputs are computed before the others, which need their rows.
+    fn first_inputs(&self) -> usize {
+        0
+    }
+
+    /// Gives the other inputs what they need of the rows of the first.
+    ///
+    /// # Errors
+    /// If the model rejects them.
+    fn link(
+        &self,
+        _model: &Self::Model,
+        _first: &[<Self::Model as BatchModel>::Row],
+        _others: &mut [<Self::Model as BatchModel>::Input],
+    ) -> Result<(), InferenceError> {
+        Ok(())
+    }
+
     /// Returns the number of floats in the response, as far as the inputs tell.
     fn response_floats(&self, model: &Self::Model, inputs: &[<Self::Model as BatchModel>::Input]) -> usize;
 
-    /// Turns what the model computed from the inputs into the rows of the response.
+    /// Turns what the model computed from the inputs, without the first, into the rows of the
+    /// response.
     ///
     /// # Errors
     /// If the model rejects them.

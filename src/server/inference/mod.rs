@@ -9,6 +9,7 @@ pub(in crate::server) mod embedding;
 pub(in crate::server) mod engine;
 pub(in crate::server) mod error;
 pub(in crate::server) mod job;
+mod late_interaction;
 pub(in crate::server) mod models;
 mod queue;
 pub(in crate::server) mod request;

@@ -14,6 +14,7 @@ use crate::cross_encoder::CrossEncoder;
 use crate::embedder::{Builder, Embedder};
 use crate::files::ModelFiles;
 use crate::model_folder::ModelKind;
+use crate::multi_vector::MultiVectorEncoder;
 use crate::server::metrics::{Metrics, ModelLabels, ModelSample};
 use crate::server::settings::{Limits, ModelNames, Settings};
 use crate::sparse_encoder::SparseEncoder;
@@ -59,6 +60,7 @@ impl ServedModel {
             AnyEngine::CrossEncoder(engine) if engine.model.labels().len() == 1 => ServedKind::Reranker,
             AnyEngine::CrossEncoder(_) => ServedKind::Classifier,
             AnyEngine::SparseEncoder(_) => ServedKind::SparseEncoder,
+            AnyEngine::MultiVectorEncoder(_) => ServedKind::LateInteraction,
         }
     }
 
@@ -75,6 +77,22 @@ impl ServedModel {
         match &self.engine {
             AnyEngine::SparseEncoder(engine) => Ok(engine),
             _ => Err(self.is_no(ServedKind::SparseEncoder)),
+        }
+    }
+
+    /// The model, if it computes a vector for each token and scores texts by them.
+    pub(in crate::server) fn multi_vector_encoder(&self) -> Result<&Engine<MultiVectorEncoder>, InferenceError> {
+        match &self.engine {
+            AnyEngine::MultiVectorEncoder(engine) => Ok(engine),
+            _ => Err(self.is_no(ServedKind::LateInteraction)),
+        }
+    }
+
+    /// The number of elements of a token's vector.
+    pub(in crate::server) fn token_width(&self) -> Result<usize, InferenceError> {
+        match &self.engine {
+            AnyEngine::MultiVectorEncoder(engine) => Ok(engine.model.width()),
+            _ => Ok(self.embedder()?.model.token_width()),
         }
     }
 
@@ -193,6 +211,7 @@ impl Models {
             let model = state.loaded();
             let labels = |model: &Arc<ServedModel>| ModelLabels {
                 architecture: model.engine.info().architecture.family.to_string(),
+                kind: model.engine.info().output.kind_name(),
                 precision: model.engine.info().precision.name().to_owned(),
                 simd: model.engine.info().level.to_string(),
                 threads: model.engine.info().threads.to_string(),
@@ -221,14 +240,14 @@ impl Models {
     /// # Errors
     /// If no such model is served.
     pub(in crate::server) fn kind(&self, name: Option<&str>) -> Result<ModelKind, InferenceError> {
-        self.entry(name, None).map(|entry| entry.kind)
+        self.entry(name, &[]).map(|entry| entry.kind)
     }
 
-    /// Returns the entry of a model by its name. Without a name it is the first model of a kind, or
-    /// the first of any kind if the server has none of that one.
-    fn entry(&self, name: Option<&str>, kind: Option<ModelKind>) -> Result<&ModelEntry, InferenceError> {
+    /// Returns the entry of a model by its name. Without a name it is the first model of one of the
+    /// kinds, or the first of any kind if the server has none of those.
+    fn entry(&self, name: Option<&str>, kinds: &[ModelKind]) -> Result<&ModelEntry, InferenceError> {
         let Some(name) = name else {
-            let of_kind = self.entries.iter().find(|entry| Some(entry.kind) == kind);
+            let of_kind = self.entries.iter().find(|entry| kinds.contains(&entry.kind));
             return of_kind.or(self.entries.first()).ok_or_else(|| self.unknown("(the default)"));
         };
         self.find(name)
@@ -262,10 +281,10 @@ impl Models {
         name: Option<&str>,
         wait: bool,
     ) -> Result<Arc<ServedModel>, InferenceError> {
-        self.get_of_kind(name, None, wait).await
+        self.get_of_kind(name, &[], wait).await
     }
 
-    /// Returns a model as [`Self::get`] does. Without a name, the first model of the kind is the
+    /// Returns a model as [`Self::get`] does. Without a name, the first model of the kinds is the
     /// default: some clients never send a name.
     ///
     /// # Errors
@@ -273,10 +292,10 @@ impl Models {
     pub(super) async fn get_of_kind(
         &self,
         name: Option<&str>,
-        kind: Option<ModelKind>,
+        kinds: &[ModelKind],
         wait: bool,
     ) -> Result<Arc<ServedModel>, InferenceError> {
-        let entry = self.entry(name, kind)?;
+        let entry = self.entry(name, kinds)?;
         let mut state = entry.state.clone();
         let loaded = state.wait_for(|state| !matches!(state, ModelState::Loading));
         let loaded =

@@ -18,7 +18,7 @@ pub(in crate::server) enum InferenceRequest {
     Sparse(Arc<SparseJob>),
 }
 
-/// A request to an embedder.
+/// A request to an embedder, or to a late-interaction model for scores or vectors of tokens.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in crate::server) struct EmbeddingJob {
     /// The texts. For scores, the first is the source.
@@ -27,7 +27,7 @@ pub(in crate::server) struct EmbeddingJob {
     pub(in crate::server) encode: EncodeOptions,
 }
 
-/// A request to a cross-encoder.
+/// A request to a cross-encoder, or a ranking by a late-interaction model.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in crate::server) struct ScoringJob {
     pub(in crate::server) inputs: ScoredInputs,
@@ -55,7 +55,7 @@ pub(in crate::server) enum ScoredInput {
 /// A request to a sparse encoder.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in crate::server) struct SparseJob {
-    pub(in crate::server) inputs: Vec<String>,
+    pub(in crate::server) inputs: Vec<TextInput>,
     pub(in crate::server) encode: EncodeOptions,
 }
 
@@ -84,12 +84,18 @@ impl From<SparseJob> for InferenceRequest {
 }
 
 impl InferenceRequest {
-    /// The kind of model that the request needs.
-    pub(super) fn kind(&self) -> ModelKind {
+    /// The kinds of models that can answer the request.
+    pub(super) fn kinds(&self) -> &'static [ModelKind] {
         match self {
-            Self::Embedding(_) => ModelKind::Embedder,
-            Self::Scoring(_) => ModelKind::CrossEncoder,
-            Self::Sparse(_) => ModelKind::SparseEncoder,
+            Self::Embedding(job) => match job.output {
+                OutputKind::Embeddings { .. } => &[ModelKind::Embedder],
+                OutputKind::Scores | OutputKind::TokenEmbeddings => &[ModelKind::Embedder, ModelKind::MultiVector],
+            },
+            Self::Scoring(job) => match job.inputs {
+                ScoredInputs::Ranking { .. } => &[ModelKind::CrossEncoder, ModelKind::MultiVector],
+                ScoredInputs::Each(_) => &[ModelKind::CrossEncoder],
+            },
+            Self::Sparse(_) => &[ModelKind::SparseEncoder],
         }
     }
 
@@ -105,35 +111,38 @@ impl InferenceRequest {
         }
     }
 
+    /// The inputs that are texts or token ids.
+    fn text_inputs(&self) -> &[TextInput] {
+        match self {
+            Self::Embedding(job) => &job.inputs,
+            Self::Sparse(job) => &job.inputs,
+            Self::Scoring(_) => &[],
+        }
+    }
+
     /// Calls a function with each text.
     fn for_each_text(&self, mut use_text: impl FnMut(&str)) {
-        match self {
-            Self::Embedding(job) => job.inputs.iter().for_each(|input| {
-                if let TextInput::Text(text) = input {
-                    use_text(text);
-                }
+        for input in self.text_inputs() {
+            if let TextInput::Text(text) = input {
+                use_text(text);
+            }
+        }
+        let Self::Scoring(job) = self else { return };
+        match &job.inputs {
+            ScoredInputs::Ranking { query, texts } => {
+                use_text(query);
+                texts.iter().for_each(|text| use_text(text));
+            }
+            ScoredInputs::Each(inputs) => inputs.iter().for_each(|input| match input {
+                ScoredInput::Text(text) => use_text(text),
+                ScoredInput::Pair(pair) => pair.iter().for_each(|text| use_text(text)),
             }),
-            Self::Scoring(job) => match &job.inputs {
-                ScoredInputs::Ranking { query, texts } => {
-                    use_text(query);
-                    texts.iter().for_each(|text| use_text(text));
-                }
-                ScoredInputs::Each(inputs) => inputs.iter().for_each(|input| match input {
-                    ScoredInput::Text(text) => use_text(text),
-                    ScoredInput::Pair(pair) => pair.iter().for_each(|text| use_text(text)),
-                }),
-            },
-            Self::Sparse(job) => job.inputs.iter().for_each(|text| use_text(text)),
         }
     }
 
     /// The number of token ids.
     fn id_count(&self) -> usize {
-        let count = |input: &TextInput| if let TextInput::Ids(ids) = input { ids.len() } else { 0 };
-        match self {
-            Self::Embedding(job) => job.inputs.iter().map(count).sum(),
-            Self::Scoring(_) | Self::Sparse(_) => 0,
-        }
+        self.text_inputs().iter().map(|input| input.ids().len()).sum()
     }
 
     /// The characters of all texts.

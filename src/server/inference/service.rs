@@ -9,8 +9,9 @@ use super::batch_model::BatchModel;
 use super::blocking::{BlockingLimiter, Cancelled, run_inline};
 use super::cache::ResponseCache;
 use super::engine::Engine;
-use super::error::InferenceError;
+use super::error::{InferenceError, ServedKind};
 use super::job::Job;
+use super::late_interaction::LateInteractionJob;
 use super::models::{Models, ServedModel};
 use super::request::{InferenceRequest, InferenceResponse, InferenceResult};
 use super::request::{RequestOptions, ResponseStats, ResultRows, StageTimes};
@@ -116,7 +117,7 @@ impl InferenceService {
         let started = Instant::now();
         let request = request.into();
         self.check_text_count(request.input_count())?;
-        let model = self.models.get_of_kind(model, Some(request.kind()), options.wait_for_model).await?;
+        let model = self.models.get_of_kind(model, request.kinds(), options.wait_for_model).await?;
         let _admission = self.admit()?;
         let cache = self.cache.as_ref().filter(|_| options.use_cache);
         let cached = cache.and_then(|cache| cache.get(model.index, &request));
@@ -147,10 +148,12 @@ impl InferenceService {
         times: &mut StageTimes,
     ) -> Result<InferenceResult, InferenceError> {
         let is_long = request.size() > MAX_INLINE_TEXT_BYTES;
-        let result = match request {
-            InferenceRequest::Embedding(job) => self.run(job, job.engine(model)?, is_long, times).await,
-            InferenceRequest::Scoring(job) => self.run(job, job.engine(model)?, is_long, times).await,
-            InferenceRequest::Sparse(job) => self.run(job, job.engine(model)?, is_long, times).await,
+        let late_interaction = LateInteractionJob::of(request).filter(|_| model.kind() == ServedKind::LateInteraction);
+        let result = match (late_interaction, request) {
+            (Some(job), _) => self.run(&Arc::new(job), is_long, model, times).await,
+            (None, InferenceRequest::Embedding(job)) => self.run(job, is_long, model, times).await,
+            (None, InferenceRequest::Scoring(job)) => self.run(job, is_long, model, times).await,
+            (None, InferenceRequest::Sparse(job)) => self.run(job, is_long, model, times).await,
         }?;
         self.record(&model.name, &result, times);
         Ok(result)
@@ -161,10 +164,11 @@ impl InferenceService {
     async fn run<J: Job>(
         &self,
         job: &Arc<J>,
-        engine: &Engine<J::Model>,
         is_long: bool,
+        model: &ServedModel,
         times: &mut StageTimes,
     ) -> Result<InferenceResult, InferenceError> {
+        let engine = job.engine(model)?;
         let started = Instant::now();
         let inputs = if is_long {
             let (job, model, limits) = (job.clone(), engine.model.clone(), self.limits);
@@ -176,11 +180,9 @@ impl InferenceService {
         let usage = inputs.iter().map(J::Model::usage).collect();
         let expected_floats = job.response_floats(&engine.model, &inputs);
         self.check_response_size(expected_floats)?;
-        let output = engine.queue.compute(inputs).await?;
-        times.queueing = output.queueing;
-        times.computing = output.computing;
+        let rows = compute_rows(job, engine, inputs, times).await?;
         let is_large = expected_floats > MAX_INLINE_FLOATS;
-        let ResultRows { floats: rows, indices } = run_inline(is_large, || job.finish(&engine.model, output.rows))?;
+        let ResultRows { floats: rows, indices } = run_inline(is_large, || job.finish(&engine.model, rows))?;
         // The number of elements of a sparse vector was not known before. An index counts as a
         // float.
         self.check_response_size(
@@ -217,4 +219,27 @@ impl InferenceService {
         metrics.model_texts.with_label_values(&[model]).inc_by(usage.len() as u64);
         metrics.model_tokens.with_label_values(&[model]).inc_by(tokens as u64);
     }
+}
+
+/// Computes the rows of a job's inputs: of the first ones, and then of the others, which it
+/// returns.
+async fn compute_rows<J: Job>(
+    job: &Arc<J>,
+    engine: &Engine<J::Model>,
+    mut inputs: Vec<<J::Model as BatchModel>::Input>,
+    times: &mut StageTimes,
+) -> Result<Vec<<J::Model as BatchModel>::Row>, InferenceError> {
+    let first = job.first_inputs().min(inputs.len());
+    if first > 0 {
+        let mut others = inputs.split_off(first);
+        let output = engine.queue.compute(inputs).await?;
+        times.queueing += output.queueing;
+        times.computing += output.computing;
+        job.link(&engine.model, &output.rows, &mut others)?;
+        inputs = others;
+    }
+    let output = engine.queue.compute(inputs).await?;
+    times.queueing += output.queueing;
+    times.computing += output.computing;
+    Ok(output.rows)
 }

@@ -1,11 +1,13 @@
 //! Sparse vectors of texts, by a sparse encoder.
 
 use super::blocking::Cancelled;
+use super::embedding::check_token_ids;
 use super::engine::Engine;
 use super::error::InferenceError;
 use super::job::{Job, check_tokenizing_memory};
 use super::models::ServedModel;
 use super::request::{ResultRows, SparseJob};
+use crate::embedder::TextInput;
 use crate::modules::SparseVector;
 use crate::server::settings::Limits;
 use crate::sparse_encoder::{EncodedSparseText, SparseEncoder};
@@ -14,7 +16,9 @@ impl Job for SparseJob {
     type Model = SparseEncoder;
 
     fn engine<'m>(&self, model: &'m ServedModel) -> Result<&'m Engine<SparseEncoder>, InferenceError> {
-        model.sparse_encoder()
+        let engine = model.sparse_encoder()?;
+        check_token_ids(model, self.inputs.iter().map(TextInput::ids))?;
+        Ok(engine)
     }
 
     fn encode(
@@ -24,10 +28,15 @@ impl Job for SparseJob {
         cancelled: &Cancelled,
     ) -> Result<Vec<EncodedSparseText>, InferenceError> {
         let tokenizer = model.tokenizer_of_prompt(self.encode.prompt_name.as_deref())?;
-        let encode = |(i, text): (usize, &String)| {
+        let encode = |(i, input): (usize, &TextInput)| {
             cancelled.check()?;
-            check_tokenizing_memory(tokenizer, limits, || format!("text {i}"), text)?;
-            Ok(model.encode_input(i, text, &self.encode)?)
+            match input {
+                TextInput::Text(text) => {
+                    check_tokenizing_memory(tokenizer, limits, || format!("text {i}"), text)?;
+                    Ok(model.encode_input(i, text, &self.encode)?)
+                }
+                TextInput::Ids(ids) => Ok(model.encode_ids(i, ids, &self.encode)?),
+            }
         };
         self.inputs.iter().enumerate().map(encode).collect()
     }

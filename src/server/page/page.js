@@ -104,8 +104,13 @@ const POLL_MS = 1000;
 let models = [];
 let poll = 0;
 
-/** A cross-encoder reads both texts at once. It has scores of pairs, but no vectors to compare. */
-const scoresPairs = (model) => model?.kind === 'cross-encoder';
+/** Why a model that ranks texts shows no heat map. A cross-encoder has no vectors; a late-interaction model leaves out
+ * tokens, and adds some to a query. */
+const RANKERS = {
+  'cross-encoder': 'A cross-encoder reads both texts at once, so it has no words to compare.',
+  'multi-vector': 'A late-interaction model adds up the best match of each word of the source.',
+};
+const isRanker = (model) => model?.kind in RANKERS;
 const chosenModel = () => models.find((model) => model.id === byId('model').value) ?? models[0];
 
 async function loadModels() {
@@ -154,7 +159,7 @@ let shown = null;
 
 /** The scores of the sentences, in their order. */
 async function requestScores(model, source, sentences, signal) {
-  if (!scoresPairs(model)) {
+  if (!isRanker(model)) {
     const inputs = { source_sentence: source, sentences };
     const { answer, headers } = await ask('similarity', { model: model?.id, inputs, parameters: { truncate: true } }, signal);
     return { scores: answer, headers };
@@ -182,7 +187,7 @@ async function compare() {
     const { scores, headers } = await requestScores(model, source, sentences, signal);
     if (signal.aborted) return;
     const items = sentences.map((text, i) => ({ text, score: scores[i] }));
-    shown = { source, model: model?.id, hasTokens: !scoresPairs(model), items };
+    shown = { source, model: model?.id, kind: model?.kind, hasTokens: !isRanker(model), items };
     closeHeat();
     showScores();
     byId('status').textContent = `${plural(scores.length, 'score')}, ${timing(headers)}.`;
@@ -224,7 +229,7 @@ function showScores() {
   byId('scores').classList.toggle('below-zero', low < 0);
   byId('empty').hidden = true;
   byId('scores-hint').textContent = shown.hasTokens ? 'Choose a sentence to see which words are alike.'
-    : 'A cross-encoder reads both texts at once, so it has no words to compare.';
+    : RANKERS[shown.kind];
   byId('order').hidden = byId('scores-hint').hidden = false;
 }
 

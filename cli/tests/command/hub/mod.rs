@@ -4,6 +4,7 @@ mod command;
 mod credentials;
 mod download;
 mod faults;
+mod layers;
 mod other_weights;
 mod repository;
 mod responses;

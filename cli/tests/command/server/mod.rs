@@ -6,6 +6,7 @@ mod cross_encoders;
 pub(crate) mod harness;
 mod hugging_face_api;
 mod keep_alive;
+mod late_interaction;
 mod load;
 mod logging;
 mod malformed_requests;

@@ -126,7 +126,7 @@ fn model_name_with_quotes_is_escaped_in_metrics() {
     let server = Server::start(&[format!("a\"b\\c={}", model("tiny-bert").display())], &[]);
     server.wait_until_ready();
     let text = server.get("/metrics").body;
-    assert!(text.contains(r#"{architecture="BERT",model="a\"b\\c","#), "{text}");
+    assert!(text.contains(r#"{architecture="BERT",kind="embedder",model="a\"b\\c","#), "{text}");
     assert_eq!(server.metric(r#"likewise_model_state{model="a\"b\\c",state="ready"}"#), 1.0, "{text}");
 }
 

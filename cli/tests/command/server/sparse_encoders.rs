@@ -79,6 +79,31 @@ fn embed_sparse_returns_the_vectors_of_the_library() {
     }
 }
 
+/// Ids are those of the model, with special tokens if it has an encoder.
+#[test]
+fn token_ids_give_the_vectors_of_their_text() {
+    let (server, _folders) = server("embedder");
+    for (name, special) in [("splade", true), ("weights", false)] {
+        let body = json!({"inputs": SENTENCES, "model": name, "add_special_tokens": special});
+        let tokens = server.post("/tokenize", &body).json();
+        let ids = |text: &Value| -> Vec<Value> {
+            text.as_array().expect("tokens").iter().map(|token| token["id"].clone()).collect()
+        };
+        let ids: Vec<Vec<Value>> = tokens.as_array().expect("texts").iter().map(ids).collect();
+        let vectors = |inputs: Value| server.post("/embed_sparse", &json!({"inputs": inputs, "model": name})).json();
+        let expected = vectors(json!(SENTENCES));
+        assert_eq!(vectors(json!(ids)), expected, "{name}");
+        assert_eq!(vectors(json!(ids[1])), json!([expected[1]]), "{name}");
+        assert_eq!(vectors(json!([SENTENCES[0], ids[1]])), json!([expected[0], expected[1]]), "{name}");
+        let response = server.post("/embed_sparse", &json!({"inputs": [[1, 999_999]], "model": name}));
+        assert_eq!((response.status, response.body.contains("`inputs[0][1]`")), (422, true), "{response:?}");
+        let response = server.post("/embed_sparse", &json!({"inputs": ids, "model": name, "prompt_name": "query"}));
+        assert_eq!((response.status, response.body.contains("`prompt_name`")), (422, true), "{response:?}");
+    }
+    let response = server.post("/embed_sparse", &json!({"inputs": [3, 4], "model": "embedder"}));
+    assert_eq!(response.status, 424, "{response:?}");
+}
+
 /// Long and short texts, of several requests at once, share batches.
 #[test]
 fn concurrent_requests_get_the_same_vectors() {

@@ -75,6 +75,15 @@ fn models_of_another_kind_are_refused_with_the_subcommand_to_use() {
     desk(CLASSIFIER).fails(&["rerank", "a", "b"], 1, &["3 labels", "expected one"]);
 }
 
+/// The built-in model cannot rank, so it is no default here.
+#[test]
+fn rerank_needs_a_model() {
+    let desk = Desk::new();
+    desk.fails(&["rerank", "a query", "a text"], 2, &["no model", "--model", "cross-encoder", "cannot rank"]);
+    let help = desk.output(&["rerank", "--help"]);
+    assert!(help.contains("required [env: LIKEWISE_MODEL]") && !help.contains("default: the built-in"), "{help}");
+}
+
 #[test]
 fn long_pairs_are_reported_or_rejected() {
     let desk = desk(RERANKER);

@@ -66,12 +66,13 @@ async fn tasks(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError>
 }
 
 /// Returns the tasks of a model, the main one first. A cross-encoder that is loading counts as a
-/// reranker. The Inference API has no task for sparse vectors and for those of tokens.
+/// reranker. The Inference API has no task for sparse vectors.
 fn tasks_of(state: &ApiState, name: &str) -> Result<&'static [&'static str], ApiError> {
     let models = state.inference.models();
     match models.kind(Some(name))? {
         ModelKind::Embedder => return Ok(&["sentence-similarity", "feature-extraction"]),
-        ModelKind::SparseEncoder | ModelKind::MultiVector => return Ok(&[]),
+        ModelKind::SparseEncoder => return Ok(&[]),
+        ModelKind::MultiVector => return Ok(&["sentence-similarity", "text-ranking"]),
         ModelKind::CrossEncoder => {}
     }
     let is_classifier = |(other, model): (&str, ModelState)| {
