@@ -10,8 +10,7 @@
 //! of one text of a batch must also be bit-identical to the vector of that text in a single-text
 //! batch.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+use likewise_tests as common;
 mod peak_fraction;
 
 use std::collections::HashMap;

@@ -9,8 +9,7 @@
 //! response is compared with the library's result. Each round runs both programs, one after the
 //! other; the result is the median of the rounds' ratios.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+use likewise_tests as common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

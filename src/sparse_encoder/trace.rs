@@ -13,8 +13,7 @@ impl SparseEncoder {
     /// number for each token and vocabulary entry, and `vectors` the pooled vectors with their
     /// zeros.
     ///
-    /// The vectors have the same bits as those of [`Self::embed`], before it drops elements
-    /// ([`Self::with_max_active_dims`]).
+    /// The vectors have the same bits as those of [`Self::embed`].
     ///
     /// # Errors
     /// If there are no texts, if a text has no tokens at all, or if [`Self::embed`] fails.
@@ -24,7 +23,7 @@ impl SparseEncoder {
         }
         let route = &self.routes[self.require_route_index(Task::Unspecified)?];
         let mut recorder = Recorder::default();
-        let (tokens, vectors) = match route {
+        let (tokens, mut vectors) = match route {
             Route::Splade(splade) => splade.trace(texts, &self.prompt, &mut recorder)?,
             Route::Static(weights) => {
                 let mut vectors = Vec::new();
@@ -36,6 +35,9 @@ impl SparseEncoder {
                 (TracedTokens::of_table(vectors.iter().map(|vector| vector.indices.as_slice())), vectors)
             }
         };
+        if let Some(count) = self.max_active_dims {
+            vectors.iter_mut().for_each(|vector| vector.keep_largest(count));
+        }
         let dimension = route.dimension();
         for vector in &vectors {
             recorder.record_rows("vectors", Layout::Texts("V"), dimension, &with_zeros(vector, dimension));

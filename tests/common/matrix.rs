@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::{Golden, synthetic_weights};
 
 /// Returns the description of a model by its name.
-pub(crate) fn case<'a>(golden: &'a Golden, name: &str) -> &'a Value {
+pub fn case<'a>(golden: &'a Golden, name: &str) -> &'a Value {
     let mut cases = golden.json["cases"].as_array().expect("cases").iter();
     cases.find(|case| case["name"] == name).unwrap_or_else(|| panic!("no model {name}"))
 }
 
 /// Creates the files of a model.
-pub(crate) fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
+pub fn files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let mut files = HashMap::new();
     for (name, value) in case["files"].as_object().expect("files") {
@@ -54,7 +54,7 @@ fn tensor(rule: &Value, weights: &Value) -> (String, Dtype, Vec<usize>, Vec<u8>)
 }
 
 /// Returns the files of a sparse encoder. Those with a router have tokenizers in subfolders only.
-pub(crate) fn sparse_files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
+pub fn sparse_files(golden: &Golden, case: &Value) -> HashMap<String, Vec<u8>> {
     let mut case = case.clone();
     let has_own = !case["tokenizer"].is_null();
     if !has_own {

@@ -10,16 +10,16 @@ use serde_json::Value;
 use super::synthetic_weights;
 
 /// A tensor: name, type, shape, bytes.
-pub(crate) type StoredTensor = (String, Dtype, Vec<usize>, Vec<u8>);
+pub type StoredTensor = (String, Dtype, Vec<usize>, Vec<u8>);
 
 /// Returns the description of a folder by its name.
-pub(crate) fn case<'a>(golden: &'a Value, name: &str) -> &'a Value {
+pub fn case<'a>(golden: &'a Value, name: &str) -> &'a Value {
     let mut cases = golden["cases"].as_array().expect("cases").iter();
     cases.find(|case| case["name"] == name).unwrap_or_else(|| panic!("no folder {name}"))
 }
 
 /// Creates the files of a folder.
-pub(crate) fn files(case: &Value) -> HashMap<String, Vec<u8>> {
+pub fn files(case: &Value) -> HashMap<String, Vec<u8>> {
     let mut files = HashMap::new();
     for (name, content) in case["files"].as_object().expect("files") {
         files.insert(name.clone(), content.to_string().into_bytes());
@@ -40,7 +40,7 @@ pub(crate) fn files(case: &Value) -> HashMap<String, Vec<u8>> {
 }
 
 /// Writes the files of a model to a folder.
-pub(crate) fn write(files: &HashMap<String, Vec<u8>>, folder: &Path) {
+pub fn write(files: &HashMap<String, Vec<u8>>, folder: &Path) {
     for (name, bytes) in files {
         let path = folder.join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -49,7 +49,7 @@ pub(crate) fn write(files: &HashMap<String, Vec<u8>>, folder: &Path) {
 }
 
 /// Makes a safetensors file.
-pub(crate) fn serialize(tensors: &[StoredTensor]) -> Vec<u8> {
+pub fn serialize(tensors: &[StoredTensor]) -> Vec<u8> {
     let views = tensors
         .iter()
         .map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor")));
@@ -57,7 +57,7 @@ pub(crate) fn serialize(tensors: &[StoredTensor]) -> Vec<u8> {
 }
 
 /// Creates a tensor from its rule: name, shape, type, offset, amplitude.
-pub(crate) fn tensor(rule: &Value) -> StoredTensor {
+pub fn tensor(rule: &Value) -> StoredTensor {
     let name = rule[0].as_str().expect("a name");
     let shape: Vec<usize> = serde_json::from_value(rule[1].clone()).expect("a shape");
     let [offset, amplitude] = [3, 4].map(|i| rule[i].as_f64().expect("a number"));

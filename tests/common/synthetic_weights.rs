@@ -10,17 +10,17 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
 /// Full-depth models with rotary positions, and the tiny models whose tokenizers they use.
-pub(crate) const ROTARY: [(&str, &str); 3] =
+pub const ROTARY: [(&str, &str); 3] =
     [("full-nomic-bert", "tiny-nomic-bert"), ("full-gte", "tiny-bert"), ("full-modernbert", "tiny-modernbert")];
 
 /// Computes all elements of a tensor.
-pub(crate) fn tensor(name: &str, length: usize) -> Vec<f32> {
+pub fn tensor(name: &str, length: usize) -> Vec<f32> {
     let seed = fnv1a(name);
     (0..length as u64).map(|i| scale(name, unit(seed.wrapping_add(i)))).collect()
 }
 
 /// Computes a value in (−1, 1) for each element of a tensor.
-pub(crate) fn units(name: &str, length: usize) -> Vec<f32> {
+pub fn units(name: &str, length: usize) -> Vec<f32> {
     let seed = fnv1a(name);
     (0..length as u64).map(|i| unit(seed.wrapping_add(i))).collect()
 }
@@ -71,12 +71,12 @@ fn splitmix64(seed: u64) -> u64 {
 
 /// Returns the files of a full-depth model: the committed configuration, the tokenizer of its tiny
 /// sibling and computed weights.
-pub(crate) fn files(name: &str, sibling: &str) -> HashMap<String, Vec<u8>> {
+pub fn files(name: &str, sibling: &str) -> HashMap<String, Vec<u8>> {
     edited(name, sibling, |_| ())
 }
 
 /// Returns the files of a full-depth model after an edit of its configuration.
-pub(crate) fn edited(name: &str, sibling: &str, edit: impl FnOnce(&mut Value)) -> HashMap<String, Vec<u8>> {
+pub fn edited(name: &str, sibling: &str, edit: impl FnOnce(&mut Value)) -> HashMap<String, Vec<u8>> {
     let mut files = super::files(name);
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         files.insert(name.to_owned(), super::files(sibling)[name].clone());
@@ -104,7 +104,7 @@ fn weights(config: &Value) -> Vec<u8> {
 }
 
 /// Returns the number of elements of a full-depth model's tensor.
-pub(crate) fn length(model: &str, tensor: &str) -> usize {
+pub fn length(model: &str, tensor: &str) -> usize {
     let config: Value = serde_json::from_slice(&super::files(model)["config.json"]).expect("JSON");
     let (_, shape) = shapes(&config).into_iter().find(|(name, _)| name == tensor).expect("a tensor of the model");
     shape.iter().product()

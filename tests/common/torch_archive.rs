@@ -4,17 +4,17 @@
 const HOOKS: &[u8] = b"ccollections\nOrderedDict\n)R";
 
 /// A tensor to write.
-pub(crate) struct Tensor<'t> {
-    pub(crate) name: &'t str,
+pub struct Tensor<'t> {
+    pub name: &'t str,
     /// The class of its storage, such as "FloatStorage".
-    pub(crate) class: &'t str,
-    pub(crate) element_bytes: usize,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) data: &'t [u8],
+    pub class: &'t str,
+    pub element_bytes: usize,
+    pub shape: Vec<usize>,
+    pub data: &'t [u8],
 }
 
 /// Writes a file of tensors.
-pub(crate) fn save(tensors: &[Tensor<'_>]) -> Vec<u8> {
+pub fn save(tensors: &[Tensor<'_>]) -> Vec<u8> {
     let mut pickle = b"\x80\x02}(".to_vec();
     for (key, tensor) in tensors.iter().enumerate() {
         pickle.extend(text(tensor.name));
@@ -29,23 +29,23 @@ pub(crate) fn save(tensors: &[Tensor<'_>]) -> Vec<u8> {
 }
 
 /// Writes the pickle of a text.
-pub(crate) fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
 }
 
 /// Writes the pickle of an integer.
-pub(crate) fn int(value: i32) -> Vec<u8> {
+pub fn int(value: i32) -> Vec<u8> {
     [&b"J"[..], &value.to_le_bytes()].concat()
 }
 
 /// Writes the pickle of a storage.
-pub(crate) fn storage(class: &str, key: &str, elements: usize) -> Vec<u8> {
+pub fn storage(class: &str, key: &str, elements: usize) -> Vec<u8> {
     let class = format!("ctorch\n{class}\n").into_bytes();
     [b"(".to_vec(), text("storage"), class, text(key), text("cpu"), int(elements as i32), b"tQ".to_vec()].concat()
 }
 
 /// Writes the pickle of a tensor that is a whole storage.
-pub(crate) fn view(class: &str, key: &str, elements: usize, shape: &[usize]) -> Vec<u8> {
+pub fn view(class: &str, key: &str, elements: usize, shape: &[usize]) -> Vec<u8> {
     let strides = |axis: usize| shape[axis + 1..].iter().product::<usize>();
     let tuple = |sizes: Vec<usize>| {
         let items: Vec<u8> = sizes.into_iter().flat_map(|size| int(size as i32)).collect();
@@ -57,7 +57,7 @@ pub(crate) fn view(class: &str, key: &str, elements: usize, shape: &[usize]) -> 
 }
 
 /// Writes a zip archive without compression.
-pub(crate) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut list = Vec::new();
     for (name, bytes) in entries {

@@ -87,7 +87,6 @@ fn embedder_is_shared_among_threads() {
     });
 }
 
-#[cfg(feature = "hub")]
 mod hub {
     use std::path::Path;
     use std::process::Command;

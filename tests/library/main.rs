@@ -5,12 +5,10 @@
 
 #![recursion_limit = "256"]
 
-#[path = "../common/mod.rs"]
-mod common;
+use likewise_tests as common;
 
 mod api;
 mod bge_m3;
-#[cfg(feature = "write")]
 mod convert;
 mod cross_encoders;
 mod embedding_outputs;
@@ -26,5 +24,4 @@ mod pytorch;
 mod sparse_encoders;
 mod static_embeddings;
 mod tokenizers;
-#[cfg(feature = "write")]
 mod traces;

@@ -349,7 +349,6 @@ fn bad_numbers_and_tokens_beyond_the_table_are_errors_of_the_text() {
     assert!(message.contains("tokenizer.json: token id ") && message.contains("less than 10"), "{message}");
 }
 
-#[cfg(feature = "write")]
 #[test]
 fn conversion_says_that_there_is_nothing_to_convert() {
     let golden = golden();

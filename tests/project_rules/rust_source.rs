@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace")
 }
 
 /// Returns the path below the root with forward slashes.

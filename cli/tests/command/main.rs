@@ -3,8 +3,7 @@
 //! All of it is one test program: each program is linked with the built-in model, which takes
 //! longer than most of the tests.
 
-#[path = "../../../tests/common/mod.rs"]
-mod common;
+use likewise_tests as common;
 
 #[cfg(all(target_os = "linux", feature = "quickstart"))]
 mod few_threads;

@@ -184,7 +184,6 @@ fn module_weights_of_torch_save_are_read() {
 }
 
 /// A conversion copies the weights of modules, and packs those of the encoder.
-#[cfg(feature = "write")]
 #[test]
 fn converted_model_of_torch_save_has_original_bits() {
     for precision in likewise::Precision::ALL {

@@ -1,11 +1,11 @@
 //! Code that the tests share: fixtures, golden files, and comparisons that print the used fraction
 //! of each tolerance.
-#![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
+#![allow(missing_docs, reason = "names of tests and fixtures say what their fields are")]
 
-pub(crate) mod matrix;
-pub(crate) mod static_models;
-pub(crate) mod synthetic_weights;
-pub(crate) mod torch_archive;
+pub mod matrix;
+pub mod static_models;
+pub mod synthetic_weights;
+pub mod torch_archive;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// Fixture models with random weights.
-pub(crate) const TINY: [&str; 12] = [
+pub const TINY: [&str; 12] = [
     "tiny-mpnet",
     "tiny-xlm-roberta",
     "tiny-bert",
@@ -31,27 +31,25 @@ pub(crate) const TINY: [&str; 12] = [
 ];
 
 /// All fixture models: those with random weights and a trained one.
-pub(crate) fn committed() -> impl Iterator<Item = &'static str> {
+pub fn committed() -> impl Iterator<Item = &'static str> {
     TINY.into_iter().chain(["quickstart"])
 }
 
-/// Returns the root of the workspace, for each package that includes this module.
-pub(crate) fn root() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if package.ends_with("cli") {
-        package.parent().expect("the command's package is in the workspace")
-    } else {
-        package
-    }
+/// Returns the root of the workspace.
+///
+/// # Panics
+/// If this package is in no folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace")
 }
 
 /// Returns the folder of a fixture model.
-pub(crate) fn model(name: &str) -> PathBuf {
+pub fn model(name: &str) -> PathBuf {
     root().join("fixtures/models").join(name)
 }
 
 /// Reads the files of a fixture model, so that a test can edit them in memory.
-pub(crate) fn files(name: &str) -> HashMap<String, Vec<u8>> {
+pub fn files(name: &str) -> HashMap<String, Vec<u8>> {
     let folder = model(name);
     let mut files = HashMap::new();
     for entry in [
@@ -74,19 +72,19 @@ pub(crate) fn files(name: &str) -> HashMap<String, Vec<u8>> {
 }
 
 /// Makes model files from files in memory.
-pub(crate) fn in_memory(files: &HashMap<String, Vec<u8>>) -> ModelFiles {
+pub fn in_memory(files: &HashMap<String, Vec<u8>>) -> ModelFiles {
     files.iter().fold(ModelFiles::in_memory(), |model, (name, bytes)| model.with(name, bytes.clone()))
 }
 
 /// Edits a JSON file.
-pub(crate) fn edit_json(files: &mut HashMap<String, Vec<u8>>, name: &str, edit: impl FnOnce(&mut Value)) {
+pub fn edit_json(files: &mut HashMap<String, Vec<u8>>, name: &str, edit: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&files[name]).unwrap_or_else(|e| panic!("{name}: {e}"));
     edit(&mut value);
     files.insert(name.to_owned(), value.to_string().into_bytes());
 }
 
 /// Edits the elements of an F32 tensor. The length must stay the same.
-pub(crate) fn edit_tensor(files: &mut HashMap<String, Vec<u8>>, tensor: &str, edit: impl FnOnce(&mut Vec<f32>)) {
+pub fn edit_tensor(files: &mut HashMap<String, Vec<u8>>, tensor: &str, edit: impl FnOnce(&mut Vec<f32>)) {
     let bytes = files.get_mut("model.safetensors").expect("weights");
     let range = {
         let (header, metadata) = SafeTensors::read_metadata(bytes).expect("safetensors");
@@ -106,19 +104,19 @@ pub(crate) fn edit_tensor(files: &mut HashMap<String, Vec<u8>>, tensor: &str, ed
 }
 
 /// Opens a fixture model with a SIMD level.
-pub(crate) fn open(name: &str, level: Level) -> Embedder {
+pub fn open(name: &str, level: Level) -> Embedder {
     Embedder::builder().level(level).open(model(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 /// A golden file: results of sentence-transformers or transformers.
-pub(crate) struct Golden {
-    pub(crate) texts: Vec<String>,
-    pub(crate) json: Value,
+pub struct Golden {
+    pub texts: Vec<String>,
+    pub json: Value,
     bytes: Vec<u8>,
 }
 
 impl Golden {
-    pub(crate) fn load(name: &str) -> Self {
+    pub fn load(name: &str) -> Self {
         let path = root().join("fixtures/goldens").join(name);
         let read = |path: PathBuf| {
             std::fs::read(&path)
@@ -132,24 +130,24 @@ impl Golden {
     }
 
     /// Replaces the JSON.
-    pub(crate) fn with_json(self, json: Value) -> Self {
+    pub fn with_json(self, json: Value) -> Self {
         Self { json, ..self }
     }
 
     /// Reads a golden file without tensors.
-    pub(crate) fn json_of(name: &str) -> Value {
+    pub fn json_of(name: &str) -> Value {
         let path = root().join("fixtures/goldens").join(name).with_extension("json");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
     /// Returns the safetensors file of the golden tensors.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Returns a tensor of any data type, converted to f64.
-    pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
+    pub fn tensor(&self, name: &str) -> Vec<f64> {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let tensor = tensors.tensor(name).unwrap_or_else(|_| panic!("no golden tensor {name}"));
         let data = tensor.data();
@@ -162,14 +160,14 @@ impl Golden {
     }
 
     /// Returns whether the vectors have length 1.
-    pub(crate) fn is_normalized(&self) -> bool {
+    pub fn is_normalized(&self) -> bool {
         let vectors = self.tensor("vectors");
         let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
         vectors.chunks(vectors.len() / self.texts.len()).all(|v| (length(v) - 1.0).abs() < 1e-4)
     }
 
     /// Returns the number of sites.
-    pub(crate) fn sites(&self) -> usize {
+    pub fn sites(&self) -> usize {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let is_site = |name: &&str| {
             !name.ends_with(".f64") && (name.starts_with("layer.") || ["embeddings", "final_norm"].contains(name))
@@ -178,7 +176,7 @@ impl Golden {
     }
 
     /// Returns whether the file has the tensor of a site of the encoder.
-    pub(crate) fn has_site(&self, name: &str) -> bool {
+    pub fn has_site(&self, name: &str) -> bool {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         (name.starts_with("layer.") || ["embeddings", "final_norm"].contains(&name)) && tensors.tensor(name).is_ok()
     }
@@ -187,7 +185,7 @@ impl Golden {
     ///
     /// Rotated queries and keys are one head after another in a trace, as they are computed. The
     /// golden file has them token by token.
-    pub(crate) fn site(&self, name: &str, heads: usize) -> Vec<f64> {
+    pub fn site(&self, name: &str, heads: usize) -> Vec<f64> {
         let tensor = self.tensor(name);
         if !name.contains(".rotated_") {
             return tensor;
@@ -210,31 +208,31 @@ impl Golden {
     }
 
     /// Returns an array of integers from the JSON file.
-    pub(crate) fn integers(&self, key: &str) -> Vec<usize> {
+    pub fn integers(&self, key: &str) -> Vec<usize> {
         let list = self.json[key].as_array().unwrap_or_else(|| panic!("{key}"));
         list.iter().map(|n| n.as_u64().expect("a number") as usize).collect()
     }
 
     /// Returns the texts whose intermediate tensors are in the golden file.
-    pub(crate) fn traced(&self) -> Vec<&str> {
+    pub fn traced(&self) -> Vec<&str> {
         self.integers("traced").into_iter().map(|i| self.texts[i].as_str()).collect()
     }
 }
 
 /// Returns the elements of a site of a trace.
-pub(crate) fn elements<'a>(trace: &'a likewise::Trace, site: &str) -> &'a [f32] {
+pub fn elements<'a>(trace: &'a likewise::Trace, site: &str) -> &'a [f32] {
     trace.get(site).unwrap_or_else(|| panic!("no site {site}")).as_slice()
 }
 
 /// Returns the largest |a − b|, or NaN if any difference is NaN.
-pub(crate) fn max_difference(a: &[f32], b: &[f64]) -> f64 {
+pub fn max_difference(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "the lengths differ");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, nan_max)
 }
 
 /// Returns the largest |a − b| / max(1, |b|): the absolute error of small elements and the relative
 /// error of large ones, because f32 has about seven significant digits at any magnitude.
-pub(crate) fn max_error(a: &[f32], b: &[f64]) -> f64 {
+pub fn max_error(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "the lengths differ");
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(1.0)).fold(0.0, nan_max)
 }
@@ -246,13 +244,13 @@ fn nan_max(a: f64, b: f64) -> f64 {
 
 /// A list of failed comparisons, so that a test runs all comparisons before it fails.
 #[derive(Default)]
-pub(crate) struct Report {
+pub struct Report {
     failures: Vec<String>,
 }
 
 impl Report {
     /// Checks that `value` is at most `bound`, and prints the used fraction of the bound.
-    pub(crate) fn within(&mut self, what: &str, value: f64, bound: f64) {
+    pub fn within(&mut self, what: &str, value: f64, bound: f64) {
         println!("{what:<48} {value:.2e} of {bound:.1e} ({:.0} %)", 100.0 * value / bound);
         if value.is_nan() || value > bound {
             self.failures.push(format!("{what}: {value:.3e} exceeds {bound:.1e}"));
@@ -260,17 +258,17 @@ impl Report {
     }
 
     /// Returns whether all comparisons so far have passed.
-    pub(crate) fn passes(&self) -> bool {
+    pub fn passes(&self) -> bool {
         self.failures.is_empty()
     }
 
     /// Panics if a comparison has failed.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
     }
 }
 
 /// Returns whether two slices are bit-identical.
-pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
+pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
