@@ -19,7 +19,7 @@ use crate::{input, output, progress, stdout};
 #[command(after_help = format!("Examples:\n  \
     likewise rerank --model ms-marco-MiniLM-L6-v2 \"a query\" --input in.txt\n  \
     likewise rerank --model reranker --top-k 3 --json \"a query\" \"a text\" \"more\"\n  \
-    likewise rerank --model BAAI/bge-m3 --hybrid --hybrid-weights 0.4,0.2,0.4 \"a query\" --input in.txt\n\n\
+    likewise rerank --model BAAI/bge-m3 --hybrid \"a query\" --input in.txt\n\n\
     The model must be a cross-encoder, which reads the query and a text together, or a late-interaction\n\
     model such as ColBERT, which compares their tokens. For other models, use `likewise similarity`.\n\
     --hybrid ranks by the dense, sparse and token vectors of bge-m3 at once.\n\n{TEXT_RULE}"))]

@@ -18,7 +18,7 @@ use crate::{input, output, progress, stdout};
     likewise similarity \"A happy person\" \"A happy dog\"\n  \
     likewise similarity --model all-MiniLM-L6-v2 --json \"A dog\" --input in.txt\n  \
     cat in.txt | likewise similarity --model all-MiniLM-L6-v2 \"A dog\" --input -\n  \
-    likewise similarity --model BAAI/bge-m3 --hybrid \"A happy person\" \"A happy dog\"\n\n\
+    likewise similarity --model BAAI/bge-m3 --hybrid \"A dog\" \"A cat\"\n\n\
     --hybrid prints four scores for each sentence: the weighted mean, dense, sparse, multi-vector (of tokens).\n\
     With --json they are an object: score, dense, sparse, multi_vector.\n\n{TEXT_RULE}"))]
 pub(crate) struct Args {
