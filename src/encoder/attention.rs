@@ -208,10 +208,8 @@ impl Attention {
             if let Some(relative_keys) = &relative_keys {
                 relative_keys.add(q, first, scores.reborrow());
             }
-            let transform = match input.bias {
-                Some((bias, middle)) => ScoreTransform { scale: self.scale, bias, start: middle + seen.start - first },
-                None => ScoreTransform { scale: self.scale, bias: &[], start: 0 },
-            };
+            let (bias, start) = input.bias.map_or((&[][..], 0), |(bias, middle)| (bias, middle + seen.start - first));
+            let transform = ScoreTransform { scale: self.scale, bias, start };
             let visible = |row: usize| {
                 let keys = self.window.keys(first + row, key_count);
                 keys.start - seen.start..keys.end - seen.start

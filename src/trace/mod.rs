@@ -11,12 +11,14 @@ mod record;
 mod recorder;
 mod site;
 mod tensor;
+mod tokens;
 
 #[cfg(feature = "write")]
 pub use file::TraceFile;
 pub(crate) use observer::{NullObserver, Observer};
 pub use record::Trace;
-pub(crate) use recorder::{Recorder, TracedTokens};
+pub(crate) use recorder::Recorder;
 pub(crate) use site::{LayerSite, Site};
 pub(crate) use tensor::Layout;
 pub use tensor::TracedTensor;
+pub(crate) use tokens::TracedTokens;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::recorder::TracedTokens;
 use super::tensor::TracedTensor;
+use super::tokens::TracedTokens;
 
 /// Every intermediate result of a pass over a batch of T tokens, for comparison with another
 /// implementation.
