@@ -19,3 +19,5 @@ mod quickstart;
 #[cfg(all(unix, feature = "serve"))]
 mod server;
 mod subcommands;
+#[cfg(feature = "quickstart")]
+mod tour;
