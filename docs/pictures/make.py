@@ -138,11 +138,13 @@ def panel() -> Picture:
         picture.arrow(208, y + 48, 34, 0)
         picture.text(260, y + 26, f"panel {p} in memory", "title")
         order = [(p * width + n, k) for k in range(columns) for n in range(width)]
-        picture.cells(260, y + 36, (36, 24), ["a" if p == 0 else "b"] * len(order), [HEX[n * columns + k] for n, k in order])
+        words = [HEX[n * columns + k] for n, k in order]
+        picture.cells(260, y + 36, (36, 24), ["a" if p == 0 else "b"] * len(order), words)
         for k in range(columns):
             picture.frame(260 + 144 * k, y + 36, 144, 24)
             picture.text(332 + 144 * k, y + 76, f"k={k}", "small mid")
-    picture.text(20, 276, "A tile reads the weights of one k with one load: they are neighbours. Real panels have 16 or 32 rows.")
+    note = "A tile reads the weights of one k with one load: they are neighbours. Real panels have 16 or 32 rows."
+    picture.text(20, 276, note)
     return picture
 
 
@@ -233,12 +235,12 @@ def bias() -> Picture:
             for i, d in enumerate(distances)
         ]
         picture.lines.append("".join(faded))
-        picture.lines.append(
-            "".join(
-                f'<text class="small mid" x="{x + size[0] * (i + 0.5):g}" y="{y + 16:g}">{str(d).replace("-", "−")}</text>'
-                for i, d in enumerate(distances)
-            )
-        )
+        words = [str(d).replace("-", "−") for d in distances]
+        labels = [
+            f'<text class="small mid" x="{x + size[0] * (i + 0.5):g}" y="{y + 16:g}">{word}</text>'
+            for i, word in enumerate(words)
+        ]
+        picture.lines.append("".join(labels))
 
     picture.text(20, 30, "bias[h][j − i] for all queries and keys", "title")
     for i in range(tokens):

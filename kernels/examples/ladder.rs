@@ -2,10 +2,9 @@
 //!
 //! `cargo run --release -p likewise-kernels --example ladder`
 //!
-//! Every step computes y = x · Wᵀ with x `[M, K]`, W `[N, K]` and y `[M, N]`: a linear layer
-//! without its bias. A step's answer is compared with that of the first step before it is measured.
-//! Weights are rearranged once when a model opens, so that is not measured. docs/gemm.md explains
-//! the ideas.
+//! Every step computes y = x · Wᵀ with x `[M, K]`, W `[N, K]` and y `[M, N]` (docs/gemm.md). Its
+//! answer is compared with that of the first step before it is measured. Rearranging W is not
+//! measured, because a model does it once.
 #![allow(clippy::needless_range_loop, reason = "the order of the loops is the subject")]
 
 use std::hint::black_box;
@@ -17,6 +16,7 @@ use likewise_kernels::memory::AlignedScratch;
 use likewise_kernels::peak::multiply_add_peak;
 use likewise_kernels::quant::{Precision, quantize};
 use likewise_kernels::view::{MatMut, MatRef};
+use wide::f32x8;
 
 /// The shapes and factors of a product.
 #[derive(Clone)]
@@ -43,12 +43,11 @@ impl Problem {
     }
 }
 
-/// One form of the product.
+/// One form of the product. `run` computes y `[M, N]`.
 pub(crate) struct Step {
     name: &'static str,
     /// The largest error, as a fraction of the root mean square of y.
     max_error: f32,
-    /// Computes y `[M, N]`.
     run: Box<dyn FnMut(&mut [f32])>,
 }
 
@@ -129,14 +128,14 @@ const ROWS: usize = 4;
 const WIDTH: usize = 8;
 
 /// Sums a tile of `ROWS` by `WIDTH` elements of y. The sums stay in registers; steps 2 and 3 load
-/// and store them at every step of k.
-fn tile(x: [&[f32]; ROWS], panel: &[f32]) -> [[f32; WIDTH]; ROWS] {
-    let mut sums = [[0.0; WIDTH]; ROWS];
-    for (k, w) in panel.chunks_exact(WIDTH).enumerate() {
-        for r in 0..ROWS {
-            for c in 0..WIDTH {
-                sums[r][c] += x[r][k] * w[c];
-            }
+/// and store them at every step of k. (With plain arrays the compiler vectorizes the wrong loop.)
+fn tile([x0, x1, x2, x3]: [&[f32]; ROWS], panel: &[f32]) -> [f32x8; ROWS] {
+    let mut sums = [f32x8::splat(0.0); ROWS];
+    let (steps, _) = panel.as_chunks::<WIDTH>();
+    for ((((&w, &x0), &x1), &x2), &x3) in steps.iter().zip(x0).zip(x1).zip(x2).zip(x3) {
+        let w = f32x8::new(w);
+        for (sum, x) in sums.iter_mut().zip([x0, x1, x2, x3]) {
+            *sum += f32x8::splat(x) * w;
         }
     }
     sums
@@ -160,7 +159,7 @@ fn packed(p: Problem) -> Step {
                 let row = |r: usize| (i + r).min(p.m - 1);
                 let sums = tile(std::array::from_fn(|r| &p.x[row(r) * p.k..][..p.k]), panel);
                 for r in 0..ROWS {
-                    y[row(r) * p.n + n..][..columns].copy_from_slice(&sums[r][..columns]);
+                    y[row(r) * p.n + n..][..columns].copy_from_slice(&sums[r].as_array()[..columns]);
                 }
             }
         }
@@ -179,8 +178,8 @@ fn simd(p: Problem, level: Level) -> Step {
     Step { name: "the library, f32", max_error: 1e-5, run: Box::new(run) }
 }
 
-/// **Steps 6 and 7.** Smaller elements: one instruction multiplies and adds two bf16 or four bytes
-/// where it was one f32. Quantizing x is measured as well.
+/// **Steps 6 and 7.** An instruction multiplies and adds two bf16 or four bytes where it was one
+/// f32. Quantizing x is measured as well.
 fn smaller(p: Problem, level: Level, precision: Precision) -> Step {
     let weights = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&p.w, p.n, p.k));
     let bias = vec![0.0; p.n];
@@ -233,20 +232,20 @@ fn time(step: &mut Step, y: &mut [f32]) -> Duration {
 }
 
 fn main() {
-    let (p, level) = (Problem::new(192, 768, 768), Level::best());
+    let (p, level) = (Problem::new(192, 3072, 768), Level::best());
     let mut steps = steps(&p, level);
     check(&mut steps, &p);
     let mut y = vec![0.0; p.m * p.n];
     println!("y = x · Wᵀ with x [{}, {}] and W [{}, {}], one thread, level {level}\n", p.m, p.k, p.n, p.k);
     println!("{:<36}{:>10}  {:>10}", "", "GFLOP/s", "ratio");
-    let mut before = None;
+    let mut before = f64::NAN;
     for step in &mut steps {
         let rate = (2 * p.m * p.n * p.k) as f64 / time(step, &mut y).as_secs_f64() / 1e9;
-        let ratio = before.map_or(String::new(), |before: f64| format!("{:.1} ×", rate / before));
+        let ratio = if before.is_nan() { String::new() } else { format!("{:.1} ×", rate / before) };
         println!("{:<36}{rate:>10.1}  {ratio:>10}", step.name);
-        before = Some(rate);
+        before = rate;
     }
-    let peak = |precision| multiply_add_peak(level, precision, 20) / 1e9;
-    let [f32, bf16, int8] = [Precision::F32, Precision::Bf16, Precision::Int8].map(peak);
+    let [f32, bf16, int8] = [Precision::F32, Precision::Bf16, Precision::Int8]
+        .map(|precision| multiply_add_peak(level, precision, 20) / 1e9);
     println!("\nThe peak of this core: {f32:.0} in f32, {bf16:.0} in bf16, {int8:.0} in int8.");
 }

@@ -136,7 +136,8 @@ impl<'a> Parser<'a> {
         } else if self.rest.starts_with(|c: char| c.is_ascii_digit()) {
             // A number such as 1e-12.
             let mantissa = self.take_while(|c| c.is_ascii_digit() || c == '.');
-            let exponent = if self.rest.starts_with('e') { self.take_while(|c| "e-0123456789".contains(c)) } else { "" };
+            let exponent =
+                if self.rest.starts_with('e') { self.take_while(|c| "e-0123456789".contains(c)) } else { "" };
             let number = format!("{mantissa}{exponent}");
             Array::number(number.parse().unwrap_or_else(|_| panic!("{}: {number} is no number", self.expression)))
         } else {

@@ -139,7 +139,7 @@ fn tour_states_what_commands_print_and_equations_give() {
         }
     }
     println!("{equations} statements");
-    assert!(equations > 50, "{equations} statements: the page has more");
+    assert!(equations >= 45, "{equations} statements: the page has more");
 }
 
 /// A command of cargo takes too long for a test. Its package and its target must exist.
