@@ -3,8 +3,8 @@
 //! `cargo run --release -p likewise-kernels --example ladder`
 //!
 //! Every step computes y = x · Wᵀ with x `[M, K]`, W `[N, K]` and y `[M, N]` (docs/gemm.md). Its
-//! answer is compared with that of the first step before it is measured. Rearranging W is not
-//! measured, because a model does it once.
+//! answer is compared with that of the first step before it is measured. A model rearranges W once,
+//! so that is not measured.
 #![allow(clippy::needless_range_loop, reason = "the order of the loops is the subject")]
 
 use std::hint::black_box;
@@ -78,7 +78,7 @@ fn transposed(p: &Problem) -> Vec<f32> {
     wt
 }
 
-/// y += a · w, element by element.
+/// y += a · w.
 fn add_scaled(y: &mut [f32], a: f32, w: &[f32]) {
     for (y, w) in y.iter_mut().zip(w) {
         *y += a * w;
@@ -172,8 +172,8 @@ fn packed(p: Problem) -> Step {
 fn simd(p: Problem, level: Level) -> Step {
     let weights = PackedMatrix::pack(level, MatRef::new(&p.w, p.n, p.k));
     let run = move |y: &mut [f32]| {
-        let x = MatRef::new(&p.x, p.m, p.k);
-        gemm(level, x, weights.panels(), None, Epilogue::Store, MatMut::new(y, p.m, p.n));
+        let (x, y) = (MatRef::new(&p.x, p.m, p.k), MatMut::new(y, p.m, p.n));
+        gemm(level, x, weights.panels(), None, Epilogue::Store, y);
     };
     Step { name: "the library, f32", max_error: 1e-5, run: Box::new(run) }
 }
@@ -182,8 +182,7 @@ fn simd(p: Problem, level: Level) -> Step {
 /// f32. Quantizing x is measured as well.
 fn smaller(p: Problem, level: Level, precision: Precision) -> Step {
     let weights = PackedQuantizedMatrix::pack(level, precision, MatRef::new(&p.w, p.n, p.k));
-    let bias = vec![0.0; p.n];
-    let width = precision.packed_row_len(p.k);
+    let (bias, width) = (vec![0.0; p.n], precision.packed_row_len(p.k));
     let mut memory = AlignedScratch::default();
     let run = move |y: &mut [f32]| {
         let quantized = memory.slice_mut(p.m * width);
@@ -216,16 +215,16 @@ pub(crate) fn check(steps: &mut [Step], p: &Problem) {
         (step.run)(&mut y);
         let mut errors = y.iter().zip(&expected).map(|(a, b)| (a - b).abs() / rms);
         let wrong = errors.find(|&error| error > step.max_error || error.is_nan());
-        assert!(wrong.is_none(), "{}: error {wrong:?}, at most {} expected", step.name, step.max_error);
+        assert_eq!(wrong, None, "{}: an error above {}", step.name, step.max_error);
     }
 }
 
 /// Returns the shortest time of a step, among as many runs as fit into half a second.
-fn time(step: &mut Step, y: &mut [f32]) -> Duration {
-    let (begin, mut best) = (Instant::now(), Duration::MAX);
+fn time(step: &mut Step, len: usize) -> Duration {
+    let (mut y, begin, mut best) = (vec![0.0; len], Instant::now(), Duration::MAX);
     while begin.elapsed() < Duration::from_millis(500) {
         let start = Instant::now();
-        (step.run)(black_box(&mut *y));
+        (step.run)(black_box(&mut y));
         best = best.min(start.elapsed());
     }
     best
@@ -235,12 +234,11 @@ fn main() {
     let (p, level) = (Problem::new(192, 3072, 768), Level::best());
     let mut steps = steps(&p, level);
     check(&mut steps, &p);
-    let mut y = vec![0.0; p.m * p.n];
-    println!("y = x · Wᵀ with x [{}, {}] and W [{}, {}], one thread, level {level}\n", p.m, p.k, p.n, p.k);
-    println!("{:<36}{:>10}  {:>10}", "", "GFLOP/s", "ratio");
+    println!("y = x · Wᵀ with x [{}, {}] and W [{}, {}], one thread, level {level}", p.m, p.k, p.n, p.k);
+    println!("\n{:<36}{:>10}  {:>10}", "", "GFLOP/s", "ratio");
     let mut before = f64::NAN;
     for step in &mut steps {
-        let rate = (2 * p.m * p.n * p.k) as f64 / time(step, &mut y).as_secs_f64() / 1e9;
+        let rate = (2 * p.m * p.n * p.k) as f64 / time(step, p.m * p.n).as_secs_f64() / 1e9;
         let ratio = if before.is_nan() { String::new() } else { format!("{:.1} ×", rate / before) };
         println!("{:<36}{rate:>10.1}  {ratio:>10}", step.name);
         before = rate;
