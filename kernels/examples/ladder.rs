@@ -43,12 +43,15 @@ impl Problem {
     }
 }
 
-/// One form of the product. `run` computes y `[M, N]`.
+/// Computes y `[M, N]`.
+type Product = Box<dyn FnMut(&mut [f32])>;
+
+/// One form of the product.
 pub(crate) struct Step {
     name: &'static str,
     /// The largest error, as a fraction of the root mean square of y.
     max_error: f32,
-    run: Box<dyn FnMut(&mut [f32])>,
+    run: Product,
 }
 
 /// **Step 1.** The definition. Each addition waits for the one before it, which takes 4 cycles.
@@ -69,13 +72,7 @@ fn naive(p: Problem) -> Step {
 
 /// W `[N, K]` as `[K, N]`.
 fn transposed(p: &Problem) -> Vec<f32> {
-    let mut wt = vec![0.0; p.k * p.n];
-    for j in 0..p.n {
-        for k in 0..p.k {
-            wt[k * p.n + j] = p.w[j * p.k + k];
-        }
-    }
-    wt
+    (0..p.k).flat_map(|k| (0..p.n).map(move |j| p.w[j * p.k + k])).collect()
 }
 
 /// y += a · w.
