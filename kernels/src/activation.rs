@@ -1,4 +1,7 @@
-//! The activation functions that the kernels compute.
+//! The activation functions, applied to each element of a matrix.
+//!
+//! GELU: Hendrycks and Gimpel 2016, <https://arxiv.org/abs/1606.08415>. SiLU: Elfwing et al. 2017,
+//! <https://arxiv.org/abs/1702.03118>. Mish: Misra 2019, <https://arxiv.org/abs/1908.08681>.
 
 /// An activation function, named as `hidden_act` in a model's config.json.
 ///

@@ -10,6 +10,11 @@ use crate::view::{MatMut, MatRef};
 /// Rotates each row of x `[rows, d]`: the pair (x\[j\], x\[j + d/2\]) by the angle whose cosine and
 /// sine are element j of the same row of `cos` and `sin` `[rows, d/2]`.
 ///
+/// ```text
+/// y[j]       = x[j] · cos[j] − x[j + d/2] · sin[j]
+/// y[j + d/2] = x[j + d/2] · cos[j] + x[j] · sin[j]
+/// ```
+///
 /// The pairs are halves apart, as in transformers, and not neighbours, as in the paper: the same
 /// function with the elements of a head in another order.
 ///

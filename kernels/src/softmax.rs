@@ -1,4 +1,5 @@
-//! Softmax over rows of attention scores.
+//! Softmax over rows of attention scores: positive numbers with the sum 1, in the ratios of exp(s)
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.1).
 
 use std::ops::Range;
 

@@ -5,9 +5,9 @@
 //! measure how well its query matches their keys:
 //!
 //! ```text
-//! score[i][j] = q[i] · k[j] / √d
-//! p[i]        = softmax(score[i])
-//! context[i]  = Σ_j p[i][j] v[j]
+//! score[i][j] = q[i] · k[j] / √d        q, k, v [L, d]
+//! p[i]        = softmax(score[i])       score, p [L, L]
+//! context[i]  = Σ_j p[i][j] v[j]        context [L, d]
 //! ```
 //!
 //! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.2.) Then the heads are joined and

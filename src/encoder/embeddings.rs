@@ -1,4 +1,13 @@
-//! Token ids to input vectors `[T, D]`.
+//! Embeddings: token ids to the input of the first layer.
+//!
+//! ```text
+//! x[t] = projection(norm(tokens[id[t]] + types[type[t]] + positions[position[t]]))
+//! ```
+//!
+//! The tables are `[V, C]`, `[types, C]` and `[P, C]`, and x is `[T, D]`. (Devlin et al. 2018,
+//! <https://arxiv.org/abs/1810.04805>, §3.) Some models have no types, positions or norm. Only
+//! tables that are narrower than D have a projection (Lan et al. 2019,
+//! <https://arxiv.org/abs/1909.11942>, §3.1).
 
 use likewise_kernels::Level;
 use likewise_kernels::elementwise::add;
@@ -15,7 +24,7 @@ use crate::encoder::spec::{EmbeddingsSpec, PositionTableSpec};
 use crate::error::{Error, Result};
 use crate::trace::{Observer, Site};
 
-/// projection(norm(tokens [+ token type] [+ position])); some models have no projection or norm.
+/// The tables, and what is applied to the sum of their rows.
 ///
 /// The tables are used in place in the file: a row is widened to f32 when a token needs it. A short
 /// text reads a few kilobytes of the 768 MB of XLM-RoBERTa's token embeddings.

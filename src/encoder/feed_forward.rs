@@ -1,4 +1,12 @@
 //! The feed-forward network: maps each token through a wider space.
+//!
+//! ```text
+//! y = down(activation(up(x)))                    x, y [T, D], up(x) [T, F]
+//! y = down(activation(gates(x)) · values(x))     gates(x), values(x) [T, F]
+//! ```
+//!
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.3. The gated form: Shazeer 2020,
+//! <https://arxiv.org/abs/2002.05202>.)
 
 use likewise_kernels::Level;
 use likewise_kernels::gated::activate_gated;
@@ -14,8 +22,7 @@ use crate::error::Result;
 use crate::parallel::TeamMatrix;
 use crate::trace::{LayerSite, Observer, Site};
 
-/// down(activation(up(x))), or down(activation(gates) · values) of a gated network. D to F and back
-/// to D.
+/// The two linear layers and the activation between them.
 pub(crate) struct FeedForward {
     level: Level,
     /// D to F, or to the gates and values, 2·F.

@@ -1,4 +1,12 @@
-//! A layer: two functions of the residual stream, each with the norms around it.
+//! A layer: two functions f of the residual stream x `[T, D]`, each with the norms around it.
+//!
+//! ```text
+//! x ← norm(x + f(x))     post-norm
+//! x ← x + f(norm(x))     pre-norm
+//! ```
+//!
+//! (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, §3.1. Xiong et al. 2020,
+//! <https://arxiv.org/abs/2002.04745>, compare both.)
 
 use likewise_kernels::Level;
 

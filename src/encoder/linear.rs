@@ -1,4 +1,6 @@
-//! Linear layers: y = x Wᵀ + b.
+//! Linear layers: y = x Wᵀ + b, with x `[T, K]`, W `[N, K]`, b `[N]` and y `[T, N]`.
+//!
+//! A model spends most of its time here. docs/gemm.md explains the product.
 
 use std::ops::Range;
 

@@ -1,4 +1,13 @@
-//! The norms of an encoder.
+//! The norms of an encoder: each token's vector, scaled to a fixed size.
+//!
+//! ```text
+//! layer norm: y = (x − mean) / √(variance + epsilon) · weight + bias
+//! RMS norm:   y = x / √(mean of x² + epsilon) · weight
+//! ```
+//!
+//! x and y are `[T, D]`, weight and bias `[D]`; mean and variance are over the D elements of a
+//! token. (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>; Zhang and Sennrich 2019,
+//! <https://arxiv.org/abs/1910.07467>.)
 
 use likewise_kernels::Level;
 use likewise_kernels::elementwise::add;
@@ -13,9 +22,6 @@ use crate::error::Result;
 use crate::parallel::TeamMatrix;
 
 /// A normalization over the D elements of a token.
-///
-/// LayerNorm: y = (x − mean) / √(variance + epsilon) · weight + bias. RMSNorm: y = x / √(mean of x²
-/// + epsilon) · weight.
 pub(crate) struct Norm {
     level: Level,
     kind: NormKind,

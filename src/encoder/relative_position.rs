@@ -1,4 +1,15 @@
 //! Relative positions: attention that depends on the distance of two tokens.
+//!
+//! A term is added to the score of query i and key j in head h:
+//!
+//! ```text
+//! bias[h][bucket(j − i)]     a table [buckets, H]; T5 and MPNet (Raffel et al. 2019, §2.1)
+//! −slope[h] · |j − i|        slopes [H]; ALiBi (Press et al. 2021)
+//! q[i] · R[i − j]            R [2·P − 1, d]; relative keys (Shaw et al. 2018)
+//! ```
+//!
+//! <https://arxiv.org/abs/1910.10683>, <https://arxiv.org/abs/2108.12409>,
+//! <https://arxiv.org/abs/1803.02155>.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,8 @@
 //! Rotary positions: queries and keys are rotated by their positions, so that their products depend
 //! on the distance of two tokens.
+//!
+//! The pair (x\[j\], x\[j + d/2\]) of a query or key `[d]` at position p turns by the angle
+//! p · base^(−2j/d), for j < d/2. (Su et al. 2021, <https://arxiv.org/abs/2104.09864>, §3.2.)
 
 use std::sync::Arc;
 

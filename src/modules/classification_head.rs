@@ -1,4 +1,7 @@
 //! The head of a model for sequence classification: token vectors to one number for each label.
+//!
+//! y = output(norm(activation(hidden(x)))), from pooled vectors x `[S, D]` to y `[S, labels]`. A
+//! reranker has one label (Nogueira and Cho 2019, <https://arxiv.org/abs/1901.04085>).
 
 use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};
@@ -15,7 +18,7 @@ use crate::trace::{Layout, Recorder};
 /// The modules that the heads of all families are made of. A tensor of another one is an error.
 const MODULES: [&str; 3] = ["classifier.", "pre_classifier.", "head."];
 
-/// output(norm(activation(hidden(x)))), from the pooled vector x of a text.
+/// The linear layers and the norm after pooling.
 pub(crate) struct ClassificationHead {
     hidden: Affine,
     norm: Option<Norm>,

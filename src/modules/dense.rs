@@ -1,7 +1,8 @@
 //! Dense: a linear map of a sentence vector, or of token vectors, and an activation.
 //!
-//! y = activation(W x + b). With `use_residual` the input is added: y + x if the widths are equal,
-//! otherwise y + R x. Follows sentence-transformers 6.2.0, `base/modules/dense.py`.
+//! y = activation(W x + b), with x `[K]`, W `[N, K]` and y `[N]`. With `use_residual` the input is
+//! added: y + x if the widths are equal, otherwise y + R x. Follows sentence-transformers 6.2.0,
+//! `base/modules/dense.py`.
 
 use likewise_kernels::Level;
 use likewise_kernels::math::Activation;

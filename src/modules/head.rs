@@ -1,4 +1,7 @@
-//! The sentence head: pooling and the modules after it.
+//! The sentence head: pooling and the modules after it, which make sentence vectors `[S, E]` of
+//! token vectors `[T, D]` (Reimers and Gurevych 2019, <https://arxiv.org/abs/1908.10084>).
+//!
+//! Normalize is y = x / ‖x‖; `pooling.rs`, `dense.rs` and the encoder's norm are the other modules.
 
 use likewise_kernels::Level;
 use likewise_kernels::view::{MatMut, MatRef};

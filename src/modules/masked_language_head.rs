@@ -1,5 +1,8 @@
 //! The head of a model for masked language, fused with the pooling of its numbers.
 //!
+//! y = decoder(norm(activation(hidden(x)))), from token vectors x `[T, D]` to y `[T, V]` (Devlin et
+//! al. 2018, <https://arxiv.org/abs/1810.04805>, §3.1).
+//!
 //! The head maps every token to a number for each of the V vocabulary entries. For a text of 512
 //! tokens these are 60 MB, of which the pooled vector has a few hundred elements. So the numbers of
 //! some tokens for some entries are computed into a small buffer and pooled at once.
@@ -24,7 +27,7 @@ use crate::trace::{Layout, Recorder};
 const ROWS: usize = 256;
 const COLUMNS: usize = 256;
 
-/// decoder(norm(activation(hidden(x)))), from the vector x of a token.
+/// The linear layers and the norm of the head.
 pub(crate) struct MaskedLanguageHead {
     compute: ComputeConfig,
     hidden: Affine,

@@ -1,4 +1,5 @@
-//! Pooling: the vectors of a text's tokens to one vector.
+//! Pooling: the vectors of a text's tokens `[L, D]` to one vector `[W]` (Reimers and Gurevych 2019,
+//! <https://arxiv.org/abs/1908.10084>, §3).
 //!
 //! There are six modes. A model may use several of them; their results are concatenated. All tokens
 //! count, special tokens included. With `include_prompt: false` the tokens of the prompt do not

@@ -1,8 +1,10 @@
 //! SPLADE's pooling: the numbers of a text's tokens for each vocabulary entry to one vector.
 //!
-//! A vector's element is log(1 + max(x, 0)) of the numbers x that the tokens have for a vocabulary
-//! entry, pooled by the maximum or the sum (Formal et al. 2021,
-//! <https://arxiv.org/abs/2109.10086>). Follows sentence-transformers 6.2.0,
+//! ```text
+//! y[v] = max_t log(1 + max(x[t][v], 0))     x [L, V], y [V]; some models have the sum over t
+//! ```
+//!
+//! (Formal et al. 2021, <https://arxiv.org/abs/2109.10086>.) Follows sentence-transformers 6.2.0,
 //! `sparse_encoder/modules/splade_pooling.py`.
 
 use likewise_kernels::Level;

@@ -1,5 +1,12 @@
 //! The token head: the modules of a late-interaction model after its encoder.
 //!
+//! ```text
+//! y[t] = W x[t] / ‖W x[t]‖     x [T, D], W [E, D], y [T, E]
+//! ```
+//!
+//! (Khattab and Zaharia 2020, <https://arxiv.org/abs/2004.12832>, §3.) Some models have several
+//! such maps, or no norm.
+//!
 //! They change the vector of each token, and [`TokenMask`] says which vectors are scored. The order
 //! of the mask and the other modules does not matter.
 

@@ -18,3 +18,5 @@ mod quickstart;
 #[cfg(all(unix, feature = "serve"))]
 mod server;
 mod subcommands;
+#[cfg(feature = "quickstart")]
+mod tour;

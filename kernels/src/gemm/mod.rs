@@ -1,5 +1,6 @@
 //! The matrix product (GEMM) out = epilogue(bias + A · B), in which a transformer spends most of
-//! its time.
+//! its time: A `[M, K]`, B `[K, N]`, out `[M, N]`. (Panels and tiles: Goto and van de Geijn 2008,
+//! <https://doi.org/10.1145/1356052.1356053>.)
 //!
 //! # The simplest form
 //!
