@@ -16,6 +16,7 @@
 //! models of PyLate and of Stanford's ColBERT.
 
 mod encode;
+mod explain;
 mod folder;
 mod info;
 mod max_sim;
