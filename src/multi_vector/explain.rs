@@ -20,6 +20,13 @@ struct Read {
     explained: ExplainedText,
 }
 
+impl Read {
+    /// Returns the vectors of the scored tokens.
+    fn rows(&self, width: usize) -> Result<TokenRows<'_>> {
+        TokenRows::new(&self.vectors, width).ok_or(Error::WidthMismatch { left: self.vectors.len(), right: width })
+    }
+}
+
 impl MultiVectorEncoder {
     /// Explains the score of a query and a document: each token of the query contributes its
     /// product with the token of the document that suits it best.
@@ -42,10 +49,7 @@ impl MultiVectorEncoder {
     pub fn explain_with_attention(&self, query: &str, document: &str, layers: AttentionLayers) -> Result<Explanation> {
         let query = self.read(0, query, Role::Query, layers)?;
         let document = self.read(1, document, Role::Document, layers)?;
-        let rows = |read: &'_ Read| read.vectors.clone();
-        let (a, b) = (rows(&query), rows(&document));
-        let both = TokenRows::new(&a, self.width).zip(TokenRows::new(&b, self.width));
-        let (a, b) = both.ok_or(Error::WidthMismatch { left: self.width, right: self.width })?;
+        let (a, b) = (query.rows(self.width)?, document.rows(self.width)?);
         let score = self.maxsim(a, b)?;
         if !score.is_finite() {
             return Err(Error::NotFinite { text: 1 });

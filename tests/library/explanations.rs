@@ -258,13 +258,21 @@ fn attention_equals_that_of_a_trace() {
 fn static_embeddings_are_explained_as_a_mean() {
     let golden = Golden::load("static");
     let cases = golden.json["cases"].as_array().expect("cases");
+    let mut exact = 0;
     for case in cases {
         let model = open(&static_models::files(case));
-        if model.similarity_function().name() == "cosine" {
+        if !matches!(model.similarity_function().name(), "cosine" | "dot") {
+            continue;
+        }
+        let explanation = model.explain("", "a dog").expect("an explanation");
+        assert_eq!(explanation.layers, 0);
+        // A Dense without the key of its activation has Tanh.
+        if explanation.is_exact {
             assert_exact(&model, case["name"].as_str().expect("a name"));
-            assert_eq!(model.explain("", "a dog").expect("an explanation").layers, 0);
+            exact += 1;
         }
     }
+    assert!(exact >= 20, "{exact} of {}", cases.len());
 }
 
 #[test]

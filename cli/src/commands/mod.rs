@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod embed;
 mod eval;
+mod explain;
 mod info;
 #[cfg(feature = "hub")]
 mod pull;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Similarity(similarity::Args),
     Rerank(rerank::Args),
     Embed(embed::Args),
+    Explain(explain::Args),
     Eval(eval::Args),
     Bench(bench::Args),
     Info(info::Args),
@@ -35,7 +37,7 @@ pub(crate) enum Command {
 }
 
 /// The subcommands whose arguments are texts.
-pub(crate) const WITH_TEXTS: [&str; 4] = ["similarity", "rerank", "embed", "trace"];
+pub(crate) const WITH_TEXTS: [&str; 5] = ["similarity", "rerank", "embed", "explain", "trace"];
 
 impl Command {
     /// Runs the subcommand with its arguments.
@@ -44,6 +46,7 @@ impl Command {
             Self::Similarity(args) => similarity::run(args),
             Self::Rerank(args) => rerank::run(args),
             Self::Embed(args) => embed::run(args),
+            Self::Explain(args) => explain::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Info(args) => info::run(args),

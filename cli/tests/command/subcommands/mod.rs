@@ -3,6 +3,7 @@
 mod embed;
 #[cfg(unix)]
 mod environment;
+mod explain;
 #[cfg(unix)]
 mod hyphens;
 mod measures;
