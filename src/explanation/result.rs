@@ -61,7 +61,7 @@ pub struct ExplainedText {
     pub tokens: Vec<ExplainedToken>,
     /// How many tokens the text has, and how many the model reads.
     pub usage: TokenUsage,
-    /// The attention of the layers that were asked for.
+    /// The attention of the layers that were chosen.
     pub attention: Vec<LayerAttention>,
 }
 

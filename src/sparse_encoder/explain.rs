@@ -74,7 +74,7 @@ impl SparseEncoder {
         Ok(parts.of_terms(terms))
     }
 
-    /// Tokenizes a text, and runs a pass if its attention is asked for. `index` is that of the
+    /// Tokenizes a text, and runs a pass if attention is wanted. `index` is that of the
     /// text, for errors.
     fn read(
         &self,

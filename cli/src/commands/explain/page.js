@@ -125,7 +125,7 @@ function restore() {
 function showTexts() {
   if (!data.pairs) {
     byId('texts-hint').textContent = 'The vectors have a weight for each term of the vocabulary, so the score is divided among terms, in the list below.';
-    byId('legend').hidden = true;
+    byId('legend').hidden = byId('readout').hidden = true;
     data.texts.forEach((text, side) => groups[side].replaceChildren(...text.tokens.map((token) => make('span', { class: 'token plain' }, name(token)))));
     return;
   }
@@ -240,7 +240,7 @@ function openAttention() {
 byId('model').textContent = data.model;
 byId('score').textContent = digits(data.score);
 byId('similarity').textContent = data.similarity;
-byId('notes').append(...data.notes.map((note) => make('li', {}, note)));
+byId('notes').append(...data.notes.map((note) => make('li', {}, `${note[0].toUpperCase()}${note.slice(1)}.`)));
 showTexts();
 showList();
 openAttention();
