@@ -51,6 +51,7 @@ mod cross_encoder;
 mod embedder;
 mod encoder;
 mod error;
+mod explanation;
 mod files;
 #[cfg(feature = "write")]
 mod flush;
@@ -86,6 +87,9 @@ pub use embedder::Converted;
 pub use embedder::{Builder, Embedder, Embeddings, Scores};
 pub use encoder::Architecture;
 pub use error::{ContentError, CrossEncoderError, Error, HubErrorKind, Result, SparseEncoderError, error_chain};
+pub use explanation::{
+    AttentionLayers, ExplainedText, ExplainedToken, Explanation, ExplanationKind, LayerAttention, SharedTerm,
+};
 pub use files::ModelFiles;
 pub use likewise_kernels::{Level, UnavailableLevel, math::Activation, quant::Precision};
 pub use model_folder::ModelKind;

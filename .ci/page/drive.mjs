@@ -341,6 +341,12 @@ check('the page works with the keyboard alone', async () => {
   equal(await tab(true), '#hide-special', 'the tab key leaves the table');
   equal(await tab(), 'td', 'and comes back');
   equal((await accessibleFocus(page)).name.split(' and ')[0], expected.rows[1].text, 'to the cell it left');
+  equal(await tab(), 'summary', 'after the table');
+  const explains = answering(page, '/explain');
+  await page.keyboard.press('Enter');
+  await explains;
+  await until('Enter shows what carries the score', () => page.locator('#why-list tbody tr').count());
+  ok((await text(page, '#why-rest')).startsWith('The other '), 'the share of the other pairs is shown');
   return page;
 });
 

@@ -85,7 +85,7 @@ def check_prefix(server, proxy):
             direct, same = send(server, "GET", path.removeprefix(PREFIX), headers={"Accept": "text/html"})
             assert (response.status, found) == (direct.status, same) == (200, same), path
             seen.add(path.removeprefix(PREFIX))
-    assert {"/", "/docs", "/page.css", "/page.js", "/docs.js", "/openapi.json"} <= seen, seen
+    assert {"/", "/docs", "/page.css", "/page.js", "/explain.js", "/docs.js", "/openapi.json"} <= seen, seen
     address = f"http://{proxy}{PREFIX}/openapi.json"
     description = json.loads(send(proxy, "GET", urlsplit(address).path)[1])
     operation = description["paths"]["/models/{name}/pipeline/feature-extraction"]["post"]

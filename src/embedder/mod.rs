@@ -5,6 +5,7 @@ mod builder;
 mod convert;
 mod embed;
 mod embed_table;
+mod explain;
 #[cfg(feature = "hub")]
 mod from_hub;
 mod info;

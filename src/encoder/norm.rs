@@ -66,6 +66,16 @@ impl Norm {
         });
     }
 
+    /// Returns what LayerNorm multiplies each element's deviation from the mean of `x` by, and what
+    /// it adds: both `[D]`.
+    pub(crate) fn factors_at(&self, x: &[f64]) -> (Vec<f64>, &[f32]) {
+        let width = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / width;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width;
+        let deviation = (variance + f64::from(self.epsilon)).sqrt();
+        (self.weight.iter().map(|&weight| f64::from(weight) / deviation).collect(), &self.bias)
+    }
+
     /// Returns the bytes of the weight and the bias.
     pub(crate) fn bytes(&self) -> usize {
         (self.weight.len() + self.bias.len()) * size_of::<f32>()

@@ -63,17 +63,30 @@ impl Affine {
         self.apply_with(x, epilogue)
     }
 
+    /// Maps vectors `[S, input]` to vectors `[S, output]` by the weight alone.
+    pub(super) fn apply_without_bias(&self, x: &[f32]) -> Vec<f32> {
+        self.multiply(x, None, Epilogue::Store)
+    }
+
+    pub(super) fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_deref()
+    }
+
     /// Maps vectors `[S, input]` and adds the results to `y` `[S, output]`, without the activation.
     pub(super) fn add_to(&self, x: &[f32], y: &[f32]) -> Vec<f32> {
         self.apply_with(x, Epilogue::Add(MatRef::new(y, y.len() / self.output_width, self.output_width)))
     }
 
     fn apply_with(&self, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+        self.multiply(x, self.bias.as_deref(), epilogue)
+    }
+
+    fn multiply(&self, x: &[f32], bias: Option<&[f32]>, epilogue: Epilogue<'_>) -> Vec<f32> {
         let rows = x.len() / self.input_width;
         let mut y = vec![0.0; rows * self.output_width];
         let x = MatRef::new(x, rows, self.input_width);
         let out = MatMut::new(&mut y, rows, self.output_width);
-        gemm(self.level, x, self.weight.panels(), self.bias.as_deref(), epilogue, out);
+        gemm(self.level, x, self.weight.panels(), bias, epilogue, out);
         y
     }
 

@@ -99,6 +99,26 @@ impl Dense {
         y
     }
 
+    /// Maps the terms of a sum `[terms, input]`: without the bias, so that the results are the terms
+    /// of another sum. None if there is an activation.
+    pub(super) fn apply_to_terms(&self, x: &[f32]) -> Option<Vec<f32>> {
+        if self.map.activation().is_some() {
+            return None;
+        }
+        let mut y = self.map.apply_without_bias(x);
+        match &self.residual {
+            Residual::None => {}
+            Residual::Identity => add(&mut y, x),
+            Residual::Projection(projection) => y = projection.add_to(x, &y),
+        }
+        Some(y)
+    }
+
+    /// Returns the bias `[output]`, if there is one.
+    pub(super) fn bias(&self) -> Option<&[f32]> {
+        self.map.bias()
+    }
+
     /// Returns the bytes of the weights.
     pub(super) fn bytes(&self) -> usize {
         let residual = match &self.residual {

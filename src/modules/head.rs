@@ -24,18 +24,18 @@ const LAYER_NORM_EPSILON: f32 = 1e-5;
 /// The modules after the encoder, which turn token vectors into a sentence vector.
 pub(crate) struct PoolingHead {
     level: Level,
-    pooling: Pooling,
+    pub(super) pooling: Pooling,
     post_modules: Vec<Module>,
     /// The width of a token vector, D.
     token_width: usize,
     /// The width of a pooled vector, W.
-    pooled_width: usize,
+    pub(super) pooled_width: usize,
     /// The width of a sentence vector after all modules, E.
     width: usize,
 }
 
 /// A module after pooling, which changes the sentence vector.
-enum Module {
+pub(super) enum Module {
     Dense(Dense),
     LayerNorm(Norm),
     Normalize,
@@ -232,7 +232,7 @@ impl PoolingHead {
 
     /// Returns the modules to apply. If the options decide on normalization, the model's last
     /// Normalize is left out.
-    fn modules_kept(&self, options: OutputOptions) -> &[Module] {
+    pub(super) fn modules_kept(&self, options: OutputOptions) -> &[Module] {
         if options.normalize.is_none() {
             return &self.post_modules;
         }

@@ -17,6 +17,7 @@ mod pooling;
 mod splade;
 mod token_head;
 mod token_mask;
+mod token_shares;
 mod torch_class;
 
 pub(crate) use classification_head::ClassificationHead;
@@ -28,4 +29,5 @@ pub use pooling::PoolingMode;
 pub(crate) use splade::{SparseVector, SpladePooling};
 pub(crate) use token_head::TokenHead;
 pub(crate) use token_mask::{ScoredTokens, TokenMask};
+pub(crate) use token_shares::TokenShares;
 pub(crate) use torch_class::torch_activation;

@@ -16,6 +16,7 @@
 //! models of PyLate and of Stanford's ColBERT.
 
 mod encode;
+mod explain;
 mod folder;
 #[cfg(feature = "hub")]
 mod from_hub;

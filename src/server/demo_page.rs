@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
+const EXPLAIN_SCRIPT: &str = include_str!("page/explain.js");
 const DOCS: &str = include_str!("page/docs.html");
 const DOCS_SCRIPT: &str = include_str!("page/docs.js");
 
@@ -45,6 +46,11 @@ pub(super) async fn style() -> Response {
 /// GET `/page.js`.
 pub(super) async fn script() -> Response {
     asset("text/javascript; charset=utf-8", SCRIPT)
+}
+
+/// GET `/explain.js`.
+pub(super) async fn explain_script() -> Response {
+    asset("text/javascript; charset=utf-8", EXPLAIN_SCRIPT)
 }
 
 /// GET `/docs.js`.

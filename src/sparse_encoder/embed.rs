@@ -108,7 +108,7 @@ impl SparseEncoder {
     }
 
     /// Returns the text of the prompt of this name, or "" if the model defines none.
-    fn prompt_by_name(&self, name: &str) -> &str {
+    pub(super) fn prompt_by_name(&self, name: &str) -> &str {
         self.prompts.get(name).map_or("", String::as_str)
     }
 }

@@ -13,6 +13,7 @@
 //! `sparse_encoder/model.py`.
 
 mod embed;
+mod explain;
 #[cfg(feature = "hub")]
 mod from_hub;
 mod info;

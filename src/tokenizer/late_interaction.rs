@@ -35,6 +35,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Returns the vocabulary's text of a token id, if the vocabulary has the id.
+    pub(crate) fn token_of_id(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Makes markers one token each, as training inserted them: `[unused0]` is otherwise split at
     /// its brackets, and an added `[Q] ` that is normalized is never found in lower-cased text.
     ///

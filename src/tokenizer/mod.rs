@@ -225,11 +225,16 @@ impl Tokenizer {
 
     /// Returns the token ids of a text with their offsets, truncated to the maximum length.
     pub(crate) fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenize_up_to(self.max_tokens, text)
+    }
+
+    /// Returns the token ids of a text with their offsets, truncated to another maximum length.
+    pub(crate) fn tokenize_up_to(&self, max_tokens: usize, text: &str) -> Result<Tokens> {
         let side = self.truncation_side;
-        let (prefix, tokens_after) = self.truncation_prefix(text, side)?;
+        let (prefix, tokens_after) = self.truncation_prefix(max_tokens, text, side)?;
         let encoding = self.run(prefix, || self.inner.encode_char_offsets(prefix, true))?;
-        let ids = self.truncate(encoding.get_ids(), &encoding, side);
-        let offsets = self.truncate(encoding.get_offsets(), &encoding, side);
+        let ids = truncate(encoding.get_ids(), &encoding, max_tokens, self.special_tokens, side);
+        let offsets = truncate(encoding.get_offsets(), &encoding, max_tokens, self.special_tokens, side);
         let usage = TokenUsage { total: encoding.len() + tokens_after, used: ids.len() };
         Ok(Tokens { ids, offsets, usage })
     }
@@ -258,15 +263,16 @@ impl Tokenizer {
         Ok(if ends_with_special { ids.len() - 1 } else { ids.len() })
     }
 
-    fn truncate<T: Copy>(&self, values: &[T], encoding: &Encoding, side: TruncationSide) -> Vec<T> {
-        truncate(values, encoding, self.max_tokens, self.special_tokens, side)
-    }
-
     /// Returns the shortest beginning of a long text, in whole chunks, that has at least
     /// `max_tokens`, and the number of tokens after it.
     ///
     /// A text of one chunk, or that is truncated on the left, is returned whole.
-    fn truncation_prefix<'t>(&self, text: &'t str, side: TruncationSide) -> Result<(&'t str, usize)> {
+    fn truncation_prefix<'t>(
+        &self,
+        max_tokens: usize,
+        text: &'t str,
+        side: TruncationSide,
+    ) -> Result<(&'t str, usize)> {
         if side == TruncationSide::Left {
             return Ok((text, 0));
         }
@@ -284,7 +290,7 @@ impl Tokenizer {
                 tokens_after += count;
             } else {
                 tokens += count;
-                kept = (tokens >= self.max_tokens).then_some(end);
+                kept = (tokens >= max_tokens).then_some(end);
             }
         }
         Ok((&text[..kept.unwrap_or(text.len())], tokens_after))

@@ -12,6 +12,7 @@ mod bge_m3;
 mod convert;
 mod cross_encoders;
 mod embedding_outputs;
+mod explanations;
 mod goldens;
 mod invariance;
 mod malformed;

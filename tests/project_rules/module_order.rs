@@ -7,7 +7,7 @@ use crate::module_graph::{Edge, ModulePath, edges};
 use crate::rust_source::{files, read, root};
 
 /// The modules of the package `likewise`, lowest first. docs/architecture.md shows the same list.
-const LIBRARY: [&str; 30] = [
+const LIBRARY: [&str; 31] = [
     "error",
     "bytes",
     "config",
@@ -30,6 +30,7 @@ const LIBRARY: [&str; 30] = [
     "model_info",
     "quantize",
     "vectors",
+    "explanation",
     "hub",
     "embedder",
     "cross_encoder",

@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod embed;
 mod eval;
+mod explain;
 mod hybrid;
 mod info;
 #[cfg(feature = "hub")]
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Similarity(similarity::Args),
     Rerank(rerank::Args),
     Embed(embed::Args),
+    Explain(explain::Args),
     Eval(eval::Args),
     Bench(bench::Args),
     Info(info::Args),
@@ -36,7 +38,7 @@ pub(crate) enum Command {
 }
 
 /// The subcommands whose arguments are texts.
-pub(crate) const WITH_TEXTS: [&str; 4] = ["similarity", "rerank", "embed", "trace"];
+pub(crate) const WITH_TEXTS: [&str; 5] = ["similarity", "rerank", "embed", "explain", "trace"];
 
 impl Command {
     /// Runs the subcommand with its arguments.
@@ -45,6 +47,7 @@ impl Command {
             Self::Similarity(args) => similarity::run(args),
             Self::Rerank(args) => rerank::run(args),
             Self::Embed(args) => embed::run(args),
+            Self::Explain(args) => explain::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Info(args) => info::run(args),

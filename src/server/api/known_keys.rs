@@ -76,6 +76,10 @@ impl KnownKeys {
     pub(super) const TEI_DECODE: Self =
         Self { root: &["ids", "model"], options: &[&["skip_special_tokens"]], has_objects: true, inputs: &[] };
 
+    /// `/explain`.
+    pub(super) const EXPLAIN: Self =
+        Self { root: &["inputs", "model"], options: &[&["layer"]], has_objects: true, inputs: &[] };
+
     /// `/v1/embeddings`. OpenAI defines `user` as a label without effect on the result.
     pub(super) const OPENAI: Self = Self {
         root: &["input", "model", "encoding_format", "user"],

@@ -4,6 +4,7 @@
 mod body_permits;
 mod content_encoding;
 pub(in crate::server) mod error;
+pub(in crate::server) mod explain;
 mod fields;
 pub(in crate::server) mod hugging_face;
 pub(in crate::server) mod json_body;

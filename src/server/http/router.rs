@@ -17,7 +17,7 @@ use super::middleware::request_timeout::{RequestTimeout, enforce_timeout};
 use crate::server::api::hugging_face::{metadata, pipeline};
 use crate::server::api::model_path::ID_PATTERNS;
 use crate::server::api::state::ApiState;
-use crate::server::api::{openai, operations, predict, rerank, sparse, tei};
+use crate::server::api::{explain, openai, operations, predict, rerank, sparse, tei};
 use crate::server::demo_page;
 use crate::server::metrics::Metrics;
 use crate::server::settings::Settings;
@@ -68,6 +68,7 @@ fn inference_routes() -> Router<Arc<ApiState>> {
         .route("/embed_sparse", post(sparse::embed_sparse))
         .route("/tokenize", post(tei::tokenize))
         .route("/decode", post(tei::decode))
+        .route("/explain", post(explain::explain))
         .route("/embeddings", post(openai::embeddings))
         .route("/v1/embeddings", post(openai::embeddings))
 }
@@ -94,6 +95,7 @@ fn open_routes() -> Router<Arc<ApiState>> {
         .route("/openapi.json", get(demo_page::openapi))
         .route("/page.css", get(demo_page::style))
         .route("/page.js", get(demo_page::script))
+        .route("/explain.js", get(demo_page::explain_script))
         .route("/docs.js", get(demo_page::docs_script))
         .route("/health", get(operations::health))
         .route("/ping", get(operations::ping))

@@ -3,6 +3,7 @@
 mod access;
 mod classification;
 mod cross_encoders;
+mod explain;
 pub(crate) mod harness;
 mod hugging_face_api;
 mod keep_alive;

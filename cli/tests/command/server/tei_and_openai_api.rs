@@ -252,6 +252,7 @@ fn demo_page_loads_nothing_from_other_hosts() {
         ("/docs", "text/html", "docs.js"),
         ("/page.css", "text/css", "{"),
         ("/page.js", "text/javascript", "similarity"),
+        ("/explain.js", "text/javascript", "explain"),
         ("/docs.js", "text/javascript", "openapi.json"),
     ] {
         let response = html(path);

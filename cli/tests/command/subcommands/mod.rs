@@ -3,6 +3,7 @@
 mod embed;
 #[cfg(unix)]
 mod environment;
+mod explain;
 mod hybrid;
 #[cfg(unix)]
 mod hyphens;
