@@ -279,7 +279,9 @@ impl<O: Observer> HeadObserver<'_, O> {
         let mut all = vec![f32::NEG_INFINITY; raw.rows() * self.tokens];
         for (i, row) in all.chunks_exact_mut(self.tokens).enumerate() {
             for column in visible(i) {
-                let bias = transform.bias.get(transform.start + column - i).copied().unwrap_or(0.0);
+                // Without a bias, `start` is zero and the index of the distance is below it.
+                let distance = (transform.start + column).checked_sub(i);
+                let bias = distance.and_then(|at| transform.bias.get(at)).copied().unwrap_or(0.0);
                 row[seen.start + column] = raw.row(i)[column].mul_add(transform.scale, bias);
             }
         }
