@@ -1,0 +1,388 @@
+//! Causes between queries and keys and the context: scale, bias, mask, softmax, heads.
+
+use super::rotary::{Heads, mistakes, shape};
+use super::{Evidence, Guess, dot};
+use crate::compare::difference::is_hidden;
+use crate::compare::tensors::{Layout, Tensor};
+
+/// The attention of a layer of A.
+struct Attention<'a> {
+    evidence: &'a Evidence<'a>,
+    heads: usize,
+    size: usize,
+    /// Queries and keys of the heads, rotated if the model rotates, `[H, L, d]` of each text.
+    queries: Vec<f64>,
+    keys: Vec<f64>,
+    scale: f64,
+    /// What is added to the scaled products for each head and distance of key and query, from
+    /// −(`longest` − 1).
+    bias: Vec<Vec<f64>>,
+    longest: usize,
+    /// Whether the bias is more than rounding.
+    has_bias: bool,
+}
+
+/// A pair of tokens: the text, the head, the query and the key.
+type Pair = (usize, usize, usize, usize);
+
+pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
+    if !["scores", "probabilities", "context"].contains(&evidence.name) {
+        return Vec::new();
+    }
+    let Some(attention) = Attention::of(evidence) else { return Vec::new() };
+    let mut guesses = attention.of_padding();
+    if !evidence.is_equal_in_layer("scores") && !evidence.is_equal_in_layer("probabilities") {
+        guesses.extend(attention.of_scores());
+        guesses.extend(attention.of_masks());
+        guesses.extend(attention.of_vectors());
+        guesses.extend(attention.of_other_bias());
+    }
+    guesses.extend(attention.of_softmax());
+    if evidence.name == "context" {
+        guesses.extend(attention.of_context());
+    }
+    guesses
+}
+
+impl<'a> Evidence<'a> {
+    fn is_equal_in_layer(&self, name: &str) -> bool {
+        self.layer.is_some_and(|layer| self.is_equal(&format!("layer.{layer}.{name}")))
+    }
+}
+
+impl<'a> Attention<'a> {
+    fn of(evidence: &'a Evidence<'a>) -> Option<Self> {
+        let (count, size) = shape(evidence)?;
+        let scores = evidence.in_layer("scores")?;
+        let vectors = |rotated: &str, plain: &str| -> Option<Vec<f64>> {
+            if let Some(tensor) = evidence.in_layer(rotated) {
+                return Some(tensor.data.clone());
+            }
+            let tensor = evidence.in_layer(plain)?;
+            let heads = tensor.width / size;
+            Some(Heads::new(evidence.a, heads, size).split(tensor, false))
+        };
+        let (queries, keys) = (vectors("rotated_query", "query")?, vectors("rotated_key", "key")?);
+        if queries.len() != keys.len() {
+            return None;
+        }
+        let longest = *evidence.a.counts.iter().max()?;
+        let mut attention = Self {
+            evidence,
+            heads: count,
+            size,
+            queries,
+            keys,
+            scale: 1.0,
+            bias: Vec::new(),
+            longest,
+            has_bias: false,
+        };
+        attention.fit(scores);
+        Some(attention)
+    }
+
+    /// Finds the scale and the bias of A's scores.
+    fn fit(&mut self, scores: &Tensor) {
+        let raw = self.products(&self.queries, &self.keys);
+        let candidates = [1.0 / (self.size as f64).sqrt(), 1.0].map(|scale| {
+            let (bias, error) = self.table(&scores.data, &raw, scale);
+            (error, scale, bias)
+        });
+        let best = candidates.into_iter().min_by(|x, y| x.0.total_cmp(&y.0));
+        let Some((_, scale, bias)) = best else { return };
+        let largest = crate::compare::difference::largest(&scores.data);
+        self.has_bias = bias.iter().flatten().any(|x| x.abs() > 1e-4 * largest);
+        (self.scale, self.bias) = (scale, bias);
+    }
+
+    /// Returns the mean of what is left of scores for each head and distance, and how far single
+    /// scores are from it.
+    fn table(&self, scores: &[f64], raw: &[f64], scale: f64) -> (Vec<Vec<f64>>, f64) {
+        let distances = 2 * self.longest - 1;
+        let mut sums = vec![vec![(0.0, 0.0); distances]; self.heads];
+        let left = |i: usize| scores[i] - scale * raw[i];
+        let places: Vec<Pair> = self.pairs().collect();
+        let seen = || places.iter().enumerate().filter(|(i, _)| !is_hidden(scores[*i]));
+        let distance = |query: usize, key: usize| key + self.longest - 1 - query;
+        for (i, &(_, head, query, key)) in seen() {
+            let (total, count) = &mut sums[head][distance(query, key)];
+            (*total, *count) = (*total + left(i), *count + 1.0);
+        }
+        let mean = |(total, count): &(f64, f64)| if *count > 0.0 { total / count } else { 0.0 };
+        let table: Vec<Vec<f64>> = sums.iter().map(|row| row.iter().map(mean).collect()).collect();
+        let error = seen().map(|(i, &(_, head, q, k))| (left(i) - table[head][distance(q, k)]).powi(2)).sum();
+        (table, error)
+    }
+
+    /// Returns all pairs in the order of the scores.
+    fn pairs(&self) -> impl Iterator<Item = Pair> {
+        let heads = self.heads;
+        self.evidence.a.counts.iter().enumerate().flat_map(move |(text, &length)| {
+            let queries = move |head| (0..length).flat_map(move |q| (0..length).map(move |k| (text, head, q, k)));
+            (0..heads).flat_map(queries)
+        })
+    }
+
+    /// Returns the products of queries and keys `[H, L, d]` of each text.
+    fn products(&self, queries: &[f64], keys: &[f64]) -> Vec<f64> {
+        let mut products = Vec::new();
+        let mut start = 0;
+        for &length in &self.evidence.a.counts {
+            for head in 0..self.heads {
+                let rows = |data: &'_ [f64], i: usize| (start + head * length + i) * self.size..data.len();
+                for query in 0..length {
+                    let query = &queries[rows(queries, query)][..self.size];
+                    products.extend((0..length).map(|key| dot(query, &keys[rows(keys, key)][..self.size])));
+                }
+            }
+            start += self.heads * length;
+        }
+        products
+    }
+
+    fn bias_of(&self, head: usize, query: usize, key: usize) -> f64 {
+        self.bias.get(head).and_then(|row| row.get(key + self.longest - 1 - query)).copied().unwrap_or(0.0)
+    }
+
+    /// Returns scores that a function makes of each product. Keys that A hides stay hidden.
+    fn scores(&self, raw: &[f64], of: impl Fn(f64, Pair) -> f64) -> Vec<f64> {
+        let hidden = self.evidence.in_layer("scores").map(|scores| scores.data.as_slice()).unwrap_or_default();
+        let score =
+            |(i, pair)| if hidden.get(i).is_some_and(|x| is_hidden(*x)) { f64::NEG_INFINITY } else { of(raw[i], pair) };
+        self.pairs().enumerate().map(score).collect()
+    }
+
+    /// Computes the site from scores, and returns the guess.
+    fn guess(&self, scores: &[f64], text: impl Into<String>) -> Guess {
+        let site = match self.evidence.name {
+            "scores" => scores.to_vec(),
+            "probabilities" => self.softmax(scores),
+            _ => self.context(&self.softmax(scores)).unwrap_or_default(),
+        };
+        self.evidence.guess(&site, text)
+    }
+
+    fn softmax(&self, scores: &[f64]) -> Vec<f64> {
+        let mut probabilities = Vec::with_capacity(scores.len());
+        let mut rest = scores;
+        for &length in &self.evidence.a.counts {
+            let (matrices, after) = rest.split_at(self.heads * length * length);
+            for row in matrices.chunks_exact(length.max(1)) {
+                let most = row.iter().copied().fold(f64::MIN, f64::max);
+                let total: f64 = row.iter().map(|x| (x - most).exp()).sum();
+                probabilities.extend(row.iter().map(|x| (x - most).exp() / total));
+            }
+            rest = after;
+        }
+        probabilities
+    }
+
+    /// Returns the means of the values, with the heads joined.
+    fn context(&self, probabilities: &[f64]) -> Option<Vec<f64>> {
+        self.means(probabilities, self.evidence.in_layer("value")?)
+    }
+
+    fn means(&self, probabilities: &[f64], values: &Tensor) -> Option<Vec<f64>> {
+        let width = self.heads * self.size;
+        if values.width != width {
+            return None;
+        }
+        let starts: Vec<usize> = self.starts();
+        let mut context = vec![0.0; values.data.len()];
+        for ((text, head, query, key), p) in self.pairs().zip(probabilities) {
+            for column in head * self.size..(head + 1) * self.size {
+                context[(starts[text] + query) * width + column] +=
+                    p * values.data[(starts[text] + key) * width + column];
+            }
+        }
+        Some(context)
+    }
+
+    /// Returns the first token of each text.
+    fn starts(&self) -> Vec<usize> {
+        let add = |next: &mut usize, count: &usize| Some(std::mem::replace(next, *next + count));
+        self.evidence.a.counts.iter().scan(0, add).collect()
+    }
+
+    /// Explains scores by their scale and bias.
+    fn of_scores(&self) -> Vec<Guess> {
+        let raw = self.products(&self.queries, &self.keys);
+        let (scale, size) = (self.scale, self.size as f64);
+        let bias = |(_, head, query, key): Pair| self.bias_of(head, query, key);
+        let mut guesses = Vec::new();
+        let mut add = |text: &str, of: &dyn Fn(f64, Pair) -> f64| {
+            guesses.push(self.guess(&self.scores(&raw, of), text));
+        };
+        if self.has_bias {
+            add("the relative bias is missing", &|x, _| scale * x);
+            add(
+                "the relative bias is mirrored: B has that of query − key, A of key − query",
+                &|x, (_, h, q, k)| scale * x + self.bias_of(h, k, q),
+            );
+            add("the sign of the relative bias is wrong", &|x, pair| scale * x - bias(pair));
+            let mirrored = |h: usize| self.heads - 1 - h;
+            add("the heads of the relative bias are in another order", &|x, (_, h, q, k)| {
+                scale * x + self.bias_of(mirrored(h), q, k)
+            });
+            if (scale - 1.0).abs() > 1e-9 {
+                add("the relative bias is added before the scale, and so scaled too", &|x, pair| {
+                    scale * (x + bias(pair))
+                });
+            }
+        }
+        let root = 1.0 / size.sqrt();
+        let width = 1.0 / (size * self.heads as f64).sqrt();
+        let scales = [
+            (1.0, "the scale 1/√d of the scores is missing"),
+            (root, "B scales the scores by 1/√d"),
+            (1.0 / size, "the scale of the scores is 1/d: it is applied twice, or lacks its root"),
+            (width, "the scale of the scores is 1/√(H·d) (the width) instead of 1/√d (the head size)"),
+        ];
+        for (other, text) in scales.into_iter().filter(|(other, _)| (other / scale - 1.0).abs() > 1e-6) {
+            add(text, &|x, pair| other * x + bias(pair));
+        }
+        guesses
+    }
+
+    /// Explains scores by the keys that are hidden.
+    fn of_masks(&self) -> Vec<Guess> {
+        let Some(own) = self.evidence.in_layer("scores") else { return Vec::new() };
+        let raw = self.products(&self.queries, &self.keys);
+        let is_seen = |(i, _): &(usize, Pair)| !is_hidden(own.data[*i]);
+        let seen = self.pairs().enumerate().filter(is_seen);
+        let reach = seen.map(|(_, (_, _, query, key))| query.abs_diff(key)).max().unwrap_or(0);
+        let has_window = reach + 1 < self.longest;
+        let is_causal = self.pairs().enumerate().filter(is_seen).all(|(_, (_, _, query, key))| key <= query);
+        let masked = |sees: &dyn Fn(usize, usize) -> bool| -> Vec<f64> {
+            let score = |(x, (_, head, query, key)): (&f64, Pair)| {
+                if sees(query, key) { self.scale * x + self.bias_of(head, query, key) } else { f64::NEG_INFINITY }
+            };
+            raw.iter().zip(self.pairs()).map(score).collect()
+        };
+        let mut guesses = Vec::new();
+        let mut add = |sees: &dyn Fn(usize, usize) -> bool, text: String| guesses.push(self.guess(&masked(sees), text));
+        if is_causal && self.longest > 1 {
+            add(&|_, _| true, "the causal mask is missing in B: queries see later keys".to_owned());
+        } else {
+            add(&|query, key| key <= query, "B has a causal mask, A has none".to_owned());
+        }
+        if has_window {
+            add(&|_, _| true, format!("the window is missing in B: A sees keys within {reach} tokens"));
+        }
+        let others = (1..self.longest).filter(|other| *other != reach && *other + 1 < self.longest);
+        for other in others.chain((reach == 1).then_some(0)) {
+            let kind =
+                if other.abs_diff(reach) == 1 && has_window { "the window is off by one" } else { "another window" };
+            let of_a = if has_window { format!("{reach} in A") } else { "A has no window here".to_owned() };
+            let text = format!("{kind}: a query sees keys within {other} tokens in B, {of_a}");
+            add(&|query, key| query.abs_diff(key) <= other, text);
+        }
+        guesses
+    }
+
+    /// Explains scores by other rotations and by heads that are split in another way.
+    fn of_vectors(&self) -> Vec<Guess> {
+        let heads = Heads::new(self.evidence.a, self.heads, self.size);
+        let (Some(query), Some(key)) = (self.evidence.in_layer("query"), self.evidence.in_layer("key")) else {
+            return Vec::new();
+        };
+        if key.width != query.width {
+            return Vec::new();
+        }
+        let guess = |queries: &[f64], keys: &[f64], text: String| {
+            let raw = self.products(queries, keys);
+            let bias = |(_, head, q, k): Pair| self.bias_of(head, q, k);
+            self.guess(&self.scores(&raw, |x, pair| self.scale * x + bias(pair)), text)
+        };
+        let mut guesses = Vec::new();
+        let (plain_query, plain_key) = (heads.split(query, false), heads.split(key, false));
+        if self.evidence.in_layer("rotated_query").is_none() {
+            let text = "heads are split in another way: B takes every H-th column for a head, A blocks of columns";
+            guesses.push(guess(&heads.split(query, true), &heads.split(key, true), text.to_owned()));
+        } else {
+            for mistake in mistakes(&heads, &plain_query, &self.queries) {
+                let rotated = [&plain_query, &plain_key].map(|plain| mistake.apply(&heads, plain));
+                guesses.push(guess(&rotated[0], &rotated[1], mistake.text));
+            }
+            let text = "rotary: B rotates the queries and not the keys";
+            guesses.push(guess(&self.queries, &plain_key, text.to_owned()));
+            let text = "rotary: B rotates the keys and not the queries";
+            guesses.push(guess(&plain_query, &self.keys, text.to_owned()));
+        }
+        guesses
+    }
+
+    /// Recognizes a bias that depends on the distance as that of A does, with other values.
+    fn of_other_bias(&self) -> Option<Guess> {
+        if self.evidence.name != "scores" || !self.has_bias {
+            return None;
+        }
+        let raw = self.products(&self.queries, &self.keys);
+        let (_, left) = self.table(&self.evidence.y.data, &raw, self.scale);
+        let all: f64 = self.evidence.x.data.iter().zip(&self.evidence.y.data).map(|(x, y)| (x - y).powi(2)).sum();
+        let text = "another relative bias: B's depends on the distance too, with other values (buckets, largest \
+                    distance, direction or slopes)";
+        // Worse than an explanation that names the values.
+        (all > 0.0 && (left / all).sqrt() < 0.02).then(|| Guess { unexplained: 0.04, text: text.to_owned() })
+    }
+
+    /// Explains probabilities that padding has a part of.
+    fn of_padding(&self) -> Vec<Guess> {
+        let of_b = |name| self.evidence.in_layer_of_b(name).and_then(|tensor| tensor.at_padding);
+        let reads = of_b("probabilities").is_some_and(|most| most > 1e-4);
+        let text = "padding is attended to: the attention mask is missing in B";
+        reads.then(|| Guess { unexplained: 0.0, text: text.to_owned() }).into_iter().collect()
+    }
+
+    /// Explains probabilities by another softmax.
+    fn of_softmax(&self) -> Vec<Guess> {
+        let Some(scores) = self.evidence.in_layer("scores") else { return Vec::new() };
+        let after = |probabilities: Vec<f64>| match self.evidence.name {
+            "context" => self.context(&probabilities).unwrap_or_default(),
+            _ => probabilities,
+        };
+        if self.evidence.name == "scores" {
+            return Vec::new();
+        }
+        let transposed = self.transposed(&self.softmax(&self.transposed(&scores.data)));
+        vec![
+            self.evidence.guess(&after(transposed), "the softmax of B runs over the queries instead of the keys"),
+            self.evidence.guess(&after(scores.data.clone()), "the softmax is missing"),
+        ]
+    }
+
+    /// Exchanges queries and keys of each matrix.
+    fn transposed(&self, pairs: &[f64]) -> Vec<f64> {
+        let mut result = Vec::with_capacity(pairs.len());
+        let mut rest = pairs;
+        for &length in &self.evidence.a.counts {
+            for _ in 0..self.heads {
+                let (matrix, after) = rest.split_at(length * length);
+                result.extend((0..length * length).map(|i| matrix[i % length * length + i / length]));
+                rest = after;
+            }
+        }
+        result
+    }
+
+    /// Explains the context.
+    fn of_context(&self) -> Vec<Guess> {
+        let Some(probabilities) = self.evidence.in_layer("probabilities") else { return Vec::new() };
+        let mut guesses = Vec::new();
+        if let Some(context) = self.context(&self.transposed(&probabilities.data)) {
+            guesses.push(self.evidence.guess(&context, "B multiplies the values by the transposed probabilities"));
+        }
+        if let Some(key) = self.evidence.in_layer("key")
+            && let Some(context) = self.means(&probabilities.data, key)
+        {
+            guesses.push(self.evidence.guess(&context, "B takes means of keys instead of values"));
+        }
+        if self.evidence.x.layout == Layout::Tokens {
+            let joined = Heads::new(self.evidence.a, self.heads, self.size).split(self.evidence.x, false);
+            let text = "heads are joined without the transposition to [tokens, heads, size]";
+            guesses.push(self.evidence.guess(&joined, text));
+        }
+        guesses
+    }
+}
