@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::compare::{Comparison, Difference, Status};
+use crate::compare::{Comparison, Difference, Status, units};
 use crate::outcome::{Outcome, UsageError};
 use crate::stdout;
 
@@ -89,14 +89,18 @@ fn status(difference: &Difference) -> &'static str {
 /// Prints a line per site.
 fn print_table(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
     let sites = comparison.differences.iter().map(|difference| difference.site.len()).max().unwrap_or(0);
-    writeln!(out, "{:sites$}  {:>9}  {:>9}  {:>9}  {:>12}", "", "max abs", "relative", "rms", "ULP")?;
+    writeln!(out, "{:sites$}  {:>9}  {:>9}  {:>9}  {:>7}", "", "max abs", "relative", "rms", "ULP")?;
     for difference in &comparison.differences {
         let Difference { site, max_abs, relative, rms, ulp, .. } = difference;
         let status = status(difference);
         if difference.status == Status::OtherShape {
-            writeln!(out, "{site:sites$}  {:>9}  {:>9}  {:>9}  {:>12}  {status}", "-", "-", "-", "-")?;
+            writeln!(out, "{site:sites$}  {:>9}  {:>9}  {:>9}  {:>7}  {status}", "-", "-", "-", "-")?;
         } else {
-            writeln!(out, "{site:sites$}  {max_abs:>9.2e}  {relative:>9.2e}  {rms:>9.2e}  {ulp:>12}  {status}")?;
+            writeln!(
+                out,
+                "{site:sites$}  {max_abs:>9.2e}  {relative:>9.2e}  {rms:>9.2e}  {:>7}  {status}",
+                units(*ulp)
+            )?;
         }
     }
     let (only_a, only_b) = comparison.unmatched();

@@ -35,7 +35,8 @@ impl Comparison {
     /// # Errors
     /// If a file cannot be read, or the files have no site in common.
     pub(crate) fn new(a: &Path, b: &Path, map: &HashMap<String, String>, bound: f64) -> Result<Self, UsageError> {
-        let (a, b) = (Side::read(a, map)?, Side::read(b, map)?);
+        let a = Side::read(a, map, None)?;
+        let b = Side::read(b, map, Some(&a.counts))?;
         let order = common_sites(&a, &b);
         if order.is_empty() {
             return Err(no_common_site(&a, &b));
@@ -85,11 +86,13 @@ impl Comparison {
         }
         let (x, y) = (a.data[difference.at], b.data[difference.at]);
         format!(
-            "max abs {:.2e} at {} (A {x:.6}, B {y:.6}), relative {:.2e}, {} ULP, rms {:.2e}",
+            "max abs {:.2e} at {} (A {}, B {}), relative {:.2e}, {} ULP, rms {:.2e}",
             difference.max_abs,
             place(&self.a, a, difference.at),
+            element(x),
+            element(y),
             difference.relative,
-            difference.ulp,
+            units(difference.ulp),
             difference.rms
         )
     }
@@ -106,16 +109,28 @@ impl Comparison {
     }
 }
 
-/// Returns the sites that both files have, in the order of the computation: that of A, if it says
-/// one, with the others in the order of the known sites.
+/// Returns an element in words.
+fn element(x: f64) -> String {
+    match x {
+        x if difference::is_hidden(x) => "hidden".to_owned(),
+        x if x.abs() < 1e-3 && x != 0.0 => format!("{x:.3e}"),
+        x => format!("{x:.5}"),
+    }
+}
+
+/// Returns a number of units in the last place, rounded if it is large.
+pub(crate) fn units(count: u64) -> String {
+    if count < 10_000 { count.to_string() } else { format!("{:.1e}", count as f64) }
+}
+
+/// Returns the sites that both files have, in the order of the computation. Sites that are not known
+/// keep the order of A's file.
 fn common_sites(a: &Side, b: &Side) -> Vec<String> {
-    let is_common = |site: &&String| a.tensors.contains_key(*site) && b.tensors.contains_key(*site);
-    let mut known: Vec<&String> = a.order.iter().filter(is_common).collect();
-    let listed: BTreeSet<&String> = known.iter().copied().collect();
-    let mut rest: Vec<&String> = a.tensors.keys().filter(is_common).filter(|site| !listed.contains(site)).collect();
-    known.dedup();
-    rest.sort_by_key(|site| names::rank(site));
-    known.into_iter().chain(rest).cloned().collect()
+    let listed: BTreeSet<&String> = a.order.iter().collect();
+    let others = a.tensors.keys().filter(|site| !listed.contains(site));
+    let mut sites: Vec<&String> = a.order.iter().chain(others).filter(|site| b.tensors.contains_key(*site)).collect();
+    sites.sort_by_key(|site| names::rank(site));
+    sites.into_iter().cloned().collect()
 }
 
 /// Returns the error of files without a common site.

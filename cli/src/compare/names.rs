@@ -168,10 +168,11 @@ impl Model {
         if let Some(at) = OF_MODEL.iter().position(|(paths, _)| paths.iter().any(|path| ends(path))) {
             return Some((at, OF_MODEL[at].1.to_owned()));
         }
-        if ["embeddings.LayerNorm", "embeddings.norm", "emb_ln"].iter().any(|path| ends(path)) {
+        // Dropout may follow the norm, so the module's own output comes first.
+        if ends("embeddings") {
             return Some((OF_MODEL.len(), after_norm.to_owned()));
         }
-        if ends("embeddings") && name != "embeddings" || name == "embeddings" && self.has_projection {
+        if ["embeddings.LayerNorm", "embeddings.norm", "emb_ln"].iter().any(|path| ends(path)) {
             return Some((OF_MODEL.len() + 1, after_norm.to_owned()));
         }
         match name.strip_suffix("sentence_embedding")?.trim_end_matches('.') {

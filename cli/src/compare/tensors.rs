@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::names::{Part, Target, targets};
+use super::names::{Part, Target, rank, targets};
 use crate::outcome::UsageError;
 
 /// What the rows of a tensor are. Texts follow one another.
@@ -71,11 +71,16 @@ struct Batch {
 }
 
 impl Side {
-    /// Reads a file. `map` has the sites of names that are not known.
+    /// Reads a file. `map` has the sites of names that are not known, and `counts` the tokens of each
+    /// text in the other file, for a file that does not say which are padding.
     ///
     /// # Errors
     /// If the file cannot be read, or has a type or a shape that is not known.
-    pub(crate) fn read(path: &Path, map: &HashMap<String, String>) -> Result<Self, UsageError> {
+    pub(crate) fn read(
+        path: &Path,
+        map: &HashMap<String, String>,
+        counts: Option<&[usize]>,
+    ) -> Result<Self, UsageError> {
         let failed = |what: String| UsageError(format!("{}: {what}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read it: {error}")))?;
         let not_safetensors = |error| {
@@ -88,8 +93,8 @@ impl Side {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_safetensors)?;
         let metadata: HashMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let names: Vec<String> = file.names().iter().map(|name| (*name).to_owned()).collect();
-        let reader = Reader { file: &file, metadata: &metadata, path };
-        let batch = reader.batch()?;
+        let reader = Reader { file: &file, metadata: &metadata, path, bytes: bytes.len() };
+        let batch = reader.batch(counts)?;
         let mut tensors = BTreeMap::new();
         let mut site_of: HashMap<&str, Vec<String>> = HashMap::new();
         let is_trace = metadata.get("format").is_some_and(|format| format == "likewise-trace");
@@ -104,11 +109,14 @@ impl Side {
             }
         }
         let listed = metadata.get("sites").map(String::as_str).unwrap_or_default();
-        let order = listed.split_whitespace().flat_map(|name| site_of.get(name).cloned().unwrap_or_default());
+        let named = listed.split_whitespace().flat_map(|name| site_of.get(name).cloned().unwrap_or_default());
+        let mut order: Vec<String> = named.collect();
+        // A file lists results as they are complete: scores before the last rotated query.
+        order.sort_by_key(|site| rank(site));
         Ok(Self {
             path: path.to_owned(),
             tensors,
-            order: order.collect(),
+            order,
             counts: batch.rows.iter().map(Vec::len).collect(),
             ids: reader.integers(&IDS, &batch)?,
             token_types: reader.integers(&TOKEN_TYPES, &batch)?,
@@ -122,6 +130,8 @@ struct Reader<'a> {
     file: &'a SafeTensors<'a>,
     metadata: &'a HashMap<String, String>,
     path: &'a Path,
+    /// The size of the file.
+    bytes: usize,
 }
 
 impl Reader<'_> {
@@ -149,26 +159,44 @@ impl Reader<'_> {
     }
 
     /// Finds where the tokens of each text are.
-    fn batch(&self) -> Result<Batch, UsageError> {
+    fn batch(&self, counts: Option<&[usize]>) -> Result<Batch, UsageError> {
         if let Some((mask, shape)) = self.elements(MASK)? {
             return self.masked(&mask, &shape);
         }
         if let Some((counts, _)) = self.elements(COUNTS)? {
-            let rows: Vec<Vec<usize>> = counts.iter().map(|&count| (0..count.max(0.0) as usize).collect()).collect();
-            let length = rows.iter().map(Vec::len).max().unwrap_or(0);
-            return Ok(Batch { rows, length });
+            return self.counted(counts.iter().map(|&count| count.max(0.0) as usize).collect());
         }
+        let longest = counts.and_then(|counts| counts.iter().copied().max());
         for name in IDS {
             if let Some((_, shape)) = self.elements(name)? {
                 let (texts, length) = two_dimensions(&shape);
-                return Ok(Batch { rows: vec![(0..length).collect(); texts], length });
+                return match counts {
+                    Some(counts) if counts.len() == texts && longest == Some(length) => self.counted(counts.to_vec()),
+                    _ => self.counted(vec![length; texts]),
+                };
             }
+        }
+        if let Some(counts) = counts {
+            return self.counted(counts.to_vec());
         }
         Err(UsageError(format!(
             "{}: expected tensors that describe the tokens, found no attention_mask, token_counts, ids or input_ids; \
              add attention_mask [texts, tokens]",
             self.path.display()
         )))
+    }
+
+    /// Returns a batch of texts without padding before them.
+    fn counted(&self, counts: Vec<usize>) -> Result<Batch, UsageError> {
+        let most = self.bytes;
+        if counts.iter().try_fold(0_usize, |all, &count| all.checked_add(count)).is_none_or(|all| all > most) {
+            return Err(UsageError(format!(
+                "{}: {COUNTS}: expected the number of tokens of each text, found more tokens than the file has bytes",
+                self.path.display()
+            )));
+        }
+        let length = counts.iter().copied().max().unwrap_or(0);
+        Ok(Batch { rows: counts.into_iter().map(|count| (0..count).collect()).collect(), length })
     }
 
     fn masked(&self, mask: &[f64], shape: &[usize]) -> Result<Batch, UsageError> {
@@ -220,10 +248,12 @@ impl Reader<'_> {
             (&[_], "[H·L·L of each text]") => packed(Layout::Pairs, 0),
             (&[rows, _], _) if letters.starts_with("[T,") && rows != tokens => return Ok(None),
             (&[_, width], _) if letters.starts_with("[T,") => packed(Layout::Tokens, width),
-            (&[b, heads, length, keys], _) if is_pairs && length == batch.length && keys == length => {
+            (&[b, heads, length, keys], _)
+                if is_pairs && length == batch.length && keys == length && (b == texts || b == 1) =>
+            {
                 cut_pairs(&elements, [b, heads, length], batch, &shape)
             }
-            (&[b, heads, length, width], _) if length == batch.length => {
+            (&[b, heads, length, width], _) if length == batch.length && (b == texts || b == 1) => {
                 cut_rows(&elements, [b, heads, length, width], batch, &shape)
             }
             (&[b, length, width], _) if length == batch.length && (b == texts || b == 1) => {

@@ -125,11 +125,8 @@ pub(super) fn pattern(evidence: &Evidence<'_>) -> Option<String> {
     let differs = texts_that_differ(evidence, tolerance)?;
     let are_shorter = differs.iter().zip(counts).all(|(differs, count)| *differs == (*count < longest));
     if are_shorter && differs.contains(&true) {
-        return Some(
-            "only the texts shorter than the longest differ: padding takes part, probably because attention is not \
-             masked"
-                .to_owned(),
-        );
+        let part = if evidence.x.layout == Layout::Texts { "pooling counts it" } else { "attention is not masked" };
+        return Some(format!("only the texts shorter than the longest differ: padding takes part, probably {part}"));
     }
     if evidence.x.layout == Layout::Pairs {
         return None;

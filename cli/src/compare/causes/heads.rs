@@ -2,7 +2,7 @@
 
 use super::norm::{last_output, module_input};
 use super::{Evidence, Guess, dot};
-use crate::compare::tensors::Tensor;
+use crate::compare::tensors::{Layout, Tensor};
 
 /// A way to make a vector of the rows of a text.
 type Pooling = fn(&[&[f64]]) -> Vec<f64>;
@@ -54,7 +54,7 @@ fn texts<'a>(evidence: &Evidence<'_>, rows: &'a Tensor) -> Vec<Vec<&'a [f64]>> {
 /// Explains other pooled vectors, or normalized vectors of another pooling.
 fn poolings(evidence: &Evidence<'_>) -> Vec<Guess> {
     let Some(rows) = evidence.a("final_norm").or_else(|| last_output(evidence)) else { return Vec::new() };
-    if rows.width != evidence.x.width || evidence.a.counts.contains(&0) {
+    if rows.width != evidence.x.width || rows.layout != Layout::Tokens || evidence.a.counts.contains(&0) {
         return Vec::new();
     }
     let texts = texts(evidence, rows);
@@ -65,13 +65,19 @@ fn poolings(evidence: &Evidence<'_>) -> Vec<Guess> {
     };
     let all = POOLINGS.map(|(name, pool)| (name, finish(texts.iter().map(|rows| pool(rows)).collect())));
     let error = |x: &[f64]| x.iter().zip(&evidence.x.data).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-    let own = all.iter().min_by(|x, y| error(&x.1).total_cmp(&error(&y.1))).map_or("", |(name, _)| name);
+    let own = all.iter().min_by(|x, y| error(&x.1).total_cmp(&error(&y.1))).map_or("", |(name, _)| *name);
     let mut guesses: Vec<Guess> = all
         .iter()
         .filter(|(name, _)| *name != own)
         .map(|(name, vectors)| evidence.guess(vectors, format!("another pooling: B computes {name}, A {own}")))
         .collect();
     guesses.extend(with_padding(evidence, rows, &finish));
+    if let Some((_, pool)) = POOLINGS.into_iter().find(|(name, _)| *name == own)
+        && let Some(before) = last_output(evidence).filter(|_| evidence.a("final_norm").is_some())
+    {
+        let vectors = self::texts(evidence, before).iter().map(|rows| pool(rows)).collect();
+        guesses.push(evidence.guess(&finish(vectors), "the norm after the last layer is not applied"));
+    }
     let batch = weighted(&texts.concat(), |_| 1.0);
     let same = finish(vec![batch; texts.len()]);
     if texts.len() > 1 {
@@ -83,9 +89,11 @@ fn poolings(evidence: &Evidence<'_>) -> Vec<Guess> {
 /// Explains a mean that counts padding, by the rows that B has for it.
 fn with_padding(evidence: &Evidence<'_>, rows: &Tensor, finish: &impl Fn(Vec<Vec<f64>>) -> Vec<f64>) -> Vec<Guess> {
     let side = evidence.b;
-    let outputs = (0..).map_while(|layer| side.tensors.get(&format!("layer.{layer}.output")));
+    let site = |layer: &usize| format!("layer.{layer}.output");
+    let last = (0..).take_while(|layer| evidence.a(&site(layer)).is_some()).last();
+    let output = last.and_then(|layer| side.tensors.get(&site(&layer)));
     let mut guesses = Vec::new();
-    if let Some(tensor) = side.tensors.get("final_norm").or(outputs.last())
+    if let Some(tensor) = side.tensors.get("final_norm").or(output)
         && let Some(sums) = &tensor.padded_sums
     {
         let mean = |sums: &[f64]| sums.iter().map(|x| x / tensor.padded_length as f64).collect();

@@ -1,14 +1,14 @@
 //! Rows of a table that are read at other positions.
 
 use super::Guess;
-use crate::compare::tensors::{Side, Tensor};
+use crate::compare::tensors::{Layout, Side, Tensor};
 
 /// The largest shift to look for.
 const MAX_SHIFT: usize = 4;
 
 /// Finds rows of B that are the rows of A at other positions.
 pub(super) fn shifted(side: &Side, x: &Tensor, y: &Tensor) -> Option<Guess> {
-    if x.data.len() != y.data.len() || x.width == 0 {
+    if x.data.len() != y.data.len() || x.width == 0 || x.layout != Layout::Tokens {
         return None;
     }
     let (x, y): (Vec<&[f64]>, Vec<&[f64]>) = (x.rows().collect(), y.rows().collect());

@@ -89,6 +89,15 @@ impl<'a> Heads<'a> {
         rotated
     }
 
+    /// Returns the pairs that a rotation has.
+    fn pairs_of(&self, plain: &[f64], rotated: &[f64]) -> Pairs {
+        let error = |pairs: Pairs| -> f64 {
+            let left = sum(&self.rotate(plain, &self.angles(plain, rotated, pairs), pairs), rotated, -1.0);
+            left.iter().map(|x| x * x).sum()
+        };
+        if error(Pairs::Halves) <= error(Pairs::Interleaved) { Pairs::Halves } else { Pairs::Interleaved }
+    }
+
     /// Returns the angles of a base. `position` is that of a token in its text and of all tokens.
     fn angles_of(&self, base: f64, position: impl Fn(usize, usize) -> f64) -> Vec<Vec<f64>> {
         let frequency = |pair: usize| base.powf(-2.0 * pair as f64 / self.size as f64);
@@ -138,18 +147,10 @@ impl Rotation {
 
 /// Returns the mistakes in rotations that make `plain` into `rotated`.
 pub(super) fn mistakes(heads: &Heads<'_>, plain: &[f64], rotated: &[f64]) -> Vec<Rotation> {
-    let (of_halves, of_neighbours) =
-        (heads.angles(plain, rotated, Pairs::Halves), heads.angles(plain, rotated, Pairs::Interleaved));
-    let error = |angles: &[Vec<f64>], pairs: Pairs| -> f64 {
-        let left = sum(&heads.rotate(plain, angles, pairs), rotated, -1.0);
-        left.iter().map(|x| x * x).sum()
-    };
-    let is_halves = error(&of_halves, Pairs::Halves) <= error(&of_neighbours, Pairs::Interleaved);
-    let (angles, pairs, other) = if is_halves {
-        (of_halves, Pairs::Halves, Pairs::Interleaved)
-    } else {
-        (of_neighbours, Pairs::Interleaved, Pairs::Halves)
-    };
+    let pairs = heads.pairs_of(plain, rotated);
+    let is_halves = pairs == Pairs::Halves;
+    let other = if is_halves { Pairs::Interleaved } else { Pairs::Halves };
+    let angles = heads.angles(plain, rotated, pairs);
     let (own_name, other_name) =
         if is_halves { ("halves", "interleaved pairs") } else { ("interleaved pairs", "halves") };
     let mut found = Vec::new();
@@ -211,21 +212,17 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
 
 /// Names the base of B's angles and of A's.
 fn other_base(evidence: &Evidence<'_>, heads: &Heads<'_>, plain: &[f64]) -> Option<Guess> {
-    [Pairs::Halves, Pairs::Interleaved]
-        .into_iter()
-        .filter_map(|pairs| {
-            let base = |rotated: &[f64]| heads.base_of(&heads.angles(plain, rotated, pairs));
-            let (of_a, of_b) = (base(&evidence.x.data)?, base(&evidence.y.data)?);
-            if (of_a / of_b - 1.0).abs() < 0.02 {
-                return None;
-            }
-            let prediction = heads.rotate(plain, &heads.angles_of(of_b, |token, _| token as f64), pairs);
-            let text = format!("rotary: another θ: about {} in B, about {} in A", nearest(of_b), nearest(of_a));
-            // A little better than a base of the list, which is near.
-            let guess = evidence.guess(&prediction, text);
-            Some(Guess { unexplained: guess.unexplained * 0.5, ..guess })
-        })
-        .min_by(|x, y| x.unexplained.total_cmp(&y.unexplained))
+    let pairs = heads.pairs_of(plain, &evidence.x.data);
+    let base = |rotated: &[f64]| heads.base_of(&heads.angles(plain, rotated, pairs));
+    let (of_a, of_b) = (base(&evidence.x.data)?, base(&evidence.y.data)?);
+    if (of_a / of_b - 1.0).abs() < 0.02 {
+        return None;
+    }
+    let prediction = heads.rotate(plain, &heads.angles_of(of_b, |token, _| token as f64), pairs);
+    let text = format!("rotary: another θ: about {} in B, about {} in A", nearest(of_b), nearest(of_a));
+    // A little better than a base of the list, which is near.
+    let guess = evidence.guess(&prediction, text);
+    Some(Guess { unexplained: guess.unexplained * 0.5, ..guess })
 }
 
 /// Returns the number of heads of the layer and their size.

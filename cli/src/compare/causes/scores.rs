@@ -63,7 +63,8 @@ impl<'a> Attention<'a> {
             Some(Heads::new(evidence.a, heads, size).split(tensor, false))
         };
         let (queries, keys) = (vectors("rotated_query", "query")?, vectors("rotated_key", "key")?);
-        if queries.len() != keys.len() {
+        let expected = count * size * evidence.a.counts.iter().sum::<usize>();
+        if queries.len() != expected || keys.len() != expected {
             return None;
         }
         let longest = *evidence.a.counts.iter().max()?;
@@ -379,10 +380,26 @@ impl<'a> Attention<'a> {
             guesses.push(self.evidence.guess(&context, "B takes means of keys instead of values"));
         }
         if self.evidence.x.layout == Layout::Tokens {
-            let joined = Heads::new(self.evidence.a, self.heads, self.size).split(self.evidence.x, false);
             let text = "heads are joined without the transposition to [tokens, heads, size]";
-            guesses.push(self.evidence.guess(&joined, text));
+            guesses.push(self.evidence.guess(&self.joined(), text));
         }
         guesses
+    }
+
+    /// Joins the heads as rows `[H, L, d]` that are read as `[L, H·d]`. Elements that come from rows
+    /// of padding are those of B.
+    fn joined(&self) -> Vec<f64> {
+        let (x, y) = (self.evidence.x, self.evidence.y);
+        let mut joined = y.data.clone();
+        for (start, &length) in self.starts().into_iter().zip(&self.evidence.a.counts) {
+            let rows = y.padded_length.max(length);
+            for (i, element) in joined[start * x.width..(start + length) * x.width].iter_mut().enumerate() {
+                let (head, row, column) = (i / (rows * self.size), i / self.size % rows, i % self.size);
+                if row < length {
+                    *element = x.data[(start + row) * x.width + head * self.size + column];
+                }
+            }
+        }
+        joined
     }
 }
