@@ -125,6 +125,9 @@ impl Side {
     }
 }
 
+/// The elements of a tensor, and its shape.
+type Elements = (Vec<f64>, Vec<usize>);
+
 /// A file while it is read.
 struct Reader<'a> {
     file: &'a SafeTensors<'a>,
@@ -136,7 +139,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Returns the elements of a tensor and its shape.
-    fn elements(&self, name: &str) -> Result<Option<(Vec<f64>, Vec<usize>)>, UsageError> {
+    fn elements(&self, name: &str) -> Result<Option<Elements>, UsageError> {
         let Ok(view) = self.file.tensor(name) else { return Ok(None) };
         let bytes = view.data();
         let elements = match view.dtype() {
@@ -284,7 +287,7 @@ impl Tensor {
     /// Returns some of the columns.
     fn part(self, part: Part) -> Self {
         let Part::Columns(index, of) = part else { return self };
-        if self.width % of != 0 || self.layout != Layout::Tokens {
+        if !self.width.is_multiple_of(of) || self.layout != Layout::Tokens {
             return self;
         }
         let width = self.width / of;

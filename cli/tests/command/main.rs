@@ -6,6 +6,7 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+mod compare;
 #[cfg(all(target_os = "linux", feature = "quickstart"))]
 mod few_threads;
 #[cfg(all(target_os = "linux", feature = "hub", feature = "serve"))]

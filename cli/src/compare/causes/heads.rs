@@ -7,6 +7,9 @@ use crate::compare::tensors::{Layout, Tensor};
 /// A way to make a vector of the rows of a text.
 type Pooling = fn(&[&[f64]]) -> Vec<f64>;
 
+/// A function of single elements.
+type Function = fn(f64) -> f64;
+
 const POOLINGS: [(&str, Pooling); 8] = [
     ("mean", |rows| weighted(rows, |_| 1.0)),
     ("CLS (the first token)", |rows| rows.first().map_or(Vec::new(), |row| row.to_vec())),
@@ -134,7 +137,7 @@ fn modules(evidence: &Evidence<'_>, input: Option<&Tensor>, name: &str) -> Vec<G
     if let Some(input) = input.filter(|input| input.data.len() == evidence.x.data.len()) {
         guesses.push(evidence.guess(&input.data, format!("{name}: not applied, B has its input")));
     }
-    let functions: [(&str, fn(f64) -> f64); 3] =
+    let functions: [(&str, Function); 3] =
         [("tanh", f64::tanh), ("ReLU", |x| x.max(0.0)), ("sigmoid", |x| 1.0 / (1.0 + (-x).exp()))];
     for (function, apply) in functions {
         let of = |tensor: &Tensor| tensor.data.iter().map(|&x| apply(x)).collect::<Vec<f64>>();

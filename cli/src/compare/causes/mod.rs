@@ -4,6 +4,7 @@
 //! that B has is the cause.
 
 mod activation;
+mod attention;
 mod embeddings;
 mod generic;
 mod heads;

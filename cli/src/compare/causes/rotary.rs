@@ -117,8 +117,9 @@ impl<'a> Heads<'a> {
         let mut first = 0;
         for &length in &self.side.counts {
             if length > 1 {
-                for pair in 1..self.size / 2 {
-                    let turned = (angles[first + 1][pair] - angles[first][pair]).rem_euclid(TAU);
+                let both = angles[first].iter().zip(&angles[first + 1]);
+                for (pair, (first, second)) in both.enumerate().skip(1) {
+                    let turned = (second - first).rem_euclid(TAU);
                     let exponent = -(self.size as f64) / (2.0 * pair as f64);
                     if turned > 1e-4 && turned < 1.0 {
                         bases.push(turned.powf(exponent));
