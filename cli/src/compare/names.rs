@@ -43,8 +43,11 @@ const OF_LAYER: &[(&[&str], &[&str])] = &[
     (&["attention.output.LayerNorm.input", "attention.LayerNorm.input"], &["attention_sum"]),
     (&["post_attention_layernorm.input", "sa_layer_norm.input", "attn_ln.input", "norm1.input"], &["attention_sum"]),
     (&["mlp_norm.input", "layer.1.layer_norm.input"], &["attention"]),
-    (&["attention.output.LayerNorm", "attention.LayerNorm", "attention.output"], &["attention"]),
-    (&["post_attention_layernorm", "sa_layer_norm", "attn_ln", "norm1", "layer.0", "attention"], &["attention"]),
+    // The whole module comes before its norm, which a port may apply in another place.
+    (&["attention", "layer.0"], &["attention"]),
+    (&["attention.output"], &["attention"]),
+    (&["attention.output.LayerNorm", "attention.LayerNorm"], &["attention"]),
+    (&["post_attention_layernorm", "sa_layer_norm", "attn_ln", "norm1"], &["attention"]),
     (&["mlp_norm", "layer.1.layer_norm"], &["feed_forward_input"]),
     (&["mlp.gate_proj", "layer.1.DenseReluDense.wi_0", "mlp.fc12"], &["gate"]),
     (&["mlp.Wi", "mlp.gated_layers"], &["gate", "up"]),
@@ -59,8 +62,9 @@ const OF_LAYER: &[(&[&str], &[&str])] = &[
     (&["layer.1.DenseReluDense.wo", "layer.1.DenseReluDense"], &["down"]),
     (&["output.LayerNorm.input", "post_mlp_layernorm.input", "output_layer_norm.input"], &["feed_forward_sum"]),
     (&["mlp_ln.input", "norm2.input", "mlp.layernorm.input", "full_layer_layer_norm.input"], &["feed_forward_sum"]),
+    (&[""], &["output"]),
     (&["output.LayerNorm", "post_mlp_layernorm", "output_layer_norm", "mlp_ln", "norm2"], &["output"]),
-    (&["mlp.layernorm", "full_layer_layer_norm", "output", "layer.1", ""], &["output"]),
+    (&["mlp.layernorm", "full_layer_layer_norm", "output", "layer.1"], &["output"]),
 ];
 
 /// The sites of other modules, by the end of their path.

@@ -1,13 +1,20 @@
 //! Causes in the rows of the tables, and in their sum.
 
 use super::norm::Norm;
-use super::positions::shifted;
+use super::positions::{looked_up, shifted};
 use super::{Evidence, Guess, sum, unexplained};
 use crate::compare::tensors::Tensor;
 
 pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
     match evidence.name {
-        "embeddings.position" => shifted(evidence.a, evidence.x, evidence.y).into_iter().collect(),
+        "embeddings.position" => {
+            let shifted = shifted(evidence.a, evidence.x, evidence.y);
+            // A shift says more, if it explains B.
+            match shifted.filter(|guess| guess.unexplained < super::MAX_UNEXPLAINED) {
+                Some(guess) => vec![guess],
+                None => looked_up(evidence.a, evidence.x, evidence.y).into_iter().collect(),
+            }
+        }
         "embeddings.token_type" => token_types(evidence),
         "embeddings.sum" => sums(evidence, |x| Some(x.to_vec())),
         // Only the norm of the sum is known of B.

@@ -7,6 +7,9 @@ use crate::compare::tensors::{Layout, Tensor};
 /// Explains tensors of other sizes.
 pub(super) fn of_shapes(evidence: &Evidence<'_>) -> Option<String> {
     let (x, y) = (evidence.x, evidence.y);
+    if let Some(guess) = other_site(evidence) {
+        return Some(guess.text);
+    }
     if x.layout != y.layout || x.width == y.width {
         return None;
     }
@@ -37,8 +40,23 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
         guesses.extend(permuted(evidence));
     }
     guesses.extend(order_of_texts(evidence));
+    guesses.extend(other_site(evidence));
     guesses.extend(rounded(evidence));
     guesses
+}
+
+/// Finds another site of A that B has here.
+fn other_site(evidence: &Evidence<'_>) -> Option<Guess> {
+    let y = evidence.y;
+    let is_same = |x: &Tensor| {
+        let tolerance = 1e-4 * largest(&x.data);
+        x.layout == y.layout
+            && x.width == y.width
+            && x.data.len() == y.data.len()
+            && x.data.iter().zip(&y.data).all(|(x, y)| distance(*x, *y) <= tolerance)
+    };
+    let (site, _) = evidence.a.tensors.iter().find(|(_, x)| is_same(x))?;
+    Some(Guess { unexplained: 0.0, text: format!("B has here what A has at {site}: a step is left out or repeated") })
 }
 
 fn scale_text(factor: f64, width: usize) -> String {

@@ -80,6 +80,9 @@ fn poolings(evidence: &Evidence<'_>) -> Vec<Guess> {
     {
         let vectors = self::texts(evidence, before).iter().map(|rows| pool(rows)).collect();
         guesses.push(evidence.guess(&finish(vectors), "the norm after the last layer is not applied"));
+        guesses.extend(of_earlier_layers(evidence, pool, &finish));
+    } else if let Some((_, pool)) = POOLINGS.into_iter().find(|(name, _)| *name == own) {
+        guesses.extend(of_earlier_layers(evidence, pool, &finish));
     }
     let batch = weighted(&texts.concat(), |_| 1.0);
     let same = finish(vec![batch; texts.len()]);
@@ -87,6 +90,21 @@ fn poolings(evidence: &Evidence<'_>) -> Vec<Guess> {
         guesses.push(evidence.guess(&same, "B takes the mean over the tokens of all texts together"));
     }
     guesses
+}
+
+/// Explains vectors that pool the output of another layer than the last.
+fn of_earlier_layers(
+    evidence: &Evidence<'_>,
+    pool: Pooling,
+    finish: &impl Fn(Vec<Vec<f64>>) -> Vec<f64>,
+) -> Vec<Guess> {
+    let outputs = (0..).map_while(|layer| evidence.a(&format!("layer.{layer}.output"))).enumerate();
+    let earlier: Vec<(usize, &Tensor)> = outputs.filter(|(_, rows)| rows.width == evidence.x.width).collect();
+    let guess = |(layer, rows): &(usize, &Tensor)| {
+        let vectors = self::texts(evidence, rows).iter().map(|rows| pool(rows)).collect();
+        evidence.guess(&finish(vectors), format!("B pools the output of layer {layer}, which is not the last"))
+    };
+    earlier.iter().take(earlier.len().saturating_sub(1)).map(guess).collect()
 }
 
 /// Explains a mean that counts padding, by the rows that B has for it.

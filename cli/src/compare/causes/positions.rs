@@ -40,6 +40,35 @@ fn mismatch(side: &Side, x: &[&[f64]], y: &[&[f64]], shift: usize, is_behind: bo
     ((left / all).sqrt(), rows)
 }
 
+/// Finds the rows of A that B has, and says how they are chosen.
+pub(super) fn looked_up(side: &Side, x: &Tensor, y: &Tensor) -> Option<Guess> {
+    if x.data.len() != y.data.len() || x.width == 0 || x.layout != Layout::Tokens {
+        return None;
+    }
+    let rows: Vec<&[f64]> = x.rows().collect();
+    let mut positions = Vec::new();
+    for &count in &side.counts {
+        positions.extend(0..count);
+    }
+    let find = |row: &[f64]| rows.iter().position(|known| *known == row).and_then(|at| positions.get(at));
+    let found: Vec<usize> = y.rows().map(find).collect::<Option<Vec<_>>>()?.into_iter().copied().collect();
+    let guess = |text: &str| Some(Guess { unexplained: 0.0, text: text.to_owned() });
+    if found.iter().all(|position| *position == found[0]) {
+        return guess("all tokens of B have one position");
+    }
+    let mut start = 0;
+    let is_padded_left = side.counts.iter().all(|&count| {
+        let padding = y.padded_length.saturating_sub(count);
+        let text = found.get(start..start + count).unwrap_or_default();
+        start += count;
+        text.iter().enumerate().all(|(token, position)| *position == token + padding)
+    });
+    if is_padded_left {
+        return guess("padding is on the left in B and counts as positions: positions start behind the padding");
+    }
+    guess("the positions of B are in another order")
+}
+
 fn text(shift: usize, is_behind: bool) -> String {
     let way = if is_behind { "below" } else { "above" };
     let offset = if shift == 1 { "positions are off by one" } else { "positions are off" };

@@ -58,6 +58,7 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
         evidence.guess(&after(&sum(stream, branch, 2.0)), "the sublayer's output is added twice"),
         evidence.guess(&after(&sum(branch, stream, 2.0)), "the residual stream is added twice"),
     ];
+    guesses.extend(norm_before_sum(evidence, &parts));
     if let Some(input) = parts.input {
         let text = "B adds what the sublayer reads, behind the norm, instead of the residual stream before it";
         guesses.push(evidence.guess(&after(&sum(&input.data, branch, 1.0)), text));
@@ -73,4 +74,21 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
         guesses.push(evidence.guess(&after(&sum(&first.data, branch, 1.0)), text));
     }
     guesses
+}
+
+/// Recognizes a norm of the branch alone by what B has after the norm. What the norm reads looks as
+/// if the residual connection were missing.
+fn norm_before_sum(evidence: &Evidence<'_>, parts: &Sum<'_>) -> Option<Guess> {
+    let after = match evidence.name {
+        "attention_sum" => "attention",
+        "feed_forward_sum" => "output",
+        _ => return None,
+    };
+    let (x, y) = (evidence.in_layer(after)?, evidence.in_layer_of_b(after)?);
+    let norm = Norm::fit(evidence.x, x)?;
+    let prediction = sum(&norm.apply(&parts.branch.data), &parts.stream.data, 1.0);
+    let unexplained = super::unexplained(&prediction, &x.data, &y.data);
+    let text = "B adds the residual stream after the norm; the norm comes after the sum";
+    // As good as the guess that nothing is added, which explains this site too.
+    (unexplained < super::MAX_UNEXPLAINED).then(|| Guess { unexplained: 0.0, text: text.to_owned() })
 }

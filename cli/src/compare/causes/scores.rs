@@ -11,7 +11,7 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
         return Vec::new();
     }
     let Some(attention) = Attention::of(evidence) else { return Vec::new() };
-    let mut guesses = attention.of_padding();
+    let mut guesses: Vec<Guess> = attention.of_padding().into_iter().collect();
     if !evidence.is_equal_in_layer("scores") && !evidence.is_equal_in_layer("probabilities") {
         guesses.extend(attention.of_scores());
         guesses.extend(attention.of_masks());
@@ -154,12 +154,23 @@ impl Attention<'_> {
         (all > 0.0 && (left / all).sqrt() < 0.02).then(|| Guess { unexplained: 0.04, text: text.to_owned() })
     }
 
-    /// Explains probabilities that padding has a part of.
-    fn of_padding(&self) -> Vec<Guess> {
-        let of_b = |name| self.evidence.in_layer_of_b(name).and_then(|tensor| tensor.at_padding);
-        let reads = of_b("probabilities").is_some_and(|most| most > 1e-4);
+    /// Explains probabilities that padding has a part of: those of A, times what is left.
+    fn of_padding(&self) -> Option<Guess> {
+        let (x, y) = (self.evidence.in_layer("probabilities")?, self.evidence.in_layer_of_b("probabilities")?);
+        if y.at_padding.is_none_or(|most| most < 1e-4) || x.data.len() != y.data.len() {
+            return None;
+        }
+        let mut prediction = Vec::with_capacity(x.data.len());
+        for &length in &self.evidence.a.counts {
+            for _ in 0..self.heads * length {
+                let row = prediction.len()..prediction.len() + length;
+                let left: f64 = y.data[row.clone()].iter().sum();
+                prediction.extend(x.data[row].iter().map(|x| x * left));
+            }
+        }
+        let unexplained = super::unexplained(&prediction, &x.data, &y.data);
         let text = "padding is attended to: the attention mask is missing in B";
-        reads.then(|| Guess { unexplained: 0.0, text: text.to_owned() }).into_iter().collect()
+        Some(Guess { unexplained, text: text.to_owned() })
     }
 
     /// Explains probabilities by another softmax.
@@ -172,7 +183,15 @@ impl Attention<'_> {
         if self.evidence.name == "scores" {
             return Vec::new();
         }
-        let transposed = self.transposed(&self.softmax(&self.transposed(&scores.data)));
+        let mut transposed = self.transposed(&self.softmax(&self.transposed(&scores.data)));
+        // Queries of padding change the sums of texts that have any.
+        if let Some(y) = self.evidence.in_layer_of_b("probabilities").filter(|y| y.data.len() == transposed.len()) {
+            for (i, (text, ..)) in self.pairs().enumerate() {
+                if self.evidence.a.counts[text] < y.padded_length {
+                    transposed[i] = y.data[i];
+                }
+            }
+        }
         vec![
             self.evidence.guess(&after(transposed), "the softmax of B runs over the queries instead of the keys"),
             self.evidence.guess(&after(scores.data.clone()), "the softmax is missing"),
