@@ -1,11 +1,12 @@
 //! The `likewise` command. Only this package prints and reads the environment.
 //!
 //! Results go to stdout, everything else to stderr. Exit code 0: success; 1: failure; 2: invalid
-//! arguments.
+//! arguments. `compare` exits with 1 only if the files differ, as diff does.
 
 mod arguments;
 mod command_line;
 mod commands;
+mod compare;
 mod first_process;
 mod hub;
 mod input;
@@ -72,7 +73,7 @@ fn run() -> Outcome<ExitCode> {
     let name = arguments.get(1).and_then(|name| name.to_str());
     let takes_texts = name.is_some_and(|name| commands::WITH_TEXTS.contains(&name));
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli.command.run().map(|()| ExitCode::SUCCESS),
+        Ok(cli) => cli.command.run(),
         Err(error) if error.use_stderr() => {
             // A closed stderr does not change the exit code.
             drop(error.print());

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod bench;
+mod compare;
 mod convert;
 mod embed;
 mod eval;
@@ -17,6 +18,8 @@ mod sparse;
 mod token_vectors;
 mod trace;
 
+use std::process::ExitCode;
+
 use crate::outcome::Outcome;
 
 /// The arguments of a subcommand. Each type's documentation is its help.
@@ -30,6 +33,7 @@ pub(crate) enum Command {
     Bench(bench::Args),
     Info(info::Args),
     Trace(trace::Args),
+    Compare(compare::Args),
     Convert(convert::Args),
     #[cfg(feature = "hub")]
     Pull(pull::Args),
@@ -41,9 +45,10 @@ pub(crate) enum Command {
 pub(crate) const WITH_TEXTS: [&str; 5] = ["similarity", "rerank", "embed", "explain", "trace"];
 
 impl Command {
-    /// Runs the subcommand with its arguments.
-    pub(crate) fn run(&self) -> Outcome {
+    /// Runs the subcommand with its arguments. Returns the exit code of a run without an error.
+    pub(crate) fn run(&self) -> Outcome<ExitCode> {
         match self {
+            Self::Compare(args) => return compare::run(args),
             Self::Similarity(args) => similarity::run(args),
             Self::Rerank(args) => rerank::run(args),
             Self::Embed(args) => embed::run(args),
@@ -58,5 +63,6 @@ impl Command {
             #[cfg(feature = "serve")]
             Self::Serve(args) => serve::run(args),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }

@@ -5,6 +5,7 @@
 
 use likewise_tests as common;
 
+mod compare;
 #[cfg(all(target_os = "linux", feature = "quickstart"))]
 mod few_threads;
 #[cfg(all(target_os = "linux", feature = "hub", feature = "serve"))]
