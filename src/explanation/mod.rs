@@ -21,6 +21,3 @@ pub use attention::{AttentionLayers, LayerAttention};
 pub use result::{ExplainedText, ExplainedToken, Explanation, ExplanationKind, SharedTerm};
 pub(crate) use result::{Parts, TextParts, require_sum, require_tokens};
 pub(crate) use shares::{Contributions, contributions};
-
-/// The most tokens of a text that is explained. Attention takes H · L² elements in each layer.
-pub(crate) const MAX_EXPLAINED_TOKENS: usize = 512;

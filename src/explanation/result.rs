@@ -1,10 +1,12 @@
 //! What an explanation contains.
 
-use super::MAX_EXPLAINED_TOKENS;
 use super::attention::LayerAttention;
 use crate::error::{Error, Result};
 use crate::similarity::Similarity;
 use crate::tokenizer::{TokenUsage, Tokens};
+
+/// The most tokens of a text that is explained. Attention takes H · L² elements in each layer.
+const MAX_EXPLAINED_TOKENS: usize = 512;
 
 /// How a score is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

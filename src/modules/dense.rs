@@ -99,7 +99,7 @@ impl Dense {
         y
     }
 
-    /// Maps the terms of a sum `[terms, input]`: without the bias, so that the results are the terms
+    /// Maps the terms of a sum `[terms, input]` without the bias, so that the results are the terms
     /// of another sum. None if there is an activation.
     pub(super) fn apply_to_terms(&self, x: &[f32]) -> Option<Vec<f32>> {
         if self.map.activation().is_some() {

@@ -29,8 +29,8 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two files. `map` has the sites of names in B (and A) that are not known, and `bound`
-    /// is the largest difference of equal tensors, as a part of the site's largest magnitude.
+    /// Compares two files. `map` has the sites of names that are not known. `bound` is the largest
+    /// difference of equal tensors, as a part of the site's largest magnitude.
     ///
     /// # Errors
     /// If a file cannot be read, or the files have no site in common.
@@ -123,8 +123,8 @@ pub(crate) fn units(count: u64) -> String {
     if count < 10_000 { count.to_string() } else { format!("{:.1e}", count as f64) }
 }
 
-/// Returns the sites that both files have, in the order of the computation. Sites that are not known
-/// keep the order of A's file.
+/// Returns the sites that both files have, in the order of the computation. Sites that are not
+/// known keep the order of A's file.
 fn common_sites(a: &Side, b: &Side) -> Vec<String> {
     let listed: BTreeSet<&String> = a.order.iter().collect();
     let others = a.tensors.keys().filter(|site| !listed.contains(site));

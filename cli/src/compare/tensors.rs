@@ -71,8 +71,8 @@ struct Batch {
 }
 
 impl Side {
-    /// Reads a file. `map` has the sites of names that are not known, and `counts` the tokens of each
-    /// text in the other file, for a file that does not say which are padding.
+    /// Reads a file. `map` has the sites of names that are not known, and `counts` the tokens of
+    /// each text in the other file, for a file that does not say which are padding.
     ///
     /// # Errors
     /// If the file cannot be read, or has a type or a shape that is not known.

@@ -251,7 +251,7 @@ fn commands_of_the_debugging_page_print_what_it_says() {
         };
         let arguments: Vec<String> = words(&command).into_iter().skip(1).map(place).collect();
         let (code, stdout, stderr) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let differs = printed.iter().any(|line| line.starts_with("first difference: "));
+        let differs = printed.iter().any(|line| line.starts_with("likely cause: "));
         assert_eq!(code, i32::from(differs), "{command}: {stderr}");
         if !printed.is_empty() {
             assert!(prints(&stdout, &printed), "{command}: expected\n{}\nfound\n{stdout}", printed.join("\n"));

@@ -135,7 +135,7 @@ fn half(evidence: &Evidence<'_>) -> Option<Guess> {
     evidence.y.data.iter().all(is_half).then(|| Guess { unexplained: 0.0, text: text.to_owned() })
 }
 
-/// Says where the rows that differ are, if that is a part of the tensor: which texts, tokens, heads.
+/// Says where the elements that differ are, if that is a part of the tensor: texts or columns.
 pub(super) fn pattern(evidence: &Evidence<'_>) -> Option<String> {
     let counts = &evidence.a.counts;
     let longest = *counts.iter().max()?;

@@ -22,8 +22,8 @@ pub(super) fn shifted(side: &Side, x: &Tensor, y: &Tensor) -> Option<Guess> {
         .min_by(|x, y| x.unexplained.total_cmp(&y.unexplained))
 }
 
-/// Returns how far B is from A's rows `shift` tokens away, as a part of the difference, and how many
-/// rows were compared.
+/// Returns how far B is from A's rows `shift` tokens away, as a part of the difference, and how
+/// many rows were compared.
 fn mismatch(side: &Side, x: &[&[f64]], y: &[&[f64]], shift: usize, is_behind: bool) -> (f64, usize) {
     let (mut left, mut all, mut rows, mut start) = (0.0, 0.0, 0, 0);
     let squares = |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum() };

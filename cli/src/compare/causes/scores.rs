@@ -231,8 +231,8 @@ impl Attention<'_> {
         guesses
     }
 
-    /// Joins the heads as rows `[H, L, d]` that are read as `[L, H·d]`. Elements that come from rows
-    /// of padding are those of B.
+    /// Joins the heads as rows `[H, L, d]` that are read as `[L, H·d]`. Elements that come from
+    /// rows of padding are those of B.
     fn joined(&self) -> Vec<f64> {
         let (x, y) = (self.evidence.x, self.evidence.y);
         let mut joined = y.data.clone();
