@@ -69,6 +69,7 @@ fn run(engine: &AnyEngine, a: &str, b: &str, layers: AttentionLayers) -> Result<
     let explanation = match engine {
         AnyEngine::Embedder(engine) => engine.model.explain_with_attention(a, b, layers),
         AnyEngine::SparseEncoder(engine) => engine.model.explain_with_attention(a, b, layers),
+        AnyEngine::MultiVectorEncoder(engine) => engine.model.explain_with_attention(a, b, layers),
         AnyEngine::CrossEncoder(_) => {
             return Err(ApiError::unprocessable(
                 "this model is a cross-encoder: it reads both texts at once, so its score is no sum over pairs of tokens",
