@@ -92,7 +92,9 @@ impl Side {
         let file = SafeTensors::deserialize(&bytes).map_err(not_safetensors)?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_safetensors)?;
         let metadata: HashMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let names: Vec<String> = file.names().iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<String> = file.names().iter().map(|name| (*name).to_owned()).collect();
+        // The reader lists them in another order each time.
+        names.sort();
         let reader = Reader { file: &file, metadata: &metadata, path, bytes: bytes.len() };
         let batch = reader.batch(counts)?;
         let mut tensors = BTreeMap::new();

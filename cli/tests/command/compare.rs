@@ -125,7 +125,7 @@ fn map_gives_the_sites_of_other_names() {
     file.write(&mut bytes).expect("bytes");
     std::fs::write(&port, bytes).expect("a file");
     let (code, _, stderr) = run(&["compare", path(&reference), path(&port)]);
-    let all = ["no common site", "layer.0.query", "my.vectors", "--map"];
+    let all = ["no common site", "embeddings.sum", "my.vectors", "--map"];
     assert!(code == 2 && all.iter().all(|word| stderr.contains(word)), "{code} {stderr}");
 
     std::fs::write(&map, r#"{"my.vectors": "vectors"}"#).expect("a file");
