@@ -180,6 +180,9 @@ impl Attention {
             Some(rotations) => rotations.rotate(self.level, k, 0, rotated_keys),
             None => k,
         };
+        if input.rotations.is_some() {
+            observer.record_rotated_keys(k);
+        }
         let keys = Panels::transposed(self.level, k, keys);
         // The values of a head are some columns of a row-major matrix. If they are whole panels,
         // they need no copy; but the rows of a long text are in more pages than the CPU has address
@@ -214,15 +217,12 @@ impl Attention {
                 let keys = self.window.keys(first + row, key_count);
                 keys.start - seen.start..keys.end - seen.start
             };
-            observer.record_scores(scores.reborrow(), seen.clone(), visible, transform);
+            observer.record_scores(input.rotations.map(|_| q), scores.reborrow(), seen.clone(), visible, transform);
             softmax(self.level, scores, visible, transform);
             let probabilities = MatRef::with_stride(memory, rows.len(), seen.len(), stride);
             let values = values.rows(seen.clone());
             gemm(self.level, probabilities, values, None, Epilogue::Store, context.rows_in(rows));
-            observer.record_block(input.rotations.map(|_| q), seen, probabilities);
-        }
-        if input.rotations.is_some() {
-            observer.record_rotated_keys(k);
+            observer.record_probabilities(seen, probabilities);
         }
     }
 
@@ -246,14 +246,11 @@ impl Attention {
 }
 
 impl<O: Observer> HeadObserver<'_, O> {
-    /// Records the rotated queries of a block `[rows, d]`, and its probabilities for the keys
-    /// `seen` `[rows, seen]`, with zeros for the other keys.
-    fn record_block(&mut self, queries: Option<MatRef<'_>>, seen: Range<usize>, probabilities: MatRef<'_>) {
+    /// Records the probabilities of a block for the keys `seen` `[rows, seen]`, with zeros for the
+    /// other keys.
+    fn record_probabilities(&mut self, seen: Range<usize>, probabilities: MatRef<'_>) {
         if !O::ENABLED {
             return;
-        }
-        if let Some(queries) = queries {
-            self.record(LayerSite::RotatedQuery, queries);
         }
         let mut all = vec![0.0; probabilities.rows() * self.tokens];
         for (i, row) in all.chunks_exact_mut(self.tokens).enumerate() {
@@ -262,10 +259,11 @@ impl<O: Observer> HeadObserver<'_, O> {
         self.record(LayerSite::Probabilities, MatRef::new(&all, probabilities.rows(), self.tokens));
     }
 
-    /// Records the scores of a block as the softmax transforms them, with −∞ for the keys that a
-    /// query does not see.
+    /// Records the rotated queries of a block `[rows, d]`, and its scores as the softmax transforms
+    /// them, with −∞ for the keys that a query does not see.
     fn record_scores(
         &mut self,
+        rotated: Option<MatRef<'_>>,
         raw: MatMut<'_>,
         seen: Range<usize>,
         visible: impl Fn(usize) -> Range<usize>,
@@ -273,6 +271,9 @@ impl<O: Observer> HeadObserver<'_, O> {
     ) {
         if !O::ENABLED {
             return;
+        }
+        if let Some(queries) = rotated {
+            self.record(LayerSite::RotatedQuery, queries);
         }
         let mut all = vec![f32::NEG_INFINITY; raw.rows() * self.tokens];
         for (i, row) in all.chunks_exact_mut(self.tokens).enumerate() {
