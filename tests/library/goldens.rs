@@ -246,6 +246,7 @@ fn fused_levels() -> Vec<Level> {
 }
 
 #[test]
+#[ignore = "takes a minute; .ci/run includes it"]
 fn full_depth_models_with_rotary_positions_match_goldens() {
     for (name, sibling) in synthetic_weights::ROTARY {
         check_full_depth(name, sibling, &fused_levels());
@@ -256,6 +257,7 @@ fn full_depth_models_with_rotary_positions_match_goldens() {
 /// reads all tokens, and CLS pooling computes the last layer for one of them. (The tests of
 /// invariance compare the bits of the levels, with a shorter text.)
 #[test]
+#[ignore = "takes a minute; .ci/run includes it"]
 fn text_of_8192_tokens_matches_golden() {
     let golden = Golden::load("long-modernbert");
     let layers = golden.json["num_hidden_layers"].clone();

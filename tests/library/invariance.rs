@@ -122,6 +122,7 @@ fn committed_models_in_any_batch_order_and_threads_keep_bits() {
 }
 
 #[test]
+#[ignore = "takes a minute; .ci/run includes it"]
 fn full_depth_model_in_any_batch_order_and_threads_keeps_bits() {
     let files = crate::common::in_memory(&synthetic_weights::files("full-mpnet", "tiny-mpnet"));
     let texts: Vec<String> = texts("tiny-mpnet").into_iter().filter(|text| text.len() < 80).take(FEW_TEXTS).collect();
@@ -130,6 +131,7 @@ fn full_depth_model_in_any_batch_order_and_threads_keeps_bits() {
 
 /// The longest text is beyond several windows of the layers that have one.
 #[test]
+#[ignore = "takes a minute; .ci/run includes it"]
 fn text_beyond_several_windows_keeps_bits() {
     let files = synthetic_weights::edited("full-modernbert", "tiny-modernbert", |config| {
         config["num_hidden_layers"] = serde_json::json!(3);

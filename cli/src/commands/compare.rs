@@ -143,11 +143,15 @@ fn as_json(comparison: &Comparison) -> Value {
         })
     };
     let first = comparison.first().filter(|_| comparison.inputs.is_none());
+    let before = first.and_then(|first| comparison.last_equal_before(&first.site));
+    let missing = first.map_or(Vec::new(), |first| comparison.missing_between(before, &first.site));
     let tokens = comparison.inputs.as_deref().and_then(|what| what.split(':').next());
     json!({
         "equal": comparison.is_equal(),
         "first_difference": first.map(|first| first.site.as_str()).or(tokens),
         "description": comparison.inputs.clone().or_else(|| first.map(|first| comparison.describe(first))),
+        "last_equal": before,
+        "missing_in_b": missing,
         "likely_cause": comparison.cause,
         "sites": comparison.differences.iter().map(site).collect::<Vec<_>>(),
     })

@@ -5,6 +5,8 @@
 
 mod causes;
 mod difference;
+#[cfg(test)]
+mod mutated_files;
 mod names;
 mod tensors;
 
@@ -37,6 +39,7 @@ impl Comparison {
     pub(crate) fn new(a: &Path, b: &Path, map: &HashMap<String, String>, bound: f64) -> Result<Self, UsageError> {
         let a = Side::read(a, map, None)?;
         let b = Side::read(b, map, Some(&a.counts))?;
+        check_map(map, &a, &b)?;
         let order = common_sites(&a, &b);
         if order.is_empty() {
             return Err(no_common_site(&a, &b));
@@ -131,6 +134,21 @@ fn common_sites(a: &Side, b: &Side) -> Vec<String> {
     let mut sites: Vec<&String> = a.order.iter().chain(others).filter(|site| b.tensors.contains_key(*site)).collect();
     sites.sort_by_key(|site| names::rank(site));
     sites.into_iter().cloned().collect()
+}
+
+/// Rejects names of a map that no file has, and sites that are in no file: a misspelt one would be
+/// left out silently.
+fn check_map(map: &HashMap<String, String>, a: &Side, b: &Side) -> Result<(), UsageError> {
+    for (name, site) in map {
+        if ![a, b].iter().any(|side| side.names.contains(name)) {
+            return Err(UsageError(format!("--map: {name:?}: no file has a tensor of this name")));
+        }
+        if !a.tensors.contains_key(site) {
+            let path = a.path.display();
+            return Err(UsageError(format!("--map: {name:?}: {path} has no site {site:?}; see `likewise trace`")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the error of files without a common site.

@@ -4,11 +4,21 @@ use super::{Evidence, Guess, dot, heads_of};
 use crate::compare::difference::{distance, largest};
 use crate::compare::tensors::{Layout, Tensor};
 
+/// The largest difference that rounding makes in a step, as a part of the largest magnitude.
+const MAX_ROUNDING: f64 = 1e-6;
+
+/// The largest part of a difference that one factor for all elements may leave unexplained.
+const MAX_UNEXPLAINED_BY_SCALE: f64 = 1e-3;
+
 /// Explains tensors of other sizes.
 pub(super) fn of_shapes(evidence: &Evidence<'_>) -> Option<String> {
     let (x, y) = (evidence.x, evidence.y);
     if let Some(guess) = other_site(evidence) {
         return Some(guess.text);
+    }
+    if x.layout == Layout::Pairs && y.layout == Layout::Pairs && evidence.a.counts == evidence.b.counts {
+        let heads = [heads_of(evidence.a, x), heads_of(evidence.b, y)];
+        return Some(format!("A has {} heads and B {}: another number of heads in config.json", heads[0], heads[1]));
     }
     if x.layout != y.layout || x.width == y.width {
         return None;
@@ -30,10 +40,17 @@ pub(super) fn guesses(evidence: &Evidence<'_>) -> Vec<Guess> {
         let text = "B has NaN: a row without visible keys, a division by zero, or an overflow in 16 bits";
         return vec![Guess { unexplained: 0.0, text: text.to_owned() }];
     }
+    let farthest = x.data.iter().zip(&y.data).map(|(x, y)| distance(*x, *y)).fold(0.0, f64::max);
+    if farthest <= MAX_ROUNDING * largest(&x.data) {
+        let text = "rounding: float32 alone can make such a difference; see --bound";
+        return vec![Guess { unexplained: 0.0, text: text.to_owned() }];
+    }
     let factor = dot(&x.data, &y.data) / dot(&x.data, &x.data);
     if factor.is_finite() {
         let scaled: Vec<f64> = x.data.iter().map(|x| x * factor).collect();
-        guesses.push(evidence.guess(&scaled, scale_text(factor, x.width)));
+        let guess = evidence.guess(&scaled, scale_text(factor, x.width));
+        // Rows that are scaled each by its own factor are nearly the same, scaled by one.
+        guesses.extend(Some(guess).filter(|guess| guess.unexplained < MAX_UNEXPLAINED_BY_SCALE));
     }
     guesses.extend(dropout(evidence));
     if x.width > 1 {
@@ -55,7 +72,10 @@ fn other_site(evidence: &Evidence<'_>) -> Option<Guess> {
             && x.data.len() == y.data.len()
             && x.data.iter().zip(&y.data).all(|(x, y)| distance(*x, *y) <= tolerance)
     };
-    let (site, _) = evidence.a.tensors.iter().find(|(_, x)| is_same(x))?;
+    if is_same(evidence.x) {
+        return None;
+    }
+    let (site, _) = evidence.a.tensors.iter().find(|(site, x)| *site != evidence.site && is_same(x))?;
     Some(Guess { unexplained: 0.0, text: format!("B has here what A has at {site}: a step is left out or repeated") })
 }
 

@@ -16,7 +16,7 @@ const POOLINGS: [(&str, Pooling); 8] = [
     ("last token", |rows| rows.last().map_or(Vec::new(), |row| row.to_vec())),
     ("max", |rows| (0..rows[0].len()).map(|i| rows.iter().fold(f64::MIN, |most, row| most.max(row[i]))).collect()),
     ("weighted mean", |rows| weighted(rows, |token| token as f64 + 1.0)),
-    ("mean divided by the root of the length", |rows| {
+    ("sum divided by the root of the length", |rows| {
         let root = (rows.len() as f64).sqrt();
         weighted(rows, |_| 1.0).iter().map(|x| x * root).collect()
     }),

@@ -37,6 +37,7 @@ pub(super) struct Evidence<'a> {
     b: &'a Side,
     differences: &'a [Difference],
     layer: Option<usize>,
+    site: &'a str,
     /// The site's name without its layer.
     name: &'a str,
     x: &'a Tensor,
@@ -51,6 +52,7 @@ pub(super) fn explain(a: &Side, b: &Side, differences: &[Difference], site: &str
         a,
         b,
         differences,
+        site,
         layer: in_layer.and_then(|(layer, _)| layer.parse().ok()),
         name: in_layer.map_or(site, |(_, name)| name),
         x,
@@ -118,7 +120,8 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Returns the part of the difference of A and B that a prediction of B does not explain.
+/// Returns the part of the difference of A and B that a prediction of B does not explain, or of B
+/// if B is smaller: any prediction near zero would explain most of the difference.
 fn unexplained(prediction: &[f64], a: &[f64], b: &[f64]) -> f64 {
     if prediction.len() != b.len() {
         return f64::INFINITY;
@@ -129,7 +132,8 @@ fn unexplained(prediction: &[f64], a: &[f64], b: &[f64]) -> f64 {
         let far = |x: &f64, y: &f64| distance(*x, *y).min(1e6);
         x.iter().zip(y).map(|(x, y)| far(x, y).powi(2)).sum()
     };
-    (between(prediction, b) / between(a, b)).sqrt()
+    let zeros = vec![0.0; b.len()];
+    (between(prediction, b) / between(a, b).min(between(&zeros, b))).sqrt()
 }
 
 /// Returns the heads of pairs of tokens `[H, L, L]` of each text, and the start of each matrix.

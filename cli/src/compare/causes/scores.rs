@@ -169,7 +169,7 @@ impl Attention<'_> {
             }
         }
         let unexplained = super::unexplained(&prediction, &x.data, &y.data);
-        let text = "padding is attended to: the attention mask is missing in B";
+        let text = "padding is attended to: the attention mask is missing in B, or has no effect";
         Some(Guess { unexplained, text: text.to_owned() })
     }
 

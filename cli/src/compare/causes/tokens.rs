@@ -51,7 +51,9 @@ fn cause(x: &[i64], y: &[i64]) -> String {
         return "B lacks the special tokens at both ends".to_owned();
     }
     if without_ends(y) == x {
-        return "B adds special tokens at both ends, which A does not have".to_owned();
+        let is_twice = y.len() > 3 && y[0] == y[1] && y[y.len() - 1] == y[y.len() - 2];
+        let text = if is_twice { "B adds the special tokens twice" } else { "B adds a token at both ends" };
+        return text.to_owned();
     }
     let (long, short, who) = if x.len() >= y.len() { (x, y, "B") } else { (y, x, "A") };
     // Truncation keeps the special token at the end.
@@ -66,7 +68,9 @@ fn cause(x: &[i64], y: &[i64]) -> String {
         return format!("{who} lacks the {end} token: one special token is missing");
     }
     if is_cut(long, short) {
-        return format!("{who} truncates to {} tokens: another truncation, the maximum length differs", short.len());
+        let end = if long.last() == short.last() { "" } else { ", and the special token at the end is cut off" };
+        let count = short.len();
+        return format!("{who} truncates to {count} tokens: another truncation, the maximum length differs{end}");
     }
     if long.len() > short.len() && !short.is_empty() && long.ends_with(&short[1.min(short.len() - 1)..]) {
         return format!("{who} truncates to {} tokens from the start: the other side of truncation", short.len());
