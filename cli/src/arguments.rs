@@ -33,7 +33,7 @@ pub(crate) struct KindArgs {
 }
 
 impl KindArgs {
-    /// Rejects `--sparse` beside `--hybrid`, which has sparse vectors of its own.
+    /// Rejects `--sparse` beside `--hybrid`, which computes sparse vectors too.
     pub(crate) fn reject_sparse(&self) -> Result<(), UsageError> {
         match self.sparse {
             true => {

@@ -19,7 +19,7 @@ const TEXTS_PER_PART: usize = 64;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct HybridArgs {
-    /// Score by the dense, sparse and token vectors of a model as bge-m3, and by their mean
+    /// Score by the dense, sparse and token vectors of bge-m3, and by their mean
     #[arg(long)]
     hybrid: bool,
 
