@@ -199,7 +199,7 @@ fn excluded_tokens_of_a_prompt_contribute_nothing() {
             assert_eq!(token.is_counted, !is_excluded, "{token:?}");
             assert_eq!(row.iter().all(|x| *x == 0.0), is_excluded, "{token:?}");
         }
-        assert_eq!(explanation.texts[0].tokens.iter().filter(|token| token.is_prompt).count() > 2, true);
+        assert!(explanation.texts[0].tokens.iter().filter(|token| token.is_prompt).count() > 2);
         assert_eq!(explanation.notes.len(), usize::from(!includes), "{:?}", explanation.notes);
     }
 }
